@@ -1,0 +1,37 @@
+"""
+Nardis: a streaming-first web framework on asyncio and trio.
+
+    from nardis import Nardis
+
+    app = Nardis()
+
+    @app.get("/")
+    async def index(req, res):
+        await res.send("<h1>Index</h1>")
+"""
+
+from ._exchange import shielded
+from ._types import ErrorHandler, Handler, Middleware, Next
+from .app import Nardis
+from .errors import ClientDisconnected, HTTPError, SkipRoute, UsageError
+from .limits import Limits
+from .request import Request
+from .response import Response
+from .routing import Router
+
+__all__ = [
+    "ClientDisconnected",
+    "ErrorHandler",
+    "HTTPError",
+    "Handler",
+    "Limits",
+    "Middleware",
+    "Nardis",
+    "Next",
+    "Request",
+    "Response",
+    "Router",
+    "SkipRoute",
+    "UsageError",
+    "shielded",
+]

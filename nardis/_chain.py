@@ -1,0 +1,259 @@
+"""
+The chain: one request's way through routers, middlewares and handlers, and back.
+
+A `Walk` goes through the layers of one router in the order of their registration. Each `next()` is one step further: it runs the
+rest and returns. A router whose layers are exhausted falls through to the router around it; the outermost one raises 404 or 405.
+
+An error is answered where it arises, inside the middlewares around it: by the innermost router that has a handler for it, else, for
+an `HTTPError`, by default. What nobody registered passes outward as an exception.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from ._exchange import IDLE, Exchange
+from ._patterns import Segments
+from ._place import Place
+from ._problem import answer_problem
+from .errors import ClientDisconnected, ForgottenAwait, HTTPError, NextCalledTwice, NoResponse, SkipRoute
+
+if TYPE_CHECKING:
+    from .request import Request
+    from .response import Response
+    from .routing import Layer, Router
+
+__all__ = ["Match", "Step", "Walk", "advance", "answer_error", "name_of", "reduced"]
+
+# A handler or middleware, and whether it takes `next`.
+Step: TypeAlias = tuple[Callable[..., Awaitable[None]], bool]
+
+# What a matching layer captured, and how many segments its prefix took off.
+Match: TypeAlias = tuple[dict[str, Any], int]
+
+_STALE: Final = "next() was called twice: each next() runs the rest of the chain once, and only while its middleware runs"
+
+
+class Walk:
+    """
+    One request's walk through one router.
+
+    Attributes:
+        raw: The path below this router, as received.
+        layers: Those that may match, in order of registration, with what they captured where that is known beforehand.
+        place: Where in the URL this router stands; None for the application.
+        params: What the prefixes around this router captured; None if they are not merged.
+        parent: The walk through the router around this one.
+        onward: Goes on there, behind this router.
+        ticket: Counts the steps, so that a `next()` can tell that it is used twice.
+    """
+
+    __slots__ = ("layers", "onward", "params", "parent", "place", "raw", "req", "res", "router", "segments", "ticket")
+
+    def __init__(self, router: Router, req: Request, res: Response, raw: bytes, segments: Segments | None = None) -> None:
+        self.router = router
+        self.req = req
+        self.res = res
+        self.raw = raw
+        self.layers, self.segments = router.plan(raw, segments)
+        req._walk = self
+        self.place: Place | None = None
+        self.params: dict[str, Any] | None = None
+        self.parent: Walk | None = None
+        self.onward: Callable[[], Awaitable[None]] | None = None
+        self.ticket = 0
+
+
+async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> None:
+    """Run step *step* of the layer *at*, or of the next one that matches; an error that somebody registered is answered here."""
+    if walk.ticket != ticket:
+        raise NextCalledTwice(_STALE)
+    req, res = walk.req, walk.res
+    exchange = req._exchange
+    before_place, before_exception = req._place, exchange.entry_exception
+    exchange.entry_exception = sys.exception()
+    layers = walk.layers
+    error: Exception | None = None
+    while True:
+        walk.ticket = ticket = ticket + 1
+        req._place = walk.place
+        try:
+            if step == 0:
+                at = _find(walk, at)
+                if at == len(layers):
+                    await (walk.onward() if walk.onward is not None else _unmatched(req, res))
+                    break
+            layer = layers[at][0]
+            if layer.router is not None:
+                await advance(_entered(walk, layer.router, partial(advance, walk, ticket, at + 1)))
+                break
+            handler, takes_next = layer.steps[step]
+            call = partial(_run_specially, layer, exchange, handler) if layer.special or req.method == "HEAD" else handler
+            if not takes_next:
+                await call(req, res)
+            elif step + 1 < len(layer.steps):
+                await call(req, res, partial(advance, walk, ticket, at, step + 1))
+            else:
+                await call(req, res, partial(advance, walk, ticket, at + 1))
+            verb = res._verb
+            if verb is not None and verb.cr_frame is not None and (forgotten := res.forgotten()) is not None:
+                raise ForgottenAwait(forgotten, name_of(handler))
+            if exchange.state == IDLE and walk.ticket == ticket:
+                exchange.silent = handler
+            break
+        except SkipRoute:
+            at, step, ticket = at + 1, 0, walk.ticket
+        except Exception as exc:
+            error = exc
+            break
+    req._place, exchange.entry_exception = before_place, before_exception
+    if error is not None:
+        await answer_error(walk, error)
+
+
+def _find(walk: Walk, start: int) -> int:
+    """Find the next layer that matches, from *start* on, and set `req` up for it."""
+    req = walk.req
+    method = req.method
+    layers = walk.layers
+    for at in range(start, len(layers)):
+        layer, match = layers[at]
+        if match is None:
+            match = layer.match(walk.segments)
+            if match is None:
+                continue
+        params, taken = match
+        wanted = layer.method
+        if wanted is not None and wanted != method and not (method == "HEAD" and wanted == "GET"):
+            req._allowed.add(wanted)
+            continue
+        if walk.params:
+            req.params = {**walk.params, **params}
+        elif params or req.params:
+            req.params = dict(params)
+        if layer.is_route:
+            req.route = layer
+        elif taken:
+            req._place = Place(walk.place, walk.raw, taken)
+        return at
+    return len(layers)
+
+
+async def _unmatched(req: Request, res: Response) -> None:
+    """Answer for a table that is exhausted: 404, or where other methods would have matched, 405 or the list of them."""
+    if not req._allowed or not req.app.method_not_allowed:
+        raise HTTPError(404, f"nothing here answers {req.method} {req.path}")
+    allow = ", ".join(sorted(req._allowed | {"HEAD"} if "GET" in req._allowed else req._allowed))
+    if req.method != "OPTIONS":
+        raise HTTPError(405, f"{req.method} is not allowed here, only {allow}", headers={"allow": allow})
+    await res.status(204).set("allow", allow).send()
+
+
+def _entered(walk: Walk, router: Router, onward: Callable[[], Awaitable[None]]) -> Walk:
+    """Begin the walk through a router that was found inside another one."""
+    req = walk.req
+    place = req._place
+    if place is walk.place:  # at "/": nothing was taken off
+        inner = Walk(router, req, walk.res, walk.raw, walk.segments)
+    else:
+        assert place is not None
+        inner = Walk(router, req, walk.res, place.raw)
+    inner.place = place
+    inner.params = req.params if router.merge_params else None
+    inner.parent = walk
+    inner.onward = onward
+    return inner
+
+
+async def _run_specially(layer: Layer, exchange: Exchange, handler: Callable[..., Awaitable[None]], *args: Any) -> None:
+    """Run a step of a route that has options of its own, or that answers HEAD."""
+    if layer.limits is not None:
+        exchange.set_limits(layer.limits)
+    if layer.cancels is not None:
+        exchange.cancels = layer.cancels
+    if exchange.wants_scope():
+        with exchange.own_scope():
+            return await _run_for_head(layer, exchange, handler, *args)
+    await _run_for_head(layer, exchange, handler, *args)
+
+
+async def _run_for_head(layer: Layer, exchange: Exchange, handler: Callable[..., Awaitable[None]], *args: Any) -> None:
+    """Run a step; the handler of a route that answers HEAD in a scope of its own, which its first write leaves."""
+    if exchange.scope["method"] != "HEAD" or not layer.is_route or len(args) > 2:
+        return await handler(*args)
+    try:
+        with exchange.sweeper.new_scope() as exchange.head_scope:
+            await handler(*args)
+    finally:
+        exchange.head_scope = None
+
+
+async def answer_error(walk: Walk, error: Exception) -> None:
+    """
+    Answer *error* by the innermost router that has a handler for it, or by default; else raise it.
+
+    Once the head has left nobody may answer any more: the error passes outward, and the response is aborted.
+    """
+    req, res = walk.req, walk.res
+    exchange = req._exchange
+    res.forgotten()
+    if exchange.offered is not error:
+        error = reduced(error)
+        here: Walk | None = walk
+        while here is not None and exchange.state == IDLE and not isinstance(error, ClientDisconnected):
+            handler = here.router.error_handler(error)
+            here = here.parent
+            if handler is not None:
+                again = await run_error_handler(handler, error, req, res)
+                if again is None:
+                    return
+                error = again
+        if isinstance(error, HTTPError) and exchange.state == IDLE:
+            return await answer_problem(error, req, res)
+        # Everyone was asked: on its way outward through the middlewares it is not offered again.
+        exchange.offered = error
+    raise error
+
+
+async def run_error_handler(
+    handler: Callable[..., Awaitable[None]], error: Exception, req: Request, res: Response
+) -> Exception | None:
+    """Let *handler* answer *error*; what it raises itself, or that it did not answer, is returned."""
+    res.reset(error)
+    try:
+        await handler(error, req, res)
+    except Exception as exc:
+        return reduced(exc)
+    if (forgotten := res.forgotten()) is not None:
+        return ForgottenAwait(forgotten, name_of(handler))
+    return NoResponse(name_of(handler)) if not res.started else None
+
+
+def reduced(error: Exception) -> Exception:
+    """
+    Reduce an exception group to what there is to answer.
+
+    Clients that left are dropped; one remaining leaf stands for the group, which stays its `__cause__`; none left means that the
+    client left.
+    """
+    if not isinstance(error, ExceptionGroup):
+        return error
+    leaves = [leaf for leaf in _leaves(error) if not isinstance(leaf, ClientDisconnected)]
+    if len(leaves) > 1:
+        return error
+    leaf = leaves[0] if leaves else ClientDisconnected("the client left")
+    leaf.__cause__ = error
+    return leaf
+
+
+def _leaves(group: ExceptionGroup[Exception]) -> list[Exception]:
+    return [leaf for error in group.exceptions for leaf in (_leaves(error) if isinstance(error, ExceptionGroup) else [error])]
+
+
+def name_of(handler: object) -> str:
+    """Name a handler for a message: `module.function`."""
+    name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
+    return f"{getattr(handler, '__module__', '?')}.{name}()"

@@ -1,0 +1,276 @@
+"""
+The application: the outermost router, and the ASGI entry.
+
+Here one request becomes an exchange, a `req` and a `res`; the chain runs in the exchange's cancel scope, and what comes of it is
+brought to an honest end.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
+
+import anyio
+
+from ._chain import Walk, advance, answer_error, name_of, reduced, run_error_handler
+from ._exchange import ABORTED, ENDED, IDLE, STARTED, Exchange, Sweeper
+from ._gate import checked_path
+from ._problem import answer_problem
+from ._types import Receive, Scope, Send
+from .errors import ClientDisconnected, HTTPError, NoResponse, ResponseAborted, UsageError
+from .lifespan import Tasks, run_lifespan
+from .limits import Limits
+from .request import Request
+from .response import Response
+from .routing import Router
+
+__all__ = ["JSONCodec", "Nardis"]
+
+logger = logging.getLogger("nardis")
+
+
+class JSONCodec(Protocol):
+    """What encodes and decodes JSON: the `json` module's shape, which orjson and others share."""
+
+    def dumps(self, obj: Any, /) -> str | bytes:
+        """Encode."""
+        ...
+
+    def loads(self, data: bytes, /) -> Any:
+        """Decode; anything that is not JSON is a ValueError."""
+        ...
+
+
+LifespanFunction = Callable[["Nardis"], AsyncIterator[None]]
+L = TypeVar("L", bound=Callable[["Nardis"], AsyncIterator[None]])
+
+
+class Nardis(Router):
+    """
+    A web application: an ASGI 3 callable, and a Router.
+
+    Args:
+        debug: Show tracebacks in answers to errors. Never in production.
+        limits: Bounds on what one request may take.
+        json: What encodes and decodes JSON; anything with `dumps` and `loads`.
+        case_sensitive: Whether `/Users` and `/users` differ.
+        strict: Whether `/users` and `/users/` differ.
+        method_not_allowed: Answer 405 where only other methods match, else 404.
+        cancel_on_disconnect: Cancel a handler when its client leaves. A route may say otherwise.
+
+    Attributes:
+        state: A place for what handlers share: `app.state.pool`.
+        tasks: Background tasks that end with the application.
+    """
+
+    _clock: ClassVar[Callable[[], float]] = staticmethod(time.monotonic)
+
+    def __init__(
+        self,
+        *,
+        debug: bool = False,
+        limits: Limits | None = None,
+        json: JSONCodec | None = None,
+        case_sensitive: bool = True,
+        strict: bool = False,
+        method_not_allowed: bool = True,
+        cancel_on_disconnect: bool = True,
+    ) -> None:
+        super().__init__(case_sensitive=case_sensitive, strict=strict)
+        self.debug = debug
+        self.limits = Limits() if limits is None else limits
+        self.json_codec = json
+        self.method_not_allowed = method_not_allowed
+        self.cancel_on_disconnect = cancel_on_disconnect
+        self.state = SimpleNamespace()
+        self.tasks = Tasks()
+        self._draining: anyio.Event | None = None
+        self._sweeper: Sweeper | None = None
+        self._lifespan: LifespanFunction | None = None
+
+    # --- what outlives requests ---------------------------------------------------------------------------------------
+
+    def lifespan(self, generator: L) -> L:
+        """
+        Run an async generator function around the application's life: up to its `yield` before the first request, the rest
+        after the last one.
+
+        Raises:
+            UsageError: There is one already; use a second application with its own, joined by `use()`.
+        """
+        if self._lifespan is not None:
+            raise UsageError(f"this application has a lifespan already: {name_of(self._lifespan)}")
+        self._lifespan = generator
+        return generator
+
+    @property
+    def draining(self) -> anyio.Event:
+        """Set when the server begins to shut down: streams that wait for it can say goodbye. New for each lifespan."""
+        if self._draining is None:
+            self._draining = anyio.Event()
+        return self._draining
+
+    def _begin(self, sweeper: Sweeper) -> None:
+        self._draining = anyio.Event()
+        self._sweeper = sweeper
+
+    def _end(self) -> None:
+        self._sweeper = None
+
+    def _joined(self) -> Iterator[Nardis]:
+        """This application and those joined to it by `use()`, from the outside in."""
+        found: list[Router] = [self]
+        for router in found:
+            if isinstance(router, Nardis):
+                yield router
+            found.extend(layer.router for layer in router._layers if layer.router is not None and layer.router not in found)
+
+    def listen(
+        self, port: int = 3000, host: str = "127.0.0.1", *, backend: Literal["trio", "asyncio"] = "trio", **options: Any
+    ) -> None:
+        """
+        Serve this application until SIGINT or SIGTERM: hypercorn, on its trio worker unless *backend* says asyncio.
+
+        *options* are those of `nardis.server.Config`.
+        """
+        from .server import Config, run
+
+        run(self, Config(bind=(f"{host}:{port}",), backend=backend, **options))
+
+    # --- ASGI ---------------------------------------------------------------------------------------------------------
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection scope (ASGI 3)."""
+        kind = scope["type"]
+        if kind == "http":
+            if self._sweeper is not None:
+                await self._serve(scope, receive, send, self._sweeper)
+            else:
+                await self._serve_alone(scope, receive, send)
+        elif kind == "lifespan":
+            await run_lifespan(self, receive, send)
+        elif kind == "websocket":
+            # Closing before accepting: the server answers the handshake with 403.
+            await receive()
+            await send({"type": "websocket.close", "code": 1000, "reason": "no WebSockets here"})
+        else:
+            raise UsageError(f"this ASGI scope is not supported: {kind!r}")
+
+    async def _serve_alone(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request without a lifespan: it brings its own sweeper."""
+        failure: Exception | None = None
+        async with anyio.create_task_group() as group:
+            sweeper = Sweeper(group, self._clock)
+            group.start_soon(sweeper.run, name="nardis.sweeper")
+            try:
+                await self._serve(scope, receive, send, sweeper)
+            except Exception as exc:
+                failure = exc  # past the group, which would wrap it
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper) -> None:
+        exchange = Exchange(scope, receive, send, sweeper, self.limits)
+        req = Request(scope, exchange, self)
+        res = Response(req, exchange)
+        exchange.cancels = self.cancel_on_disconnect
+        error: Exception | None = None
+        try:
+            if self.cancel_on_disconnect or self.limits.handler_s is not None:
+                sweeper.exchanges.add(exchange)
+                exchange.cancel_scope = cancel_scope = sweeper.new_scope()
+                with cancel_scope:
+                    error = await self._run(req, res, exchange)
+                exchange.cancel_scope = None
+            else:
+                error = await self._run(req, res, exchange)
+            if exchange.state != ENDED or error is not None:
+                await self._settle(req, res, exchange, error)
+        except BaseException as exc:
+            if not isinstance(exc, Exception) and exchange.close_reason is None:
+                exchange.close_reason = "shutdown"  # a server cancels a handler for nothing else
+            raise
+        finally:
+            sweeper.exchanges.discard(exchange)
+            exchange.finish()
+            if exchange.deferred:
+                await exchange.clean_up()
+
+    async def _run(self, req: Request, res: Response, exchange: Exchange) -> Exception | None:
+        """Run the chain and end the response it began; give back what nobody answered."""
+        try:
+            walk = Walk(self, req, res, checked_path(req.scope, exchange.fields, self.limits.headers))
+        except HTTPError as exc:
+            await answer_problem(exc, req, res)
+            return None
+        try:
+            await advance(walk)
+            if exchange.state == STARTED or exchange.end_data is not None:
+                await exchange.conclude()
+            elif exchange.state == IDLE:
+                raise NoResponse(name_of(exchange.silent))
+        except Exception as exc:
+            error = reduced(exc)
+        else:
+            return None
+        if exchange.state == IDLE and not exchange.closing and not isinstance(error, ClientDisconnected):
+            await self._answer_500(error, req, res)
+            return None
+        return error
+
+    async def _answer_500(self, error: Exception, req: Request, res: Response) -> None:
+        """Answer an error that nobody registered, outside of all middlewares."""
+        logger.error("%s %s failed: %s", req.method, req.original_url, error, exc_info=error)
+        _report(req, error)
+        handler = self._error_handlers.get(500)
+        if handler is not None:
+            again = await run_error_handler(handler, error, req, res)
+            if again is None or res.started:
+                return
+            logger.error("the handler of status 500 failed too: %s", again, exc_info=again)
+        await answer_problem(HTTPError(500), req, res, error if self.debug else None)
+
+    async def _settle(self, req: Request, res: Response, exchange: Exchange, error: Exception | None) -> None:
+        """Bring an exchange that did not end by itself to an honest end: an answer, silence, or a visible cut."""
+        reason = exchange.close_reason
+        known = error is None or isinstance(error, (ClientDisconnected, ResponseAborted))
+        if exchange.gone or exchange.state == ENDED:
+            if not known:
+                logger.error("%s %s failed after its end: %s", req.method, req.original_url, error, exc_info=error)
+                _report(req, error)
+            return
+        if exchange.state == IDLE and reason is not None and known:
+            status = exchange.timeout_status
+            detail = "the request body stopped arriving" if status == 408 else f"the handler was ended: {reason}"
+            await self._answer_anew(HTTPError(status, detail), req, res, exchange)
+            return
+        if exchange.state == ABORTED and known:
+            raise ResponseAborted("the response was cut by res.abort()")
+        logger.error(
+            "%s %s failed after %d body bytes, truncated=True: %s", req.method, req.original_url, res.bytes_sent, error or reason,
+            exc_info=error, extra={"truncated": True},
+        )
+        raise error or ResponseAborted(f"the response was cut: {reason}")
+
+    async def _answer_anew(self, error: HTTPError, req: Request, res: Response, exchange: Exchange) -> None:
+        """Answer in a fresh scope, after a limit or the shutdown ended the handler before the head left."""
+        exchange.closing = False
+        exchange.since = exchange.sweeper.clock()
+        with exchange.own_scope():
+            try:
+                await answer_error(req._walk, error)
+            except Exception as exc:
+                await self._answer_500(exc, req, res)
+        if exchange.state != ENDED and not exchange.gone:
+            raise ResponseAborted(f"the response was cut: {exchange.close_reason}")
+
+
+def _report(req: Request, error: Exception | None) -> None:
+    """Hand an error that was answered with a 500 to a test client, which asks for it in the scope."""
+    errors = req.scope.get("extensions", {}).get("nardis.errors")
+    if errors is not None:
+        errors.append(error)

@@ -1,0 +1,177 @@
+"""
+Everything Nardis raises.
+
+    NardisError
+    ├── UsageError               you misused Nardis: a bug, answered with 500 and logged
+    │   ├── BodyAlreadyRead      the request body has, or had, another reader
+    │   ├── ContentLengthMismatch  more or fewer bytes than the declared Content-Length
+    │   ├── FieldError           a header field that HTTP does not allow (also a ValueError)
+    │   ├── ForgottenAwait       a verb was called and never awaited
+    │   ├── HeadersAlreadySent   status or fields were changed after the head left
+    │   ├── LifespanRequired     something that only a running lifespan offers
+    │   ├── NextCalledTwice      a middleware called `next()` more than once
+    │   ├── NoResponse           every handler returned and nobody answered
+    │   ├── PatternError         a path pattern that cannot be compiled (also a ValueError)
+    │   └── ResponseAlreadyEnded something was sent after the end of the response
+    ├── HTTPError                the peer sent something wrong: carries the status to answer with
+    ├── ClientDisconnected       the peer left: nobody's fault, never logged as an error
+    └── ResponseAborted          the response was cut on purpose, so that it cannot look whole
+
+`SkipRoute` stands apart: it is a signal and not an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+__all__ = [
+    "BodyAlreadyRead",
+    "ClientDisconnected",
+    "ContentLengthMismatch",
+    "FieldError",
+    "ForgottenAwait",
+    "HTTPError",
+    "HeadersAlreadySent",
+    "LifespanRequired",
+    "NardisError",
+    "NextCalledTwice",
+    "NoResponse",
+    "PatternError",
+    "ResponseAborted",
+    "ResponseAlreadyEnded",
+    "SkipRoute",
+    "UsageError",
+    "reason_phrase",
+]
+
+
+def reason_phrase(status: int) -> str:
+    """
+    Name a status as RFC 9110 §15 does; an unregistered one is named by its number.
+
+    >>> reason_phrase(404), reason_phrase(299)
+    ('Not Found', '299')
+    """
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return str(status)
+
+
+class NardisError(Exception):
+    """The root of all errors that Nardis raises."""
+
+
+class UsageError(NardisError):
+    """Nardis was used in a way that cannot work; the message says what to do instead."""
+
+
+class BodyAlreadyRead(UsageError):
+    """The request body has another reader, or was consumed by one."""
+
+
+class ContentLengthMismatch(UsageError):
+    """The bytes written do not add up to the Content-Length that was declared (RFC 9110 §8.6)."""
+
+
+class FieldError(UsageError, ValueError):
+    """A field name or value that must not go on the wire (RFC 9110 §5.1 and §5.5)."""
+
+
+class ForgottenAwait(UsageError):
+    """A verb such as `res.send()` was called without `await`, so it never ran."""
+
+    def __init__(self, verb: str, handler: str) -> None:
+        super().__init__(
+            f"{handler} called res.{verb}() without awaiting it, so nothing was sent: write `await res.{verb}(...)`"
+        )
+
+
+class HeadersAlreadySent(UsageError):
+    """Status or header fields were changed after the response started."""
+
+    def __init__(self, action: str, status: int) -> None:
+        super().__init__(
+            f"cannot {action}: the response already started with status {status}. "
+            "Set status and headers before the first write()."
+        )
+
+
+class LifespanRequired(UsageError):
+    """Something that lives as long as the application was used while no lifespan was running."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} needs a running lifespan, and none is. Serve the app with `nardis serve` or another ASGI server that "
+            "supports lifespan, in tests use `async with Client(app)`; an app mounted elsewhere needs its parent to pass lifespan on."
+        )
+
+
+class NextCalledTwice(UsageError):
+    """A middleware called its `next()` more than once."""
+
+
+class NoResponse(UsageError):
+    """The handlers returned, and none of them sent an answer."""
+
+    def __init__(self, handler: str) -> None:
+        super().__init__(
+            f"{handler} returned without answering: call `await res.send(...)` or another verb, or `await next()` to pass on"
+        )
+
+
+class PatternError(UsageError, ValueError):
+    """A path pattern that cannot be compiled."""
+
+
+class ResponseAlreadyEnded(UsageError):
+    """Something was sent after the response had ended."""
+
+    def __init__(self, action: str) -> None:
+        super().__init__(
+            f"cannot {action}: the response has already ended. Each request gets one answer; use write() for an answer in pieces."
+        )
+
+
+class HTTPError(NardisError):
+    """
+    The request cannot be answered as asked; carries the status to answer with.
+
+    Raise it anywhere below a handler. The innermost router with a matching `error` handler answers, else the application, in
+    the form the client prefers: HTML, problem details (RFC 9457) or plain text.
+
+    Args:
+        status: 400 to 599.
+        detail: One sentence for the client. Never put secrets in it.
+        headers: Fields of the answer; they win over those already set.
+        extensions: Further members of the problem details, such as `limit=1048576`.
+    """
+
+    def __init__(
+        self, status: int, detail: str = "", *, headers: Mapping[str, str] | None = None, **extensions: Any
+    ) -> None:
+        if not 400 <= status <= 599:
+            raise UsageError(f"HTTPError takes a status from 400 to 599, not {status}: send other answers with res.status()")
+        super().__init__(status, detail)
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.extensions = extensions
+
+    def __str__(self) -> str:
+        title = f"{self.status} {reason_phrase(self.status)}"
+        return f"{title}: {self.detail}" if self.detail else title
+
+
+class ClientDisconnected(NardisError):
+    """The client left while something was still being read or written for it."""
+
+
+class ResponseAborted(NardisError):
+    """The response was cut before its end; the server closes the connection or resets the stream."""
+
+
+class SkipRoute(Exception):
+    """Leave the current route without an answer; the next matching one goes on."""

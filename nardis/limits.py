@@ -1,0 +1,40 @@
+"""How much of everything one request may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    Bounds on what one request may cost; set for the application, and replaced as a whole for a route by its `limits=`.
+
+    Over a limit the client gets 413 for the size of a body, 431 for header fields, 400 for counts in the query, 408 when it
+    stopped sending, 503 when the handler took too long. After the head has left, a limit aborts the response.
+
+    Attributes:
+        buffered_body_bytes: Most that `req.bytes()`, `text()` and `json()` gather.
+        streamed_body_bytes: Most that a handler may take chunk by chunk; `None` is no bound.
+        body_idle_s: Longest wait for the next piece of a body, counted only while a handler waits for it.
+        write_stall_s: Longest wait of a write for a client that does not read.
+        handler_s: Longest run of a handler, from the arrival of the request; `None` is no bound.
+        headers: Most header lines of a request.
+        query_pairs: Most pairs in a query string.
+        cookies: Most cookies in a request.
+        json_depth: Deepest nesting of a JSON body.
+        cleanup_s: Time for everything that was given to `req.defer()`, and for the application's tasks at shutdown.
+    """
+
+    buffered_body_bytes: int = 1024 * 1024
+    streamed_body_bytes: int | None = None
+    body_idle_s: float = 30
+    write_stall_s: float = 60
+    handler_s: float | None = None
+    headers: int = 100
+    query_pairs: int = 1_000
+    cookies: int = 100
+    json_depth: int = 200
+    cleanup_s: float = 5

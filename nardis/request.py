@@ -1,0 +1,427 @@
+"""
+The request: what a handler reads. Head fields are plain or computed when asked for; what reads the body is awaited.
+
+Source: RFC 9110 (semantics), RFC 8259 (JSON), the ASGI HTTP specification (the scope and its events).
+"""
+
+from __future__ import annotations
+
+import json as stdjson
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from functools import cached_property
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, overload
+
+import anyio
+from anyio.abc import ByteReceiveStream
+
+from ._exchange import UNBOUNDED, CloseReason, Exchange
+from ._gate import quoted
+from ._http import fields
+from ._place import Place
+from ._types import Scope
+from .datastructures import Cookies, Headers, Query
+from .errors import BodyAlreadyRead, HTTPError, UsageError
+
+if TYPE_CHECKING:
+    from ._chain import Walk
+    from .app import Nardis
+    from .routing import Layer
+
+__all__ = ["Body", "Request"]
+
+T = TypeVar("T")
+
+Bytes: TypeAlias = bytes  # inside Request the name belongs to a method
+
+
+class Body(ByteReceiveStream):
+    """
+    The request body as an anyio byte stream and as an async iterator of `bytes`.
+
+    Chunks come as the server delivers them, never empty, and are asked for one by one: what is not read is not taken from the
+    client. It has one reader at a time and is read once.
+
+    Cancellation: a cancelled read loses nothing; the next one goes on where it was.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._rest = b""
+        self._closed = False
+
+    def __aiter__(self) -> Body:
+        exchange = self._exchange
+        if exchange.complete and exchange.received and not self._rest:
+            raise BodyAlreadyRead(
+                "the request body was read to its end before, and it is not kept: read it once, or gather it with `await req.bytes()`"
+            )
+        return self
+
+    # One coroutine for each chunk: the exchange's own, which ends with StopAsyncIteration.
+    def __anext__(self) -> Coroutine[Any, Any, bytes]:
+        if self._rest or self._closed:
+            return self._leftover()
+        return self._exchange.next_chunk()
+
+    async def _leftover(self) -> bytes:
+        if self._closed:
+            raise StopAsyncIteration
+        rest, self._rest = self._rest, b""
+        return rest
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """
+        Return at least one and at most *max_bytes* bytes.
+
+        Raises:
+            anyio.EndOfStream: The body is complete.
+            anyio.ClosedResourceError: This stream was closed.
+            ClientDisconnected: The client left, and the handler is not cancelled for it.
+            HTTPError: 413 when the body is over its limit, 408 when it stopped arriving.
+        """
+        if self._closed:
+            raise anyio.ClosedResourceError
+        try:
+            chunk = self._rest or await self._exchange.next_chunk()
+        except StopAsyncIteration:
+            raise anyio.EndOfStream from None
+        self._rest = chunk[max_bytes:]
+        return chunk[:max_bytes]
+
+    async def aclose(self) -> None:
+        """Read no more. The rest of the body is left to the end of the exchange."""
+        self._closed = True
+        await anyio.lowlevel.checkpoint()
+
+
+class Request:
+    """
+    One HTTP request.
+
+    Attributes:
+        method: In capitals, as received: `"GET"`.
+        scope: The ASGI scope; treat it as read-only.
+        app: The application that serves the request.
+        params: What the path pattern captured: `str`, or `list[str]` for a wildcard.
+        route: The route that matched, with its `path` pattern; None before one did.
+    """
+
+    params: dict[str, Any]
+    route: Layer | None = None
+    _walk: Walk  # through the innermost router entered so far
+    _place: Place | None = None  # where the current router or prefix stands
+    _gathered: Bytes | None = None
+    _body: Body | None = None
+
+    def __init__(self, scope: Scope, exchange: Exchange, app: Nardis) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.app = app
+        self.params = {}
+        self._exchange = exchange
+        self._allowed: set[str] = set()  # methods of routes that matched the path
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.method} {self.original_url}>"
+
+    # --- the target ---------------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        """The decoded path, relative to the prefix that the current handler was registered under."""
+        if self._place is not None:
+            return self._place.path
+        path: str = self.scope["path"]
+        root: str = self.scope.get("root_path", "")
+        return path[len(root) :] or "/" if root and path.startswith(root) else path
+
+    @property
+    def raw_path(self) -> Bytes:
+        """The whole path as received: percent-encoded, without the query."""
+        raw: Bytes = self.scope.get("raw_path") or quoted(self.scope["path"])
+        return raw.partition(b"?")[0]
+
+    @property
+    def query_string(self) -> Bytes:
+        """What follows the `?`, as received."""
+        query: Bytes = self.scope.get("query_string", b"")
+        return query
+
+    @property
+    def url(self) -> str:
+        """Path and query, relative to the current prefix: `/c?d=1`."""
+        return self._with_query(self.raw_path if self._place is None else self._place.raw)
+
+    @property
+    def base_url(self) -> str:
+        """The part of the path that prefixes took off, still percent-encoded; `""` outside of any."""
+        return "" if self._place is None else self._place.base_url
+
+    @property
+    def original_url(self) -> str:
+        """Path and query as received: `/a/b/c?d=1`."""
+        return self._with_query(self.raw_path)
+
+    def _with_query(self, path: Bytes) -> str:
+        text = path.decode("latin-1")
+        return f"{text}?{self.query_string.decode('latin-1')}" if self.query_string else text
+
+    @cached_property
+    def query(self) -> Query:
+        """The pairs of the query string; more than `limits.query_pairs` of them are a 400."""
+        return Query(self.query_string, max_pairs=self._exchange.limits.query_pairs)
+
+    @property
+    def http_version(self) -> str:
+        """`"1.0"`, `"1.1"`, `"2"` or `"3"`."""
+        version: str = self.scope["http_version"]
+        return version
+
+    @property
+    def scheme(self) -> str:
+        """`"http"` or `"https"`, as the server saw it."""
+        scheme: str = self.scope.get("scheme", "http")
+        return scheme
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """Host and port of the peer, if the server knows them."""
+        client: tuple[str, int] | None = self.scope.get("client")
+        return client
+
+    @property
+    def server(self) -> tuple[str, int | None] | None:
+        """Host and port the request came in at; the port is None for a Unix socket's path."""
+        server: tuple[str, int | None] | None = self.scope.get("server")
+        return server
+
+    @cached_property
+    def state(self) -> SimpleNamespace:
+        """A place for what middlewares hand to handlers: `req.state.user = user`."""
+        return SimpleNamespace()
+
+    # --- the fields ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def headers(self) -> Headers:
+        """The header fields, case-insensitive and read-only."""
+        return Headers(self.scope["headers"])
+
+    @overload
+    def get(self, name: str) -> str | None: ...
+    @overload
+    def get(self, name: str, default: T) -> str | T: ...
+    def get(self, name: str, default: object = None) -> object:
+        """Return the value of a header field; `referer` and `referrer` are one."""
+        name = name.lower()
+        if name in ("referer", "referrer"):
+            return self.headers.get("referer", self.headers.get("referrer", default))
+        return self.headers.get(name, default)
+
+    @cached_property
+    def cookies(self) -> Cookies:
+        """The cookies, read-only, the first of a name winning; more than `limits.cookies` of them are a 431."""
+        return Cookies(self.headers.get("cookie", ""), max_cookies=self._exchange.limits.cookies)
+
+    @property
+    def content_type(self) -> str | None:
+        """The media type of the body in small letters, without parameters; None without a (valid) Content-Type."""
+        value = self.headers.get("content-type")
+        return fields.parse_media_type(value)[0] or None if value else None
+
+    @property
+    def charset(self) -> str | None:
+        """The `charset` parameter of the Content-Type, in small letters."""
+        value = self.headers.get("content-type")
+        charset = fields.parse_media_type(value)[1].get("charset") if value else None
+        return charset.lower() if charset else None
+
+    @property
+    def content_length(self) -> int | None:
+        """The Content-Length of the body, in bytes; None if the length is not known beforehand."""
+        return self._exchange.declared_body_bytes
+
+    @property
+    def close_reason(self) -> CloseReason | None:
+        """Why the handler was ended from outside: `gone`, `stalled`, `deadline` or `shutdown`; None if it was not."""
+        return self._exchange.close_reason
+
+    # --- the body -----------------------------------------------------------------------------------------------------
+
+    @property
+    def body(self) -> Body:
+        """The body as a stream; `async for chunk in req` reads the same one."""
+        if self._body is None:
+            if self._gathered is not None:
+                raise BodyAlreadyRead("the request body was gathered by req.bytes(), text() or json(): call that again, it is kept")
+            self._body = Body(self._exchange)
+        return self._body
+
+    def __aiter__(self) -> AsyncIterator[Bytes]:
+        return self.body.__aiter__()
+
+    async def bytes(self, limit: int | None = None) -> Bytes:
+        """
+        Gather the whole body and keep it; later calls return the same.
+
+        Args:
+            limit: Most bytes to gather; `limits.buffered_body_bytes` (1 MiB) unless given.
+
+        Raises:
+            HTTPError: 413 when the body is larger, before reading where it says so itself.
+            BodyAlreadyRead: Some of it was read as a stream.
+        """
+        if limit is None:
+            limit = self._exchange.limits.buffered_body_bytes
+        if self._gathered is None:
+            self._gathered = await self._gather(limit)
+        elif len(self._gathered) > limit:
+            raise self._exchange.too_large(limit)
+        return self._gathered
+
+    async def _gather(self, limit: int) -> Bytes:
+        exchange = self._exchange
+        if exchange.received or (self._body is not None and self._body._closed):
+            raise BodyAlreadyRead(
+                "some of the request body was already read as a stream: use either `async for chunk in req` or bytes(), text(), json()"
+            )
+        streamed, exchange.body_limit = exchange.body_limit, min(limit, exchange.body_limit)
+        chunks: list[Bytes] = []
+        try:
+            exchange.check_declared_length(exchange.body_limit)
+            while True:
+                chunks.append(await exchange.next_chunk())
+        except StopAsyncIteration:
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        finally:
+            exchange.body_limit = streamed
+
+    async def text(self, limit: int | None = None) -> str:
+        """
+        Gather the body and decode it by the charset of its Content-Type, UTF-8 if it names none.
+
+        Raises:
+            HTTPError: 413 over the limit, 400 when the bytes do not fit the charset, 415 when that is unknown.
+        """
+        body = await self.bytes(limit)
+        charset = self.charset or "utf-8"
+        try:
+            return body.decode(charset)
+        except UnicodeDecodeError as exc:
+            raise HTTPError(400, f"the request body is not valid {charset}") from exc
+        except LookupError as exc:
+            raise HTTPError(415, f"the charset {charset!r} is not supported") from exc
+
+    @overload
+    async def json(self, type: None = None, *, limit: int | None = None) -> Any: ...
+    @overload
+    async def json(self, type: type[T], *, limit: int | None = None) -> T: ...
+    async def json(self, type: Any = None, *, limit: int | None = None) -> Any:
+        """
+        Gather and decode a JSON body; with a *type*, validate it as well.
+
+        Args:
+            type: A msgspec Struct, dataclass, TypedDict or other type msgspec knows, or a class with `model_validate_json`.
+            limit: As in `bytes()`.
+
+        Raises:
+            HTTPError: 415 for another media type, 413 over the limit, 400 for anything that is not JSON (RFC 8259: no NaN, UTF-8
+                only, nested at most `limits.json_depth` deep), 422 when it does not fit the type.
+        """
+        media_type = self.content_type if b"content-type" in self._exchange.fields else "application/json"
+        if media_type is None or not fields.is_json(media_type):
+            raise HTTPError(415, f"expected a JSON body, not {media_type or 'an unreadable Content-Type'}")
+        body = await self.bytes(limit)
+        return decode_json(body, self._exchange.limits.json_depth, self.app.json_codec) if type is None else decode_typed(body, type)
+
+    def defer(self, async_fn: Callable[..., Awaitable[object]], *args: Any) -> None:
+        """
+        Run `await async_fn(*args)` after the handler and after the final message, whatever happened; last deferred, first run.
+
+        Cancellation does not reach it; all deferred calls of a request have `limits.cleanup_s` together.
+        """
+        if self._exchange.deferred is None:
+            self._exchange.deferred = []
+        self._exchange.deferred.append((async_fn, args))
+
+    # --- negotiation (RFC 9110 §12.5) ----------------------------------------------------------------------------------
+
+    @overload
+    def accepts(self) -> list[str]: ...
+    @overload
+    def accepts(self, *types: str) -> str | None: ...
+    def accepts(self, *types: str) -> str | None | list[str]:
+        """Return the first choice of the client among *types* (`"json"`, `"text/html"`), None if it takes none of them."""
+        return fields.accepts_types(self.headers.get("accept"), types)
+
+    def is_type(self, *types: str) -> str | None:
+        """Return the first of *types* that the body's Content-Type fits, None without a body."""
+        if not self._exchange.expects_body:
+            return None
+        return fields.type_is(self.headers.get("content-type"), types)
+
+
+def decode_json(body: bytes, depth: int, codec: Any = None) -> Any:
+    """
+    Decode strict JSON, with at most *depth* levels of nesting.
+
+    Raises:
+        HTTPError: 400.
+
+    Source: RFC 8259 §2 to §9; the depth is a limit that §9 allows.
+
+    >>> decode_json(b'{"a": [1]}', 2)
+    {'a': [1]}
+    """
+    try:
+        value = codec.loads(body) if codec is not None else stdjson.loads(body.decode(), parse_constant=_no_constant)
+    except UnicodeDecodeError as exc:
+        raise HTTPError(400, "the JSON body is not valid UTF-8") from exc
+    except RecursionError as exc:
+        raise HTTPError(400, f"the JSON body is nested deeper than {depth} levels") from exc
+    except ValueError as exc:
+        raise HTTPError(400, f"the body is not valid JSON: {exc}") from exc
+    # Each level needs a bracket, so few brackets need no look at the value.
+    if body.count(b"[") + body.count(b"{") > depth and _deeper(value, depth):
+        raise HTTPError(400, f"the JSON body is nested deeper than {depth} levels")
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _deeper(value: object, depth: int) -> bool:
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(depth):
+        children = (child for parent in level for child in (parent.values() if isinstance(parent, dict) else parent))
+        level = [child for child in children if isinstance(child, (dict, list))]
+    return bool(level)
+
+
+def decode_typed(body: bytes, type: Any) -> Any:
+    """
+    Decode JSON into *type* and validate it.
+
+    Raises:
+        HTTPError: 400 for anything that is not JSON, 422 for JSON that does not fit.
+        UsageError: msgspec is not installed, and *type* has no `model_validate_json`.
+    """
+    validate = getattr(type, "model_validate_json", None)
+    if validate is not None:
+        try:
+            return validate(body)
+        except ValueError as exc:
+            decode_json(body, UNBOUNDED)
+            raise HTTPError(422, str(exc)) from exc
+    try:
+        import msgspec
+    except ImportError as exc:
+        raise UsageError("req.json(Model) needs msgspec: pip install 'nardis[msgspec]'") from exc
+    try:
+        return msgspec.json.decode(body, type=type)
+    except msgspec.ValidationError as exc:
+        raise HTTPError(422, str(exc)) from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise HTTPError(400, f"the body is not valid JSON: {exc}") from exc

@@ -1,0 +1,487 @@
+"""
+Routers: what answers which method and path, in the order of registration.
+
+A router is a list of layers. A route matches a whole path and a method; `use` matches a prefix, and holds middlewares or another
+router. Order decides, as in Express; the index only spares looking at layers that cannot match.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, overload
+
+from ._chain import Match, Step, name_of
+from ._index import Index
+from ._patterns import Pattern, Segments, compile_pattern, split_path
+from .errors import HTTPError, UsageError
+from .limits import Limits
+
+if TYPE_CHECKING:
+    from ._types import ErrorHandler, Handler, Middleware
+
+__all__ = ["Layer", "Route", "Router", "RouterRoute"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Path: TypeAlias = "str | Sequence[str]"
+
+# Layers that may match a path, with what they captured where that is known beforehand; and the path in segments.
+Plan: TypeAlias = "tuple[list[tuple[Layer, Match | None]], Segments]"
+
+
+class Layer:
+    """
+    One registration of `use`: middlewares, or a router, behind a prefix.
+
+    Attributes:
+        path: The pattern as written.
+        steps: The functions to run, each with whether it takes `next`.
+        router: The router to enter instead.
+        method: Of a route; None for any.
+        special: The route has limits of its own, or its own rule for clients that leave.
+    """
+
+    is_route: ClassVar[bool] = False
+    method: str | None = None
+    limits: Limits | None = None
+    cancels: bool | None = None
+    special: bool = False
+
+    def __init__(self, pattern: Pattern, steps: Sequence[Step] = (), router: Router | None = None) -> None:
+        self.pattern = pattern
+        self.path = pattern.source
+        self.steps = list(steps)
+        self.router = router
+
+    def match(self, segments: Segments) -> Match | None:
+        """Match the beginning of a path; give the captures and the number of segments taken."""
+        return self.pattern.match_prefix(segments)
+
+
+class Route(Layer):
+    """
+    One route. Calling it with a function adds that as its next handler, so that it serves as a decorator.
+
+    Attributes:
+        path: The pattern as written; for logs and metrics, which a path itself would flood.
+        name: For `url_for`; the name of the last handler unless given.
+    """
+
+    is_route: ClassVar[bool] = True
+
+    def __init__(
+        self, pattern: Pattern, method: str | None, limits: Limits | None, cancels: bool | None, name: str | None
+    ) -> None:
+        super().__init__(pattern)
+        self.method = method
+        self.limits = limits
+        self.cancels = cancels
+        self.special = limits is not None or cancels is not None
+        self._name = name
+
+    @property
+    def name(self) -> str | None:
+        if self._name is None and self.steps:
+            return getattr(self.steps[-1][0], "__name__", None)
+        return self._name
+
+    def __call__(self, handler: F) -> F:
+        self.steps.append(step_of(handler, "a route", 2, 3))
+        return handler
+
+    def __repr__(self) -> str:
+        return f"<Route {self.method or 'ALL'} {self.path}>"
+
+    def match(self, segments: Segments) -> Match | None:
+        """Match a whole path; give the captures."""
+        params = self.pattern.match(segments) if self.steps else None
+        return None if params is None else (params, 0)
+
+
+class Router:
+    """
+    A table of routes and middlewares, to be used at a prefix of an application or of another router.
+
+    Args:
+        case_sensitive: Whether `/Users` and `/users` differ.
+        strict: Whether `/users` and `/users/` differ; otherwise one trailing slash more is allowed.
+        merge_params: Whether handlers see the captures of the prefixes around this router as well; their own win.
+    """
+
+    def __init__(self, *, case_sensitive: bool = True, strict: bool = False, merge_params: bool = True) -> None:
+        self.case_sensitive = case_sensitive
+        self.strict = strict
+        self.merge_params = merge_params
+        self._layers: list[Layer] = []
+        self._error_handlers: dict[type[Exception] | int, ErrorHandler] = {}
+        self._index: Index | None = None
+        # The paths of routes without captures, as received, with all that matches them once one was asked for.
+        self._fixed: dict[bytes, Plan | None] = {}
+
+    # --- routes -------------------------------------------------------------------------------------------------------
+
+    def method(
+        self,
+        method: str,
+        path: Path,
+        *handlers: Handler | Middleware,
+        limits: Limits | None = None,
+        cancel_on_disconnect: bool | None = None,
+        name: str | None = None,
+    ) -> Route:
+        """
+        Answer *method* on *path*: middlewares first, a handler last; or as a decorator for that last one.
+
+        Args:
+            method: Any method, `"PROPFIND"` as well.
+            path: A pattern, or a list of them: static text, `:name`, `*rest`, `{optional}`.
+            limits: Instead of the application's, for this route.
+            cancel_on_disconnect: False: work that must finish is not cancelled when the client leaves.
+            name: For `url_for`; the handler's own name unless given.
+
+        Raises:
+            PatternError: The pattern cannot be compiled.
+            TypeError: A handler is not an async function of two or three parameters.
+        """
+        return self._route(method.upper(), path, handlers, limits, cancel_on_disconnect, name)
+
+    def _route(
+        self,
+        method: str | None,
+        path: Path,
+        handlers: Sequence[Handler | Middleware | Sequence[Any]],
+        limits: Limits | None,
+        cancels: bool | None,
+        name: str | None,
+    ) -> Route:
+        route = Route(self._pattern(path), method, limits, cancels, name)
+        for handler in _flattened(handlers):
+            route(handler)
+        self._add(route)
+        return route
+
+    def get(
+        self,
+        path: Path,
+        *handlers: Handler | Middleware,
+        limits: Limits | None = None,
+        cancel_on_disconnect: bool | None = None,
+        name: str | None = None,
+    ) -> Route:
+        """Answer GET on *path*, and HEAD unless a `head` route stands before; see `method`."""
+        return self._route("GET", path, handlers, limits, cancel_on_disconnect, name)
+
+    def post(
+        self,
+        path: Path,
+        *handlers: Handler | Middleware,
+        limits: Limits | None = None,
+        cancel_on_disconnect: bool | None = None,
+        name: str | None = None,
+    ) -> Route:
+        """Answer POST on *path*; see `method`."""
+        return self._route("POST", path, handlers, limits, cancel_on_disconnect, name)
+
+    def put(
+        self,
+        path: Path,
+        *handlers: Handler | Middleware,
+        limits: Limits | None = None,
+        cancel_on_disconnect: bool | None = None,
+        name: str | None = None,
+    ) -> Route:
+        """Answer PUT on *path*; see `method`."""
+        return self._route("PUT", path, handlers, limits, cancel_on_disconnect, name)
+
+    def patch(
+        self,
+        path: Path,
+        *handlers: Handler | Middleware,
+        limits: Limits | None = None,
+        cancel_on_disconnect: bool | None = None,
+        name: str | None = None,
+    ) -> Route:
+        """Answer PATCH on *path*; see `method`."""
+        return self._route("PATCH", path, handlers, limits, cancel_on_disconnect, name)
+
+    def delete(
+        self,
+        path: Path,
+        *handlers: Handler | Middleware,
+        limits: Limits | None = None,
+        cancel_on_disconnect: bool | None = None,
+        name: str | None = None,
+    ) -> Route:
+        """Answer DELETE on *path*; see `method`."""
+        return self._route("DELETE", path, handlers, limits, cancel_on_disconnect, name)
+
+    def head(
+        self,
+        path: Path,
+        *handlers: Handler | Middleware,
+        limits: Limits | None = None,
+        cancel_on_disconnect: bool | None = None,
+        name: str | None = None,
+    ) -> Route:
+        """Answer HEAD on *path*, where GET's handler would not do; register it before that. See `method`."""
+        return self._route("HEAD", path, handlers, limits, cancel_on_disconnect, name)
+
+    def options(
+        self,
+        path: Path,
+        *handlers: Handler | Middleware,
+        limits: Limits | None = None,
+        cancel_on_disconnect: bool | None = None,
+        name: str | None = None,
+    ) -> Route:
+        """Answer OPTIONS on *path*, instead of the list of methods that is sent without one; see `method`."""
+        return self._route("OPTIONS", path, handlers, limits, cancel_on_disconnect, name)
+
+    def all(
+        self,
+        path: Path,
+        *handlers: Handler | Middleware,
+        limits: Limits | None = None,
+        cancel_on_disconnect: bool | None = None,
+        name: str | None = None,
+    ) -> Route:
+        """Answer any method on *path*; see `method`."""
+        return self._route(None, path, handlers, limits, cancel_on_disconnect, name)
+
+    def route(self, path: Path) -> RouterRoute:
+        """Name a path once for several methods: `app.route("/x").get(show).post(change)`."""
+        return RouterRoute(self, path)
+
+    # --- middlewares and routers --------------------------------------------------------------------------------------
+
+    @overload
+    def use(self, middleware: F, /) -> F: ...
+    @overload
+    def use(self, prefix: Path, /) -> Callable[[F], F]: ...
+    @overload
+    def use(self, first: Path | Middleware | Router, /, *rest: Middleware | Router) -> None: ...
+    def use(self, first: Any, /, *rest: Any) -> Any:
+        """
+        Run middlewares, or enter routers, for every path below a prefix: `use(middleware)`, `use("/api", guard, router)`.
+
+        It is a decorator too, `@app.use` or `@app.use("/api")`. The prefix matches on a segment border and is taken off `req.path`
+        and `req.url` inside.
+
+        Raises:
+            TypeError: Something is neither a middleware `async (req, res, next)` nor a Router.
+        """
+        if isinstance(first, (str, list, tuple)):
+            if not rest:
+                return lambda middleware: self._use(first, [middleware])
+            self._use(first, rest)
+            return None
+        self._use("/", [first, *rest])
+        return first if not rest else None
+
+    def _use(self, prefix: Path, things: Sequence[Any]) -> Any:
+        pattern = self._pattern(prefix)
+        for thing in _flattened(things):
+            if isinstance(thing, Router):
+                self._check_acyclic(thing)
+                self._add(Layer(pattern, router=thing))
+            else:
+                self._add(Layer(pattern, [step_of(thing, "use()", 3, 3)]))
+        return things[-1]
+
+    def _check_acyclic(self, router: Router) -> None:
+        if router is self or any(layer.router is self for layer in router._layers):
+            raise UsageError("a router cannot be used inside itself")
+
+    def error(self, *kinds: type[Exception] | int) -> Callable[[F], F]:
+        """
+        Register `async (err, req, res)` for exception types, found by their method resolution order, or for statuses of HTTPError.
+
+        It answers inside the middlewares around the place where the error arose, as long as the head was not sent. It may raise:
+        the router around this one is asked next.
+        """
+        if not kinds:
+            raise UsageError("error() takes exception types or statuses: @app.error(KeyError), @app.error(404)")
+        for kind in kinds:
+            if not (isinstance(kind, int) and 400 <= kind <= 599 or isinstance(kind, type) and issubclass(kind, Exception)):
+                raise UsageError(f"error() takes exception types or statuses from 400 to 599, not {kind!r}")
+
+        def register(handler: F) -> F:
+            step_of(handler, "error()", 3, 3)
+            for kind in kinds:
+                self._error_handlers[kind] = handler
+            return handler
+
+        return register
+
+    def error_handler(self, error: Exception) -> ErrorHandler | None:
+        """Find the handler for *error*: by its status if it is an HTTPError, then by its types."""
+        handlers = self._error_handlers
+        if not handlers:
+            return None
+        if isinstance(error, HTTPError) and error.status in handlers:
+            return handlers[error.status]
+        return next((handlers[kind] for kind in type(error).__mro__ if kind in handlers), None)
+
+    # --- looking up ---------------------------------------------------------------------------------------------------
+
+    def plan(self, raw: bytes, segments: Segments | None) -> Plan:
+        """List the layers that may match a path, in order, with what they captured where that is known."""
+        index = self._index
+        if index is None:
+            index = self._compile()
+        plan = self._fixed.get(raw)
+        if plan is not None:
+            return plan
+        if segments is None:
+            segments = split_path(raw)
+        layers = self._layers
+        candidates = index.candidates(segments)
+        if raw not in self._fixed:
+            return [(layers[at], None) for at in candidates], segments
+        matching = [(layers[at], match) for at in candidates if (match := layers[at].match(segments)) is not None]
+        self._fixed[raw] = plan = ([*matching], segments)
+        return plan
+
+    def _compile(self) -> Index:
+        index = Index(case_sensitive=self.case_sensitive)
+        self._fixed = {}
+        for at, layer in enumerate(self._layers):
+            index.add(at, layer.pattern, prefix=not layer.is_route)
+            literals = layer.pattern.literals
+            if layer.is_route and literals is not None:
+                raw = "/".join(["", *literals]).encode()
+                if not self.strict and literals != ("",):
+                    self._fixed[raw + b"/"] = None
+                self._fixed[raw] = None
+        self._index = index
+        return index
+
+    def _pattern(self, path: Path) -> Pattern:
+        return compile_pattern(path, case_sensitive=self.case_sensitive, strict=self.strict)
+
+    def _add(self, layer: Layer) -> None:
+        self._layers.append(layer)
+        self._index = None
+
+    def routes(self) -> list[tuple[str | None, str, str | None]]:
+        """List method (None: any), pattern and name of every route, those of the routers inside included, in order."""
+        found: list[tuple[str | None, str, str | None]] = []
+        for layer in self._layers:
+            if isinstance(layer, Route):
+                found.append((layer.method, layer.path, layer.name))
+            elif layer.router is not None:
+                base = "" if layer.path == "/" else layer.path
+                found.extend((method, base + path, name) for method, path, name in layer.router.routes())
+        return found
+
+    def url_for(self, name: str, /, **params: object) -> str:
+        """
+        Build the path of the first route of that name, percent-encoded.
+
+        Raises:
+            UsageError: No route has that name, or a parameter is missing.
+        """
+        path = self._url_for(name, params)
+        if path is None:
+            names = sorted({known for _, _, known in self.routes() if known})
+            raise UsageError(f"no route is named {name!r}; there are: {', '.join(names) or 'none'}")
+        return path
+
+    def _url_for(self, name: str, params: Mapping[str, object]) -> str | None:
+        for layer in self._layers:
+            if isinstance(layer, Route):
+                if layer.name == name:
+                    return layer.pattern.build(params)
+            elif layer.router is not None and (path := layer.router._url_for(name, params)) is not None:
+                base = layer.pattern.build(params)
+                return path if base == "/" else base.rstrip("/") + path
+        return None
+
+
+class RouterRoute:
+    """A path that is named once: each verb registers a route on it and gives this object back."""
+
+    def __init__(self, router: Router, path: Path) -> None:
+        self._router = router
+        self._path = path
+
+    def get(self, *handlers: Handler | Middleware) -> RouterRoute:
+        """Answer GET."""
+        return self.method("GET", *handlers)
+
+    def post(self, *handlers: Handler | Middleware) -> RouterRoute:
+        """Answer POST."""
+        return self.method("POST", *handlers)
+
+    def put(self, *handlers: Handler | Middleware) -> RouterRoute:
+        """Answer PUT."""
+        return self.method("PUT", *handlers)
+
+    def patch(self, *handlers: Handler | Middleware) -> RouterRoute:
+        """Answer PATCH."""
+        return self.method("PATCH", *handlers)
+
+    def delete(self, *handlers: Handler | Middleware) -> RouterRoute:
+        """Answer DELETE."""
+        return self.method("DELETE", *handlers)
+
+    def head(self, *handlers: Handler | Middleware) -> RouterRoute:
+        """Answer HEAD."""
+        return self.method("HEAD", *handlers)
+
+    def options(self, *handlers: Handler | Middleware) -> RouterRoute:
+        """Answer OPTIONS."""
+        return self.method("OPTIONS", *handlers)
+
+    def all(self, *handlers: Handler | Middleware) -> RouterRoute:
+        """Answer any method."""
+        self._router.all(self._path, *handlers)
+        return self
+
+    def method(self, method: str, *handlers: Handler | Middleware) -> RouterRoute:
+        """Answer *method*."""
+        self._router.method(method, self._path, *handlers)
+        return self
+
+
+def _flattened(things: Sequence[Any]) -> list[Any]:
+    return [each for thing in things for each in (_flattened(thing) if isinstance(thing, (list, tuple)) else [thing])]
+
+
+def step_of(handler: Any, where: str, least: int, most: int) -> Step:
+    """
+    Check a handler, and find out whether it takes `next`.
+
+    Raises:
+        TypeError: It is no async function, or takes another number of parameters.
+    """
+    wanted = "async (err, req, res)" if where == "error()" else "async (req, res, next)" if least == 3 else "async (req, res[, next])"
+    hint = "an ASGI application goes to app.mount(prefix, asgi_app), an ASGI middleware to app.use(wrap(Middleware))"
+    if not callable(handler) or isinstance(handler, type):
+        raise TypeError(f"{where} takes {wanted}, not {handler!r}; {hint}")
+    called = handler if inspect.isroutine(handler) or not hasattr(handler, "__call__") else handler.__call__
+    called = getattr(handler, "func", called)  # functools.partial
+    if not inspect.iscoroutinefunction(called):
+        raise TypeError(
+            f"{where} takes {wanted}, and {name_of(handler)} is not async: write `async def`; "
+            f"what blocks goes to `await anyio.to_thread.run_sync(...)`. {hint[0].upper()}{hint[1:]}"
+        )
+    count = _count_positional(handler)
+    if not least <= count <= most:
+        raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} takes {count} parameters; {hint}")
+    names = list(inspect.signature(handler).parameters)
+    if names[:3] == ["scope", "receive", "send"]:
+        raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} looks like an ASGI application; {hint}")
+    return handler, count == 3
+
+
+def _count_positional(handler: Callable[..., Any]) -> int:
+    """Count the positional parameters; `*args` counts as the third."""
+    count = 0
+    for parameter in inspect.signature(handler).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return max(count, 3)
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            count += 1
+    return count
