@@ -33,7 +33,7 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal, NoReturn, Protocol, TypeAlias, TypeVar
 
@@ -482,20 +482,15 @@ class Exchange:
         finally:
             self._give_turn()
 
-    async def _answer(self, body: bytes) -> None:
+    def _answer(self, body: bytes) -> Coroutine[Any, Any, None]:
         close = self.expects_body and self._costs_connection()
         message, _, has_body = self.head.compose(len(body), close)
         self.written = len(body)
-        if not has_body:
-            self._bodiless = True
-        elif self.codecs:
-            body = self._finished(body)
+        self._bodiless = not has_body
         self.state = STARTED
-        try:
-            await self._send(message)
-        except BaseException as exc:
-            await self._interrupted(exc)
-        await self._send_last(body if has_body else b"")
+        if self.codecs:
+            body = self._finished(body)
+        return self._send_last(body if has_body else b"", message)
 
     async def end(self, data: bytes = b"") -> None:
         """
@@ -587,23 +582,27 @@ class Exchange:
             data = (codec.feed(data) if data else b"") + codec.finish()
         return data
 
-    async def _send_last(self, body: bytes) -> None:
-        self._refuse_torn()
-        self.final = True
+    async def _send_last(self, body: bytes, head: Message | None = None) -> None:
+        """Send the final message, after the head if that has not left."""
+        if self._torn or self.state == ABORTED:
+            self._refuse_torn()
         self._plain = False
-        if self.expects_body and not self._arrived() and b"expect" not in self.fields:
-            self._discard()
-        message: Message = {"type": "http.response.body", "body": body, "more_body": False}
-        if self.cancel_scope is None and len(body) > SMALL_BODY_BYTES:
-            await self._deliver(message)
-        else:
-            self.writing = self.sweeper.clock()
-            try:
+        self.writing = self.sweeper.clock()
+        try:
+            if head is not None:
+                await self._send(head)
+            self.final = True
+            if self.expects_body and not self._arrived() and b"expect" not in self.fields:
+                self._discard()
+            message = {"type": "http.response.body", "body": body, "more_body": False}
+            if self.cancel_scope is None and len(body) > SMALL_BODY_BYTES:
+                await self._bounded(lambda: self._send(message))
+            else:
                 await self._send(message)
-            except BaseException as exc:
-                await self._interrupted(exc)
-            finally:
-                self.writing = 0.0
+        except BaseException as exc:
+            await self._interrupted(exc)
+        finally:
+            self.writing = 0.0
         self.state = ENDED
 
     async def _deliver(self, message: Message) -> None:
@@ -684,13 +683,20 @@ class Exchange:
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    def finish(self) -> None:
-        """Let go of the server: the watcher ends (C3)."""
-        if self._watcher is not None:
-            self._watcher.cancel()
+    def unsettled(self) -> bool:
+        """Tell whether there is something for `clean_up` to do."""
+        return self._watcher is not None or self.deferred is not None
 
     async def clean_up(self) -> None:
-        """Run what was deferred, last first, within `cleanup_s` for all of it; a failing one is logged and the others still run."""
+        """
+        Let go of the server: the watcher ends (C3). Then run what was deferred, last first.
+
+        All of it has `cleanup_s`; a failing one is logged, and the others still run.
+        """
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if not self.deferred:
+            return
         with shielded(self.limits.cleanup_s) as scope:
             while self.deferred:
                 call, args = self.deferred.pop()

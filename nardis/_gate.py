@@ -42,10 +42,8 @@ def checked_path(scope: Scope, fields: dict[bytes, bytes], most_headers: int) ->
         if b"transfer-encoding" in fields:
             raise HTTPError(400, "Content-Length and Transfer-Encoding in one request", headers={"connection": "close"})
     raw: bytes = scope.get("raw_path") or quoted(scope["path"])
-    if b"?" in raw:
-        raw = raw.partition(b"?")[0]
-    if not raw.startswith(b"/"):
-        raw = _checked_target(raw, scope["method"], host)
+    if raw[:1] != b"/" or b"?" in raw:
+        raw = _checked_target(raw.partition(b"?")[0], scope["method"], host)
     if b"%00" in raw:
         raise HTTPError(400, "the path has a NUL in it")
     root: str = scope.get("root_path", "")
@@ -68,8 +66,10 @@ def _checked_target(raw: bytes, method: str, host: bytes | None) -> bytes:
     """Take a target that is no path: `*`, or an absolute URL that names this host (RFC 9112 §3.2.2 and §3.2.4)."""
     if method == "CONNECT":
         raise HTTPError(501, "this is no proxy: CONNECT is not implemented")
-    if not raw or (raw == b"*" and method == "OPTIONS"):
-        return b"/" if not raw else b"*"
+    if raw[:1] == b"/" or (raw == b"*" and method == "OPTIONS"):
+        return raw
+    if not raw:
+        return b"/"
     scheme, _, rest = raw.partition(b"://")
     authority, slash, path = rest.partition(b"/")
     if scheme.lower() in (b"http", b"https") and authority and authority == host:

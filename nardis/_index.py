@@ -45,12 +45,12 @@ class _Node:
         self.mixed: Ordinals = []
 
     def affix(self, first: str, last: str) -> _Node:
-        """Where a segment leads that begins with *first* and ends with *last*."""
+        """Return where a segment leads that begins with *first* and ends with *last*."""
         by_last = self.affixes.setdefault(len(first), {}).setdefault(first, {})
         return by_last.setdefault(len(last), {}).setdefault(last, _Node())
 
     def with_affixes(self, segment: str) -> list[_Node]:
-        """All nodes to which mixed segments lead that *segment* can be."""
+        """List all nodes to which mixed segments lead that *segment* can be."""
         nodes: list[_Node] = []
         for first_size, by_first in self.affixes.items():
             by_last_size = by_first.get(segment[:first_size])
@@ -160,7 +160,7 @@ def _text(part: str | Capture) -> str:
 
 
 def _open_end(node: _Node, segment: PatternSegment, last: PatternSegment, *, prefix: bool) -> Ordinals:
-    """Where to enter a shape from its first wildcard on: by the most that is known of what follows."""
+    """Choose where to enter a shape from its first wildcard on: by the most that is known of what follows."""
     if isinstance(segment, tuple):
         first = _text(segment[0])
         return node.affix(first, "").open if first else node.open
@@ -170,7 +170,7 @@ def _open_end(node: _Node, segment: PatternSegment, last: PatternSegment, *, pre
 
 
 def _last_text(segments: Segments) -> str | None:
-    """The last segment but for one slash at the end of the path."""
+    """Take the last segment, but for one slash at the end of the path."""
     return segments[-2] if segments[-1] == "" and len(segments) > 1 else segments[-1]
 
 
@@ -188,6 +188,6 @@ def _merged(hits: list[Ordinals]) -> Sequence[int]:
     merged = hits[0]
     for ordinals in hits[1:]:
         if merged[-1] >= ordinals[0]:
-            return sorted(set().union(*hits))
+            return sorted(set[int]().union(*hits))
         merged = merged + ordinals
     return merged

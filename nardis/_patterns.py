@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
+from typing import TypeAlias, cast
 from urllib.parse import quote
 
 from .errors import HTTPError, PatternError, UsageError
@@ -41,16 +41,14 @@ class Capture:
         return ("*" if self.wild else ":") + self.name
 
 
+# None is a `/` between segments, as opposed to a `%2F` in a text.
 Token: TypeAlias = str | Capture | None
 Form: TypeAlias = list[Token]
 Part: TypeAlias = str | Capture
 PatternSegment: TypeAlias = str | Capture | tuple[Part, ...]
 
-SLASH = None
-"""The token for a `/` that separates segments, as opposed to a `%2F` in a text."""
-
+# Each optional group can double the number of forms; path-to-regexp stops at the same number.
 MAX_FORMS = 256
-"""Each optional group can double the number of forms; path-to-regexp stops at the same number."""
 
 # A lone surrogate never comes out of UTF-8 and is refused in patterns, so it equals no text: it stands for a broken segment.
 OPAQUE = "\udfff"
@@ -59,7 +57,7 @@ _HEX = "0123456789abcdefABCDEF"
 _OCTETS = {(first + second).encode(): bytes.fromhex(first + second) for first in _HEX for second in _HEX}
 
 _RESERVED = {
-    "(": "regular expressions are not part of a path: write `:id` and check the value with param('id'), or `\\(` for the character",
+    "(": "regular expressions are no part of a path: write `:id` and check the value with param('id'), or `\\(` for itself",
     ")": "write `\\)` for the character",
     "[": "write `\\[` for the character",
     "]": "write `\\]` for the character",
@@ -141,10 +139,10 @@ def parse(source: str) -> tuple[list[Form], int]:
     index = trailing = 0
     while index < len(source):
         char = source[index]
-        token: Token = SLASH
+        token: Token = None
         if char == "{":
             enclosing.append(forms)
-            forms, trailing, index = [[]], 0, index + 1
+            forms, trailing, index = [list[Token]()], 0, index + 1
             continue
         if char == "}":
             forms, trailing, index = _close(source, enclosing, forms), 0, index + 1
@@ -157,7 +155,7 @@ def parse(source: str) -> tuple[list[Form], int]:
             raise _error(source, f"`{char}` at index {index} is reserved: {_RESERVED[char]}")
         else:
             token, index = _text(source, index)
-        trailing = trailing + 1 if token is SLASH else 0
+        trailing = trailing + 1 if token is None else 0
         for form in forms:
             form.append(token)
     if enclosing:
@@ -244,17 +242,19 @@ def _segmented(form: Form, *, case_sensitive: bool) -> tuple[PatternSegment, ...
     """Cut a form into segments; a form without a leading slash is read as if it had one."""
     segments: list[PatternSegment] = []
     parts: list[Part] = []
-    for token in [*(form[1:] if form[:1] == [SLASH] else form), SLASH]:
-        if token is SLASH:
+    for token in [*(form[1:] if form[:1] == [None] else form), None]:
+        if token is None:
             segments.append("" if not parts else parts[0] if len(parts) == 1 else tuple(parts))
             parts = []
         elif isinstance(token, Capture):
             parts.append(token)
         else:
             text = token if case_sensitive else fold(token)
-            if parts and isinstance(parts[-1], str):
-                text = parts.pop() + text  # type: ignore[operator]  # a str, as the line above says
-            parts.append(text)
+            before = parts[-1] if parts else None
+            if isinstance(before, str):
+                parts[-1] = before + text
+            else:
+                parts.append(text)
     return tuple(segments)
 
 
@@ -495,7 +495,7 @@ class Winding(Shape):
 
 
 def _furthest(reach: list[int]) -> tuple[int, int]:
-    """The last place, as row and column, in a table of reaches; row -1 when there is none."""
+    """Find the last place, as row and column, in a table of reaches; row -1 when there is none."""
     row = len(reach) - 1
     while row >= 0 and reach[row] < 0:
         row -= 1
@@ -511,7 +511,7 @@ def _starts(path: list[str], reach: list[int], *, wild: bool) -> list[int]:
 
 
 def _last_fit(path: list[str], row: int, text: list[str], starts: list[int]) -> int:
-    """The last column of *row* where *text* fits and the next capture may start behind it, or -1."""
+    """Find the last column of *row* where *text* fits and the next capture may start behind it, or -1."""
     if len(text) == 1:
         return path[row].rfind(text[0], 0, starts[row]) if starts[row] >= 0 else -1
     last = row + len(text) - 1
@@ -635,22 +635,22 @@ class Pattern:
             missing = [token.name for token in form if isinstance(token, Capture) and params.get(token.name) is None]
             if not missing:
                 path = "".join([self._encoded(token, params) for token in form])
-                return path if form[:1] == [SLASH] else f"/{path}"
+                return path if form[:1] == [None] else f"/{path}"
             lacking.append(missing)
         names = ", ".join(repr(name) for name in min(lacking, key=len))
         raise UsageError(f"cannot build a path for {self.source!r} without {names}: pass a value for each")
 
     def _encoded(self, token: Token, params: Mapping[str, object]) -> str:
-        if token is SLASH:
+        if token is None:
             return "/"
         if isinstance(token, str):
             return quote(token, safe=_TEXT_SAFE)
         value = params[token.name]
-        if not token.wild:
-            text = quote(str(value), safe=_CAPTURE_SAFE)
+        if token.wild and isinstance(value, Iterable) and not isinstance(value, str):
+            segments = cast("Iterable[object]", value)
+            text = "/".join([quote(str(segment), safe=_CAPTURE_SAFE) for segment in segments])
         else:
-            parts = value if isinstance(value, Iterable) and not isinstance(value, str) else str(value).split("/")
-            text = "/".join([quote(str(part), safe=_CAPTURE_SAFE) for part in parts])
+            text = quote(str(value), safe=_CAPTURE_SAFE + "/" if token.wild else _CAPTURE_SAFE)
         if not text:
             raise UsageError(f"cannot build a path for {self.source!r}: {token.name!r} is empty and takes at least one character")
         return text
@@ -672,7 +672,13 @@ def compile_pattern(source: str | Sequence[str], *, case_sensitive: bool = True,
     >>> compile_pattern(["/users/:id", "/people/:id"]).match(["people", "7", ""])
     {'id': '7'}
     """
-    sources = [source] if isinstance(source, str) else list(source) if isinstance(source, Sequence) else []
-    if not sources or not all(isinstance(each, str) for each in sources):
+    return Pattern(_sources(source), case_sensitive=case_sensitive, strict=strict)
+
+
+def _sources(source: object) -> list[str]:
+    """Make a list of what was given as a pattern, and refuse what is none."""
+    items = [source] if isinstance(source, str) else cast("Sequence[object]", source) if isinstance(source, Sequence) else []
+    texts = [item for item in items if isinstance(item, str)]
+    if not texts or len(texts) < len(items):
         raise PatternError(f"a path pattern is a str, or a list of at least one, not {source!r}")
-    return Pattern(sources, case_sensitive=case_sensitive, strict=strict)
+    return texts

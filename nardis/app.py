@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Literal, Protocol, TypeVar
 
 import anyio
 
@@ -21,7 +22,7 @@ from ._gate import checked_path
 from ._problem import answer_problem
 from ._types import Receive, Scope, Send
 from .errors import ClientDisconnected, HTTPError, NoResponse, ResponseAborted, UsageError
-from .lifespan import Tasks, run_lifespan
+from .lifespan import Tasks, run_lifespan, wait_idle
 from .limits import Limits
 from .request import Request
 from .response import Response
@@ -30,6 +31,9 @@ from .routing import Router
 __all__ = ["JSONCodec", "Nardis"]
 
 logger = logging.getLogger("nardis")
+
+
+_NO_SCOPE: Final = nullcontext()
 
 
 class JSONCodec(Protocol):
@@ -120,6 +124,10 @@ class Nardis(Router):
     def _end(self) -> None:
         self._sweeper = None
 
+    async def _idle(self, seconds: float) -> None:
+        if self._sweeper is not None:
+            await wait_idle(self._sweeper, seconds)
+
     def _joined(self) -> Iterator[Nardis]:
         """This application and those joined to it by `use()`, from the outside in."""
         found: list[Router] = [self]
@@ -174,20 +182,31 @@ class Nardis(Router):
             raise failure
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper) -> None:
+        """Run the chain for one request, end the response it began, and see to what it left open."""
         exchange = Exchange(scope, receive, send, sweeper, self.limits)
         req = Request(scope, exchange, self)
         res = Response(req, exchange)
-        exchange.cancels = self.cancel_on_disconnect
         error: Exception | None = None
+        handler_scope: AbstractContextManager[object] = _NO_SCOPE
+        if self.cancel_on_disconnect:
+            sweeper.exchanges.add(exchange)
+            handler_scope = exchange.cancel_scope = sweeper.new_scope()
+        else:
+            exchange.cancels = False
+            if self.limits.handler_s is not None:
+                handler_scope = exchange.own_scope()
         try:
-            if self.cancel_on_disconnect or self.limits.handler_s is not None:
-                sweeper.exchanges.add(exchange)
-                exchange.cancel_scope = cancel_scope = sweeper.new_scope()
-                with cancel_scope:
-                    error = await self._run(req, res, exchange)
-                exchange.cancel_scope = None
-            else:
-                error = await self._run(req, res, exchange)
+            with handler_scope:
+                try:
+                    await advance(Walk(self, req, res, checked_path(scope, exchange.fields, self.limits.headers)))
+                    if exchange.state == STARTED or exchange.end_data is not None:
+                        await exchange.conclude()
+                    elif exchange.state == IDLE:
+                        raise NoResponse(name_of(exchange.silent))
+                except Exception as exc:
+                    error = reduced(exc)
+                if error is not None and exchange.state == IDLE and not exchange.closing:
+                    error = await self._answer_error(error, req, res)
             if exchange.state != ENDED or error is not None:
                 await self._settle(req, res, exchange, error)
         except BaseException as exc:
@@ -196,31 +215,23 @@ class Nardis(Router):
             raise
         finally:
             sweeper.exchanges.discard(exchange)
-            exchange.finish()
-            if exchange.deferred:
+            if exchange.unsettled():
                 await exchange.clean_up()
+            # These two close circles, which would leave every request to the garbage collector.
+            del exchange.head, req._walk
 
-    async def _run(self, req: Request, res: Response, exchange: Exchange) -> Exception | None:
-        """Run the chain and end the response it began; give back what nobody answered."""
+    async def _answer_error(self, error: Exception, req: Request, res: Response) -> Exception | None:
+        """Answer what came out of the chain; give back what is nothing to answer: the client left."""
+        if isinstance(error, ClientDisconnected):
+            return error
         try:
-            walk = Walk(self, req, res, checked_path(req.scope, exchange.fields, self.limits.headers))
-        except HTTPError as exc:
-            await answer_problem(exc, req, res)
-            return None
-        try:
-            await advance(walk)
-            if exchange.state == STARTED or exchange.end_data is not None:
-                await exchange.conclude()
-            elif exchange.state == IDLE:
-                raise NoResponse(name_of(exchange.silent))
+            if isinstance(error, HTTPError):  # of the front gate: no router was entered
+                await answer_problem(error, req, res)
+            else:
+                await self._answer_500(error, req, res)
         except Exception as exc:
-            error = reduced(exc)
-        else:
-            return None
-        if exchange.state == IDLE and not exchange.closing and not isinstance(error, ClientDisconnected):
-            await self._answer_500(error, req, res)
-            return None
-        return error
+            return reduced(exc)
+        return None
 
     async def _answer_500(self, error: Exception, req: Request, res: Response) -> None:
         """Answer an error that nobody registered, outside of all middlewares."""

@@ -24,7 +24,7 @@ from .errors import LifespanRequired
 if TYPE_CHECKING:
     from .app import Nardis
 
-__all__ = ["Tasks", "run_lifespan"]
+__all__ = ["Tasks", "run_lifespan", "wait_idle"]
 
 logger = logging.getLogger("nardis")
 
@@ -107,8 +107,13 @@ async def run_lifespan(app: Nardis, receive: Receive, send: Send) -> None:
 async def _end_exchanges(sweeper: Sweeper, seconds: float) -> None:
     """Wait for the exchanges in flight; those that take longer than *seconds* are cancelled, and get as long for their clean-up."""
     for _ in range(2):
-        with anyio.move_on_after(seconds):
-            while sweeper.exchanges:
-                await anyio.sleep(POLL_S)
+        await wait_idle(sweeper, seconds)
         for exchange in sweeper.exchanges:
             exchange.interrupt("shutdown")
+
+
+async def wait_idle(sweeper: Sweeper, seconds: float) -> None:
+    """Wait until no exchange is in flight, at most *seconds*."""
+    with anyio.move_on_after(seconds):
+        while sweeper.exchanges:
+            await anyio.sleep(POLL_S)

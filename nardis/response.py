@@ -36,6 +36,10 @@ _OCTETS: Final = b"application/octet-stream"
 # RFC 9113 §8.2.2: an HTTP/2 message with one of these is malformed.
 _CONNECTION_SPECIFIC: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 
+# Statuses whose messages have no body, and no length either (RFC 9110 §8.6, §15.3.5, §15.4.5).
+_BODILESS: Final = frozenset({204, 304})
+_OF_A_BODY: Final = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
+
 # What describes the body that an error answer replaces.
 _OF_THE_BODY: Final = frozenset({b"accept-ranges", b"cache-control", b"etag", b"expires", b"last-modified"})
 
@@ -360,30 +364,38 @@ class Response:
         """Close the head: see `_exchange.Head`."""
         if self._hooks:
             self._run_hooks()
-        exchange = self._exchange
-        status = self._status
-        lines = self._fields
         self._sealed = True
-        has_body = self.req.method != "HEAD" and status != 204 and status != 304
-        if exchange.codecs:
-            lines[:] = [line for line in map(weakened, lines) if line[0] != b"content-length"]
-            if not has_body:
-                exchange.codecs = ()
-            declared = None
-        elif size is not None and status != 304:
-            self._put(b"content-length", b"%d" % size)
-            declared = size
+        exchange = self._exchange
+        lines = self._fields
+        status = self._status
+        has_body = self.req.method != "HEAD" and status not in _BODILESS
+        if size is not None and not exchange.codecs and status not in _BODILESS:
+            for line in lines:
+                if line[0] == b"content-length":
+                    self._put(b"content-length", b"%d" % size)
+                    break
+            else:
+                lines.append((b"content-length", b"%d" % size))
+            declared: int | None = size
         else:
-            value = self._peek(b"content-length")
-            declared = None if value is None else fields.content_length(value)
-        if status == 204 or status == 304:
-            lines[:] = [line for line in lines if line[0] not in (b"content-length", b"content-type", b"transfer-encoding")]
+            declared = self._compose_open(has_body)
         if not exchange.http1:
             if any(line[0] in _CONNECTION_SPECIFIC for line in lines):
                 lines[:] = [line for line in lines if line[0] not in _CONNECTION_SPECIFIC]
         elif close:
             self._put(b"connection", b"close")
         return {"type": "http.response.start", "status": status, "headers": lines}, declared, has_body
+
+    def _compose_open(self, has_body: bool) -> int | None:
+        """Settle what the head says of a body that comes in pieces, passes filters, or must not be there."""
+        lines = self._fields
+        if self._exchange.codecs:
+            lines[:] = [weakened(line) for line in lines if line[0] != b"content-length"]
+            if not has_body:
+                self._exchange.codecs = ()
+        if self._status in _BODILESS:
+            lines[:] = [line for line in lines if line[0] not in _OF_A_BODY]
+        return fields.content_length(self._peek(b"content-length"))
 
     def _run_hooks(self) -> None:
         hooks, self._hooks = self._hooks, None

@@ -34,10 +34,10 @@ from .errors import ClientDisconnected, UsageError
 
 __all__ = ["ASGIViolation", "AppError", "Client", "RequestOptions", "StreamedResponse", "TestResponse"]
 
-# How long `stream()` waits for a head after everything in the loop has come to rest: short timers and foreign threads.
-_IDLE_GRACE_S = 0.05
-# And how long for that rest, and for anyio's threads: something else in the test may keep the loop busy for ever.
+# `stream()` waits for a head until everything in the loop rests, but something else in a test may keep it busy for ever.
 _BUSY_S = 1.0
+# Then a little longer, for short timers and foreign threads; so many times while threads of anyio's are at work.
+_GRACE_S, _GRACES = 0.05, 10
 # `send` returns at once when nobody listens, as on a server. One turn of the event loop in so many calls lets the client
 # cancel an application that never notices.
 _SENDS_PER_TURN = 1000
@@ -539,7 +539,7 @@ class _Call:
         if self.client.strict and self._receiving:
             self._violate("two receive() calls at once")
         if self.client.strict and self._told:
-            self._violate("receive() after it said http.disconnect")
+            await self._violate_soon("receive() after it said http.disconnect")
         self._receiving = True
         try:
             if not self.ended.is_set() and self._unread is not None:
@@ -568,9 +568,11 @@ class _Call:
     async def send(self, message: Message) -> None:
         message = {**message}
         if self.client.strict:
-            fault = self.answer.fault(message) or (self._told and "send() after receive() said http.disconnect")
+            fault = self.answer.fault(message)
             if fault:
                 self._violate(fault)
+            if self._told:
+                await self._violate_soon("send() after receive() said http.disconnect")
         expected = message.get("type") == self.answer.expects  # a server without lint ignores what it does not expect
         chunk = self.answer.take(message) if expected else b""
         if not self._gone and not self.status and self.answer.status:
@@ -594,6 +596,11 @@ class _Call:
             if final and not self._gone:
                 self._finished = True
                 self._close()
+
+    async def _violate_soon(self, rule: str) -> NoReturn:
+        # The task that heard the disconnect may be cancelling this one, which was on its way here already: then it ends here.
+        await anyio.lowlevel.checkpoint()
+        self._violate(rule)
 
     def _violate(self, rule: str) -> NoReturn:
         violation = ASGIViolation(f"{self.name}: {rule}")
@@ -659,9 +666,10 @@ class _Call:
             await anyio.lowlevel.checkpoint()
         with anyio.move_on_after(_BUSY_S):
             await anyio.wait_all_tasks_blocked()
-            while anyio.to_thread.current_default_thread_limiter().borrowed_tokens:
-                await anyio.sleep(_IDLE_GRACE_S)
-        await anyio.sleep(_IDLE_GRACE_S)
+        for _ in range(_GRACES):
+            await anyio.sleep(_GRACE_S)
+            if not anyio.to_thread.current_default_thread_limiter().borrowed_tokens:
+                break
         scope.cancel()
 
     def require_head(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
-from typing import NamedTuple, TypeVar, overload
+from typing import NamedTuple, TypeAlias, TypeVar, overload
 
 from ..errors import FieldError, HTTPError
 
@@ -30,6 +30,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+# A tuple that cannot be empty, for which the answer is an offer and never the client's list.
+_SomeOffers: TypeAlias = tuple[str, *tuple[str, ...]]
 
 # Members of a list and parameters of a member that are looked at, empty ones included; the rest is ignored. Rack's
 # CVE-2024-26146 and CVE-2026-34230 came from lists without an end; browsers send fewer than 20.
@@ -187,7 +190,7 @@ def _check_new_name(name: object) -> bytes:
 
 
 def check_value(name: str, value: str | int) -> bytes:
-    """
+    r"""
     Check a field value and give its bytes for the wire, without blanks around it.
 
     Args:
@@ -200,7 +203,7 @@ def check_value(name: str, value: str | int) -> bytes:
 
     Source: RFC 9110 §5.5.
     >>> check_value("x-total", 42), check_value("x-name", " café ")
-    (b'42', b'caf\\xe9')
+    (b'42', b'caf\xe9')
     """
     # Printable ASCII is exactly SP and VCHAR, and asking for it costs less than a regular expression.
     if type(value) is str and value.isascii() and value.isprintable():
@@ -464,6 +467,8 @@ class _Member(NamedTuple):
 @overload
 def accepts_types(header: str | None, offers: None = None) -> list[str]: ...
 @overload
+def accepts_types(header: str | None, offers: _SomeOffers) -> str | None: ...
+@overload
 def accepts_types(header: str | None, offers: Sequence[str]) -> str | list[str] | None: ...
 def accepts_types(header: str | None, offers: Sequence[str] | None = None) -> str | list[str] | None:
     """
@@ -493,6 +498,8 @@ def accepts_types(header: str | None, offers: Sequence[str] | None = None) -> st
 @overload
 def accepts_encodings(header: str | None, offers: None = None) -> list[str]: ...
 @overload
+def accepts_encodings(header: str | None, offers: _SomeOffers) -> str | None: ...
+@overload
 def accepts_encodings(header: str | None, offers: Sequence[str]) -> str | list[str] | None: ...
 def accepts_encodings(header: str | None, offers: Sequence[str] | None = None) -> str | list[str] | None:
     """
@@ -513,6 +520,8 @@ def accepts_encodings(header: str | None, offers: Sequence[str] | None = None) -
 @overload
 def accepts_charsets(header: str | None, offers: None = None) -> list[str]: ...
 @overload
+def accepts_charsets(header: str | None, offers: _SomeOffers) -> str | None: ...
+@overload
 def accepts_charsets(header: str | None, offers: Sequence[str]) -> str | list[str] | None: ...
 def accepts_charsets(header: str | None, offers: Sequence[str] | None = None) -> str | list[str] | None:
     """
@@ -530,6 +539,8 @@ def accepts_charsets(header: str | None, offers: Sequence[str] | None = None) ->
 
 @overload
 def accepts_languages(header: str | None, offers: None = None) -> list[str]: ...
+@overload
+def accepts_languages(header: str | None, offers: _SomeOffers) -> str | None: ...
 @overload
 def accepts_languages(header: str | None, offers: Sequence[str]) -> str | list[str] | None: ...
 def accepts_languages(header: str | None, offers: Sequence[str] | None = None) -> str | list[str] | None:

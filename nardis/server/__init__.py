@@ -1,0 +1,172 @@
+"""
+Run a Nardis application, or any ASGI application, on hypercorn's trio or asyncio worker.
+
+This package is the only place that names a server or an event loop.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import anyio
+from anyio.abc import TaskStatus
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.utils import repr_socket_addr, wrap_app
+
+from .._types import ASGIApp
+from ..app import Nardis
+from ..errors import UsageError
+
+__all__ = ["Config", "load", "run", "serve"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """
+    How to serve.
+
+    Attributes:
+        bind: `host:port` addresses; port 0 takes a free one.
+        backend: hypercorn's `trio` worker, or its `asyncio` one.
+        drain_s: From the signal, how long streams that listen to `app.draining` may take to end by themselves.
+        graceful_s: From the signal, how long everything may take; after that handlers are cancelled. Includes `drain_s`.
+    """
+
+    bind: Sequence[str] = ("127.0.0.1:3000",)
+    backend: Literal["trio", "asyncio"] = "trio"
+    drain_s: float = 3
+    graceful_s: float = 10
+
+    def __post_init__(self) -> None:
+        if self.backend not in ("trio", "asyncio"):
+            raise UsageError(f"backend is 'trio' or 'asyncio', not {self.backend!r}")
+        if not 0 <= self.drain_s <= self.graceful_s:
+            raise UsageError(f"graceful_s={self.graceful_s} includes drain_s={self.drain_s}, so it cannot be less")
+
+
+def load(target: str) -> ASGIApp:
+    """
+    Import an application by name: `module:app`, or `path/to/file.py:app`; the name `app` is the default.
+
+    Raises:
+        UsageError: There is no such module or attribute.
+    """
+    place, _, name = target.partition(":")
+    path = Path(place)
+    if path.suffix == ".py":
+        sys.path.insert(0, str(path.resolve().parent))
+        place = path.stem
+    try:
+        app: Any = importlib.import_module(place)
+    except ModuleNotFoundError as exc:
+        if exc.name is not None and not f"{place}.".startswith(f"{exc.name}."):
+            raise  # the module is there; one that it imports is not
+        raise UsageError(f"cannot serve {target!r}: there is no module {place!r} here") from exc
+    for part in (name or "app").split("."):
+        if not hasattr(app, part):
+            raise UsageError(f"cannot serve {target!r}: {place!r} has no {part!r}; name the application: {place}:NAME")
+        app = getattr(app, part)
+    return cast(ASGIApp, app)
+
+
+def run(target: str | ASGIApp, config: Config | None = None) -> None:
+    """Serve *target*, an application or its name, until SIGINT or SIGTERM."""
+    config = config or Config()
+    app = load(target) if isinstance(target, str) else target
+    anyio.run(partial(_run, app, config), backend=config.backend)
+
+
+async def _run(app: ASGIApp, config: Config) -> None:
+    stop = anyio.Event()
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(_wait_for_signals, stop)
+        try:
+            await serve(app, config, shutdown=stop.wait, task_status=_Announcement(config))
+        except Exception as exc:
+            failure = exc  # past the group, which would wrap it
+        group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _wait_for_signals(stop: anyio.Event) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for received in signals:
+            if stop.is_set():
+                os._exit(128 + received)  # whoever asks twice means at once
+            stop.set()
+
+
+class _Announcement:
+    """Prints where the server listens, once it does."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def started(self, value: list[str] | None = None) -> None:
+        for address in value or ():
+            print(f"Nardis serves on {address} with {self._config.backend}; Ctrl-C stops it", file=sys.stderr, flush=True)  # noqa: T201
+
+
+async def serve(
+    app: ASGIApp,
+    config: Config | None = None,
+    *,
+    shutdown: Callable[[], Awaitable[object]] = anyio.sleep_forever,
+    task_status: TaskStatus[list[str]] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """
+    Serve *app* inside a running event loop, on the worker of its backend, until *shutdown* returns.
+
+    `await group.start(serve, app, config)` gives the addresses once the lifespan has started and the sockets listen.
+
+    At the end `app.draining` is set first; connections close when the streams that listen to it ended, at most `drain_s` later.
+
+    Cancellation: connections are cut at once, and the lifespan is cancelled.
+    """
+    config = config or Config()
+    settings = HypercornConfig()
+    settings.bind = list(config.bind)
+    settings.graceful_timeout = max(config.graceful_s - config.drain_s, 0.001)
+    settings.loglevel = "WARNING"
+    sockets = settings.create_sockets()
+    for each in sockets.insecure_sockets:
+        each.listen(settings.backlog)
+
+    async def trigger() -> None:
+        # Both workers begin to wait for it when they have begun to listen.
+        task_status.started([f"http://{repr_socket_addr(each.family, each.getsockname())}" for each in sockets.insecure_sockets])
+        await shutdown()
+        if isinstance(app, Nardis):
+            app.draining.set()
+            await app._idle(config.drain_s)
+
+    failure: Exception | None = None
+
+    async def work() -> None:
+        nonlocal failure
+        try:
+            await worker(config.backend)(wrapped, settings, sockets=sockets, shutdown_trigger=trigger)
+        except Exception as exc:
+            failure = exc  # past the group, which would wrap it
+
+    wrapped = wrap_app(app, settings.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]  # its scopes are TypedDicts
+    # In a task of its own: the asyncio worker leaves its task with a cancellation request that nobody takes back (hypercorn 0.18).
+    async with anyio.create_task_group() as group:
+        group.start_soon(work, name="nardis.server")
+    if failure is not None:
+        raise failure
+
+
+def worker(backend: str) -> Callable[..., Awaitable[None]]:
+    """Import the worker of a backend; the other one's event loop stays unloaded."""
+    return cast(Callable[..., Awaitable[None]], importlib.import_module(f"hypercorn.{backend}.run").worker_serve)

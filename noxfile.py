@@ -1,0 +1,142 @@
+"""
+What CI runs, one session for each question: `nox -l` lists them, `nox -s NAME` runs one.
+
+    pip install nox && nox -s tests
+    nox -s tests-3.12 -- tests/test_project.py -x      # words after `--` go to the tool behind the session
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import nox
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent
+PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+
+THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+PYTHONS = ["3.11", "3.12", "3.13"]
+# Those that a machine lacks are skipped with a word. The one that runs nox is always there and always in the list, so at least
+# one runs; where it is newer than we promise, it shows whether we could.
+TEST_PYTHONS = PYTHONS if THIS_PYTHON in PYTHONS else [*PYTHONS, THIS_PYTHON]
+
+# Names the Python (`3.11`) whose run of `tests` is measured, so that CI need not run the tests once more for their coverage.
+MEASURED_PYTHON = os.environ.get("NARDIS_COVERAGE")
+
+nox.options.sessions = ["lint", "types", "tests", "coverage", "examples", "docs"]
+nox.options.reuse_venv = "yes"
+# By default nox skips a missing Python on a laptop and fails on it where CI is set; here both skip. `.ci/run` then checks by
+# itself that every Python it found was tested.
+nox.options.error_on_missing_interpreters = False
+nox.options.download_python = "never"
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format with ruff. `-- --fix` mends what it can."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", *session.posargs, ".")
+    session.run("ruff", "format", *([] if "--fix" in session.posargs else ["--diff"]), ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy and pyright, both strict, and that every public name of Nardis has a complete type."""
+    session.install("-e", ".[all]", *group("test"), *group("types"))
+    session.run("mypy", *(path for path in ("nardis", "noxfile.py", "tests/typing") if (ROOT / path).exists()))
+    # The pin is on purpose: no hint that a newer pyright exists. Without --project a pyrightconfig.json above the checkout wins.
+    quiet = {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
+    session.run("pyright", "--project", "pyproject.toml", env=quiet)
+    session.run("pyright", "--project", "pyproject.toml", "--ignoreexternal", "--verifytypes", "nardis", env=quiet)
+
+
+@nox.session(python=TEST_PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests and doctests on each supported Python that this machine has."""
+    session.install("-e", ".[all]", *group("test"))
+    if session.python == MEASURED_PYTHON:
+        session.run("coverage", "erase")
+        pytest(session, "coverage", "run", "-m")
+    else:
+        pytest(session)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest version of each dependency that pyproject.toml allows."""
+    bounds = lower_bounds()
+    session.install("-e", ".[all]", *group("lowest"), *(f"{name}=={version}" for name, version in bounds.items()))
+    session.run("python", "-c", "import sys, importlib.metadata as m; print({n: m.version(n) for n in sys.argv[1:]})", *bounds)
+    pytest(session)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the tests, counting branches: 100 % of nardis/ and tests/. `-- report` only reports what `tests` has measured."""
+    if session.posargs == ["report"]:
+        session.install(*group("test"))
+    else:
+        session.install("-e", ".[all]", *group("test"))
+        session.run("coverage", "erase")
+        pytest(session, "coverage", "run", "-m")
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Drive every program in examples/ by its test in tests/examples/."""
+    if not any((ROOT / "tests" / "examples").glob("**/test_*.py")):
+        session.skip("tests/examples/ has no tests yet")
+    session.install("-e", ".[all]", *group("test"))
+    session.run("pytest", "tests/examples", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Check that links between our pages lead somewhere and that their Python snippets compile."""
+    session.install("-e", ".[all]", *group("test"))
+    session.run("pytest", "tests/test_docs.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks, or only those named after `--`."""
+    scripts = session.posargs or [str(path.relative_to(ROOT)) for path in sorted((ROOT / "benchmarks").glob("[!_]*.py"))]
+    if not scripts:
+        session.skip("benchmarks/ has no scripts yet")
+    session.install("-e", ".[all]", *group("test"))
+    for script in scripts:
+        session.run("python", script)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Serve the demo on trio, printing its address and curl lines to try; Ctrl-C ends it."""
+    session.install("-e", ".")
+    # Seconds for a clean stop; nox alone would allow half of one.
+    session.run("python", "-m", "nardis", "demo", *session.posargs, interrupt_timeout=10, terminate_timeout=5)
+
+
+def pytest(session: nox.Session, *wrapper: str) -> None:
+    """Run all tests but those of the examples, or what stands after `--`."""
+    session.run(*wrapper, "pytest", "--ignore=tests/examples", *session.posargs)
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of a PEP 735 group, those it includes among them."""
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+def lower_bounds() -> dict[str, str]:
+    """Return the lowest version that pyproject.toml allows of each dependency and each extra; all must name one with `>=`."""
+    extras: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+    texts: list[str] = PROJECT["project"]["dependencies"] + [text for texts in extras.values() for text in texts]
+    requirements = [requirement for requirement in map(Requirement, texts) if requirement.name != "nardis"]
+    return {
+        requirement.name: next(part.version for part in requirement.specifier if part.operator == ">=")
+        for requirement in requirements
+    }

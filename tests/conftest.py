@@ -1,0 +1,31 @@
+"""What every test shares: the three event loops, and how hypothesis looks for counterexamples."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+# A shared machine is slow now and then, which is no finding: no deadline for an example. CI looks at the same examples each time.
+settings.register_profile("nardis", deadline=None)
+settings.register_profile("nardis-ci", settings.get_profile("nardis"), derandomize=True, database=None, print_blob=True)
+settings.load_profile("nardis-ci" if "CI" in os.environ else "nardis")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(("asyncio", {"debug": True}), id="asyncio"),
+        pytest.param(
+            ("asyncio", {"use_uvloop": True}),
+            id="uvloop",
+            marks=pytest.mark.skipif(sys.platform == "win32", reason="there is no uvloop for Windows"),
+        ),
+        pytest.param(("trio", {}), id="trio"),
+    ]
+)
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """Run a test marked `anyio` on asyncio in debug mode, on asyncio with uvloop, and on trio."""
+    return request.param
