@@ -18,7 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.path.insert(0, "")  # modules are found beside the one who calls, as `python -m` finds them
     try:
         target = load(options.target)
-        config = Config(bind=options.bind or ["127.0.0.1:3000"], backend=options.backend, drain_s=options.drain, graceful_s=options.graceful)
+        config = Config(
+            bind=options.bind or ["127.0.0.1:3000"], backend=options.backend, drain_s=options.drain, graceful_s=options.graceful
+        )
         run(target, config)
     except (UsageError, OSError) as exc:
         print(f"nardis: {exc}", file=sys.stderr)
@@ -39,9 +41,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bind", action="append", metavar="HOST:PORT", help="where to listen, repeatable; port 0 takes a free one")
+    parser.add_argument(
+        "--bind", action="append", metavar="HOST:PORT", help="where to listen, repeatable; port 0 takes a free one"
+    )
     parser.add_argument("--backend", choices=("trio", "asyncio"), default="trio", help="hypercorn's worker (default: trio)")
-    parser.add_argument("--drain", type=float, default=3, metavar="S", help="seconds for streams to end by themselves (default: 3)")
+    parser.add_argument(
+        "--drain", type=float, default=3, metavar="S", help="seconds for streams to end by themselves (default: 3)"
+    )
     parser.add_argument("--graceful", type=float, default=10, metavar="S", help="seconds until everything is cut (default: 10)")
 
 

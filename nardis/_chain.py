@@ -4,8 +4,8 @@ The chain: one request's way through routers, middlewares and handlers, and back
 A `Walk` goes through the layers of one router in the order of their registration. Each `next()` is one step further: it runs the
 rest and returns. A router whose layers are exhausted falls through to the router around it; the outermost one raises 404 or 405.
 
-An error is answered where it arises, inside the middlewares around it: by the innermost router that has a handler for it, else, for
-an `HTTPError`, by default. What nobody registered passes outward as an exception.
+An error is answered where it arises, inside the middlewares around it: by the innermost router that has a handler for it, else by
+default if it is an `HTTPError`. What nobody registered passes outward as an exception.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _find(walk: Walk, start: int) -> int:
         params, taken = match
         wanted = layer.method
         if wanted is not None and wanted != method and not (method == "HEAD" and wanted == "GET"):
-            req._allowed.add(wanted)
+            req._allowed |= {wanted}
             continue
         if walk.params:
             req.params = {**walk.params, **params}

@@ -7,7 +7,7 @@ The response moves `IDLE → STARTED → ENDED | ABORTED`, and never back.
  R1  One head: `http.response.start` leaves once, and before any body message.
  R2  The final message leaves once, only after the handler returned or ended the response, never after it failed past the head.
  R3  Nothing leaves after the final message, after an abort, or after the client left.
- R4  With a declared Content-Length the body is exactly as long, or the exchange is aborted. A write that would exceed it sends nothing.
+ R4  With a declared Content-Length the body is exactly as long, or the exchange is aborted. A write beyond it sends nothing.
  R5  A chunk goes out whole, in the order of the calls, whoever calls. A chunk whose sending was interrupted tears the
      response: it can only be aborted.
  R6  HEAD, 204 and 304 send no body byte.
@@ -20,7 +20,7 @@ The request body has one reader at a time.
 
 Cancellation has one reason.
  C1  `close_reason` is set once: `gone`, `stalled`, `deadline` or `shutdown`; the first one stays.
- C2  A disconnect cancels the handler, unless the final message has begun or the route opted out. Stalls and deadlines always cancel.
+ C2  A disconnect cancels the handler, unless the final message has begun or the route opted out. Stalls and deadlines always do.
  C3  The watcher ends with its exchange, and lets nothing but cancellation out.
 
 Costs decide the shape: a cancel scope is affordable for each request, a task is not. So one sweeper looks at all exchanges four
@@ -67,12 +67,12 @@ CloseReason: TypeAlias = Literal["gone", "stalled", "deadline", "shutdown"]
 # How often exchanges are looked at, and so the delay after which a client that left is noticed.
 TICK_S: Final = 0.25
 
-# A write loop gives the event loop a turn this often: a server's send may return without suspending, 1 ms of it is one percent of a
-# tick, and a checkpoint (4 to 5 us) a millisecond costs half a percent.
+# A write loop gives the event loop a turn this often: a server's send may return without suspending. A checkpoint costs 4 to 5 us, so
+# one in a millisecond costs half a percent.
 TURN_S: Final = 0.001
 
-# Messages taken ahead of the reader. hypercorn bounds its own queue at 10 and ends each body with an extra empty message, so fewer
-# than 13 would leave `http.disconnect` hidden behind a small unread body (measured on 0.18).
+# Messages taken ahead of the reader. hypercorn bounds its own queue at 10 and ends each body with an extra empty message: fewer than
+# 13 would leave `http.disconnect` hidden behind a small unread body (measured on 0.18).
 AHEAD: Final = 1
 AHEAD_UNREAD: Final = 13
 
@@ -134,50 +134,57 @@ class Head(Protocol):
 
 
 class Exchange:
-    """
-    The state of one request and its response; the module's docstring has the rules.
+    """The state of one request and its response; the rules are in the module's docstring."""
 
-    What most requests never change lives on the class, so that making one is a few assignments and not thirty.
-    """
+    __slots__ = (
+        "_ahead",
+        "_bodiless",
+        "_busy",
+        "_discarded",
+        "_discarding",
+        "_operations",
+        "_plain",
+        "_queue",
+        "_receive",
+        "_send",
+        "_torn",
+        "_turns",
+        "_wakeup",
+        "_watcher",
+        "_yielded",
+        "body_limit",
+        "cancel_scope",
+        "cancels",
+        "close_reason",
+        "closing",
+        "codecs",
+        "complete",
+        "declared",
+        "deferred",
+        "end_data",
+        "entry_exception",
+        "expects_body",
+        "fields",
+        "final",
+        "gone",
+        "head",
+        "head_scope",
+        "http1",
+        "limits",
+        "offered",
+        "reading",
+        "received",
+        "scope",
+        "silent",
+        "since",
+        "state",
+        "sweeper",
+        "timeout_status",
+        "writing",
+        "written",
+    )
 
-    state: State = IDLE
     head: Head
-    close_reason: CloseReason | None = None
-    closing: bool = False  # the handler is being cancelled, or its client is gone: no more is sent
-    timeout_status: int = 503  # what a client that is still there gets when a limit ended the handler before the head
-    cancel_scope: anyio.CancelScope | None = None  # around the handler
-    cancels: bool = True  # False: a disconnect cancels nothing (`cancel_on_disconnect=False`)
-    deferred: list[tuple[Callable[..., Awaitable[object]], tuple[Any, ...]]] | None = None
-    offered: Exception | None = None  # on its way outward: every error handler was asked
-    silent: Callable[..., object] | None = None  # the last function that returned and had not answered
-    _operations: set[anyio.CancelScope] | None = None  # scopes of single reads and writes, where the handler has none
-
-    declared: int = UNBOUNDED  # Content-Length of the response, counted before filters
-    written: int = 0  # body bytes given by the handler
-    codecs: tuple[Codec, ...] = ()
-    final: bool = False  # the final message has begun
-    end_data: bytes | None = None  # of an end() while an exception was in flight: takes effect if the handler returns
-    entry_exception: BaseException | None = None  # what was in flight when the current handler began
-    head_scope: anyio.CancelScope | None = None  # HEAD: around the route's handler, left at its first write
-    writing: float = 0.0  # since when a send is pending; 0.0 is never
-    _plain: bool = False  # started, may have a body, unfiltered, undisturbed: the short way through write()
-    _bodiless: bool = False  # R6
-    _torn: bool = False  # R5
-    _busy: bool = False  # a task is sending
-    _turns: deque[anyio.Event] | None = None  # the tasks that wait to send
-    _yielded: float = 0.0  # when the event loop last had its turn
-
-    gone: bool = False  # the client left
-    complete: bool = False  # the reader took the last body message
-    received: int = 0  # body bytes given to the reader
-    body_limit: int = UNBOUNDED  # of the bytes given to the reader
-    reading: float = 0.0  # since when the reader waits; 0.0 is never
-    _discarded: int = 0
-    _ahead: int = AHEAD
-    _queue: deque[Message] | None = None  # taken by the watcher, not yet by the reader
-    _watcher: anyio.CancelScope | None = None
-    _wakeup: anyio.Event | None = None  # the reader waits for the watcher
-    _discarding: bool = False
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper, limits: Limits) -> None:
         self.scope = scope
@@ -187,13 +194,58 @@ class Exchange:
         self.limits = limits
         self.since = sweeper.clock()
         self.fields: dict[bytes, bytes] = dict(scope["headers"])
-        self.http1: bool = scope["http_version"] < "2"
+
+        self.state: State = IDLE
+        self.close_reason: CloseReason | None = None
+        self.closing: bool = False  # the handler is being cancelled, or its client is gone: no more is sent
+        self.timeout_status: int = 503  # what a client that is still there gets when a limit ended the handler before the head
+        self.cancel_scope: anyio.CancelScope | None = None  # around the handler
+        self.cancels: bool = True  # False: a disconnect cancels nothing (`cancel_on_disconnect=False`)
+        self.deferred: list[tuple[Callable[..., Awaitable[object]], tuple[Any, ...]]] | None = None
+        self.offered: Exception | None = None  # on its way outward: every error handler was asked
+        self.silent: Callable[..., object] | None = None  # the last function that returned and had not answered
+        self._operations: set[anyio.CancelScope] | None = None  # scopes of single reads and writes, where the handler has none
+
+        # The response.
+        self.declared: int = UNBOUNDED  # Content-Length of the response, counted before filters
+        self.written: int = 0  # body bytes given by the handler
+        self.codecs: tuple[Codec, ...] = ()
+        self.final: bool = False  # the final message has begun
+        self.end_data: bytes | None = None  # of an end() while an exception was in flight: takes effect if the handler returns
+        self.entry_exception: BaseException | None = None  # what was in flight when the current handler began
+        self.head_scope: anyio.CancelScope | None = None  # HEAD: around the route's handler, left at its first write
+        self.writing: float = 0.0  # since when a send is pending; 0.0 is never
+        self._plain: bool = False  # started, may have a body, unfiltered, undisturbed: the short way through write()
+        self._bodiless: bool = False  # R6
+        self._torn: bool = False  # R5
+        self._busy: bool = False  # a task is sending
+        self._turns: deque[anyio.Event] | None = None  # the tasks that wait to send
+        self._yielded: float = 0.0  # when the event loop last had its turn
+
+        # The request.
+        self.http1: bool = True
+        self.expects_body: bool = False
+        self.gone: bool = False  # the client left
+        self.complete: bool = False  # the reader took the last body message
+        self.received: int = 0  # body bytes given to the reader
+        self.body_limit: int = (
+            UNBOUNDED if limits.streamed_body_bytes is None else limits.streamed_body_bytes
+        )  # of the bytes given to the reader
+        self.reading: float = 0.0  # since when the reader waits; 0.0 is never
+        self._discarded: int = 0
+        self._ahead: int = AHEAD
+        self._queue: deque[Message] | None = None  # taken by the watcher, not yet by the reader
+        self._watcher: anyio.CancelScope | None = None
+        self._wakeup: anyio.Event | None = None  # the reader waits for the watcher
+        self._discarding: bool = False
+
         # HTTP/1 announces a body by a field (RFC 9112 §6.3); HTTP/2 does not need one (RFC 9113 §8.1).
-        self.expects_body = b"content-length" in self.fields or b"transfer-encoding" in self.fields
-        if not self.http1 and scope["method"] not in _BODILESS:
+        if b"content-length" in self.fields or b"transfer-encoding" in self.fields:
             self.expects_body = True
-        if limits.streamed_body_bytes is not None:
-            self.body_limit = limits.streamed_body_bytes
+        if scope["http_version"] >= "2":
+            self.http1 = False
+            if scope["method"] not in _BODILESS:
+                self.expects_body = True
 
     def set_limits(self, limits: Limits) -> None:
         """Apply the limits of the route that matched."""
@@ -225,7 +277,9 @@ class Exchange:
         """
         while not self.complete:
             if self.reading:
-                raise BodyAlreadyRead("two tasks read the request body at once: give it one reader, and let that one pass chunks on")
+                raise BodyAlreadyRead(
+                    "two tasks read the request body at once: give it one reader, and let that one pass chunks on"
+                )
             if not self.received:
                 self.check_declared_length(self.body_limit)
             self.reading = self.sweeper.clock()
@@ -468,29 +522,43 @@ class Exchange:
 
     async def answer(self, body: bytes) -> None:
         """Send head and whole body in one go; the length is declared unless a filter changes it."""
-        if self._busy or self.state != IDLE or self.closing:
-            await self._take_turn()
-            try:
-                if await self._may_send("send"):
-                    raise ResponseAlreadyEnded("send a whole body after write()")
-            finally:
-                self._give_turn()
-            return
-        self._busy = True
+        if self._busy or self.state != IDLE or self.closing or self.expects_body or self.codecs:
+            return await self._answer_slowly(body)
+        # The short way, for nearly every answer: what _answer() and _send_last() do, without their detours.
+        message, _, has_body = self.head.compose(len(body), False)
+        self._busy = self.final = True
+        self.state = STARTED
+        self.writing = self.sweeper.clock()
         try:
-            await self._answer(body)
+            await self._send(message)
+            await self._send({"type": "http.response.body", "body": body if has_body else b"", "more_body": False})
+        except BaseException as exc:
+            await self._interrupted(exc)
+        finally:
+            self._busy = False
+            self.writing = 0.0
+        self.written = len(body)
+        self.state = ENDED
+
+    async def _answer_slowly(self, body: bytes) -> None:
+        await self._take_turn()
+        try:
+            if await self._may_send("send"):
+                if self.state != IDLE:
+                    raise ResponseAlreadyEnded("send a whole body after write()")
+                await self._answer(body)
         finally:
             self._give_turn()
 
-    def _answer(self, body: bytes) -> Coroutine[Any, Any, None]:
-        close = self.expects_body and self._costs_connection()
-        message, _, has_body = self.head.compose(len(body), close)
+    async def _answer(self, body: bytes) -> None:
+        message, _, has_body = self.head.compose(len(body), self.expects_body and self._costs_connection())
         self.written = len(body)
         self._bodiless = not has_body
         self.state = STARTED
         if self.codecs:
             body = self._finished(body)
-        return self._send_last(body if has_body else b"", message)
+        await self._deliver(message)
+        await self._send_last(body if has_body else b"")
 
     async def end(self, data: bytes = b"") -> None:
         """
@@ -582,27 +650,14 @@ class Exchange:
             data = (codec.feed(data) if data else b"") + codec.finish()
         return data
 
-    async def _send_last(self, body: bytes, head: Message | None = None) -> None:
-        """Send the final message, after the head if that has not left."""
-        if self._torn or self.state == ABORTED:
-            self._refuse_torn()
+    async def _send_last(self, body: bytes) -> None:
+        """Send the final message, taking what is left of the request beside it."""
+        self._refuse_torn()
+        self.final = True
         self._plain = False
-        self.writing = self.sweeper.clock()
-        try:
-            if head is not None:
-                await self._send(head)
-            self.final = True
-            if self.expects_body and not self._arrived() and b"expect" not in self.fields:
-                self._discard()
-            message = {"type": "http.response.body", "body": body, "more_body": False}
-            if self.cancel_scope is None and len(body) > SMALL_BODY_BYTES:
-                await self._bounded(lambda: self._send(message))
-            else:
-                await self._send(message)
-        except BaseException as exc:
-            await self._interrupted(exc)
-        finally:
-            self.writing = 0.0
+        if self.expects_body and not self._arrived() and b"expect" not in self.fields:
+            self._discard()
+        await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
         self.state = ENDED
 
     async def _deliver(self, message: Message) -> None:

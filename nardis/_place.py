@@ -23,6 +23,10 @@ class Place:
 
     __slots__ = ("base_url", "path", "raw")
 
+    base_url: str
+    raw: bytes
+    path: str
+
     def __init__(self, outer: Place | None, raw: bytes, taken: int) -> None:
         parts = raw.split(b"/")
         base = b"/".join(parts[: taken + 1]).decode("latin-1")

@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
-from typing import Any, ClassVar, Final, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import anyio
 
@@ -31,9 +30,6 @@ from .routing import Router
 __all__ = ["JSONCodec", "Nardis"]
 
 logger = logging.getLogger("nardis")
-
-
-_NO_SCOPE: Final = nullcontext()
 
 
 class JSONCodec(Protocol):
@@ -70,8 +66,6 @@ class Nardis(Router):
         tasks: Background tasks that end with the application.
     """
 
-    _clock: ClassVar[Callable[[], float]] = staticmethod(time.monotonic)
-
     def __init__(
         self,
         *,
@@ -92,6 +86,7 @@ class Nardis(Router):
         self.state = SimpleNamespace()
         self.tasks = Tasks()
         self._draining: anyio.Event | None = None
+        self._clock: Callable[[], float] = time.monotonic  # of everything below; tests have their own
         self._sweeper: Sweeper | None = None
         self._lifespan: LifespanFunction | None = None
 
@@ -186,27 +181,21 @@ class Nardis(Router):
         exchange = Exchange(scope, receive, send, sweeper, self.limits)
         req = Request(scope, exchange, self)
         res = Response(req, exchange)
-        error: Exception | None = None
-        handler_scope: AbstractContextManager[object] = _NO_SCOPE
-        if self.cancel_on_disconnect:
-            sweeper.exchanges.add(exchange)
-            handler_scope = exchange.cancel_scope = sweeper.new_scope()
-        else:
-            exchange.cancels = False
-            if self.limits.handler_s is not None:
-                handler_scope = exchange.own_scope()
         try:
-            with handler_scope:
-                try:
-                    await advance(Walk(self, req, res, checked_path(scope, exchange.fields, self.limits.headers)))
-                    if exchange.state == STARTED or exchange.end_data is not None:
-                        await exchange.conclude()
-                    elif exchange.state == IDLE:
-                        raise NoResponse(name_of(exchange.silent))
-                except Exception as exc:
-                    error = reduced(exc)
-                if error is not None and exchange.state == IDLE and not exchange.closing:
-                    error = await self._answer_error(error, req, res)
+            if self.cancel_on_disconnect:
+                sweeper.exchanges.add(exchange)
+                exchange.cancel_scope = sweeper.new_scope()
+                error = None
+                with exchange.cancel_scope:
+                    error = await self._run(req, res, exchange)
+            else:
+                exchange.cancels = False
+                if self.limits.handler_s is None:
+                    error = await self._run(req, res, exchange)
+                else:
+                    error = None
+                    with exchange.own_scope():
+                        error = await self._run(req, res, exchange)
             if exchange.state != ENDED or error is not None:
                 await self._settle(req, res, exchange, error)
         except BaseException as exc:
@@ -219,6 +208,25 @@ class Nardis(Router):
                 await exchange.clean_up()
             # These two close circles, which would leave every request to the garbage collector.
             del exchange.head, req._walk
+
+    async def _run(self, req: Request, res: Response, exchange: Exchange) -> Exception | None:
+        """Run the chain and end the response it began; give back the error that nobody could answer any more."""
+        try:
+            path = checked_path(req.scope, exchange.fields, self.limits.headers)
+            if path == b"*":  # OPTIONS for the server as a whole (RFC 9110 §9.3.7)
+                await res.status(204).send()
+            else:
+                await advance(Walk(self, req, res, path))
+            if exchange.state == ENDED:
+                return None
+            if exchange.state == STARTED or exchange.end_data is not None:
+                await exchange.conclude()
+            elif exchange.state == IDLE:
+                raise NoResponse(name_of(exchange.silent))
+            return None
+        except Exception as exc:
+            error = reduced(exc)
+        return error if exchange.state != IDLE or exchange.closing else await self._answer_error(error, req, res)
 
     async def _answer_error(self, error: Exception, req: Request, res: Response) -> Exception | None:
         """Answer what came out of the chain; give back what is nothing to answer: the client left."""
@@ -262,8 +270,13 @@ class Nardis(Router):
         if exchange.state == ABORTED and known:
             raise ResponseAborted("the response was cut by res.abort()")
         logger.error(
-            "%s %s failed after %d body bytes, truncated=True: %s", req.method, req.original_url, res.bytes_sent, error or reason,
-            exc_info=error, extra={"truncated": True},
+            "%s %s failed after %d body bytes, truncated=True: %s",
+            req.method,
+            req.original_url,
+            res.bytes_sent,
+            error or reason,
+            exc_info=error,
+            extra={"truncated": True},
         )
         raise error or ResponseAborted(f"the response was cut: {reason}")
 

@@ -107,20 +107,35 @@ class Request:
         route: The route that matched, with its `path` pattern; None before one did.
     """
 
-    params: dict[str, Any]
-    route: Layer | None = None
-    _walk: Walk  # through the innermost router entered so far
-    _place: Place | None = None  # where the current router or prefix stands
-    _gathered: Bytes | None = None
-    _body: Body | None = None
+    # `__dict__` is for the cached properties; what is read for each request is in slots.
+    __slots__ = (
+        "__dict__",
+        "_allowed",
+        "_body",
+        "_exchange",
+        "_gathered",
+        "_place",
+        "_walk",
+        "app",
+        "method",
+        "params",
+        "route",
+        "scope",
+    )
+
+    _walk: Walk
 
     def __init__(self, scope: Scope, exchange: Exchange, app: Nardis) -> None:
         self.scope = scope
         self.method: str = scope["method"]
         self.app = app
-        self.params = {}
+        self.params: dict[str, Any] = {}
+        self.route: Layer | None = None
         self._exchange = exchange
-        self._allowed: set[str] = set()  # methods of routes that matched the path
+        self._place: Place | None = None  # where the current router or prefix stands
+        self._allowed: frozenset[str] = frozenset()  # methods of routes that matched the path
+        self._gathered: Bytes | None = None
+        self._body: Body | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.method} {self.original_url}>"
@@ -254,7 +269,9 @@ class Request:
         """The body as a stream; `async for chunk in req` reads the same one."""
         if self._body is None:
             if self._gathered is not None:
-                raise BodyAlreadyRead("the request body was gathered by req.bytes(), text() or json(): call that again, it is kept")
+                raise BodyAlreadyRead(
+                    "the request body was gathered by req.bytes(), text() or json(): call that again, it is kept"
+                )
             self._body = Body(self._exchange)
         return self._body
 
@@ -333,7 +350,9 @@ class Request:
         if media_type is None or not fields.is_json(media_type):
             raise HTTPError(415, f"expected a JSON body, not {media_type or 'an unreadable Content-Type'}")
         body = await self.bytes(limit)
-        return decode_json(body, self._exchange.limits.json_depth, self.app.json_codec) if type is None else decode_typed(body, type)
+        return (
+            decode_json(body, self._exchange.limits.json_depth, self.app.json_codec) if type is None else decode_typed(body, type)
+        )
 
     def defer(self, async_fn: Callable[..., Awaitable[object]], *args: Any) -> None:
         """

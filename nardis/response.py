@@ -7,10 +7,11 @@ Source: RFC 9110 (semantics), RFC 9113 §8.2.2 (fields that HTTP/2 forbids), the
 from __future__ import annotations
 
 import json as stdjson
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
-from functools import cached_property
+from collections.abc import Callable, Coroutine, Mapping
+from functools import cached_property, lru_cache
 from html import escape
 from inspect import CORO_CREATED, getcoroutinestate
+from types import CoroutineType
 from typing import Any, Final, NoReturn, TypeAlias, overload
 
 from ._exchange import ENDED, IDLE, Codec, Exchange
@@ -53,15 +54,16 @@ class Response:
         status_code: 200 to 999; set it with `status()` or directly, until the head is sent.
     """
 
-    _status: int = 200
-    _sealed: bool = False  # the head was composed
-    _hooks: list[Callable[[], object]] | None = None
-    _verb: Verb | None = None  # the last verb called, to find one that was never awaited
+    __slots__ = ("__dict__", "_exchange", "_fields", "_hooks", "_sealed", "_status", "_verb", "req")
 
     def __init__(self, req: Request, exchange: Exchange) -> None:
         self.req = req
         self._exchange = exchange
+        self._status = 200
         self._fields: list[tuple[bytes, bytes]] = []
+        self._sealed = False  # the head was composed
+        self._hooks: list[Callable[[], object]] | None = None
+        self._verb: CoroutineType[Any, Any, None] | None = None  # the last verb called, to find one that was never awaited
         exchange.head = self
 
     def __repr__(self) -> str:
@@ -97,7 +99,7 @@ class Response:
         """Set the status, an integer from 200 to 999 (RFC 9110 §15)."""
         if self._sealed:
             self._refuse(f"set status {code}")
-        if not isinstance(code, int) or not 200 <= code <= 999:
+        if not (isinstance(code, int) and 200 <= code <= 999):  # type: ignore[redundant-expr]  # for untyped callers
             raise UsageError(f"status() takes an integer from 200 to 999, not {code!r}")
         self._status = code
         return self
@@ -171,7 +173,7 @@ class Response:
         """Set the Content-Type from a media type (`"text/plain"`) or an extension (`"json"`, `".png"`); text gets UTF-8."""
         if self._sealed:
             self._refuse(f"set type {t!r}")
-        self._put(b"content-type", fields.mime_type(t).encode("ascii"))
+        self._put(b"content-type", _media_type(t))
         return self
 
     def vary(self, *names: str) -> Response:
@@ -244,7 +246,9 @@ class Response:
                 self._put(b"content-type", present + b"; charset=utf-8")
         if more:
             return self._keep(self._exchange.write(data), "send")
-        return self._whole(data, "send")
+        verb = self._exchange.answer(data)
+        self._verb = verb  # type: ignore[assignment]  # as in write()
+        return verb
 
     def json(self, obj: object) -> Verb:
         """
@@ -277,8 +281,10 @@ class Response:
 
         Source: RFC 9110 §15.4.
         """
-        if not isinstance(status, int) or not 300 <= status <= 399:
-            raise UsageError(f"redirect() takes a status from 300 to 399, not {status!r}; the URL comes first: redirect(url, 303)")
+        if not (isinstance(status, int) and 300 <= status <= 399):  # type: ignore[redundant-expr]  # for untyped callers
+            raise UsageError(
+                f"redirect() takes a status from 300 to 399, not {status!r}; the URL comes first: redirect(url, 303)"
+            )
         self.status(status).location(url).vary("Accept")
         target = self.headers["location"]
         if self.req.accepts("text", "html") == "html":
@@ -305,7 +311,7 @@ class Response:
             ClientDisconnected: The client left, and this handler is not cancelled for it (or is shielded).
         """
         verb = self._exchange.write(data if type(data) is bytes else to_bytes(data, "write()"))
-        self._verb = verb
+        self._verb = verb  # type: ignore[assignment]  # mypy knows what an async def gives only by its interface
         return verb
 
     def flush(self) -> Verb:
@@ -324,10 +330,10 @@ class Response:
     def abort(self) -> Coroutine[Any, Any, NoReturn]:
         """Cut the response on purpose, so that it cannot look whole; before the head it is an empty 500. Never returns."""
         verb = self._exchange.abort()
-        self._verb = verb
+        self._verb = verb  # type: ignore[assignment]  # as in write()
         return verb
 
-    def pipe(self, source: AsyncIterable[Any] | Iterable[Any] | object) -> Verb:
+    def pipe(self, source: object) -> Verb:
         """
         Send everything *source* has, piece by piece, and close it.
 
@@ -345,8 +351,8 @@ class Response:
 
     def _keep(self, verb: Verb, name: str) -> Verb:
         # The name shows in tracebacks, in "was never awaited" warnings, and in ForgottenAwait.
-        verb.__name__ = name
-        self._verb = verb
+        verb.__name__ = name  # type: ignore[attr-defined]  # as in write()
+        self._verb = verb  # type: ignore[assignment]
         return verb
 
     def forgotten(self) -> str | None:
@@ -356,7 +362,7 @@ class Response:
             return None
         verb.close()
         self._verb = None
-        return verb.__name__
+        return "send" if verb.__name__ == "answer" else verb.__name__
 
     # --- for the exchange ---------------------------------------------------------------------------------------------
 
@@ -418,6 +424,11 @@ class Response:
             self.set(error.headers)
 
 
+@lru_cache(maxsize=128)
+def _media_type(t: str) -> bytes:
+    return fields.mime_type(t).encode("latin-1")
+
+
 def weakened(line: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
     """
     Make a strong ETag weak: the bytes it stood for were changed on the way out (RFC 9110 §8.8.1).
@@ -427,4 +438,3 @@ def weakened(line: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
     """
     name, value = line
     return (name, b"W/" + value) if name == b"etag" and not value.startswith(b"W/") else line
-

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from ._chain import Match, Step, name_of
 from ._index import Index
@@ -42,13 +42,14 @@ class Layer:
         special: The route has limits of its own, or its own rule for clients that leave.
     """
 
-    is_route: ClassVar[bool] = False
-    method: str | None = None
-    limits: Limits | None = None
-    cancels: bool | None = None
-    special: bool = False
+    __slots__ = ("cancels", "is_route", "limits", "method", "path", "pattern", "router", "special", "steps")
 
     def __init__(self, pattern: Pattern, steps: Sequence[Step] = (), router: Router | None = None) -> None:
+        self.is_route = False
+        self.method: str | None = None
+        self.limits: Limits | None = None
+        self.cancels: bool | None = None
+        self.special = False
         self.pattern = pattern
         self.path = pattern.source
         self.steps = list(steps)
@@ -68,12 +69,13 @@ class Route(Layer):
         name: For `url_for`; the name of the last handler unless given.
     """
 
-    is_route: ClassVar[bool] = True
+    __slots__ = ("_name",)
 
     def __init__(
         self, pattern: Pattern, method: str | None, limits: Limits | None, cancels: bool | None, name: str | None
     ) -> None:
         super().__init__(pattern)
+        self.is_route = True
         self.method = method
         self.limits = limits
         self.cancels = cancels
@@ -82,11 +84,13 @@ class Route(Layer):
 
     @property
     def name(self) -> str | None:
+        """What `url_for` finds the route by."""
         if self._name is None and self.steps:
             return getattr(self.steps[-1][0], "__name__", None)
         return self._name
 
     def __call__(self, handler: F) -> F:
+        """Add a handler; it is given back, so that a route decorates."""
         self.steps.append(step_of(handler, "a route", 2, 3))
         return handler
 
@@ -260,7 +264,7 @@ class Router:
     @overload
     def use(self, prefix: Path, /) -> Callable[[F], F]: ...
     @overload
-    def use(self, first: Path | Middleware | Router, /, *rest: Middleware | Router) -> None: ...
+    def use(self, first: Path | Middleware | Router, second: Middleware | Router, /, *rest: Middleware | Router) -> None: ...
     def use(self, first: Any, /, *rest: Any) -> Any:
         """
         Run middlewares, or enter routers, for every path below a prefix: `use(middleware)`, `use("/api", guard, router)`.
@@ -456,32 +460,30 @@ def step_of(handler: Any, where: str, least: int, most: int) -> Step:
     Raises:
         TypeError: It is no async function, or takes another number of parameters.
     """
-    wanted = "async (err, req, res)" if where == "error()" else "async (req, res, next)" if least == 3 else "async (req, res[, next])"
-    hint = "an ASGI application goes to app.mount(prefix, asgi_app), an ASGI middleware to app.use(wrap(Middleware))"
+    wanted = {"error()": "async (err, req, res)", "use()": "a Router or async (req, res, next)"}.get(
+        where, "async (req, res[, next])"
+    )
+    hint = "An ASGI application goes to app.mount(prefix, asgi_app), an ASGI middleware to app.use(wrap(Middleware))."
     if not callable(handler) or isinstance(handler, type):
-        raise TypeError(f"{where} takes {wanted}, not {handler!r}; {hint}")
-    called = handler if inspect.isroutine(handler) or not hasattr(handler, "__call__") else handler.__call__
-    called = getattr(handler, "func", called)  # functools.partial
-    if not inspect.iscoroutinefunction(called):
-        raise TypeError(
-            f"{where} takes {wanted}, and {name_of(handler)} is not async: write `async def`; "
-            f"what blocks goes to `await anyio.to_thread.run_sync(...)`. {hint[0].upper()}{hint[1:]}"
-        )
-    count = _count_positional(handler)
-    if not least <= count <= most:
-        raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} takes {count} parameters; {hint}")
-    names = list(inspect.signature(handler).parameters)
+        raise TypeError(f"{where} takes {wanted}, not {handler!r}. {hint}")
+    names = _positional(handler)
     if names[:3] == ["scope", "receive", "send"]:
-        raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} looks like an ASGI application; {hint}")
-    return handler, count == 3
+        raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} looks like an ASGI application. {hint}")
+    function = getattr(handler, "func", handler)  # of a functools.partial
+    if not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))):  # noqa: B004
+        blocking = "write `async def`, and give what blocks to `await anyio.to_thread.run_sync(...)`"
+        raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} is not async: {blocking}. {hint}")
+    if not least <= len(names) <= most:
+        raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} takes {len(names)} parameters. {hint}")
+    return handler, len(names) == 3
 
 
-def _count_positional(handler: Callable[..., Any]) -> int:
-    """Count the positional parameters; `*args` counts as the third."""
-    count = 0
+def _positional(handler: Callable[..., Any]) -> list[str]:
+    """List the positional parameters; `*args` fills up to three."""
+    names: list[str] = []
     for parameter in inspect.signature(handler).parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
-            return max(count, 3)
+            return [*names, *["*"] * (3 - len(names))]
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            count += 1
-    return count
+            names.append(parameter.name)
+    return names
