@@ -11,6 +11,19 @@ from .server import Config, load, run
 
 __all__ = ["main"]
 
+ANNOUNCEMENT = "Nardis serves on {url} with {backend}; Ctrl-C stops it"
+
+DEMO_LINES = """
+In another terminal:
+
+  curl -N {url}/ticks
+      a live stream: stop it with Ctrl-C, and the server says that the work for it ended
+  curl -N --limit-rate 64k {url}/flood > /dev/null
+      a slow reader: the handler goes no faster than you
+  head -c 50M /dev/zero | curl -N -T - {url}/upload
+      an upload that is hashed as it arrives, while its progress comes back
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the status for the shell is returned, and errors of usage are one line."""
@@ -21,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = Config(
             bind=options.bind or ["127.0.0.1:3000"], backend=options.backend, drain_s=options.drain, graceful_s=options.graceful
         )
-        run(target, config)
+        run(target, config, announce=f"{ANNOUNCEMENT}\n{options.lines}")
     except (UsageError, OSError) as exc:
         print(f"nardis: {exc}", file=sys.stderr)
         return 1
@@ -31,11 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nardis", description="Serve Nardis applications on hypercorn.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.set_defaults(lines="")
     serve = commands.add_parser("serve", help="serve an application")
     serve.add_argument("target", metavar="MODULE:APP", help="an application: module:name, or path/to/file.py:name")
     _add_options(serve)
     demo = commands.add_parser("demo", help="serve the demo, and print lines to try")
-    demo.set_defaults(target="nardis._demo:app")
+    demo.set_defaults(target="nardis._demo:app", lines=DEMO_LINES)
     _add_options(demo)
     return parser
 

@@ -22,11 +22,12 @@ from ._problem import answer_problem
 from .errors import ClientDisconnected, ForgottenAwait, HTTPError, NextCalledTwice, NoResponse, SkipRoute
 
 if TYPE_CHECKING:
+    from ._types import Next
     from .request import Request
     from .response import Response
     from .routing import Layer, Router
 
-__all__ = ["Match", "Step", "Walk", "advance", "answer_error", "name_of", "reduced"]
+__all__ = ["Match", "Step", "Walk", "advance", "answer_error", "enter", "name_of", "reduced", "run_error_handler"]
 
 # A handler or middleware, and whether it takes `next`.
 Step: TypeAlias = tuple[Callable[..., Awaitable[None]], bool]
@@ -48,10 +49,11 @@ class Walk:
         params: What the prefixes around this router captured; None if they are not merged.
         parent: The walk through the router around this one.
         onward: Goes on there, behind this router.
+        taken: How many segments the prefix of the current layer took off.
         ticket: Counts the steps, so that a `next()` can tell that it is used twice.
     """
 
-    __slots__ = ("layers", "onward", "params", "parent", "place", "raw", "req", "res", "router", "segments", "ticket")
+    __slots__ = ("layers", "onward", "params", "parent", "place", "raw", "req", "res", "router", "segments", "taken", "ticket")
 
     def __init__(self, router: Router, req: Request, res: Response, raw: bytes, segments: Segments | None = None) -> None:
         self.router = router
@@ -63,7 +65,8 @@ class Walk:
         self.place: Place | None = None
         self.params: dict[str, Any] | None = None
         self.parent: Walk | None = None
-        self.onward: Callable[[], Awaitable[None]] | None = None
+        self.onward: Next | None = None
+        self.taken = 0
         self.ticket = 0
 
 
@@ -73,73 +76,140 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
         raise NextCalledTwice(_STALE)
     req, res = walk.req, walk.res
     exchange = req._exchange
-    before_place, before_exception = req._place, exchange.entry_exception
-    exchange.entry_exception = sys.exception()
+    if sys.exception() is not exchange.entry_exception:
+        return await _advance_in_except(walk, ticket, at, step)
     layers = walk.layers
-    error: Exception | None = None
     while True:
         walk.ticket = ticket = ticket + 1
-        req._place = walk.place
         try:
             if step == 0:
-                at = _find(walk, at)
+                while at < len(layers) and not (layers[at][0].always or _fits(walk, *layers[at])):
+                    at += 1
                 if at == len(layers):
-                    await (walk.onward() if walk.onward is not None else _unmatched(req, res))
-                    break
+                    return await (_unmatched(req, res) if walk.onward is None else walk.onward())
             layer = layers[at][0]
-            if layer.router is not None:
-                await advance(_entered(walk, layer.router, partial(advance, walk, ticket, at + 1)))
-                break
             handler, takes_next = layer.steps[step]
-            call = partial(_run_specially, layer, exchange, handler) if layer.special or req.method == "HEAD" else handler
-            if not takes_next:
-                await call(req, res)
-            elif step + 1 < len(layer.steps):
-                await call(req, res, partial(advance, walk, ticket, at, step + 1))
+            if takes_next:
+                step += 1
+                following = (
+                    partial(advance, walk, ticket, at, step)
+                    if step < len(layer.steps)
+                    else partial(advance, walk, ticket, at + 1)
+                )
+                if layer.straight:
+                    await handler(req, res, following)
+                else:
+                    await _detour(walk, layer, handler, req, res, following)
+            elif layer.straight and req.method != "HEAD":
+                await handler(req, res)
             else:
-                await call(req, res, partial(advance, walk, ticket, at + 1))
+                await _detour(walk, layer, handler, req, res)
             verb = res._verb
             if verb is not None and verb.cr_frame is not None and (forgotten := res.forgotten()) is not None:
                 raise ForgottenAwait(forgotten, name_of(handler))
             if exchange.state == IDLE and walk.ticket == ticket:
                 exchange.silent = handler
-            break
+            return
         except SkipRoute:
             at, step, ticket = at + 1, 0, walk.ticket
         except Exception as exc:
             error = exc
             break
-    req._place, exchange.entry_exception = before_place, before_exception
-    if error is not None:
-        await answer_error(walk, error)
+    await answer_error(walk, error)
 
 
-def _find(walk: Walk, start: int) -> int:
-    """Find the next layer that matches, from *start* on, and set `req` up for it."""
-    req = walk.req
-    method = req.method
-    layers = walk.layers
-    for at in range(start, len(layers)):
-        layer, match = layers[at]
+async def _advance_in_except(walk: Walk, ticket: int, at: int, step: int) -> None:
+    """Run the rest from inside an `except` block: what is in flight there does not keep it from ending the response."""
+    exchange = walk.req._exchange
+    before, exchange.entry_exception = exchange.entry_exception, sys.exception()
+    try:
+        await advance(walk, ticket, at, step)
+    finally:
+        exchange.entry_exception = before
+
+
+def _fits(walk: Walk, layer: Layer, match: Match | None) -> bool:
+    """Tell whether a layer matches, and set `req` up for it."""
+    if match is None:
+        match = layer.match(walk.segments)
         if match is None:
-            match = layer.match(walk.segments)
-            if match is None:
-                continue
-        params, taken = match
-        wanted = layer.method
-        if wanted is not None and wanted != method and not (method == "HEAD" and wanted == "GET"):
-            req._allowed |= {wanted}
-            continue
-        if walk.params:
-            req.params = {**walk.params, **params}
-        elif params or req.params:
-            req.params = dict(params)
-        if layer.is_route:
-            req.route = layer
-        elif taken:
-            req._place = Place(walk.place, walk.raw, taken)
-        return at
-    return len(layers)
+            return False
+    req = walk.req
+    wanted = layer.method
+    if wanted is not None and wanted != req.method and not (wanted == "GET" and req.method == "HEAD"):
+        req._allowed |= {wanted}
+        return False
+    params = match[0]
+    if walk.params:
+        req.params = {**walk.params, **params}
+    elif params or req.params:
+        req.params = dict(params)
+    if layer.is_route:
+        req.route = layer
+    walk.taken = match[1]
+    return True
+
+
+async def _detour(walk: Walk, layer: Layer, handler: Callable[..., Awaitable[None]], *args: Any) -> None:
+    """Run a step that needs more than a call: behind a prefix, for HEAD, or of a route with options of its own."""
+    req = walk.req
+    exchange = req._exchange
+    if not layer.is_route:
+        return await _behind(walk, 0 if layer.always else walk.taken, handler, args[2])
+    if layer.limits is not None:
+        exchange.set_limits(layer.limits)
+    if layer.cancels is not None:
+        exchange.cancels = layer.cancels
+    call = partial(_in_head_scope, exchange, handler) if req.method == "HEAD" and len(args) == 2 else handler
+    if exchange.wants_scope():
+        with exchange.own_scope():
+            await call(*args)
+    else:
+        await call(*args)
+
+
+async def _in_head_scope(exchange: Exchange, handler: Callable[..., Awaitable[None]], *args: Any) -> None:
+    """Run the handler of a route that answers HEAD in a scope of its own, which its first write leaves."""
+    try:
+        with exchange.sweeper.new_scope() as exchange.head_scope:
+            await handler(*args)
+    finally:
+        exchange.head_scope = None
+
+
+async def _behind(walk: Walk, taken: int, handler: Callable[..., Awaitable[None]], following: Next) -> None:
+    """Run a middleware, or a whole router, behind a prefix; what follows it sees the path as it was."""
+    req = walk.req
+    outside = walk.place
+    inside = Place(outside, walk.raw, taken) if taken else outside
+
+    async def onward() -> None:
+        req._place, req._walk = outside, walk
+        try:
+            await following()
+        finally:
+            req._place = inside
+
+    req._place, req._walk = inside, walk
+    try:
+        await handler(req, walk.res, onward)
+    finally:
+        req._place = outside
+
+
+async def enter(router: Router, req: Request, res: Response, next: Next) -> None:
+    """Walk through a router that is used inside another one: for that one it is a middleware."""
+    outer = req._walk
+    place = req._place
+    if place is None or place is outer.place:  # at "/": nothing was taken off
+        walk = Walk(router, req, res, outer.raw, outer.segments)
+    else:
+        walk = Walk(router, req, res, place.raw)
+    walk.place = place
+    walk.params = req.params if router.merge_params else None
+    walk.parent = outer
+    walk.onward = next
+    await advance(walk)
 
 
 async def _unmatched(req: Request, res: Response) -> None:
@@ -150,45 +220,6 @@ async def _unmatched(req: Request, res: Response) -> None:
     if req.method != "OPTIONS":
         raise HTTPError(405, f"{req.method} is not allowed here, only {allow}", headers={"allow": allow})
     await res.status(204).set("allow", allow).send()
-
-
-def _entered(walk: Walk, router: Router, onward: Callable[[], Awaitable[None]]) -> Walk:
-    """Begin the walk through a router that was found inside another one."""
-    req = walk.req
-    place = req._place
-    if place is walk.place:  # at "/": nothing was taken off
-        inner = Walk(router, req, walk.res, walk.raw, walk.segments)
-    else:
-        assert place is not None
-        inner = Walk(router, req, walk.res, place.raw)
-    inner.place = place
-    inner.params = req.params if router.merge_params else None
-    inner.parent = walk
-    inner.onward = onward
-    return inner
-
-
-async def _run_specially(layer: Layer, exchange: Exchange, handler: Callable[..., Awaitable[None]], *args: Any) -> None:
-    """Run a step of a route that has options of its own, or that answers HEAD."""
-    if layer.limits is not None:
-        exchange.set_limits(layer.limits)
-    if layer.cancels is not None:
-        exchange.cancels = layer.cancels
-    if exchange.wants_scope():
-        with exchange.own_scope():
-            return await _run_for_head(layer, exchange, handler, *args)
-    await _run_for_head(layer, exchange, handler, *args)
-
-
-async def _run_for_head(layer: Layer, exchange: Exchange, handler: Callable[..., Awaitable[None]], *args: Any) -> None:
-    """Run a step; the handler of a route that answers HEAD in a scope of its own, which its first write leaves."""
-    if exchange.scope["method"] != "HEAD" or not layer.is_route or len(args) > 2:
-        return await handler(*args)
-    try:
-        with exchange.sweeper.new_scope() as exchange.head_scope:
-            await handler(*args)
-    finally:
-        exchange.head_scope = None
 
 
 async def answer_error(walk: Walk, error: Exception) -> None:

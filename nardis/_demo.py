@@ -14,20 +14,11 @@ __all__ = ["app"]
 
 app = Nardis()
 
-LINES = """\
-Nardis streams both ways. In another terminal:
-
-  curl -N {url}/ticks                                   a live stream; Ctrl-C it, and the server says that the work stopped
-  curl -N --limit-rate 64k {url}/flood > /dev/null      a slow reader: the handler goes no faster than you
-  head -c 50M /dev/zero | curl -N -T - {url}/upload     an upload hashed as it arrives, its progress coming back meanwhile
-"""
-
 
 @app.get("/")
 async def index(req: Request, res: Response) -> None:
     """Say what there is."""
-    host, port = req.server or ("127.0.0.1", 3000)
-    await res.type("text/plain").send(LINES.format(url=f"http://{host}:{port}"))
+    await res.type("text/plain").send("GET /ticks, GET /flood, PUT /upload\n")
 
 
 @app.get("/ticks")
@@ -43,7 +34,7 @@ async def ticks(req: Request, res: Response) -> None:
             second += 1
         await res.end("The server is shutting down: goodbye.\n")
     finally:
-        print(f"/ticks ended after {second} s: {req.close_reason or 'goodbye'}")  # noqa: T201  # a demo shows what happens
+        print(f"/ticks ended after {second} s: {req.close_reason or 'goodbye'}", flush=True)  # noqa: T201
 
 
 @app.get("/flood")
@@ -55,7 +46,7 @@ async def flood(req: Request, res: Response) -> None:
         for _ in range(16 * 1024):
             await res.write(chunk)
     finally:
-        print(f"/flood: {res.bytes_sent:,} bytes were taken")  # noqa: T201
+        print(f"/flood: {res.bytes_sent:,} bytes were taken", flush=True)  # noqa: T201
 
 
 @app.put("/upload")

@@ -33,7 +33,7 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal, NoReturn, Protocol, TypeAlias, TypeVar
 
@@ -41,9 +41,9 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
+from ._intake import Intake
 from ._types import Message, Receive, Scope, Send
 from .errors import (
-    BodyAlreadyRead,
     ClientDisconnected,
     ContentLengthMismatch,
     HTTPError,
@@ -70,18 +70,6 @@ TICK_S: Final = 0.25
 # A write loop gives the event loop a turn this often: a server's send may return without suspending. A checkpoint costs 4 to 5 us, so
 # one in a millisecond costs half a percent.
 TURN_S: Final = 0.001
-
-# Messages taken ahead of the reader. hypercorn bounds its own queue at 10 and ends each body with an extra empty message: fewer than
-# 13 would leave `http.disconnect` hidden behind a small unread body (measured on 0.18).
-AHEAD: Final = 1
-AHEAD_UNREAD: Final = 13
-
-# An unread rest of this size is read and dropped so that the connection can be kept; a larger one costs the connection.
-SMALL_BODY_BYTES: Final = 64 * 1024
-
-# Discarded beside the last send, at most. hypercorn's last send waits for room in a queue of 10 messages of 64 KiB that its reader
-# fills meanwhile; first come, first served, so a few times that is enough for it to get through.
-DRAIN_BYTES: Final = 4 * 1024 * 1024
 
 UNBOUNDED: Final = sys.maxsize
 
@@ -137,28 +125,20 @@ class Exchange:
     """The state of one request and its response; the rules are in the module's docstring."""
 
     __slots__ = (
-        "_ahead",
         "_bodiless",
         "_busy",
-        "_discarded",
-        "_discarding",
         "_operations",
         "_plain",
-        "_queue",
         "_receive",
         "_send",
         "_torn",
         "_turns",
-        "_wakeup",
-        "_watcher",
         "_yielded",
-        "body_limit",
         "cancel_scope",
         "cancels",
         "close_reason",
         "closing",
         "codecs",
-        "complete",
         "declared",
         "deferred",
         "end_data",
@@ -170,10 +150,9 @@ class Exchange:
         "head",
         "head_scope",
         "http1",
+        "intake",
         "limits",
         "offered",
-        "reading",
-        "received",
         "scope",
         "silent",
         "since",
@@ -226,18 +205,7 @@ class Exchange:
         self.http1: bool = True
         self.expects_body: bool = False
         self.gone: bool = False  # the client left
-        self.complete: bool = False  # the reader took the last body message
-        self.received: int = 0  # body bytes given to the reader
-        self.body_limit: int = (
-            UNBOUNDED if limits.streamed_body_bytes is None else limits.streamed_body_bytes
-        )  # of the bytes given to the reader
-        self.reading: float = 0.0  # since when the reader waits; 0.0 is never
-        self._discarded: int = 0
-        self._ahead: int = AHEAD
-        self._queue: deque[Message] | None = None  # taken by the watcher, not yet by the reader
-        self._watcher: anyio.CancelScope | None = None
-        self._wakeup: anyio.Event | None = None  # the reader waits for the watcher
-        self._discarding: bool = False
+        self.intake: Intake | None = None  # its body, once somebody reads, watches or discards it
 
         # HTTP/1 announces a body by a field (RFC 9112 §6.3); HTTP/2 does not need one (RFC 9113 §8.1).
         if b"content-length" in self.fields or b"transfer-encoding" in self.fields:
@@ -250,7 +218,20 @@ class Exchange:
     def set_limits(self, limits: Limits) -> None:
         """Apply the limits of the route that matched."""
         self.limits = limits
-        self.body_limit = UNBOUNDED if limits.streamed_body_bytes is None else limits.streamed_body_bytes
+        if self.intake is not None:
+            self.intake.limit = limits.streamed_body_bytes
+
+    def body(self) -> Intake:
+        """Take care of the request body from now on: before, nobody calls the server's `receive`."""
+        if self.intake is None:
+            self.intake = Intake(self, self._receive)
+        return self.intake
+
+    @property
+    def declared_body_bytes(self) -> int | None:
+        """The Content-Length of the request; the front gate has checked that it is a number."""
+        value = self.fields.get(b"content-length")
+        return None if value is None else int(value)
 
     def wants_scope(self) -> bool:
         """Tell whether the handler needs a cancel scope that it does not have yet."""
@@ -265,86 +246,6 @@ class Exchange:
                 yield
         finally:
             self.cancel_scope = None
-
-    # --- reading ------------------------------------------------------------------------------------------------------
-
-    async def next_chunk(self) -> bytes:
-        """
-        Return the next non-empty piece of the request body, as the server delivers it.
-
-        Raises `StopAsyncIteration` at the end, so that it serves as `__anext__` without one more coroutine. Cancellation loses
-        nothing: the piece stays with the server or the watcher.
-        """
-        while not self.complete:
-            if self.reading:
-                raise BodyAlreadyRead(
-                    "two tasks read the request body at once: give it one reader, and let that one pass chunks on"
-                )
-            if not self.received:
-                self.check_declared_length(self.body_limit)
-            self.reading = self.sweeper.clock()
-            try:
-                if self._watcher is None and not self._queue and self.cancel_scope is not None and not self.gone:
-                    message = await self._receive()
-                else:
-                    message = await self._next_message()
-            except OSError as exc:
-                message = self._server_failed(exc)
-            finally:
-                self.reading = 0.0
-            if message["type"] != "http.request":
-                self._disconnected()
-                await self._raise_gone()
-            if not message.get("more_body", False):
-                self.complete = True
-            chunk: bytes = message.get("body", b"")
-            if chunk:
-                self.received += len(chunk)
-                if self.received > self.body_limit:
-                    raise self.too_large(self.body_limit)
-                return chunk
-        raise StopAsyncIteration
-
-    async def _next_message(self) -> Message:
-        """Take the next message by way of the watcher, or under a scope of its own where the handler has none."""
-        while not self._queue:
-            if self.gone:
-                return {"type": "http.disconnect"}
-            if self._watcher is None:
-                return await self._bounded(self._receive)
-            self._wakeup = anyio.Event()
-            try:
-                await self._bounded(self._wakeup.wait)
-            finally:
-                self._wakeup = None
-        return self._queue.popleft()
-
-    @property
-    def declared_body_bytes(self) -> int | None:
-        """The Content-Length of the request; the front gate has checked that it is a number."""
-        value = self.fields.get(b"content-length")
-        return None if value is None else int(value)
-
-    def check_declared_length(self, limit: int) -> None:
-        """Refuse a body that says beforehand that it is larger than *limit* bytes (413)."""
-        if limit != UNBOUNDED and (self.declared_body_bytes or 0) > limit:
-            raise self.too_large(limit)
-
-    def too_large(self, limit: int) -> HTTPError:
-        """Build the 413 for a body of more than *limit* bytes (RFC 9110 §15.5.14)."""
-        return HTTPError(413, f"the request body is larger than the {limit:,} bytes allowed here", limit=limit)
-
-    def _arrived(self) -> bool:
-        """Tell whether the server has nothing more of the request body."""
-        return self.complete or bool(self._queue and not self._queue[-1].get("more_body", False))
-
-    def _costs_connection(self) -> bool:
-        """Tell whether an answer now must close an HTTP/1 connection: a rest of the body that is large, or of unknown size."""
-        if not self.http1 or self._arrived():
-            return False
-        declared = self.declared_body_bytes
-        taken = self.received + sum(len(message.get("body", b"")) for message in self._queue or ())
-        return declared is None or declared - taken > SMALL_BODY_BYTES
 
     # --- the client leaves, limits run out ----------------------------------------------------------------------------
 
@@ -370,24 +271,25 @@ class Exchange:
         for operation in self._operations or ():
             operation.cancel()
 
-    def _disconnected(self) -> None:
+    def disconnected(self) -> None:
+        """Note that the client left."""
         self.gone = self.closing = True
         self._plain = False
         self.interrupt("gone")
 
-    def _server_failed(self, exc: Exception) -> Message:
+    def server_failed(self, exc: Exception) -> Message:
         """Take a failing `receive` or `send` for a client that left: ASGI 2.4 servers raise OSError for that."""
         if not isinstance(exc, OSError):
             logger.error("the server's receive() failed; its client counts as gone", exc_info=exc)
-        self._disconnected()
+        self.disconnected()
         return {"type": "http.disconnect"}
 
-    async def _raise_gone(self) -> NoReturn:
+    async def raise_gone(self) -> NoReturn:
         """Let the cancellation land; where it cannot (shielded, or opted out), say that the client left."""
         await checkpoint()
         raise ClientDisconnected(f"the client is no longer served: {self.close_reason or 'gone'}")
 
-    async def _bounded(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def bounded(self, call: Callable[[], Awaitable[T]]) -> T:
         """Await *call* in a scope of its own where the handler has none, so that limits can end it."""
         if self.cancel_scope is not None:
             return await call()
@@ -402,68 +304,26 @@ class Exchange:
                 self._operations.discard(scope)
         if self.timeout_status == 408:
             raise HTTPError(408, "the request body stopped arriving")
-        await self._raise_gone()
+        await self.raise_gone()
 
     def look(self, now: float) -> None:
         """Enforce the limits and see to a watcher; the sweeper calls this once a tick."""
         limits = self.limits
+        intake = self.intake
+        reading = intake is not None and intake.reading
         if self.writing and now - self.writing > limits.write_stall_s:
             self.interrupt("stalled")
-        elif self.reading and now - self.reading > limits.body_idle_s:
+        elif reading and now - reading > limits.body_idle_s:
             self.interrupt("stalled", 408)
         elif limits.handler_s is not None and now - self.since > limits.handler_s:
             self.interrupt("deadline")
-        if self._watcher is not None or self.gone or self.reading or now - self.since < TICK_S:
+        if self.gone or reading or now - self.since < TICK_S:
             return
         if self.final:
             # Still in the last send after a tick: the server may wait for us to take the rest of the body.
-            self._discard()
-        elif b"expect" in self.fields and not self.received and not self.complete:
-            # uvicorn says `100 Continue` at the first receive(), whoever calls it, and the handler may yet refuse the body.
-            return
+            self.body().discard()
         else:
-            if self._queue:
-                self._ahead = AHEAD_UNREAD
-            self.watch()
-
-    def watch(self) -> None:
-        """Start the watcher: a task in `receive` that notices the client leaving while the handler is busy elsewhere."""
-        # Made here and not in the task: from now on the reader must leave the server's receive alone (Q1).
-        self._watcher = self.sweeper.new_scope()
-        if self._queue is None:
-            self._queue = deque()
-        self.sweeper.group.start_soon(self._watch, self._watcher, self._queue, name="nardis.watcher")
-
-    async def _watch(self, scope: anyio.CancelScope, queue: deque[Message]) -> None:
-        with scope:
-            try:
-                while self._discarding or len(queue) < self._ahead:
-                    message = await self._receive()
-                    if message["type"] != "http.request":
-                        self._disconnected()
-                        break
-                    if self._discarding:
-                        self._discarded += len(message.get("body", b""))
-                        if self._discarded > DRAIN_BYTES:
-                            break
-                        continue
-                    queue.append(message)
-                    # The reader goes on by itself: by way of the watcher each chunk would cost a hand-over between two tasks.
-                    if self._wakeup is not None:
-                        break
-            except Exception as exc:
-                self._server_failed(exc)
-        self._watcher = None
-        if self._wakeup is not None:
-            self._wakeup.set()
-
-    def _discard(self) -> None:
-        """Take the rest of the request body and drop it, beside the last send: servers wait for that (measured)."""
-        self._discarding = True
-        if self._watcher is None and not self.gone and self._discarded <= DRAIN_BYTES:
-            self.watch()
-        if self._queue:
-            self._queue.clear()
+            self.body().watch()
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -551,7 +411,7 @@ class Exchange:
             self._give_turn()
 
     async def _answer(self, body: bytes) -> None:
-        message, _, has_body = self.head.compose(len(body), self.expects_body and self._costs_connection())
+        message, _, has_body = self.head.compose(len(body), self.expects_body and self.http1 and self.body().is_large())
         self.written = len(body)
         self._bodiless = not has_body
         self.state = STARTED
@@ -655,15 +515,15 @@ class Exchange:
         self._refuse_torn()
         self.final = True
         self._plain = False
-        if self.expects_body and not self._arrived() and b"expect" not in self.fields:
-            self._discard()
+        if self.expects_body and b"expect" not in self.fields and not self.body().arrived():
+            self.body().discard()
         await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
         self.state = ENDED
 
     async def _deliver(self, message: Message) -> None:
         self.writing = self.sweeper.clock()
         try:
-            await self._bounded(lambda: self._send(message))
+            await self.bounded(lambda: self._send(message))
         except BaseException as exc:
             await self._interrupted(exc)
         finally:
@@ -674,8 +534,8 @@ class Exchange:
         self._torn = True
         self._plain = False
         if isinstance(exc, OSError):
-            self._server_failed(exc)
-            await self._raise_gone()
+            self.server_failed(exc)
+            await self.raise_gone()
         raise exc
 
     async def _leave_head_handler(self) -> None:
@@ -689,7 +549,7 @@ class Exchange:
         if self.head_scope is not None and self.head_scope.cancel_called:
             return False  # a HEAD handler on its way out behind a shield
         if self.closing:
-            await self._raise_gone()
+            await self.raise_gone()
         if self.state == ENDED or self.end_data is not None:
             raise ResponseAlreadyEnded(verb)
         self._refuse_torn()
@@ -740,7 +600,7 @@ class Exchange:
 
     def unsettled(self) -> bool:
         """Tell whether there is something for `clean_up` to do."""
-        return self._watcher is not None or self.deferred is not None
+        return self.intake is not None or self.deferred is not None
 
     async def clean_up(self) -> None:
         """
@@ -748,8 +608,8 @@ class Exchange:
 
         All of it has `cleanup_s`; a failing one is logged, and the others still run.
         """
-        if self._watcher is not None:
-            self._watcher.cancel()
+        if self.intake is not None:
+            self.intake.close()
         if not self.deferred:
             return
         with shielded(self.limits.cleanup_s) as scope:

@@ -56,15 +56,16 @@ async def pump(exchange: Exchange, source: object) -> None:
 
 
 def _puller(source: Any, opened: list[object]) -> Pull:
+    # Streams and files before iterables: to iterate over an async file is to read it line by line.
+    if hasattr(source, "receive"):
+        return _received(source.receive)
+    if hasattr(source, "read"):
+        return _read(source.read)
     if isinstance(source, AsyncIterable):
         iterator = aiter(source)
         if iterator is not source:
             opened.append(iterator)
         return iterator.__anext__
-    if hasattr(source, "receive"):
-        return _received(source.receive)
-    if hasattr(source, "read"):
-        return _read(source.read)
     if isinstance(source, (bytes, bytearray, memoryview, str)):
         raise UsageError(f"pipe() takes a source of pieces, not one {type(source).__name__}: send that with res.send()")
     if isinstance(source, Iterator):
@@ -85,10 +86,10 @@ def _received(receive: Callable[[], Awaitable[Any]]) -> Pull:
 
 
 def _read(read: Callable[[int], Any]) -> Pull:
+    is_async = inspect.iscoroutinefunction(read)
+
     async def pull() -> Any:
-        piece = await to_thread.run_sync(read, FILE_CHUNK_BYTES)
-        if inspect.isawaitable(piece):  # an async file
-            piece = await piece
+        piece = await (read(FILE_CHUNK_BYTES) if is_async else to_thread.run_sync(read, FILE_CHUNK_BYTES))
         if not piece:
             raise StopAsyncIteration
         return piece

@@ -221,7 +221,7 @@ class Nardis(Router):
                 return None
             if exchange.state == STARTED or exchange.end_data is not None:
                 await exchange.conclude()
-            elif exchange.state == IDLE:
+            elif exchange.state == IDLE and not exchange.gone:
                 raise NoResponse(name_of(exchange.silent))
             return None
         except Exception as exc:

@@ -6,18 +6,20 @@ Source: RFC 9110 (semantics), RFC 8259 (JSON), the ASGI HTTP specification (the 
 
 from __future__ import annotations
 
+import codecs
 import json as stdjson
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import cached_property
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar, overload
 
 import anyio
 from anyio.abc import ByteReceiveStream
 
-from ._exchange import UNBOUNDED, CloseReason, Exchange
+from ._exchange import CloseReason, Exchange
 from ._gate import quoted
 from ._http import fields
+from ._intake import Intake, too_large
 from ._place import Place
 from ._types import Scope
 from .datastructures import Cookies, Headers, Query
@@ -32,6 +34,9 @@ __all__ = ["Body", "Request"]
 
 T = TypeVar("T")
 
+# Codecs of Python that no peer may choose: they are no charsets, or fail in ways of their own.
+_NO_CHARSETS: Final = frozenset({"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
+
 Bytes: TypeAlias = bytes  # inside Request the name belongs to a method
 
 
@@ -45,16 +50,15 @@ class Body(ByteReceiveStream):
     Cancellation: a cancelled read loses nothing; the next one goes on where it was.
     """
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
         self._rest = b""
         self._closed = False
 
     def __aiter__(self) -> Body:
-        exchange = self._exchange
-        if exchange.complete and exchange.received and not self._rest:
+        if self._intake.complete and self._intake.received and not self._rest:
             raise BodyAlreadyRead(
-                "the request body was read to its end before, and it is not kept: read it once, or gather it with `await req.bytes()`"
+                "the request body was read to its end before, and is not kept: read it once, or gather it with `await req.bytes()`"
             )
         return self
 
@@ -62,7 +66,7 @@ class Body(ByteReceiveStream):
     def __anext__(self) -> Coroutine[Any, Any, bytes]:
         if self._rest or self._closed:
             return self._leftover()
-        return self._exchange.next_chunk()
+        return self._intake.next_chunk()
 
     async def _leftover(self) -> bytes:
         if self._closed:
@@ -83,7 +87,7 @@ class Body(ByteReceiveStream):
         if self._closed:
             raise anyio.ClosedResourceError
         try:
-            chunk = self._rest or await self._exchange.next_chunk()
+            chunk = self._rest or await self._intake.next_chunk()
         except StopAsyncIteration:
             raise anyio.EndOfStream from None
         self._rest = chunk[max_bytes:]
@@ -242,15 +246,20 @@ class Request:
     @property
     def content_type(self) -> str | None:
         """The media type of the body in small letters, without parameters; None without a (valid) Content-Type."""
-        value = self.headers.get("content-type")
-        return fields.parse_media_type(value)[0] or None if value else None
+        return self._media_type()[0] or None
 
     @property
     def charset(self) -> str | None:
         """The `charset` parameter of the Content-Type, in small letters."""
-        value = self.headers.get("content-type")
-        charset = fields.parse_media_type(value)[1].get("charset") if value else None
+        charset = self._media_type()[1].get("charset")
         return charset.lower() if charset else None
+
+    def _media_type(self) -> tuple[str, dict[str, str]]:
+        value = self.headers.get("content-type")
+        try:
+            return fields.parse_media_type(value) if value else ("", {})
+        except HTTPError:
+            return "", {}
 
     @property
     def content_length(self) -> int | None:
@@ -272,7 +281,7 @@ class Request:
                 raise BodyAlreadyRead(
                     "the request body was gathered by req.bytes(), text() or json(): call that again, it is kept"
                 )
-            self._body = Body(self._exchange)
+            self._body = Body(self._exchange.body())
         return self._body
 
     def __aiter__(self) -> AsyncIterator[Bytes]:
@@ -294,25 +303,25 @@ class Request:
         if self._gathered is None:
             self._gathered = await self._gather(limit)
         elif len(self._gathered) > limit:
-            raise self._exchange.too_large(limit)
+            raise too_large(limit)
         return self._gathered
 
     async def _gather(self, limit: int) -> Bytes:
-        exchange = self._exchange
-        if exchange.received or (self._body is not None and self._body._closed):
+        intake = self._exchange.body()
+        if intake.received or (self._body is not None and self._body._closed):
             raise BodyAlreadyRead(
                 "some of the request body was already read as a stream: use either `async for chunk in req` or bytes(), text(), json()"
             )
-        streamed, exchange.body_limit = exchange.body_limit, min(limit, exchange.body_limit)
+        streamed = intake.limit
+        intake.limit = limit if streamed is None else min(limit, streamed)
         chunks: list[Bytes] = []
         try:
-            exchange.check_declared_length(exchange.body_limit)
             while True:
-                chunks.append(await exchange.next_chunk())
+                chunks.append(await intake.next_chunk())
         except StopAsyncIteration:
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
         finally:
-            exchange.body_limit = streamed
+            intake.limit = streamed
 
     async def text(self, limit: int | None = None) -> str:
         """
@@ -324,8 +333,10 @@ class Request:
         body = await self.bytes(limit)
         charset = self.charset or "utf-8"
         try:
+            if codecs.lookup(charset).name in _NO_CHARSETS:
+                raise LookupError(charset)
             return body.decode(charset)
-        except UnicodeDecodeError as exc:
+        except UnicodeError as exc:
             raise HTTPError(400, f"the request body is not valid {charset}") from exc
         except LookupError as exc:
             raise HTTPError(415, f"the charset {charset!r} is not supported") from exc
@@ -350,9 +361,8 @@ class Request:
         if media_type is None or not fields.is_json(media_type):
             raise HTTPError(415, f"expected a JSON body, not {media_type or 'an unreadable Content-Type'}")
         body = await self.bytes(limit)
-        return (
-            decode_json(body, self._exchange.limits.json_depth, self.app.json_codec) if type is None else decode_typed(body, type)
-        )
+        depth = self._exchange.limits.json_depth
+        return decode_json(body, depth, self.app.json_codec) if type is None else decode_typed(body, type, depth)
 
     def defer(self, async_fn: Callable[..., Awaitable[object]], *args: Any) -> None:
         """
@@ -401,10 +411,14 @@ def decode_json(body: bytes, depth: int, codec: Any = None) -> Any:
         raise HTTPError(400, f"the JSON body is nested deeper than {depth} levels") from exc
     except ValueError as exc:
         raise HTTPError(400, f"the body is not valid JSON: {exc}") from exc
-    # Each level needs a bracket, so few brackets need no look at the value.
-    if body.count(b"[") + body.count(b"{") > depth and _deeper(value, depth):
+    if _brackets(body) > depth and _deeper(value, depth):
         raise HTTPError(400, f"the JSON body is nested deeper than {depth} levels")
     return value
+
+
+def _brackets(body: bytes) -> int:
+    """Count what could open a level: few brackets need no look at the value."""
+    return body.count(b"[") + body.count(b"{")
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -419,20 +433,22 @@ def _deeper(value: object, depth: int) -> bool:
     return bool(level)
 
 
-def decode_typed(body: bytes, type: Any) -> Any:
+def decode_typed(body: bytes, type: Any, depth: int) -> Any:
     """
     Decode JSON into *type* and validate it.
 
     Raises:
-        HTTPError: 400 for anything that is not JSON, 422 for JSON that does not fit.
+        HTTPError: 400 for anything that is not JSON, or nested too deep; 422 for JSON that does not fit.
         UsageError: msgspec is not installed, and *type* has no `model_validate_json`.
     """
+    if _brackets(body) > depth:
+        decode_json(body, depth)
     validate = getattr(type, "model_validate_json", None)
     if validate is not None:
         try:
             return validate(body)
         except ValueError as exc:
-            decode_json(body, UNBOUNDED)
+            decode_json(body, depth)
             raise HTTPError(422, str(exc)) from exc
     try:
         import msgspec
@@ -442,5 +458,5 @@ def decode_typed(body: bytes, type: Any) -> Any:
         return msgspec.json.decode(body, type=type)
     except msgspec.ValidationError as exc:
         raise HTTPError(422, str(exc)) from exc
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise HTTPError(400, f"the body is not valid JSON: {exc}") from exc

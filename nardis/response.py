@@ -395,13 +395,14 @@ class Response:
     def _compose_open(self, has_body: bool) -> int | None:
         """Settle what the head says of a body that comes in pieces, passes filters, or must not be there."""
         lines = self._fields
+        declared = fields.content_length(self._peek(b"content-length"))
         if self._exchange.codecs:
             lines[:] = [weakened(line) for line in lines if line[0] != b"content-length"]
             if not has_body:
                 self._exchange.codecs = ()
         if self._status in _BODILESS:
             lines[:] = [line for line in lines if line[0] not in _OF_A_BODY]
-        return fields.content_length(self._peek(b"content-length"))
+        return declared
 
     def _run_hooks(self) -> None:
         hooks, self._hooks = self._hooks, None

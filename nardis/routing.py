@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
-from ._chain import Match, Step, name_of
+from ._chain import Match, Step, enter, name_of
 from ._index import Index
 from ._patterns import Pattern, Segments, compile_pattern, split_path
 from .errors import HTTPError, UsageError
@@ -37,22 +38,24 @@ class Layer:
     Attributes:
         path: The pattern as written.
         steps: The functions to run, each with whether it takes `next`.
-        router: The router to enter instead.
+        router: The router that is its only step, if it is one.
         method: Of a route; None for any.
-        special: The route has limits of its own, or its own rule for clients that leave.
+        always: It matches every path, so nobody need ask.
+        straight: Its steps need no more than a call.
     """
 
-    __slots__ = ("cancels", "is_route", "limits", "method", "path", "pattern", "router", "special", "steps")
+    __slots__ = ("always", "cancels", "is_route", "limits", "method", "path", "pattern", "router", "steps", "straight")
 
     def __init__(self, pattern: Pattern, steps: Sequence[Step] = (), router: Router | None = None) -> None:
         self.is_route = False
         self.method: str | None = None
         self.limits: Limits | None = None
         self.cancels: bool | None = None
-        self.special = False
         self.pattern = pattern
         self.path = pattern.source
-        self.steps = list(steps)
+        self.always = pattern.literals == ("",)
+        self.straight = self.always and router is None
+        self.steps: list[Step] = list(steps) if router is None else [(partial(enter, router), True)]
         self.router = router
 
     def match(self, segments: Segments) -> Match | None:
@@ -79,7 +82,8 @@ class Route(Layer):
         self.method = method
         self.limits = limits
         self.cancels = cancels
-        self.special = limits is not None or cancels is not None
+        self.always = False
+        self.straight = limits is None and cancels is None
         self._name = name
 
     @property

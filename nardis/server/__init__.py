@@ -77,20 +77,24 @@ def load(target: str) -> ASGIApp:
     return cast(ASGIApp, app)
 
 
-def run(target: str | ASGIApp, config: Config | None = None) -> None:
-    """Serve *target*, an application or its name, until SIGINT or SIGTERM."""
+def run(target: str | ASGIApp, config: Config | None = None, *, announce: str = "Nardis serves on {url} with {backend}") -> None:
+    """
+    Serve *target*, an application or its name, until SIGINT or SIGTERM.
+
+    *announce* is printed for each address once the server listens there.
+    """
     config = config or Config()
     app = load(target) if isinstance(target, str) else target
-    anyio.run(partial(_run, app, config), backend=config.backend)
+    anyio.run(partial(_run, app, config, announce), backend=config.backend)
 
 
-async def _run(app: ASGIApp, config: Config) -> None:
+async def _run(app: ASGIApp, config: Config, announce: str) -> None:
     stop = anyio.Event()
     failure: Exception | None = None
     async with anyio.create_task_group() as group:
         group.start_soon(_wait_for_signals, stop)
         try:
-            await serve(app, config, shutdown=stop.wait, task_status=_Announcement(config))
+            await serve(app, config, shutdown=stop.wait, task_status=_Announcement(announce, config.backend))
         except Exception as exc:
             failure = exc  # past the group, which would wrap it
         group.cancel_scope.cancel()
@@ -109,12 +113,13 @@ async def _wait_for_signals(stop: anyio.Event) -> None:
 class _Announcement:
     """Prints where the server listens, once it does."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, text: str, backend: str) -> None:
+        self._text = text
+        self._backend = backend
 
     def started(self, value: list[str] | None = None) -> None:
-        for address in value or ():
-            print(f"Nardis serves on {address} with {self._config.backend}; Ctrl-C stops it", file=sys.stderr, flush=True)  # noqa: T201
+        for url in value or ():
+            print(self._text.format(url=url, backend=self._backend), file=sys.stderr, flush=True)  # noqa: T201
 
 
 async def serve(
