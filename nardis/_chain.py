@@ -146,6 +146,7 @@ def _fits(walk: Walk, layer: Layer, match: Match | None) -> bool:
         req.params = dict(params)
     if layer.is_route:
         req.route = layer
+        req._served |= wanted is not None
     walk.taken = match[1]
     return True
 
@@ -200,6 +201,7 @@ async def _behind(walk: Walk, taken: int, handler: Callable[..., Awaitable[None]
 async def enter(router: Router, req: Request, res: Response, next: Next) -> None:
     """Walk through a router that is used inside another one: for that one it is a middleware."""
     outer = req._walk
+    assert outer is not None  # it is how we came here
     place = req._place
     if place is None or place is outer.place:  # at "/": nothing was taken off
         walk = Walk(router, req, res, outer.raw, outer.segments)
@@ -214,10 +216,12 @@ async def enter(router: Router, req: Request, res: Response, next: Next) -> None
 
 async def _unmatched(req: Request, res: Response) -> None:
     """Answer for a table that is exhausted: 404, or where other methods would have matched, 405 or the list of them."""
-    if not req._allowed or not req.app.method_not_allowed:
+    wants_list = req.method == "OPTIONS"
+    # Where a route of this very method passed on, the method is allowed and nothing was found.
+    if not req._allowed or req._served or not (req.app.method_not_allowed or wants_list):
         raise HTTPError(404, f"nothing here answers {req.method} {req.path}")
     allow = ", ".join(sorted(req._allowed | {"HEAD"} if "GET" in req._allowed else req._allowed))
-    if req.method != "OPTIONS":
+    if not wants_list:
         raise HTTPError(405, f"{req.method} is not allowed here, only {allow}", headers={"allow": allow})
     await res.status(204).set("allow", allow).send()
 
@@ -244,6 +248,8 @@ async def answer_error(walk: Walk, error: Exception) -> None:
                 error = again
         if isinstance(error, HTTPError) and exchange.state == IDLE:
             return await answer_problem(error, req, res)
+        if not isinstance(error, ClientDisconnected):
+            exchange.fail(error)
         # Everyone was asked: on its way outward through the middlewares it is not offered again.
         exchange.offered = error
     raise error

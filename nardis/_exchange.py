@@ -144,6 +144,7 @@ class Exchange:
         "end_data",
         "entry_exception",
         "expects_body",
+        "failure",
         "fields",
         "final",
         "gone",
@@ -181,6 +182,7 @@ class Exchange:
         self.cancel_scope: anyio.CancelScope | None = None  # around the handler
         self.cancels: bool = True  # False: a disconnect cancels nothing (`cancel_on_disconnect=False`)
         self.deferred: list[tuple[Callable[..., Awaitable[object]], tuple[Any, ...]]] | None = None
+        self.failure: Exception | None = None  # of a handler that failed past the head
         self.offered: Exception | None = None  # on its way outward: every error handler was asked
         self.silent: Callable[..., object] | None = None  # the last function that returned and had not answered
         self._operations: set[anyio.CancelScope] | None = None  # scopes of single reads and writes, where the handler has none
@@ -270,6 +272,13 @@ class Exchange:
             self.cancel_scope.cancel()
         for operation in self._operations or ():
             operation.cancel()
+
+    def fail(self, error: Exception) -> None:
+        """Note that the handler failed past the head: whoever catches the error on its way outward, the response is cut (R2)."""
+        if self.state == STARTED:
+            self.state = ABORTED
+            self.failure = error
+            self._plain = False
 
     def disconnected(self) -> None:
         """Note that the client left."""
@@ -557,7 +566,7 @@ class Exchange:
 
     def _refuse_torn(self) -> None:
         if self.state == ABORTED:
-            raise ResponseAborted("the response was cut by res.abort()")
+            raise ResponseAborted("the response was cut: its handler failed past the head, or called res.abort()")
         if self._torn:
             raise ResponseAborted("a write was interrupted half-way: the response cannot go on, the client would see a gap")
 

@@ -28,8 +28,10 @@ def to_bytes(data: object, verb: str) -> bytes:
         return data
     if isinstance(data, str):
         return data.encode()
-    if isinstance(data, (bytearray, memoryview)):
-        return bytes(data)
+    try:
+        return bytes(memoryview(data))  # type: ignore[arg-type]  # whether it has a buffer is the question
+    except TypeError:
+        pass
     hint = "for JSON use res.json()" if isinstance(data, (dict, list)) else "for a file or an iterable of bytes use res.pipe()"
     raise UsageError(f"{verb} takes str or a bytes-like object, not {type(data).__name__}: {hint}")
 

@@ -119,17 +119,17 @@ class Nardis(Router):
     def _end(self) -> None:
         self._sweeper = None
 
+    def _interrupt(self) -> None:
+        for exchange in tuple(self._sweeper.exchanges) if self._sweeper is not None else ():
+            exchange.interrupt("shutdown")
+
     async def _idle(self, seconds: float) -> None:
         if self._sweeper is not None:
             await wait_idle(self._sweeper, seconds)
 
     def _joined(self) -> Iterator[Nardis]:
-        """This application and those joined to it by `use()`, from the outside in."""
-        found: list[Router] = [self]
-        for router in found:
-            if isinstance(router, Nardis):
-                yield router
-            found.extend(layer.router for layer in router._layers if layer.router is not None and layer.router not in found)
+        """Go through this application and those joined to it by `use()`, from the outside in."""
+        return (router for router in self._below() if isinstance(router, Nardis))
 
     def listen(
         self, port: int = 3000, host: str = "127.0.0.1", *, backend: Literal["trio", "asyncio"] = "trio", **options: Any
@@ -207,7 +207,8 @@ class Nardis(Router):
             if exchange.unsettled():
                 await exchange.clean_up()
             # These two close circles, which would leave every request to the garbage collector.
-            del exchange.head, req._walk
+            del exchange.head
+            req._walk = None
 
     async def _run(self, req: Request, res: Response, exchange: Exchange) -> Exception | None:
         """Run the chain and end the response it began; give back the error that nobody could answer any more."""
@@ -256,6 +257,7 @@ class Nardis(Router):
     async def _settle(self, req: Request, res: Response, exchange: Exchange, error: Exception | None) -> None:
         """Bring an exchange that did not end by itself to an honest end: an answer, silence, or a visible cut."""
         reason = exchange.close_reason
+        error = error or exchange.failure
         known = error is None or isinstance(error, (ClientDisconnected, ResponseAborted))
         if exchange.gone or exchange.state == ENDED:
             if not known:
@@ -286,7 +288,7 @@ class Nardis(Router):
         exchange.since = exchange.sweeper.clock()
         with exchange.own_scope():
             try:
-                await answer_error(req._walk, error)
+                await (answer_error(req._walk, error) if req._walk is not None else answer_problem(error, req, res))
             except Exception as exc:
                 await self._answer_500(exc, req, res)
         if exchange.state != ENDED and not exchange.gone:

@@ -119,6 +119,7 @@ class Request:
         "_exchange",
         "_gathered",
         "_place",
+        "_served",
         "_walk",
         "app",
         "method",
@@ -127,8 +128,6 @@ class Request:
         "scope",
     )
 
-    _walk: Walk
-
     def __init__(self, scope: Scope, exchange: Exchange, app: Nardis) -> None:
         self.scope = scope
         self.method: str = scope["method"]
@@ -136,6 +135,8 @@ class Request:
         self.params: dict[str, Any] = {}
         self.route: Layer | None = None
         self._exchange = exchange
+        self._walk: Walk | None = None  # through the innermost router entered so far
+        self._served = False  # a route of this very method matched
         self._place: Place | None = None  # where the current router or prefix stands
         self._allowed: frozenset[str] = frozenset()  # methods of routes that matched the path
         self._gathered: Bytes | None = None

@@ -7,6 +7,7 @@ Source: RFC 9110 (semantics), RFC 9113 §8.2.2 (fields that HTTP/2 forbids), the
 from __future__ import annotations
 
 import json as stdjson
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from functools import cached_property, lru_cache
 from html import escape
@@ -24,6 +25,8 @@ from .errors import FieldError, HeadersAlreadySent, HTTPError, UsageError, reaso
 from .request import Request
 
 __all__ = ["Response"]
+
+_CHARSET: Final = re.compile(rb"""[ \t]*;[ \t]*charset=("[^"]*"|[^;]*)""", re.IGNORECASE)
 
 Verb: TypeAlias = Coroutine[Any, Any, None]
 
@@ -178,14 +181,10 @@ class Response:
 
     def vary(self, *names: str) -> Response:
         """Add *names* to Vary, each once; `*` stands for everything (RFC 9110 §12.5.5)."""
-        present = self.headers.get("vary", "")
-        listed = [item.strip() for item in present.split(",") if item.strip()]
-        known = {item.lower() for item in listed}
-        for name in names:
-            if name.lower() not in known:
-                known.add(name.lower())
-                listed.append(name)
-        self.headers["vary"] = "*" if "*" in known else ", ".join(listed)
+        given = [name.strip() for each in (self.headers.get("vary", ""), *names) for name in each.split(",")]
+        listed = {name.lower(): name for name in reversed(given) if name}
+        if listed:
+            self.headers["vary"] = "*" if "*" in listed else ", ".join(reversed(listed.values()))
         return self
 
     def location(self, url: str) -> Response:
@@ -230,25 +229,28 @@ class Response:
         """
         if isinstance(body, str):
             default, data = _HTML, body.encode()
-        elif type(body) is bytes:
-            default, data = _OCTETS, body
+        elif isinstance(body, (bytes, bytearray, memoryview)):
+            default, data = _OCTETS, body if type(body) is bytes else bytes(body)
         elif body is None:
-            return self._whole(b"", "send")
-        elif isinstance(body, (bytearray, memoryview)):
-            default, data = _OCTETS, bytes(body)
+            default, data = None, b""
         else:
-            return self.json(body)
-        if not self._sealed:
-            present = self._peek(b"content-type")
-            if present is None:
-                self._fields.append((b"content-type", default))
-            elif default is _HTML and b"charset" not in present and present.startswith(b"text/"):
-                self._put(b"content-type", present + b"; charset=utf-8")
+            default, data = _JSON, self._encoded(body)
+        if default is not None and not self._sealed:
+            self._default_type(default)
         if more:
             return self._keep(self._exchange.write(data), "send")
         verb = self._exchange.answer(data)
         self._verb = verb  # type: ignore[assignment]  # as in write()
         return verb
+
+    def _default_type(self, default: bytes) -> None:
+        """Set the Content-Type if there is none; text is sent as UTF-8, and says so."""
+        for at, (name, value) in enumerate(self._fields):
+            if name == b"content-type":
+                if default is _HTML:
+                    self._fields[at] = (name, in_utf8(value))
+                return
+        self._fields.append((b"content-type", default))
 
     def json(self, obj: object) -> Verb:
         """
@@ -257,15 +259,20 @@ class Response:
         Raises:
             TypeError, ValueError: *obj* cannot be encoded; NaN cannot, it is not JSON (RFC 8259 §6).
         """
-        codec = self.req.app.json_codec
-        if codec is None:
-            data = _encode_json(obj).encode()
-        else:
-            encoded = codec.dumps(obj)
-            data = encoded.encode() if isinstance(encoded, str) else encoded
-        if not self._sealed and self._peek(b"content-type") is None:
-            self._fields.append((b"content-type", _JSON))
+        data = self._encoded(obj)
+        if not self._sealed:
+            self._default_type(_JSON)
         return self._whole(data, "json")
+
+    def _encoded(self, obj: object) -> bytes:
+        codec = self.req.app.json_codec
+        encoded = _encode_json(obj) if codec is None else codec.dumps(obj)
+        if not isinstance(encoded, str):
+            return encoded
+        try:
+            return encoded.encode()
+        except UnicodeEncodeError:  # a lone surrogate has no UTF-8, but an escape
+            return stdjson.dumps(obj, allow_nan=False, separators=(",", ":")).encode()
 
     def send_status(self, code: int) -> Verb:
         """Set the status and send its reason phrase as plain text."""
@@ -378,7 +385,8 @@ class Response:
         if size is not None and not exchange.codecs and status not in _BODILESS:
             for line in lines:
                 if line[0] == b"content-length":
-                    self._put(b"content-length", b"%d" % size)
+                    if size or self.req.method != "HEAD":  # a handler of HEAD may know the length and not the body
+                        self._put(b"content-length", b"%d" % size)
                     break
             else:
                 lines.append((b"content-length", b"%d" % size))
@@ -395,7 +403,10 @@ class Response:
     def _compose_open(self, has_body: bool) -> int | None:
         """Settle what the head says of a body that comes in pieces, passes filters, or must not be there."""
         lines = self._fields
-        declared = fields.content_length(self._peek(b"content-length"))
+        try:
+            declared = fields.content_length(self._peek(b"content-length"))
+        except HTTPError as exc:
+            raise FieldError("Content-Length takes a number of bytes") from exc
         if self._exchange.codecs:
             lines[:] = [weakened(line) for line in lines if line[0] != b"content-length"]
             if not has_body:
@@ -423,6 +434,26 @@ class Response:
         if isinstance(error, HTTPError):
             self._status = error.status
             self.set(error.headers)
+
+
+@lru_cache(maxsize=128)
+def in_utf8(content_type: bytes) -> bytes:
+    """
+    Give a type of text, or one that names a charset, the charset that its text is sent in.
+
+    >>> in_utf8(b"text/csv; charset=latin-1; header=present"), in_utf8(b"application/xml")
+    (b'text/csv; charset=utf-8; header=present', b'application/xml')
+    """
+    try:
+        media_type, parameters = fields.parse_media_type(content_type.decode("latin-1"))
+    except HTTPError:
+        return content_type
+    charset = parameters.get("charset")
+    if (charset is None and not media_type.startswith("text/")) or (charset or "").lower() == "utf-8":
+        return content_type
+    if charset is None:
+        return content_type + b"; charset=utf-8"
+    return _CHARSET.sub(b"; charset=utf-8", content_type)
 
 
 @lru_cache(maxsize=128)

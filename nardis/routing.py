@@ -72,12 +72,13 @@ class Route(Layer):
         name: For `url_for`; the name of the last handler unless given.
     """
 
-    __slots__ = ("_name",)
+    __slots__ = ("_name", "_owner")
 
     def __init__(
-        self, pattern: Pattern, method: str | None, limits: Limits | None, cancels: bool | None, name: str | None
+        self, owner: Router, pattern: Pattern, method: str | None, limits: Limits | None, cancels: bool | None, name: str | None
     ) -> None:
         super().__init__(pattern)
+        self._owner = owner
         self.is_route = True
         self.method = method
         self.limits = limits
@@ -96,6 +97,7 @@ class Route(Layer):
     def __call__(self, handler: F) -> F:
         """Add a handler; it is given back, so that a route decorates."""
         self.steps.append(step_of(handler, "a route", 2, 3))
+        self._owner._index = None  # a route without handlers matches nothing
         return handler
 
     def __repr__(self) -> str:
@@ -163,7 +165,7 @@ class Router:
         cancels: bool | None,
         name: str | None,
     ) -> Route:
-        route = Route(self._pattern(path), method, limits, cancels, name)
+        route = Route(self, self._pattern(path), method, limits, cancels, name)
         for handler in _flattened(handlers):
             route(handler)
         self._add(route)
@@ -279,7 +281,7 @@ class Router:
         Raises:
             TypeError: Something is neither a middleware `async (req, res, next)` nor a Router.
         """
-        if isinstance(first, (str, list, tuple)):
+        if isinstance(first, str) or (isinstance(first, (list, tuple)) and all(isinstance(each, str) for each in first)):
             if not rest:
                 return lambda middleware: self._use(first, [middleware])
             self._use(first, rest)
@@ -289,17 +291,24 @@ class Router:
 
     def _use(self, prefix: Path, things: Sequence[Any]) -> Any:
         pattern = self._pattern(prefix)
+        layers: list[Layer] = []
         for thing in _flattened(things):
-            if isinstance(thing, Router):
-                self._check_acyclic(thing)
-                self._add(Layer(pattern, router=thing))
+            if not isinstance(thing, Router):
+                layers.append(Layer(pattern, [step_of(thing, "use()", 3, 3)]))
+            elif self in thing._below():
+                raise UsageError("a router cannot be used inside itself")
             else:
-                self._add(Layer(pattern, [step_of(thing, "use()", 3, 3)]))
+                layers.append(Layer(pattern, router=thing))
+        for layer in layers:
+            self._add(layer)
         return things[-1]
 
-    def _check_acyclic(self, router: Router) -> None:
-        if router is self or any(layer.router is self for layer in router._layers):
-            raise UsageError("a router cannot be used inside itself")
+    def _below(self) -> list[Router]:
+        """List this router and all that are used inside it, from the outside in."""
+        found: list[Router] = [self]
+        for router in found:
+            found.extend(layer.router for layer in router._layers if layer.router is not None and layer.router not in found)
+        return found
 
     def error(self, *kinds: type[Exception] | int) -> Callable[[F], F]:
         """
@@ -347,8 +356,11 @@ class Router:
         candidates = index.candidates(segments)
         if raw not in self._fixed:
             return [(layers[at], None) for at in candidates], segments
-        matching = [(layers[at], match) for at in candidates if (match := layers[at].match(segments)) is not None]
-        self._fixed[raw] = plan = ([*matching], segments)
+        # Captures of prefixes are matched anew for each request, which may change what it gets.
+        matching = [
+            (layers[at], None if match[0] else match) for at in candidates if (match := layers[at].match(segments)) is not None
+        ]
+        self._fixed[raw] = plan = (matching, segments)
         return plan
 
     def _compile(self) -> Index:
@@ -468,26 +480,29 @@ def step_of(handler: Any, where: str, least: int, most: int) -> Step:
         where, "async (req, res[, next])"
     )
     hint = "An ASGI application goes to app.mount(prefix, asgi_app), an ASGI middleware to app.use(wrap(Middleware))."
-    if not callable(handler) or isinstance(handler, type):
+    function = handler
+    while isinstance(function, partial):
+        function = function.func
+    if not callable(function) or isinstance(function, type):
         raise TypeError(f"{where} takes {wanted}, not {handler!r}. {hint}")
-    names = _positional(handler)
-    if names[:3] == ["scope", "receive", "send"]:
-        raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} looks like an ASGI application. {hint}")
-    function = getattr(handler, "func", handler)  # of a functools.partial
     if not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))):  # noqa: B004
         blocking = "write `async def`, and give what blocks to `await anyio.to_thread.run_sync(...)`"
         raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} is not async: {blocking}. {hint}")
+    names = _positional(handler)
+    if names[:3] == ["scope", "receive", "send"]:
+        raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} looks like an ASGI application. {hint}")
     if not least <= len(names) <= most:
         raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} takes {len(names)} parameters. {hint}")
     return handler, len(names) == 3
 
 
 def _positional(handler: Callable[..., Any]) -> list[str]:
-    """List the positional parameters; `*args` fills up to three."""
+    """List the positional parameters without a default, and a `next` with one; `*args` fills up to three."""
     names: list[str] = []
     for parameter in inspect.signature(handler).parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
             return [*names, *["*"] * (3 - len(names))]
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+        is_positional = parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        if is_positional and (parameter.default is parameter.empty or (len(names) == 2 and parameter.name == "next")):
             names.append(parameter.name)
     return names

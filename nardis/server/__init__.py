@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import anyio
 from anyio.abc import TaskStatus
@@ -26,6 +26,10 @@ from ..app import Nardis
 from ..errors import UsageError
 
 __all__ = ["Config", "load", "run", "serve"]
+
+
+# hypercorn's own limit comes this much later than ours: it cancels without saying why.
+LAST_RESORT_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,8 +145,8 @@ async def serve(
     config = config or Config()
     settings = HypercornConfig()
     settings.bind = list(config.bind)
-    settings.graceful_timeout = max(config.graceful_s - config.drain_s, 0.001)
     settings.loglevel = "WARNING"
+    settings.graceful_timeout = config.graceful_s
     sockets = settings.create_sockets()
     for each in sockets.insecure_sockets:
         each.listen(settings.backlog)
@@ -153,7 +157,14 @@ async def serve(
         await shutdown()
         if isinstance(app, Nardis):
             app.draining.set()
+            group.start_soon(cut, app)
+            signalled = anyio.current_time()
             await app._idle(config.drain_s)
+            settings.graceful_timeout = config.graceful_s - (anyio.current_time() - signalled) + LAST_RESORT_S
+
+    async def cut(app: Nardis) -> None:
+        await anyio.sleep(config.graceful_s)
+        app._interrupt()
 
     failure: Exception | None = None
 
@@ -163,6 +174,7 @@ async def serve(
             await worker(config.backend)(wrapped, settings, sockets=sockets, shutdown_trigger=trigger)
         except Exception as exc:
             failure = exc  # past the group, which would wrap it
+        group.cancel_scope.cancel()
 
     wrapped = wrap_app(app, settings.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]  # its scopes are TypedDicts
     # In a task of its own: the asyncio worker leaves its task with a cancellation request that nobody takes back (hypercorn 0.18).
