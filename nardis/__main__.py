@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .errors import UsageError
+from .errors import NardisError
 from .server import Config, load, run
 
 __all__ = ["main"]
@@ -14,6 +14,7 @@ __all__ = ["main"]
 ANNOUNCEMENT = "Nardis serves on {url} with {backend}; Ctrl-C stops it"
 
 DEMO_LINES = """
+
 In another terminal:
 
   curl -N {url}/ticks
@@ -30,13 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     sys.path.insert(0, "")  # modules are found beside the one who calls, as `python -m` finds them
     try:
-        target = load(options.target)
         config = Config(
             bind=options.bind or ["127.0.0.1:3000"], backend=options.backend, drain_s=options.drain, graceful_s=options.graceful
         )
-        run(target, config, announce=f"{ANNOUNCEMENT}\n{options.lines}")
-    except (UsageError, OSError) as exc:
-        print(f"nardis: {exc}", file=sys.stderr)
+        run(load(options.target), config, announce=ANNOUNCEMENT + options.lines)
+    except Exception as exc:
+        if options.debug:
+            raise
+        print(f"nardis: {exc if isinstance(exc, NardisError) else f'{type(exc).__name__}: {exc}'}", file=sys.stderr)
         return 1
     return 0
 

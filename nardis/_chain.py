@@ -83,7 +83,14 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
         walk.ticket = ticket = ticket + 1
         try:
             if step == 0:
-                while at < len(layers) and not (layers[at][0].always or _fits(walk, *layers[at])):
+                while at < len(layers):
+                    layer, match = layers[at]
+                    if layer.always:
+                        if req.params:
+                            req.params = dict(walk.params or {})
+                        break
+                    if _fits(walk, layer, match):
+                        break
                     at += 1
                 if at == len(layers):
                     return await (_unmatched(req, res) if walk.onward is None else walk.onward())
@@ -218,7 +225,7 @@ async def _unmatched(req: Request, res: Response) -> None:
     """Answer for a table that is exhausted: 404, or where other methods would have matched, 405 or the list of them."""
     wants_list = req.method == "OPTIONS"
     # Where a route of this very method passed on, the method is allowed and nothing was found.
-    if not req._allowed or req._served or not (req.app.method_not_allowed or wants_list):
+    if not req._allowed or not (wants_list or (req.app.method_not_allowed and not req._served)):
         raise HTTPError(404, f"nothing here answers {req.method} {req.path}")
     allow = ", ".join(sorted(req._allowed | {"HEAD"} if "GET" in req._allowed else req._allowed))
     if not wants_list:
@@ -235,23 +242,26 @@ async def answer_error(walk: Walk, error: Exception) -> None:
     req, res = walk.req, walk.res
     exchange = req._exchange
     res.forgotten()
-    if exchange.offered is not error:
-        error = reduced(error)
-        here: Walk | None = walk
-        while here is not None and exchange.state == IDLE and not isinstance(error, ClientDisconnected):
-            handler = here.router.error_handler(error)
-            here = here.parent
-            if handler is not None:
-                again = await run_error_handler(handler, error, req, res)
-                if again is None:
-                    return
-                error = again
-        if isinstance(error, HTTPError) and exchange.state == IDLE:
-            return await answer_problem(error, req, res)
-        if not isinstance(error, ClientDisconnected):
-            exchange.fail(error)
-        # Everyone was asked: on its way outward through the middlewares it is not offered again.
-        exchange.offered = error
+    error = reduced(error)
+    if exchange.offered is error or isinstance(error, ClientDisconnected):
+        raise error
+    outside = req._place
+    here: Walk | None = walk
+    while here is not None and exchange.state == IDLE and not exchange.closing:
+        handler = here.router.error_handler(error)
+        if handler is not None:
+            req._place = here.place
+            again = await run_error_handler(handler, error, req, res)
+            req._place = outside
+            if again is None:
+                return
+            error = again
+        here = here.parent
+    if isinstance(error, HTTPError) and exchange.state == IDLE and not exchange.closing:
+        return await answer_problem(error, req, res)
+    exchange.fail(error)
+    # Everyone was asked: on its way outward through the middlewares it is not offered again.
+    exchange.offered = error
     raise error
 
 

@@ -71,6 +71,13 @@ TICK_S: Final = 0.25
 # one in a millisecond costs half a percent.
 TURN_S: Final = 0.001
 
+# A whole answer up to this size fits into the buffers of any socket: sending it needs no limit of its own.
+SMALL_BODY_BYTES: Final = 64 * 1024
+
+# A stream that has come this far is watched without waiting for the sweeper: what a fast handler writes until its client is known to
+# have left is lost, and on hypercorn's asyncio worker stays in memory.
+WATCHED_BYTES: Final = 1024 * 1024
+
 UNBOUNDED: Final = sys.maxsize
 
 T = TypeVar("T")
@@ -231,9 +238,9 @@ class Exchange:
 
     @property
     def declared_body_bytes(self) -> int | None:
-        """The Content-Length of the request; the front gate has checked that it is a number."""
+        """The Content-Length of the request; None if it is unknown, or unreadable (the front gate refuses that)."""
         value = self.fields.get(b"content-length")
-        return None if value is None else int(value)
+        return int(value) if value is not None and value.isdigit() else None
 
     def wants_scope(self) -> bool:
         """Tell whether the handler needs a cancel scope that it does not have yet."""
@@ -288,8 +295,8 @@ class Exchange:
 
     def server_failed(self, exc: Exception) -> Message:
         """Take a failing `receive` or `send` for a client that left: ASGI 2.4 servers raise OSError for that."""
-        if not isinstance(exc, OSError):
-            logger.error("the server's receive() failed; its client counts as gone", exc_info=exc)
+        if not isinstance(exc, OSError) and not self.final:
+            logger.error("the server failed; its client counts as gone: %r", exc, exc_info=exc)
         self.disconnected()
         return {"type": "http.disconnect"}
 
@@ -363,6 +370,8 @@ class Exchange:
                 self._busy = False
         if now - self._yielded > TURN_S:
             self._yielded = now
+            if self.written > WATCHED_BYTES:
+                self.body().watch()
             await checkpoint()
 
     async def _write_slowly(self, data: bytes) -> None:
@@ -391,30 +400,35 @@ class Exchange:
 
     async def answer(self, body: bytes) -> None:
         """Send head and whole body in one go; the length is declared unless a filter changes it."""
-        if self._busy or self.state != IDLE or self.closing or self.expects_body or self.codecs:
+        size = len(body)
+        if self._busy or self.state != IDLE or self.closing or self.expects_body:
+            return await self._answer_slowly(body)
+        if self.cancel_scope is None and size > SMALL_BODY_BYTES:
             return await self._answer_slowly(body)
         # The short way, for nearly every answer: what _answer() and _send_last() do, without their detours.
-        message, _, has_body = self.head.compose(len(body), False)
+        message, _, has_body = self.head.compose(size, False)
+        if self.codecs:
+            body = self._finished(body)
         self._busy = self.final = True
         self.state = STARTED
         self.writing = self.sweeper.clock()
         try:
             await self._send(message)
             await self._send({"type": "http.response.body", "body": body if has_body else b"", "more_body": False})
+            self.written = size
+            self.state = ENDED
         except BaseException as exc:
             await self._interrupted(exc)
         finally:
-            self._busy = False
             self.writing = 0.0
-        self.written = len(body)
-        self.state = ENDED
+            self._give_turn()
 
     async def _answer_slowly(self, body: bytes) -> None:
         await self._take_turn()
         try:
             if await self._may_send("send"):
                 if self.state != IDLE:
-                    raise ResponseAlreadyEnded("send a whole body after write()")
+                    raise ResponseAlreadyEnded("send a whole answer", started=True)
                 await self._answer(body)
         finally:
             self._give_turn()
@@ -423,9 +437,9 @@ class Exchange:
         message, _, has_body = self.head.compose(len(body), self.expects_body and self.http1 and self.body().is_large())
         self.written = len(body)
         self._bodiless = not has_body
-        self.state = STARTED
         if self.codecs:
             body = self._finished(body)
+        self.state = STARTED
         await self._deliver(message)
         await self._send_last(body if has_body else b"")
 
@@ -542,7 +556,8 @@ class Exchange:
         """A send was cut short: by a client that left, by cancellation, or by a server that failed (R5)."""
         self._torn = True
         self._plain = False
-        if isinstance(exc, OSError):
+        # hypercorn's trio worker fails in the last send when the client, who has all it wants, closes meanwhile (0.18).
+        if isinstance(exc, OSError) or (self.final and isinstance(exc, Exception) and not isinstance(exc, ClientDisconnected)):
             self.server_failed(exc)
             await self.raise_gone()
         raise exc

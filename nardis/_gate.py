@@ -47,8 +47,10 @@ def checked_path(scope: Scope, fields: dict[bytes, bytes], most_headers: int) ->
     if b"%00" in raw:
         raise HTTPError(400, "the path has a NUL in it")
     root: str = scope.get("root_path", "")
-    if root and raw.startswith(prefix := quoted(root)):
-        raw = raw[len(prefix) :] or b"/"
+    if root:
+        prefix = quoted(root.rstrip("/"))
+        if raw.startswith(prefix) and raw[len(prefix) : len(prefix) + 1] in (b"", b"/"):
+            raw = raw[len(prefix) :] or b"/"
     return raw
 
 
@@ -72,6 +74,6 @@ def _checked_target(raw: bytes, method: str, host: bytes | None) -> bytes:
         return b"/"
     scheme, _, rest = raw.partition(b"://")
     authority, slash, path = rest.partition(b"/")
-    if scheme.lower() in (b"http", b"https") and authority and authority == host:
+    if scheme.lower() in (b"http", b"https") and authority and authority.lower() == (host or b"").lower():
         return slash + path or b"/"
     raise HTTPError(400, "the request target is neither a path nor a URL of this host")

@@ -126,6 +126,4 @@ async def _close(source: object) -> None:
     if hasattr(source, "aclose"):
         await source.aclose()
     elif hasattr(source, "close"):
-        closing = await to_thread.run_sync(source.close)
-        if inspect.isawaitable(closing):
-            await closing
+        await (source.close() if inspect.iscoroutinefunction(source.close) else to_thread.run_sync(source.close))

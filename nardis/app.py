@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import anyio
 
 from ._chain import Walk, advance, answer_error, name_of, reduced, run_error_handler
-from ._exchange import ABORTED, ENDED, IDLE, STARTED, Exchange, Sweeper
+from ._exchange import ENDED, IDLE, STARTED, Exchange, Sweeper
 from ._gate import checked_path
 from ._problem import answer_problem
 from ._types import Receive, Scope, Send
@@ -113,7 +113,10 @@ class Nardis(Router):
         return self._draining
 
     def _begin(self, sweeper: Sweeper) -> None:
-        self._draining = anyio.Event()
+        """Begin a lifespan: what lives as long is new, and shared with the applications joined to this one."""
+        tasks, draining = Tasks(pending=True), anyio.Event()
+        for app in self._joined():
+            app.tasks, app._draining = tasks, draining
         self._sweeper = sweeper
 
     def _end(self) -> None:
@@ -181,21 +184,23 @@ class Nardis(Router):
         exchange = Exchange(scope, receive, send, sweeper, self.limits)
         req = Request(scope, exchange, self)
         res = Response(req, exchange)
+        error: Exception | None = None
         try:
-            if self.cancel_on_disconnect:
-                sweeper.exchanges.add(exchange)
-                exchange.cancel_scope = sweeper.new_scope()
-                error = None
-                with exchange.cancel_scope:
-                    error = await self._run(req, res, exchange)
-            else:
-                exchange.cancels = False
-                if self.limits.handler_s is None:
-                    error = await self._run(req, res, exchange)
-                else:
-                    error = None
-                    with exchange.own_scope():
+            try:
+                if self.cancel_on_disconnect:
+                    sweeper.exchanges.add(exchange)
+                    exchange.cancel_scope = sweeper.new_scope()
+                    with exchange.cancel_scope:
                         error = await self._run(req, res, exchange)
+                else:
+                    exchange.cancels = False
+                    if self.limits.handler_s is None:
+                        error = await self._run(req, res, exchange)
+                    else:
+                        with exchange.own_scope():
+                            error = await self._run(req, res, exchange)
+            except ExceptionGroup as exc:  # of a cancelled task group, whose cancellation our scope has kept
+                error = reduced(exc)
             if exchange.state != ENDED or error is not None:
                 await self._settle(req, res, exchange, error)
         except BaseException as exc:
@@ -213,16 +218,16 @@ class Nardis(Router):
     async def _run(self, req: Request, res: Response, exchange: Exchange) -> Exception | None:
         """Run the chain and end the response it began; give back the error that nobody could answer any more."""
         try:
-            path = checked_path(req.scope, exchange.fields, self.limits.headers)
+            req._raw = path = checked_path(req.scope, exchange.fields, self.limits.headers)
             if path == b"*":  # OPTIONS for the server as a whole (RFC 9110 §9.3.7)
                 await res.status(204).send()
             else:
                 await advance(Walk(self, req, res, path))
-            if exchange.state == ENDED:
+            if exchange.state == ENDED or exchange.closing:
                 return None
             if exchange.state == STARTED or exchange.end_data is not None:
                 await exchange.conclude()
-            elif exchange.state == IDLE and not exchange.gone:
+            elif exchange.state == IDLE:
                 raise NoResponse(name_of(exchange.silent))
             return None
         except Exception as exc:
@@ -263,24 +268,18 @@ class Nardis(Router):
             if not known:
                 logger.error("%s %s failed after its end: %s", req.method, req.original_url, error, exc_info=error)
                 _report(req, error)
-            return
-        if exchange.state == IDLE and reason is not None and known:
-            status = exchange.timeout_status
-            detail = "the request body stopped arriving" if status == 408 else f"the handler was ended: {reason}"
-            await self._answer_anew(HTTPError(status, detail), req, res, exchange)
-            return
-        if exchange.state == ABORTED and known:
-            raise ResponseAborted("the response was cut by res.abort()")
-        logger.error(
-            "%s %s failed after %d body bytes, truncated=True: %s",
-            req.method,
-            req.original_url,
-            res.bytes_sent,
-            error or reason,
-            exc_info=error,
-            extra={"truncated": True},
-        )
-        raise error or ResponseAborted(f"the response was cut: {reason}")
+        elif exchange.state == IDLE and known:
+            if reason is not None:
+                status = exchange.timeout_status
+                detail = "the request body stopped arriving" if status == 408 else f"the handler was ended: {reason}"
+                await self._answer_anew(HTTPError(status, detail), req, res, exchange)
+        else:
+            if not known or reason is not None:
+                logger.error(
+                    "%s %s failed after %d body bytes, truncated=True: %s",
+                    req.method, req.original_url, res.bytes_sent, error or reason, exc_info=error, extra={"truncated": True},
+                )  # fmt: skip
+            raise error or ResponseAborted(f"the response was cut: {reason or 'res.abort()'}")
 
     async def _answer_anew(self, error: HTTPError, req: Request, res: Response, exchange: Exchange) -> None:
         """Answer in a fresh scope, after a limit or the shutdown ended the handler before the head left."""

@@ -13,6 +13,7 @@ Everything Nardis raises.
     │   ├── NoResponse           every handler returned and nobody answered
     │   ├── PatternError         a path pattern that cannot be compiled (also a ValueError)
     │   └── ResponseAlreadyEnded something was sent after the end of the response
+    ├── StartFailed              the application or its server could not start
     ├── HTTPError                the peer sent something wrong: carries the status to answer with
     ├── ClientDisconnected       the peer left: nobody's fault, never logged as an error
     └── ResponseAborted          the response was cut on purpose, so that it cannot look whole
@@ -42,6 +43,7 @@ __all__ = [
     "ResponseAborted",
     "ResponseAlreadyEnded",
     "SkipRoute",
+    "StartFailed",
     "UsageError",
     "reason_phrase",
 ]
@@ -127,10 +129,16 @@ class PatternError(UsageError, ValueError):
 class ResponseAlreadyEnded(UsageError):
     """Something was sent after the response had ended."""
 
-    def __init__(self, action: str) -> None:
+    def __init__(self, action: str, *, started: bool = False) -> None:
         super().__init__(
-            f"cannot {action}: the response has already ended. Each request gets one answer; use write() for an answer in pieces."
+            f"cannot {action}: the response already started. Go on with write(), or end() with a last piece."
+            if started
+            else f"cannot {action}: the response has already ended. Each request gets one answer; use write() for one in pieces."
         )
+
+
+class StartFailed(NardisError):
+    """The application or its server could not start; the message says why, in a line."""
 
 
 class HTTPError(NardisError):

@@ -39,8 +39,10 @@ class Tasks:
     A failing task is logged and takes nothing else down. At shutdown all have `limits.cleanup_s` to finish, then they are cancelled.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, pending: bool = False) -> None:
         self._group: TaskGroup | None = None
+        # Started while the lifespan is being entered: they begin when it is.
+        self._pending: list[tuple[Callable[..., Awaitable[object]], tuple[Any, ...], str | None]] | None = [] if pending else None
 
     def start_soon(self, fn: Callable[..., Awaitable[object]], *args: Any, name: str | None = None) -> None:
         """
@@ -49,9 +51,12 @@ class Tasks:
         Raises:
             LifespanRequired: No lifespan is running.
         """
-        if self._group is None:
+        if self._group is not None:
+            self._group.start_soon(self._supervised, fn, args, name=name or getattr(fn, "__qualname__", "nardis.task"))
+        elif self._pending is not None:
+            self._pending.append((fn, args, name))
+        else:
             raise LifespanRequired("app.tasks.start_soon()")
-        self._group.start_soon(self._supervised, fn, args, name=name or getattr(fn, "__qualname__", "nardis.task"))
 
     async def _supervised(self, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
         try:
@@ -64,6 +69,9 @@ class Tasks:
         """Take tasks; at the end wait for them, at most *seconds*, then cancel those that are left."""
         async with anyio.create_task_group() as group:
             self._group = group
+            for fn, args, name in self._pending or ():
+                self.start_soon(fn, *args, name=name)
+            self._pending = None
             try:
                 yield
             finally:
@@ -79,13 +87,13 @@ async def run_lifespan(app: Nardis, receive: Receive, send: Send) -> None:
     async with anyio.create_task_group() as watchers:
         sweeper = Sweeper(watchers, app._clock)
         watchers.start_soon(sweeper.run, name="nardis.sweeper")
+        app._begin(sweeper)
         try:
             async with AsyncExitStack() as stack:
                 for each in app._joined():
                     if each._lifespan is not None:
                         await stack.enter_async_context(asynccontextmanager(each._lifespan)(each))
                 await stack.enter_async_context(app.tasks.opened(app.limits.cleanup_s))
-                app._begin(sweeper)
                 started = True
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
@@ -100,7 +108,8 @@ async def run_lifespan(app: Nardis, receive: Receive, send: Send) -> None:
     if failure is None:
         await send({"type": "lifespan.shutdown.complete"})
     else:
-        logger.error("lifespan %s failed", phase, exc_info=failure)
+        # The server tells of a failed start, in a line; the traceback is for those who look for it.
+        logger.log(logging.ERROR if started else logging.DEBUG, "lifespan %s failed", phase, exc_info=failure)
         await send({"type": f"lifespan.{phase}.failed", "message": f"{type(failure).__name__}: {failure}"})
 
 

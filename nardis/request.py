@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar, overload
+from urllib.parse import unquote
 
 import anyio
 from anyio.abc import ByteReceiveStream
@@ -119,6 +120,7 @@ class Request:
         "_exchange",
         "_gathered",
         "_place",
+        "_raw",
         "_served",
         "_walk",
         "app",
@@ -136,6 +138,7 @@ class Request:
         self.route: Layer | None = None
         self._exchange = exchange
         self._walk: Walk | None = None  # through the innermost router entered so far
+        self._raw: Bytes = b"/"  # the path below the server's root_path, as received; routes are matched on it
         self._served = False  # a route of this very method matched
         self._place: Place | None = None  # where the current router or prefix stands
         self._allowed: frozenset[str] = frozenset()  # methods of routes that matched the path
@@ -150,11 +153,7 @@ class Request:
     @property
     def path(self) -> str:
         """The decoded path, relative to the prefix that the current handler was registered under."""
-        if self._place is not None:
-            return self._place.path
-        path: str = self.scope["path"]
-        root: str = self.scope.get("root_path", "")
-        return path[len(root) :] or "/" if root and path.startswith(root) else path
+        return unquote(self._raw.decode("latin-1"), errors="replace") if self._place is None else self._place.path
 
     @property
     def raw_path(self) -> Bytes:
@@ -171,7 +170,7 @@ class Request:
     @property
     def url(self) -> str:
         """Path and query, relative to the current prefix: `/c?d=1`."""
-        return self._with_query(self.raw_path if self._place is None else self._place.raw)
+        return self._with_query(self._raw if self._place is None else self._place.raw)
 
     @property
     def base_url(self) -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Coroutine, Mapping
 from functools import cached_property, lru_cache
 from html import escape
-from inspect import CORO_CREATED, getcoroutinestate
+from inspect import CORO_CREATED, getcoroutinestate, iscoroutinefunction
 from types import CoroutineType
 from typing import Any, Final, NoReturn, TypeAlias, overload
 
@@ -181,10 +181,13 @@ class Response:
 
     def vary(self, *names: str) -> Response:
         """Add *names* to Vary, each once; `*` stands for everything (RFC 9110 §12.5.5)."""
-        given = [name.strip() for each in (self.headers.get("vary", ""), *names) for name in each.split(",")]
-        listed = {name.lower(): name for name in reversed(given) if name}
+        listed: dict[str, str] = {}
+        for each in (self.headers.get("vary", ""), *names):
+            for name in each.split(","):
+                listed.setdefault(name.strip().lower(), name.strip())
+        listed.pop("", None)
         if listed:
-            self.headers["vary"] = "*" if "*" in listed else ", ".join(reversed(listed.values()))
+            self.headers["vary"] = "*" if "*" in listed else ", ".join(listed.values())
         return self
 
     def location(self, url: str) -> Response:
@@ -198,6 +201,8 @@ class Response:
         It is sync, and runs for every head: errors, HEAD and 304 too. If it raises, the answer is a 500 without hooks.
         """
         self._guard("add an on_head hook")
+        if iscoroutinefunction(hook):
+            raise UsageError(f"on_head() hooks are sync, and {hook!r} is async: do what awaits before the head is sent")
         if self._hooks is None:
             self._hooks = []
         self._hooks.append(hook)

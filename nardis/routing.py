@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Layer", "Route", "Router", "RouterRoute"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R", bound="Router")
 
 Path: TypeAlias = "str | Sequence[str]"
 
@@ -265,6 +266,8 @@ class Router:
 
     # --- middlewares and routers --------------------------------------------------------------------------------------
 
+    @overload
+    def use(self, router: R, /) -> R: ...
     @overload
     def use(self, middleware: F, /) -> F: ...
     @overload

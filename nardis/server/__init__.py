@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -19,11 +20,12 @@ from typing import Any, Final, Literal, cast
 import anyio
 from anyio.abc import TaskStatus
 from hypercorn.config import Config as HypercornConfig
-from hypercorn.utils import repr_socket_addr, wrap_app
+from hypercorn.config import Sockets
+from hypercorn.utils import LifespanFailureError, repr_socket_addr, wrap_app
 
 from .._types import ASGIApp
 from ..app import Nardis
-from ..errors import UsageError
+from ..errors import StartFailed, UsageError
 
 __all__ = ["Config", "load", "run", "serve"]
 
@@ -50,6 +52,8 @@ class Config:
     graceful_s: float = 10
 
     def __post_init__(self) -> None:
+        if isinstance(self.bind, str) or not self.bind or not all(isinstance(each, str) for each in self.bind):
+            raise UsageError(f'bind is a list of addresses such as ["127.0.0.1:3000"], not {self.bind!r}')
         if self.backend not in ("trio", "asyncio"):
             raise UsageError(f"backend is 'trio' or 'asyncio', not {self.backend!r}")
         if not 0 <= self.drain_s <= self.graceful_s:
@@ -63,7 +67,9 @@ def load(target: str) -> ASGIApp:
     Raises:
         UsageError: There is no such module or attribute.
     """
-    place, _, name = target.partition(":")
+    place, _, name = target.rpartition(":") if ":" in target else (target, "", "")
+    if not place or place.startswith("."):
+        raise UsageError(f"cannot serve {target!r}: name a module or a file, and the application in it: module:app")
     path = Path(place)
     if path.suffix == ".py":
         sys.path.insert(0, str(path.resolve().parent))
@@ -100,7 +106,7 @@ async def _run(app: ASGIApp, config: Config, announce: str) -> None:
         try:
             await serve(app, config, shutdown=stop.wait, task_status=_Announcement(announce, config.backend))
         except Exception as exc:
-            failure = exc  # past the group, which would wrap it
+            failure = _first_leaf(exc)  # past the group, which would wrap it
         group.cancel_scope.cancel()
     if failure is not None:
         raise failure
@@ -144,12 +150,9 @@ async def serve(
     """
     config = config or Config()
     settings = HypercornConfig()
-    settings.bind = list(config.bind)
     settings.loglevel = "WARNING"
     settings.graceful_timeout = config.graceful_s
-    sockets = settings.create_sockets()
-    for each in sockets.insecure_sockets:
-        each.listen(settings.backlog)
+    sockets = Sockets([], [_listening(settings, address) for address in config.bind], [])
 
     async def trigger() -> None:
         # Both workers begin to wait for it when they have begun to listen.
@@ -173,15 +176,34 @@ async def serve(
         try:
             await worker(config.backend)(wrapped, settings, sockets=sockets, shutdown_trigger=trigger)
         except Exception as exc:
-            failure = exc  # past the group, which would wrap it
+            failure = _first_leaf(exc)  # past the group, which would wrap it
         group.cancel_scope.cancel()
 
     wrapped = wrap_app(app, settings.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]  # its scopes are TypedDicts
     # In a task of its own: the asyncio worker leaves its task with a cancellation request that nobody takes back (hypercorn 0.18).
     async with anyio.create_task_group() as group:
         group.start_soon(work, name="nardis.server")
+    if isinstance(failure, LifespanFailureError):
+        raise StartFailed(str(failure)) from failure
     if failure is not None:
         raise failure
+
+
+def _listening(settings: HypercornConfig, address: str) -> socket.socket:
+    settings.bind = [address]
+    try:
+        (listener,) = settings.create_sockets().insecure_sockets
+        listener.listen(settings.backlog)
+    except (OSError, OverflowError, ValueError) as exc:
+        raise StartFailed(f"cannot listen on {address}: {getattr(exc, 'strerror', None) or exc}") from exc
+    return listener
+
+
+def _first_leaf(exc: Exception) -> Exception:
+    """Find the reason in the groups that the trio worker wraps it in."""
+    while isinstance(exc, ExceptionGroup):
+        exc = exc.exceptions[0]
+    return exc
 
 
 def worker(backend: str) -> Callable[..., Awaitable[None]]:
