@@ -61,6 +61,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--bind", action="append", metavar="HOST:PORT", help="where to listen, repeatable; port 0 takes a free one"
     )
     parser.add_argument("--backend", choices=("trio", "asyncio"), default="trio", help="hypercorn's worker (default: trio)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of a failed start")
     parser.add_argument(
         "--drain", type=float, default=3, metavar="S", help="seconds for streams to end by themselves (default: 3)"
     )

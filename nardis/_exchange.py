@@ -47,6 +47,7 @@ from .errors import (
     ClientDisconnected,
     ContentLengthMismatch,
     HTTPError,
+    NardisError,
     ResponseAborted,
     ResponseAlreadyEnded,
 )
@@ -474,6 +475,7 @@ class Exchange:
         if self.state == IDLE and not self.closing:
             fields = [(b"content-length", b"0"), *([(b"connection", b"close")] if self.http1 else [])]
             self.state = STARTED
+            self.closing = True  # for other writers
             await self._deliver({"type": "http.response.start", "status": 500, "headers": fields})
             await self._send_last(b"")
         elif self.state == STARTED:
@@ -557,7 +559,7 @@ class Exchange:
         self._torn = True
         self._plain = False
         # hypercorn's trio worker fails in the last send when the client, who has all it wants, closes meanwhile (0.18).
-        if isinstance(exc, OSError) or (self.final and isinstance(exc, Exception) and not isinstance(exc, ClientDisconnected)):
+        if isinstance(exc, Exception) and not isinstance(exc, NardisError):
             self.server_failed(exc)
             await self.raise_gone()
         raise exc

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from ._types import Message, Receive
-from .errors import BodyAlreadyRead, HTTPError
+from .errors import BodyAlreadyRead, HTTPError, NardisError
 
 if TYPE_CHECKING:
     from ._exchange import Exchange
@@ -94,7 +94,9 @@ class Intake:
                     message = await self._receive()
                 else:
                     message = await self._next_message()
-            except OSError as exc:
+            except NardisError:
+                raise
+            except Exception as exc:
                 message = exchange.server_failed(exc)
             finally:
                 self.reading = 0.0

@@ -11,14 +11,17 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 import anyio
 from anyio.abc import TaskStatus
+from anyio.lowlevel import current_token
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.config import Sockets
 from hypercorn.utils import LifespanFailureError, repr_socket_addr, wrap_app
@@ -56,7 +59,7 @@ class Config:
             raise UsageError(f'bind is a list of addresses such as ["127.0.0.1:3000"], not {self.bind!r}')
         if self.backend not in ("trio", "asyncio"):
             raise UsageError(f"backend is 'trio' or 'asyncio', not {self.backend!r}")
-        if not 0 <= self.drain_s <= self.graceful_s:
+        if not 0 <= self.drain_s <= self.graceful_s < inf:
             raise UsageError(f"graceful_s={self.graceful_s} includes drain_s={self.drain_s}, so it cannot be less")
 
 
@@ -84,6 +87,8 @@ def load(target: str) -> ASGIApp:
         if not hasattr(app, part):
             raise UsageError(f"cannot serve {target!r}: {place!r} has no {part!r}; name the application: {place}:NAME")
         app = getattr(app, part)
+    if not callable(app):
+        raise UsageError(f"cannot serve {target!r}: it is no application but {type(app).__name__!r}")
     return cast(ASGIApp, app)
 
 
@@ -149,54 +154,69 @@ async def serve(
     Cancellation: connections are cut at once, and the lifespan is cancelled.
     """
     config = config or Config()
+    running = current_token().backend_class.__module__
+    if not running.endswith(config.backend):
+        raise UsageError(
+            f"this config is for {config.backend!r}, and another event loop is running: Config(backend=...) says which"
+        )
     settings = HypercornConfig()
     settings.loglevel = "WARNING"
-    settings.graceful_timeout = config.graceful_s
-    sockets = Sockets([], [_listening(settings, address) for address in config.bind], [])
+    wrapped = wrap_app(app, settings.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]  # its scopes are TypedDicts
+    listening, stopping = anyio.Event(), anyio.Event()
+    failure: Exception | None = None
 
     async def trigger() -> None:
         # Both workers begin to wait for it when they have begun to listen.
-        task_status.started([f"http://{repr_socket_addr(each.family, each.getsockname())}" for each in sockets.insecure_sockets])
-        await shutdown()
-        if isinstance(app, Nardis):
-            app.draining.set()
-            group.start_soon(cut, app)
-            signalled = anyio.current_time()
-            await app._idle(config.drain_s)
-            settings.graceful_timeout = config.graceful_s - (anyio.current_time() - signalled) + LAST_RESORT_S
-
-    async def cut(app: Nardis) -> None:
-        await anyio.sleep(config.graceful_s)
-        app._interrupt()
-
-    failure: Exception | None = None
+        listening.set()
+        await stopping.wait()
 
     async def work() -> None:
         nonlocal failure
         try:
-            await worker(config.backend)(wrapped, settings, sockets=sockets, shutdown_trigger=trigger)
+            await worker(config.backend)(wrapped, settings, sockets=Sockets([], listeners, []), shutdown_trigger=trigger)
         except Exception as exc:
             failure = _first_leaf(exc)  # past the group, which would wrap it
         group.cancel_scope.cancel()
 
-    wrapped = wrap_app(app, settings.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]  # its scopes are TypedDicts
-    # In a task of its own: the asyncio worker leaves its task with a cancellation request that nobody takes back (hypercorn 0.18).
-    async with anyio.create_task_group() as group:
-        group.start_soon(work, name="nardis.server")
+    with _listening(config.bind, settings.backlog) as listeners:
+        # In a task of its own: the asyncio worker leaves its task with a cancellation that nobody takes back (hypercorn 0.18).
+        async with anyio.create_task_group() as group:
+            group.start_soon(work, name="nardis.server")
+            await listening.wait()
+            task_status.started(
+                [f"http://{repr_socket_addr(each.family, each.getsockname())}" for each in sockets.insecure_sockets]
+            )
+            await shutdown()
+            end = anyio.current_time() + config.graceful_s
+            if isinstance(app, Nardis):
+                app.draining.set()
+                await app._idle(config.drain_s)
+            settings.graceful_timeout = end - anyio.current_time() + LAST_RESORT_S
+            stopping.set()
+            await anyio.sleep_until(end)
+            if isinstance(app, Nardis):
+                app._interrupt()
     if isinstance(failure, LifespanFailureError):
         raise StartFailed(str(failure)) from failure
     if failure is not None:
         raise failure
 
 
-def _listening(settings: HypercornConfig, address: str) -> socket.socket:
-    settings.bind = [address]
-    try:
-        (listener,) = settings.create_sockets().insecure_sockets
-        listener.listen(settings.backlog)
-    except (OSError, OverflowError, ValueError) as exc:
-        raise StartFailed(f"cannot listen on {address}: {getattr(exc, 'strerror', None) or exc}") from exc
-    return listener
+@contextmanager
+def _listening(addresses: Sequence[str], backlog: int) -> Iterator[list[socket.socket]]:
+    """Listen on all *addresses*, or on none."""
+    with ExitStack() as stack:
+        listeners: list[socket.socket] = []
+        for address in addresses:
+            host, _, port = address.rpartition(":")
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            try:
+                listener = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=backlog)
+            except (OSError, OverflowError, ValueError) as exc:
+                raise StartFailed(f"cannot listen on {address}: {getattr(exc, 'strerror', None) or exc}") from exc
+            listener.setblocking(False)
+            listeners.append(stack.enter_context(listener))
+        yield listeners
 
 
 def _first_leaf(exc: Exception) -> Exception:

@@ -1,0 +1,286 @@
+"""The default answers to errors: their forms, their fields, and what they keep of the answer that was begun."""
+
+import json
+from http import HTTPStatus
+
+import pytest
+
+from nardis import HTTPError, Nardis
+from nardis.testing import Client
+
+pytestmark = pytest.mark.anyio
+
+
+def raises(error):
+    async def handler(req, res):
+        raise error
+
+    return handler
+
+
+def refusing(*args, debug=False, **kwargs):
+    app = Nardis(debug=debug)
+    app.get("/*any", raises(HTTPError(*args, **kwargs)))
+    return app
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        (None, "text/plain; charset=utf-8"),
+        ("*/*", "text/plain; charset=utf-8"),
+        ("text/plain", "text/plain; charset=utf-8"),
+        ("text/html", "text/html; charset=utf-8"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text/html; charset=utf-8"),
+        ("application/json", "application/problem+json"),
+        ("application/problem+json", "application/problem+json"),
+        ("application/json, text/html;q=0.5", "application/problem+json"),
+        ("application/json;q=0.1, text/html;q=0.5", "text/html; charset=utf-8"),
+        ("image/png", "text/plain; charset=utf-8"),
+        ("not an accept field", "text/plain; charset=utf-8"),
+    ],
+)
+async def test_the_form_follows_accept(accept, content_type):
+    async with Client(refusing(418, "no coffee")) as client:
+        response = await client.get("/x", headers={"accept": accept} if accept else {})
+    assert response.status_code == 418
+    assert response.headers["content-type"] == content_type
+    assert response.headers["vary"] == "Accept"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "no coffee" in response.text
+
+
+async def test_text_is_the_status_and_the_detail():
+    async with Client(refusing(403, "not yours")) as client:
+        assert (await client.get("/x")).text == "403 Forbidden: not yours\n"
+    async with Client(refusing(403)) as client:
+        assert (await client.get("/x")).text == "403 Forbidden\n"
+
+
+async def test_html_is_a_page_that_runs_nothing():
+    async with Client(refusing(403, '<script>alert(1)</script> & "more"')) as client:
+        response = await client.get("/x", headers={"accept": "text/html"})
+    assert "<script>" not in response.text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp;" in response.text
+    assert "<title>403 Forbidden</title>" in response.text
+    assert response.headers["content-security-policy"] == "default-src 'none'"
+
+
+@pytest.mark.parametrize("accept", ["text/html", "text/plain", "application/json"])
+async def test_a_path_is_escaped_where_it_is_repeated(accept):
+    """A 404 names the path: not as HTML, and with no line of its own."""
+    async with Client(Nardis()) as client:
+        response = await client.get("/<script>%0d%0ax</script>", headers={"accept": accept})
+    assert response.status_code == 404
+    assert ("<script>" in response.text) == (accept != "text/html")
+
+
+async def test_problem_details_have_the_members_of_rfc_9457():
+    async with Client(refusing(413, "too much", limit=10, seen=[1, 2])) as client:
+        response = await client.get("/x", headers={"accept": "application/json"})
+    assert response.json() == {
+        "type": "about:blank",
+        "title": HTTPStatus(413).phrase,
+        "status": 413,
+        "detail": "too much",
+        "limit": 10,
+        "seen": [1, 2],
+    }
+
+
+async def test_problem_details_without_a_detail_have_none():
+    async with Client(refusing(410)) as client:
+        response = await client.get("/x", headers={"accept": "application/json"})
+    assert response.json() == {"type": "about:blank", "title": "Gone", "status": 410}
+
+
+async def test_extensions_win():
+    """An error may have a type and a title of its own, as RFC 9457 has it."""
+    error = {"type": "https://example.com/out-of-credit", "title": "No credit", "balance": 30}
+    async with Client(refusing(403, "too dear", **error)) as client:
+        response = await client.get("/x", headers={"accept": "application/problem+json"})
+    assert response.json() == {**error, "status": 403, "detail": "too dear"}
+
+
+async def test_extensions_need_not_be_json():
+    async with Client(refusing(400, field=b"x", reason=KeyError)) as client:
+        response = await client.get("/x", headers={"accept": "application/json"})
+    assert isinstance(response.json()["field"], str)
+
+
+async def test_headers_of_an_http_error_win():
+    """Over those that were set, over those that the answer drops, and over those of the page itself."""
+    app = Nardis()
+
+    @app.get("/")
+    async def refuses(req, res):
+        res.set("retry-after", "1").set("cache-control", "public").set("x-other", "kept")
+        raise HTTPError(
+            503,
+            headers={
+                "Retry-After": "120",
+                "Cache-Control": "no-store",
+                "Content-Security-Policy": "default-src 'self'",
+                "X-Content-Type-Options": "mine",
+            },
+        )
+
+    async with Client(app) as client:
+        response = await client.get("/", headers={"accept": "text/html"})
+    assert response.headers["retry-after"] == "120"
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["x-other"] == "kept"
+    assert response.headers["content-security-policy"] == "default-src 'self'"
+    assert response.headers["x-content-type-options"] == "mine"
+
+
+async def test_headers_of_an_http_error_reach_an_error_handler():
+    app = Nardis()
+    app.get("/", raises(HTTPError(401, headers={"www-authenticate": "Basic"})))
+
+    @app.error(401)
+    async def login(err, req, res):
+        await res.send("who?")
+
+    async with Client(app) as client:
+        response = await client.get("/")
+    assert (response.status_code, response.headers["www-authenticate"], response.text) == (401, "Basic", "who?")
+
+
+@pytest.mark.parametrize("answer", ["default", "handler", "500"])
+async def test_what_described_the_body_goes_and_the_rest_stays(answer):
+    app = Nardis()
+
+    class Shout:
+        def feed(self, data):
+            return data.upper()  # pragma: no cover - must not happen
+
+        def flush(self):
+            return b""  # pragma: no cover - must not happen
+
+        def finish(self):
+            return b"!"  # pragma: no cover - must not happen
+
+    @app.use
+    async def cors(req, res, next):
+        res.set("access-control-allow-origin", "*").append("set-cookie", "a=1").set("x-request-id", "7").vary("Origin")
+        await next()
+
+    @app.get("/")
+    async def fails(req, res):
+        res.set(
+            {
+                "Content-Type": "image/png",
+                "Content-Length": 3,
+                "Content-Encoding": "gzip",
+                "Content-Language": "de",
+                "Content-Disposition": "attachment",
+                "Content-Range": "bytes 0-2/3",
+                "ETag": '"1"',
+                "Last-Modified": "Sun, 22 Nov 2026 00:00:00 GMT",
+                "Cache-Control": "public, max-age=3600",
+                "Expires": "Sun, 22 Nov 2026 00:00:00 GMT",
+                "Accept-Ranges": "bytes",
+            }
+        )
+        res.filter(Shout())
+        raise HTTPError(404) if answer == "default" else KeyError("k")
+
+    if answer == "handler":
+
+        @app.error(KeyError)
+        async def handler(err, req, res):
+            await res.send("answered")
+
+    async with Client(app, raise_app_errors=False) as client:
+        response = await client.get("/")
+    gone = {"content-encoding", "content-language", "content-disposition", "content-range", "etag", "last-modified"}
+    gone |= {"cache-control", "expires", "accept-ranges"}
+    assert gone & set(response.headers) == set()
+    assert response.headers["content-type"].startswith("text/")
+    assert int(response.headers["content-length"]) == len(response.content)
+    kept = ("access-control-allow-origin", "set-cookie", "x-request-id")
+    assert [response.headers[name] for name in kept] == ["*", "a=1", "7"]
+    assert "Origin" in response.headers["vary"]
+    assert response.text == {"default": "404 Not Found\n", "handler": "answered", "500": "500 Internal Server Error\n"}[answer]
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "text/html", "application/json"])
+@pytest.mark.parametrize("debug", [True, False])
+async def test_tracebacks_are_shown_with_debug_only(accept, debug):
+    app = Nardis(debug=debug)
+    app.get("/", raises(KeyError("<secret>")))
+
+    async with Client(app, raise_app_errors=False) as client:
+        response = await client.get("/", headers={"accept": accept})
+    assert response.status_code == 500
+    assert ("Traceback" in response.text) is debug
+    assert ("secret" in response.text) is debug
+    assert ("<secret>" in response.text) == (debug and accept != "text/html")
+    if accept == "application/json":
+        assert ("KeyError" in json.dumps(response.json().get("traceback", ""))) is debug
+
+
+async def test_debug_shows_no_traceback_of_what_was_meant():
+    async with Client(refusing(403, debug=True)) as client:
+        assert "Traceback" not in (await client.get("/x")).text
+
+
+async def test_debug_shows_every_error_of_a_group():
+    """And the cause of each."""
+    app = Nardis(debug=True)
+
+    @app.get("/")
+    async def fails(req, res):
+        try:
+            raise OSError("the cause")
+        except OSError as exc:
+            raise ExceptionGroup("two", [KeyError("one"), ValueError("two")]) from exc
+
+    async with Client(app, raise_app_errors=False) as client:
+        text = (await client.get("/")).text
+    assert all(name in text for name in ("the cause", "KeyError", "ValueError"))
+
+
+async def test_head_gets_the_fields_of_the_error_and_no_body():
+    async with Client(refusing(403, "not yours")) as client:
+        response = await client.head("/x")
+    assert (response.status_code, response.content) == (403, b"")
+    assert response.headers["content-length"] == str(len("403 Forbidden: not yours\n"))
+
+
+@pytest.mark.parametrize("status", [399, 200, 600, 0, -1])
+def test_http_error_takes_statuses_of_errors_alone(status):
+    with pytest.raises(Exception, match="400 to 599"):
+        HTTPError(status)
+
+
+def test_http_error_says_what_it_is():
+    assert str(HTTPError(404)) == "404 Not Found"
+    assert str(HTTPError(404, "no such user")) == "404 Not Found: no such user"
+    assert str(HTTPError(499)) == "499 499"
+    assert HTTPError(404, headers={"a": "b"}, x=1).extensions == {"x": 1}
+
+
+async def test_an_unregistered_status_is_answered_too():
+    async with Client(refusing(499, "odd")) as client:
+        response = await client.get("/x", headers={"accept": "application/json"})
+    assert (response.status_code, response.json()["status"]) == (499, 499)
+
+
+async def test_a_hook_that_fails_on_an_error_is_a_plain_500():
+    """The hooks are not run again, so the answer has an end."""
+    app, runs = Nardis(), []
+
+    @app.use
+    async def hooked(req, res, next):
+        def hook():
+            runs.append(res.status_code)
+            raise ZeroDivisionError
+
+        res.on_head(hook)
+        await next()
+
+    async with Client(app, raise_app_errors=False) as client:
+        response = await client.get("/nothing")
+    assert (response.status_code, response.text, runs) == (500, "500 Internal Server Error\n", [404])

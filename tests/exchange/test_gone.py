@@ -1,0 +1,294 @@
+"""Q4 and C2: when the client leaves, its handler is cancelled, and the server is not called again."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from nardis import ClientDisconnected, Nardis, shielded
+
+from .driver import Gate, Server, part, rest
+
+pytestmark = pytest.mark.anyio
+
+CHUNKED = {"transfer-encoding": "chunked"}
+
+
+def verbs(req, res):
+    return [
+        lambda: res.write("more"),
+        lambda: res.flush(),
+        lambda: res.end(),
+        lambda: res.send("whole"),
+        lambda: anext(req.body),
+    ]
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["before the head", "after the head"])
+async def test_behind_a_shield_every_verb_says_that_the_client_left(started):
+    app, refused = Nardis(), []
+
+    @app.post("/")
+    async def handler(req, res):
+        if started:
+            await res.write("x")
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with shielded(5):
+                for verb in verbs(req, res):
+                    with pytest.raises(ClientDisconnected):
+                        await verb()
+                    refused.append(verb)
+
+    async with Server(app) as server:
+        call = server.call("/", method="POST", headers=CHUNKED)
+        await server.tick()
+        call.disconnect()
+        await call.wait()
+
+    assert len(refused) == 5
+    assert call.error is None
+    assert len(call.begun) == (2 if started else 0)
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["before the head", "after the head"])
+@pytest.mark.parametrize("index", range(5), ids=["write", "flush", "end", "send", "read"])
+async def test_without_a_shield_the_cancellation_lands_in_the_next_verb(index, started):
+    """A handler that had no await at the moment of the disconnect is cancelled in its next one, whatever that is."""
+    app, log = Nardis(), []
+
+    @app.post("/")
+    async def handler(req, res):
+        if started:
+            await res.write("x")
+        with shielded(5):
+            await req.app.state.parked.wait()
+        try:
+            await verbs(req, res)[index]()
+        except anyio.get_cancelled_exc_class():
+            log.append("cancelled")
+            raise
+
+    app.state.parked = anyio.Event()
+    async with Server(app) as server:
+        call = server.call("/", method="POST", headers=CHUNKED)
+        await server.tick()
+        call.disconnect()
+        await rest()
+        app.state.parked.set()
+        await call.wait()
+
+    assert log == ["cancelled"]
+    assert len(call.begun) == (2 if started else 0)
+
+
+async def test_returning_from_a_shield_after_the_client_left_sends_no_final_message():
+    app, parked = Nardis(), anyio.Event()
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.write("x")
+        with shielded(5):
+            await parked.wait()
+
+    async with Server(app) as server:
+        call = server.call("/")
+        await server.tick()
+        await server.tick()
+        call.disconnect()
+        await rest()
+        parked.set()
+        await call.wait()
+
+    assert call.aborted
+    assert call.error is None
+
+
+async def test_failing_after_the_client_left_sends_nothing_but_is_logged(caplog):
+    """There is nobody to answer, so error handlers are not asked; the error is not lost for that."""
+    app, asked = Nardis(), []
+
+    @app.error(ZeroDivisionError)
+    async def answer(err, req, res):
+        asked.append(req.path)
+        await res.send("sorry")
+
+    @app.get("/here")
+    async def here(req, res):
+        raise ZeroDivisionError
+
+    @app.get("/gone")
+    async def gone(req, res):
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise ZeroDivisionError
+
+    async with Server(app) as server:
+        await server.finished("/here")
+        assert not caplog.records
+        call = server.call("/gone")
+        await server.tick()
+        await server.tick()
+        call.disconnect()
+        await call.wait()
+
+    assert call.untouched
+    assert call.error is None
+    assert asked == ["/here"]
+    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
+
+
+async def test_a_disconnect_is_no_error_and_not_logged(caplog):
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.write("x")
+        await anyio.sleep_forever()
+
+    async with Server(app) as server:
+        call = server.call("/")
+        await server.tick()
+        await server.tick()
+        call.disconnect()
+        await call.wait()
+
+    assert call.aborted
+    assert call.error is None
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("what", ["head", "chunk", "final"])
+async def test_a_send_that_fails_with_oserror_is_a_client_that_left(what, caplog):
+    """ASGI 2.4 servers raise it, and nobody is to blame; nothing is sent after it."""
+    app, log = Nardis(), []
+    fails_at = {"head": 1, "chunk": 2, "final": 3}[what]
+
+    @app.get("/")
+    async def handler(req, res):
+        try:
+            await res.write("one")
+            await res.end("two")
+        finally:
+            log.append(req.close_reason)
+            with shielded(5), pytest.raises(ClientDisconnected):
+                await res.write("three")
+
+    async def fail(message):
+        if len(server.calls[0].begun) == fails_at:
+            raise BrokenPipeError
+
+    async with Server(app) as server:
+        call = await server.finished("/", on_send=fail)
+
+    assert len(call.begun) == fails_at
+    assert not call.final
+    assert call.error is None
+    assert not caplog.records
+    assert log == ["gone" if what != "final" else None]
+
+
+async def test_a_handler_that_is_writing_is_cancelled():
+    app, gate, log = Nardis(), Gate(), []
+
+    @app.get("/")
+    async def handler(req, res):
+        try:
+            while True:
+                await res.write("x")
+        finally:
+            log.append(req.close_reason)
+
+    async with Server(app) as server:
+        call = server.call("/", on_send=gate)
+        await gate.let(3)
+        await server.tick()
+        await server.tick()
+        call.disconnect()
+        await call.wait()
+
+    assert log == ["gone"]
+    assert len(call.sent) == 3
+    assert len(call.begun) == 4
+
+
+async def test_once_the_final_message_has_begun_a_disconnect_cancels_nothing():
+    """hypercorn's trio worker closes the connection inside that very send; cancelling it would lose the close."""
+    app, gate, log = Nardis(), Gate(), []
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.send("all of it")
+        await anyio.lowlevel.checkpoint()
+        log.append(req.close_reason)
+
+    async with Server(app) as server:
+        call = server.call("/", on_send=gate)
+        await gate.let(1)
+        await server.tick()
+        await server.tick()
+        call.disconnect()
+        await rest()
+        assert not call.ended.is_set()
+        await gate.let(1)
+        await call.wait()
+
+    assert (call.body, call.final, call.error) == (b"all of it", True, None)
+    assert log == [None]
+
+
+async def test_work_after_the_final_message_is_not_cancelled_by_the_disconnect():
+    app, parked, log = Nardis(), anyio.Event(), []
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.send("thanks")
+        await parked.wait()
+        log.append(req.close_reason)
+
+    async with Server(app) as server:
+        call = server.call("/")
+        await server.tick()
+        await server.tick()
+        call.disconnect()
+        await server.tick()
+        assert not call.ended.is_set()
+        parked.set()
+        await call.wait()
+
+    assert log == [None]
+    assert call.final
+
+
+async def test_a_client_that_left_before_the_handler_began_to_read():
+    app, log = Nardis(), []
+
+    @app.post("/")
+    async def handler(req, res):
+        try:
+            await req.bytes()
+        finally:
+            log.append(req.close_reason)
+
+    async with Server(app) as server:
+        call = await server.finished("/", {"type": "http.disconnect"}, method="POST", headers=CHUNKED)
+
+    assert log == ["gone"]
+    assert call.untouched
+
+
+async def test_a_client_that_leaves_half_way_through_its_body():
+    app, taken = Nardis(), []
+
+    @app.post("/")
+    async def handler(req, res):
+        async for chunk in req.body:
+            taken.append(chunk)  # noqa: PERF401 - what came before the client left counts
+
+    async with Server(app) as server:
+        call = await server.finished("/", part(b"half"), {"type": "http.disconnect"}, method="POST", headers=CHUNKED)
+
+    assert taken == [b"half"]
+    assert call.untouched

@@ -1,0 +1,303 @@
+"""`cancel_on_disconnect=False`: work that must finish is told that its client left, and not cancelled for it."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from nardis import ClientDisconnected, HTTPError, Limits, Nardis
+from nardis.errors import ResponseAborted
+
+from .driver import Gate, Server, part, rest
+
+pytestmark = pytest.mark.anyio
+
+CHUNKED = {"transfer-encoding": "chunked"}
+
+
+@pytest.fixture(params=["app", "route"])
+def opted_out(request):
+    """An application and the options of its routes, where the one or the other says it."""
+    if request.param == "app":
+        return Nardis(cancel_on_disconnect=False), {}
+    return Nardis(), {"cancel_on_disconnect": False}
+
+
+async def test_an_answer_in_one_piece_is_not_even_looked_at():
+    app, seen = Nardis(cancel_on_disconnect=False), []
+
+    @app.get("/")
+    async def handler(req, res):
+        seen.append(set(app._sweeper.exchanges))
+        await res.send("short")
+        seen.append(set(app._sweeper.exchanges))
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert call.body == b"short"
+    assert seen == [set(), set()]
+
+
+async def test_a_disconnect_is_told_to_the_reader(opted_out):
+    app, options = opted_out
+    log = []
+
+    @app.post("/", **options)
+    async def handler(req, res):
+        with pytest.raises(ClientDisconnected):
+            await req.bytes()
+        log.append(req.close_reason)
+        await anyio.lowlevel.checkpoint()
+        log.append("went on")
+
+    async with Server(app) as server:
+        call = await server.finished("/", part(b"half"), {"type": "http.disconnect"}, method="POST", headers=CHUNKED)
+
+    assert log == ["gone", "went on"]
+    assert call.untouched
+
+
+async def test_a_disconnect_is_told_to_the_writer(opted_out):
+    app, options = opted_out
+    parked, log = anyio.Event(), []
+
+    @app.get("/", **options)
+    async def handler(req, res):
+        await res.write("x")
+        await parked.wait()
+        log.append(req.close_reason)
+        for verb in (res.write, res.send, res.end):
+            with pytest.raises(ClientDisconnected):
+                await verb("y")
+        await anyio.lowlevel.checkpoint()
+        log.append("went on")
+
+    async with Server(app) as server:
+        call = server.call("/")
+        await server.tick()
+        await server.tick()
+        call.disconnect()
+        await rest()
+        assert not call.ended.is_set()
+        parked.set()
+        await call.wait()
+
+    assert log == ["gone", "went on"]
+    assert call.aborted
+    assert call.error is None
+
+
+async def test_returning_without_a_word_after_the_client_left_sends_nothing(opted_out):
+    app, options = opted_out
+    parked = anyio.Event()
+
+    @app.get("/", **options)
+    async def handler(req, res):
+        await res.write("x")
+        await parked.wait()
+
+    async with Server(app) as server:
+        call = server.call("/")
+        await server.tick()
+        await server.tick()
+        call.disconnect()
+        await rest()
+        parked.set()
+        await call.wait()
+
+    assert call.aborted
+    assert len(call.begun) == 2
+    assert call.error is None
+
+
+async def test_a_send_that_fails_with_oserror_is_told_to_the_writer(opted_out):
+    app, options = opted_out
+    log = []
+
+    @app.get("/", **options)
+    async def handler(req, res):
+        with pytest.raises(ClientDisconnected):
+            await res.write("x")
+        await anyio.lowlevel.checkpoint()
+        log.append(req.close_reason)
+
+    async def fail(message):
+        raise BrokenPipeError
+
+    async with Server(app) as server:
+        call = await server.finished("/", on_send=fail)
+
+    assert log == ["gone"]
+    assert len(call.begun) == 1
+    assert call.error is None
+
+
+async def test_a_route_may_be_cancelled_where_the_application_opted_out():
+    app, log = Nardis(cancel_on_disconnect=False), []
+
+    @app.use
+    async def middleware(req, res, next):
+        await next()
+        await anyio.lowlevel.checkpoint()
+        log.append("the middleware is not cancelled")
+
+    @app.get("/", cancel_on_disconnect=True)
+    async def handler(req, res):
+        await res.write("x")
+        try:
+            await anyio.sleep_forever()
+        finally:
+            log.append(req.close_reason)
+
+    async with Server(app) as server:
+        call = server.call("/")
+        await server.tick()
+        await server.tick()
+        call.disconnect()
+        await call.wait()
+
+    assert log == ["gone", "the middleware is not cancelled"]
+    assert call.aborted
+    assert call.error is None
+
+
+async def test_a_route_cancelled_before_its_head_where_the_application_opted_out_sends_nothing():
+    app = Nardis(cancel_on_disconnect=False)
+
+    @app.get("/", cancel_on_disconnect=True)
+    async def handler(req, res):
+        await anyio.sleep_forever()
+
+    async with Server(app) as server:
+        call = server.call("/")
+        await server.tick()
+        await server.tick()
+        call.disconnect()
+        await call.wait()
+
+    assert call.untouched
+    assert call.error is None
+
+
+async def test_a_reader_whose_client_stopped_sending_gets_a_408(opted_out):
+    app, options = opted_out
+    app.limits = Limits(body_idle_s=10)
+    log = []
+
+    @app.post("/", **options)
+    async def handler(req, res):
+        try:
+            await req.bytes()
+        finally:
+            log.append(req.close_reason)
+
+    async with Server(app) as server:
+        call = server.call("/", part(b"half"), method="POST", headers=CHUNKED)
+        await server.tick(11)
+        await call.wait()
+
+    assert log == ["stalled"]
+    assert (call.status, call.final, call.error) == (408, True, None)
+
+
+async def test_a_reader_of_an_opted_out_application_can_catch_the_408_and_go_on():
+    app, log = Nardis(cancel_on_disconnect=False, limits=Limits(body_idle_s=10)), []
+
+    @app.post("/")
+    async def handler(req, res):
+        with pytest.raises(HTTPError) as caught:
+            await req.bytes()
+        log.append(caught.value.status)
+        await anyio.lowlevel.checkpoint()
+        await res.send("what there was")
+
+    async with Server(app) as server:
+        call = server.call("/", part(b"half"), method="POST", headers=CHUNKED)
+        await server.tick(11)
+        await call.wait()
+
+    assert log == [408]
+    assert (call.status, call.body, call.final) == (200, b"what there was", True)
+
+
+@pytest.mark.parametrize("answer", ["streamed", "large", "small"])
+async def test_a_writer_whose_client_stopped_reading_is_cut(opted_out, answer):
+    app, options = opted_out
+    app.limits = Limits(write_stall_s=10)
+    gate = Gate()
+
+    @app.get("/", **options)
+    async def handler(req, res):
+        if answer == "streamed":
+            await res.write("x")
+        else:
+            await res.send(b"x" * (100 if answer == "small" else 100_000))
+
+    async with Server(app) as server:
+        call = server.call("/", on_send=gate)
+        await gate.let(1)
+        await server.tick(11)
+        if answer == "small" and not options:
+            # An answer in one piece needs no scope and opens none: what fits a socket's buffer cannot stall there.
+            await gate.let(1)
+            await call.wait()
+            assert call.final
+            return
+        await call.wait()
+
+    assert call.aborted or (call.final_begun and not call.final)
+    assert isinstance(call.error, ResponseAborted | ClientDisconnected)
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["before the head", "after the head"])
+async def test_handler_s_of_a_route_ends_it_where_the_application_opted_out(started):
+    app, log = Nardis(cancel_on_disconnect=False), []
+
+    @app.use
+    async def middleware(req, res, next):
+        await next()
+        log.append("next returned")
+
+    @app.get("/", limits=Limits(handler_s=5))
+    async def handler(req, res):
+        if started:
+            await res.write("half")
+        try:
+            await anyio.sleep_forever()
+        finally:
+            log.append(req.close_reason)
+
+    async with Server(app) as server:
+        call = server.call("/")
+        await server.tick(6)
+        await call.wait()
+
+    assert log[0] == "deadline"
+    if started:
+        assert call.aborted
+        assert isinstance(call.error, ResponseAborted)
+    else:
+        assert (call.status, call.final, call.error) == (503, True, None)
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["before the head", "after the head"])
+async def test_handler_s_of_an_application_that_opted_out(started):
+    app = Nardis(cancel_on_disconnect=False, limits=Limits(handler_s=5))
+
+    @app.get("/")
+    async def handler(req, res):
+        if started:
+            await res.write("half")
+        await anyio.sleep_forever()
+
+    async with Server(app) as server:
+        call = server.call("/")
+        await server.tick(6)
+        await call.wait()
+
+    if started:
+        assert call.aborted
+        assert isinstance(call.error, ResponseAborted)
+    else:
+        assert (call.status, call.final, call.error) == (503, True, None)

@@ -1,0 +1,264 @@
+"""R1 to R3: one head, one end, and nothing after it."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+
+import anyio
+import pytest
+
+from nardis import Nardis
+from nardis.errors import ResponseAlreadyEnded
+
+from .driver import Gate, Server, rest
+
+pytestmark = pytest.mark.anyio
+
+START, BODY = "http.response.start", "http.response.body"
+
+
+def kinds(call):
+    return [(message["type"], message.get("more_body")) for message in call.sent]
+
+
+async def test_the_head_leaves_once_and_before_any_body():
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        assert not res.started
+        await res.write("a")
+        assert res.started
+        assert not res.finished
+        await res.flush()
+        await res.write("b")
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert kinds(call) == [(START, None), (BODY, True), (BODY, True), (BODY, False)]
+    assert (call.status, call.body, call.error) == (200, b"ab", None)
+
+
+async def test_a_whole_answer_is_one_head_and_one_body_message():
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.send("whole")
+        assert res.finished
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert kinds(call) == [(START, None), (BODY, False)]
+    assert call.headers[b"content-length"] == b"5"
+
+
+async def test_flush_sends_a_head_without_a_body_message():
+    app, parked = Nardis(), anyio.Event()
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.flush()
+        await parked.wait()
+
+    async with Server(app) as server:
+        call = server.call("/")
+        await rest()
+
+        assert kinds(call) == [(START, None)]
+        parked.set()
+        await call.wait()
+
+    assert kinds(call) == [(START, None), (BODY, False)]
+
+
+async def test_returning_ends_the_response():
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.write("all of it")
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert call.final
+    assert call.error is None
+
+
+@pytest.mark.parametrize("verb", ["write", "send", "json", "end", "flush"])
+@pytest.mark.parametrize("ending", ["send", "end"])
+async def test_nothing_leaves_after_the_final_message(ending, verb):
+    app, refused = Nardis(), []
+
+    @app.get("/")
+    async def handler(req, res):
+        await getattr(res, ending)("once")
+        with pytest.raises(ResponseAlreadyEnded) as caught:
+            await (getattr(res, verb)() if verb == "flush" else getattr(res, verb)("twice"))
+        refused.append(caught.value)
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert (call.body, call.final, call.error) == (b"once", True, None)
+    assert len(refused) == 1
+
+
+@pytest.mark.parametrize("verb", ["send", "json"])
+async def test_a_whole_body_after_a_piece_is_refused(verb):
+    """`send` after `write` cannot keep its promise of one answer in one piece; what was begun is cut."""
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.write("a piece")
+        await getattr(res, verb)("whole")
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert call.aborted
+    assert isinstance(call.error, ResponseAlreadyEnded)
+
+
+async def test_a_handler_that_fails_after_the_head_never_ends_the_response(caplog):
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.write("half")
+        raise ZeroDivisionError
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert call.aborted
+    assert call.body == b"half"
+    assert isinstance(call.error, ZeroDivisionError)
+    records = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.truncated for record in records] == [True]
+
+
+async def test_an_error_handler_is_not_asked_once_the_head_has_left():
+    app, asked = Nardis(), []
+
+    @app.error(ZeroDivisionError)
+    async def answer(err, req, res):
+        asked.append(err)
+        await res.send("sorry")
+
+    @app.get("/before")
+    async def before(req, res):
+        raise ZeroDivisionError
+
+    @app.get("/after")
+    async def after(req, res):
+        await res.write("half")
+        raise ZeroDivisionError
+
+    async with Server(app) as server:
+        answered = await server.finished("/before")
+        cut = await server.finished("/after")
+
+    assert (answered.status, answered.body, answered.final) == (500, b"sorry", True)
+    assert cut.aborted
+    assert len(asked) == 1
+
+
+async def test_a_middleware_that_swallows_the_failure_cannot_end_the_response():
+    """The bytes that the handler did not get to are missing, whoever says that all is well."""
+    app = Nardis()
+
+    @app.use
+    async def swallow(req, res, next):
+        with suppress(ZeroDivisionError):
+            await next()
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.write("half")
+        raise ZeroDivisionError
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert call.aborted
+
+
+@pytest.mark.parametrize("verb", ["write", "end"])
+async def test_a_middleware_cannot_complete_what_the_handler_failed_to(verb):
+    app = Nardis()
+
+    @app.use
+    async def apologise(req, res, next):
+        try:
+            await next()
+        except ZeroDivisionError:
+            await getattr(res, verb)("and so on")
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.write("half")
+        raise ZeroDivisionError
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert call.aborted
+
+
+async def test_a_handler_may_catch_its_own_failure_and_go_on():
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.write("a")
+        try:
+            raise ZeroDivisionError
+        except ZeroDivisionError:
+            await res.write("b")
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert (call.body, call.final, call.error) == (b"ab", True, None)
+
+
+async def test_a_failure_after_the_end_is_logged_and_changes_nothing(caplog):
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.send("done")
+        raise ZeroDivisionError
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert (call.body, call.final, call.error) == (b"done", True, None)
+    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
+
+
+async def test_the_final_message_waits_for_a_chunk_that_another_task_is_sending():
+    app, gate = Nardis(), Gate()
+
+    @app.get("/")
+    async def handler(req, res):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(res.write, "chunk")
+            await rest()
+            await res.end()
+
+    async with Server(app) as server:
+        call = server.call("/", on_send=gate)
+        await gate.let(1)
+
+        assert [held[0]["body"] for held in gate.held] == [b"chunk"]
+        await gate.let(2)
+        await call.wait()
+
+    assert (call.body, call.final) == (b"chunk", True)

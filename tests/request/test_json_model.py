@@ -1,0 +1,139 @@
+"""`await req.json(Model)`: decoded and validated, with msgspec or by the model itself."""
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import msgspec
+import pytest
+
+from nardis import Limits, Nardis, UsageError
+
+pytestmark = pytest.mark.anyio
+
+JSON = {"content-type": "application/json"}
+
+
+class StructUser(msgspec.Struct):
+    name: str
+    age: int = 0
+
+
+@dataclass
+class DataUser:
+    name: str
+    age: int = 0
+
+
+class TypedUser(TypedDict):
+    name: str
+    age: int
+
+
+class SelfMadeUser:
+    """Validates as pydantic's models do: any complaint, about syntax too, is a ValueError."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @classmethod
+    def model_validate_json(cls, body: bytes) -> "SelfMadeUser":
+        value = json.loads(body)
+        if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+            raise ValueError("name: a string is required")
+        return cls(value["name"])
+
+
+MODELS = [StructUser, DataUser, TypedUser, SelfMadeUser]
+
+
+@pytest.mark.parametrize("model", [StructUser, DataUser, SelfMadeUser])
+async def test_a_model_is_decoded_into_an_instance(ask, model):
+    user = await ask(lambda req: req.json(model), "POST", content=b'{"name": "ada", "age": 36}', headers=JSON)
+
+    assert isinstance(user, model)
+    assert user.name == "ada"
+
+
+@pytest.mark.parametrize(
+    ("type_", "content", "value"),
+    [
+        (TypedUser, b'{"name": "ada", "age": 36}', {"name": "ada", "age": 36}),
+        (list[int], b"[1, 2]", [1, 2]),
+        (dict[str, float], b'{"a": 1.5}', {"a": 1.5}),
+        (int | None, b"null", None),
+    ],
+)
+async def test_a_type_that_msgspec_knows_gives_plain_values(ask, type_, content, value):
+    assert await ask(lambda req: req.json(type_), "POST", content=content, headers=JSON) == value
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("content", [b'{"name": 1, "age": 2}', b"{}", b"[]", b"null"])
+async def test_json_that_does_not_fit_is_a_422(refusal, model, content):
+    assert (await refusal(lambda req: req.json(model), "POST", content=content, headers=JSON)).status_code == 422
+
+
+async def test_the_422_names_the_field(refusal):
+    response = await refusal(lambda req: req.json(StructUser), "POST", content=b'{"name": "a", "age": "x"}', headers=JSON)
+
+    assert "$.age" in response.text
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b'{"name": "\xff", "age": 1}', b'{"x": [1,]}', b'{"x":' * 100_000],
+    ids=lambda content: repr(content[:20]),
+)
+async def test_what_is_not_json_is_a_400(refusal, model, content):
+    assert (await refusal(lambda req: req.json(model), "POST", content=content, headers=JSON)).status_code == 400
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_another_content_type_is_a_415(refusal, model):
+    assert (
+        await refusal(lambda req: req.json(model), "POST", content=b"{}", headers={"content-type": "text/plain"})
+    ).status_code == 415
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_a_model_keeps_the_limit(refusal, model):
+    assert (await refusal(lambda req: req.json(model, limit=1), "POST", content=b"{}", headers=JSON)).status_code == 413
+
+
+@pytest.mark.parametrize("type_", [dict[str, Any], Any])
+async def test_the_depth_limit_holds_for_a_type_too(ask, refusal, type_):
+    def app():
+        return Nardis(limits=Limits(json_depth=3))
+
+    assert await ask(lambda req: req.json(type_), "POST", content=b'{"a": [{}]}', headers=JSON, app=app()) == {"a": [{}]}
+    response = await refusal(
+        lambda req: req.json(type_), "POST", content=b'{"a": [{"b": 1}, {"b": []}]}', headers=JSON, app=app()
+    )
+    assert response.status_code == 400
+    assert "3 levels" in response.text
+
+
+async def test_without_msgspec_a_model_is_a_usage_error_that_says_how_to_get_it(failure, monkeypatch):
+    monkeypatch.setitem(sys.modules, "msgspec", None)
+    error = await failure(lambda req: req.json(DataUser), "POST", content=b"{}", headers=JSON)
+
+    assert isinstance(error, UsageError)
+    assert "nardis[msgspec]" in str(error)
+
+
+async def test_a_model_that_validates_itself_needs_no_msgspec(ask, monkeypatch):
+    monkeypatch.setitem(sys.modules, "msgspec", None)
+
+    assert (await ask(lambda req: req.json(SelfMadeUser), "POST", content=b'{"name": "ada"}', headers=JSON)).name == "ada"
+
+
+async def test_the_codec_of_the_application_is_not_asked_for_a_model(ask):
+    class Codec:
+        loads = dumps = None
+
+    user = await ask(lambda req: req.json(StructUser), "POST", content=b'{"name": "ada"}', headers=JSON, app=Nardis(json=Codec()))
+
+    assert user == StructUser("ada")

@@ -1,0 +1,71 @@
+"""What Express 5 answers, as far as Nardis means to answer the same."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nardis import Nardis
+from nardis.testing import Client
+
+pytestmark = pytest.mark.anyio
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "response_vectors.json").read_text())["vectors"]
+
+
+async def broken(res):
+    raise KeyError("handler")
+
+
+# The handler of each row: what it does with `res`.
+HANDLERS = {
+    "send string": lambda res: res.send("hi"),
+    "send object": lambda res: res.send({"a": 1}),
+    "send undefined": lambda res: res.send(),
+    "send true": lambda res: res.send(True),
+    "type then string": lambda res: res.type("text/plain").send("€"),
+    "204 with body": lambda res: res.status(204).send("x"),
+    "304 with body": lambda res: res.status(304).send("x"),
+    "post is never 304": lambda res: res.send("hello"),
+    "json": lambda res: res.json({"a": "<&>"}),
+    "sendStatus 299": lambda res: res.send_status(299),
+    'status "200"': lambda res: res.status("200").send("x"),
+    "type html": lambda res: res.type("html").end("x"),
+    "type png": lambda res: res.type("png").end("x"),
+    "type image/png": lambda res: res.type("image/png").end("x"),
+    "throw error": broken,
+    "async reject": broken,
+}
+
+# On purpose: the page of an error is Nardis' own. Its status and the two fields that guard it are Express's.
+OWN_PAGES = {'status "200"', "throw error", "async reject", "no handler"}
+
+
+@pytest.mark.parametrize("row", VECTORS, ids=lambda row: row["name"])
+async def test_express_agrees(row):
+    app = Nardis()
+    if row["name"] in HANDLERS:
+
+        async def handler(req, res):
+            await HANDLERS[row["name"]](res)
+
+        app.method(row["method"], "/", handler)
+    own_page = row["name"] in OWN_PAGES
+
+    async with Client(app, raise_app_errors=not own_page, headers={"accept": "text/html"}) as client:
+        response = await client.request(row["method"], "/", headers=row["request_headers"])
+
+    # Which answers carry an ETag is a matter of its own.
+    sent = {name: value for name, value in response.headers.items() if name != "etag"}
+    expected = dict(row["headers"])
+    assert response.status_code == row["status"]
+    if own_page:
+        del sent["content-length"], expected["content-length"]
+        assert sent == {**expected, "vary": "Accept"}
+    else:
+        assert sent == expected
+        assert response.text == row["body"]
+
+
+def test_each_row_has_its_handler():
+    assert {row["name"] for row in VECTORS} == HANDLERS.keys() | {"no handler"}

@@ -1,0 +1,258 @@
+"""The rules of `next()` and of `SkipRoute`."""
+
+import pytest
+
+from nardis import HTTPError, Nardis, Router, SkipRoute
+from nardis.errors import NextCalledTwice, NoResponse
+from nardis.testing import AppError, Client
+
+pytestmark = pytest.mark.anyio
+
+
+def answers(text):
+    async def handler(req, res):
+        await res.send(text)
+
+    return handler
+
+
+async def passes(req, res, next):
+    await next()
+
+
+async def skips(req, res, next):
+    raise SkipRoute
+
+
+def cause_of(caught):
+    return caught.value.__cause__
+
+
+async def test_calling_next_twice_is_an_error():
+    app = Nardis()
+
+    @app.use
+    async def twice(req, res, next):
+        await next()
+        await next()
+
+    app.use(passes)
+    app.get("/", answers("ok"))
+
+    async with Client(app) as client:
+        with pytest.raises(AppError) as caught:
+            await client.get("/")
+    assert isinstance(cause_of(caught), NextCalledTwice)
+
+
+@pytest.mark.parametrize("where", ["use", "route", "router"])
+async def test_calling_next_twice_is_an_error_even_if_the_first_call_failed(where):
+    """There is no retry: what ran once may have half an effect."""
+    app, router, errors = Nardis(), Router(), []
+
+    async def retry(req, res, next):
+        try:
+            await next()
+        except KeyError:
+            try:
+                await next()
+            except NextCalledTwice as exc:
+                errors.append(exc)
+        await res.send("caught")
+
+    async def fails(req, res):
+        raise KeyError
+
+    if where == "use":
+        app.use(retry)
+    elif where == "route":
+        app.get("/", retry)
+    else:
+        router.use(retry)
+        app.use(router)
+    app.get("/", fails)
+
+    async with Client(app) as client:
+        assert (await client.get("/")).text == "caught"
+    assert len(errors) == 1
+
+
+async def test_next_is_of_no_use_after_its_middleware_returned():
+    """Somebody who kept it learns so, and the request that ran meanwhile is not disturbed."""
+    app, kept = Nardis(), []
+
+    @app.use
+    async def keeps(req, res, next):
+        kept.append(next)
+        await next()
+
+    app.get("/", answers("ok"))
+
+    async with Client(app) as client:
+        assert (await client.get("/")).text == "ok"
+        with pytest.raises(NextCalledTwice):
+            await kept[0]()
+
+
+async def test_who_neither_answers_nor_passes_on_is_named():
+    app = Nardis()
+    app.use(passes)
+
+    @app.get("/")
+    async def forgetful(req, res):
+        pass
+
+    async with Client(app) as client:
+        with pytest.raises(AppError) as caught:
+            await client.get("/")
+    assert isinstance(cause_of(caught), NoResponse)
+    assert "forgetful" in str(cause_of(caught))
+
+
+async def test_a_middleware_that_neither_answers_nor_passes_on_is_named():
+    app = Nardis()
+
+    @app.use
+    async def forgetful(req, res, next):
+        pass
+
+    async with Client(app, raise_app_errors=False) as client:
+        assert (await client.get("/")).status_code == 500
+    async with Client(app) as client:
+        with pytest.raises(AppError, match="forgetful"):
+            await client.get("/")
+
+
+async def test_a_middleware_may_answer_for_a_handler_that_did_not():
+    app = Nardis()
+
+    @app.use
+    async def fallback(req, res, next):
+        await next()
+        if not res.started:
+            await res.send("fallback")
+
+    @app.get("/silent")
+    async def silent(req, res):
+        pass
+
+    app.get("/loud", answers("loud"))
+
+    async with Client(app) as client:
+        assert (await client.get("/silent")).text == "fallback"
+        assert (await client.get("/loud")).text == "loud"
+
+
+async def test_next_in_a_route_goes_on_behind_it():
+    app, log = Nardis(), []
+
+    def passing(name):
+        async def middleware(req, res, next):
+            log.append(name)
+            await next()
+
+        return middleware
+
+    app.get("/x", passing("a"), passing("b"))
+    app.get("/y", answers("y"))
+    app.get("/x", passing("c"), answers("ok"))
+
+    async with Client(app) as client:
+        assert (await client.get("/x")).text == "ok"
+    assert log == ["a", "b", "c"]
+
+
+async def test_skip_route_leaves_the_route():
+    """The rest of its handlers is passed over; the next route that matches goes on."""
+    app = Nardis()
+    app.get("/x", passes, skips, answers("passed over"))
+    app.get("/:any", answers("next"))
+    app.get("/passed over", answers("not passed over"))
+
+    async with Client(app) as client:
+        assert (await client.get("/x")).text == "next"
+
+
+async def test_skip_route_without_another_route_is_404():
+    app = Nardis()
+    app.get("/x", skips, passes)
+
+    async with Client(app) as client:
+        assert (await client.get("/x")).status_code == 404
+
+
+async def test_skip_route_in_use_goes_on():
+    """There is no route to leave, so it is `next()`, as in Express."""
+    app = Nardis()
+    app.use(passes, skips, passes)
+    app.get("/x", answers("ok"))
+
+    async with Client(app) as client:
+        assert (await client.get("/x")).text == "ok"
+
+
+async def test_skip_route_in_a_router_goes_on_in_that_router():
+    app, router = Nardis(), Router()
+    router.get("/x", skips)
+    router.get("/x", answers("router"))
+    app.use(router)
+    app.get("/x", answers("app"))
+
+    async with Client(app) as client:
+        assert (await client.get("/x")).text == "router"
+
+
+async def test_skip_route_from_the_last_layer_of_a_router_goes_on_in_its_parent():
+    app, router = Nardis(), Router()
+    router.get("/x", skips)
+    app.use("/r", router)
+    app.get("/r/x", answers("app"))
+
+    async with Client(app) as client:
+        assert (await client.get("/r/x")).text == "app"
+
+
+async def test_skip_route_skips_only_once():
+    """Two in a row skip two routes."""
+    app = Nardis()
+    app.get("/x", skips)
+    app.get("/x", skips)
+    app.get("/x", passes, answers("third"))
+
+    async with Client(app) as client:
+        assert (await client.get("/x")).text == "third"
+
+
+async def test_next_raises_what_nobody_answered():
+    """An exception that nobody registered passes outward, and a middleware may take it."""
+    app = Nardis()
+
+    @app.use
+    async def catches(req, res, next):
+        with pytest.raises(LookupError):
+            await next()
+        await res.send("caught")
+
+    @app.get("/")
+    async def fails(req, res):
+        raise LookupError
+
+    async with Client(app) as client:
+        assert (await client.get("/")).text == "caught"
+
+
+async def test_next_returns_for_an_error_that_was_answered():
+    app, log = Nardis(), []
+
+    @app.use
+    async def watches(req, res, next):
+        await next()
+        log.append(res.status_code)
+
+    @app.get("/")
+    async def refuses(req, res):
+        raise HTTPError(418)
+
+    async with Client(app) as client:
+        assert (await client.get("/")).status_code == 418
+    assert log == [418]

@@ -1,0 +1,227 @@
+"""What can be registered, and what is refused with a hint at what to write instead."""
+
+import functools
+
+import pytest
+
+from nardis import Nardis, Router, UsageError
+from nardis.errors import PatternError
+from nardis.testing import Client
+
+
+class Callable:
+    async def __call__(self, req, res):
+        await res.send("callable")
+
+    async def method(self, req, res, next):
+        await next()
+
+    @classmethod
+    async def from_class(cls, req, res, next):
+        await next()
+
+    @staticmethod
+    async def static(req, res, next):
+        await next()
+
+
+class CallableMiddleware:
+    async def __call__(self, req, res, next):
+        await next()
+
+
+async def configured(prefix, req, res, next, *, flag=False):
+    assert (prefix, flag) == ("prefix", True)
+    await next()
+
+
+async def takes_anything(*args):
+    await args[2]()
+
+
+async def closes_over(req, res, next, flag=True):
+    assert flag is True
+    await next()
+
+
+@pytest.mark.anyio
+async def test_every_kind_of_async_callable_is_accepted():
+    app, thing = Nardis(), Callable()
+    app.use(
+        thing.method,
+        Callable.from_class,
+        Callable.static,
+        CallableMiddleware(),
+        functools.partial(configured, "prefix", flag=True),
+        functools.partial(functools.partial(configured, flag=True), "prefix"),
+        functools.partial(thing.method),
+        functools.partial(CallableMiddleware()),
+        takes_anything,
+    )
+    app.get("/", thing)
+    app.get("/partial", functools.partial(thing))
+
+    async with Client(app) as client:
+        assert (await client.get("/")).text == "callable"
+        assert (await client.get("/partial")).text == "callable"
+
+
+@pytest.mark.anyio
+async def test_a_third_parameter_with_a_default_is_not_next():
+    """`n=n` binds a value in a loop; it is the function's own."""
+    app = Nardis()
+    for n in range(3):
+
+        @app.get(f"/{n}")
+        async def handler(req, res, n=n):
+            await res.send(f"number {n}")
+
+    async with Client(app) as client:
+        assert (await client.get("/2")).text == "number 2"
+
+
+def sync_handler(req, res):
+    return None  # pragma: no cover - never registered
+
+
+def sync_middleware(req, res, next):
+    return None  # pragma: no cover - never registered
+
+
+async def one(req):
+    raise NotImplementedError  # pragma: no cover - never registered
+
+
+async def four(req, res, next, more):
+    raise NotImplementedError  # pragma: no cover - never registered
+
+
+async def asgi(scope, receive, send):
+    raise NotImplementedError  # pragma: no cover - never registered
+
+
+def asgi2(scope):
+    raise NotImplementedError  # pragma: no cover - never registered
+
+
+class ASGI:
+    async def __call__(self, scope, receive, send):
+        raise NotImplementedError  # pragma: no cover - never registered
+
+
+class Wrapper:
+    """An ASGI middleware: a class that takes the application."""
+
+    def __init__(self, app, minimum_size=500, level=9):
+        raise NotImplementedError  # pragma: no cover - never made
+
+    async def __call__(self, scope, receive, send):
+        raise NotImplementedError  # pragma: no cover - never made
+
+
+WRONG = [sync_handler, sync_middleware, one, four, asgi, asgi2, ASGI(), Wrapper, Nardis(), "text", None, 7, max, print, object()]
+ids = [getattr(thing, "__name__", repr(type(thing).__name__)) for thing in WRONG]
+
+
+@pytest.mark.parametrize("thing", WRONG, ids=ids)
+def test_a_route_refuses_what_is_no_handler(thing):
+    """The message says what is wanted, and where ASGI applications and middlewares go."""
+    with pytest.raises(TypeError, match=r"(?s)async \(req, res\[, next\]\).*mount.*wrap"):
+        Nardis().get("/x", thing)
+    with pytest.raises(TypeError):
+        Nardis().get("/x")(thing)
+
+
+@pytest.mark.parametrize("thing", [*WRONG[:8], *WRONG[10:], Callable()], ids=[*ids[:8], *ids[10:], "Callable"])
+def test_use_refuses_what_is_no_middleware(thing):
+    with pytest.raises(TypeError, match=r"(?s)Router or async \(req, res, next\).*mount.*wrap"):
+        Nardis().use(thing)
+    with pytest.raises(TypeError):
+        Nardis().use("/x", thing)
+
+
+@pytest.mark.parametrize(
+    "make", [functools.partial(Wrapper), functools.partial(Wrapper, level=1), functools.partial(CallableMiddleware)]
+)
+def test_a_partial_of_a_class_is_refused(make):
+    """Calling it makes an object and runs nothing."""
+    with pytest.raises(TypeError, match="wrap"):
+        Nardis().use(make)
+
+
+@pytest.mark.parametrize("handler", [sync_handler, sync_middleware])
+def test_a_sync_function_is_told_of_threads(handler):
+    with pytest.raises(TypeError, match=r"not async: write `async def`.*anyio\.to_thread"):
+        Nardis().get("/x", handler)
+
+
+def test_a_message_names_the_function():
+    with pytest.raises(TypeError, match=r"sync_handler"):
+        Nardis().get("/x", sync_handler)
+    with pytest.raises(TypeError, match=r"four.* takes 4 parameters"):
+        Nardis().use(four)
+
+
+@pytest.mark.parametrize("handler", [sync_middleware, Callable().__call__, one, four, Wrapper, None])
+def test_error_refuses_what_is_no_error_handler(handler):
+    with pytest.raises(TypeError, match=r"async \(err, req, res\)"):
+        Nardis().error(KeyError)(handler)
+
+
+@pytest.mark.parametrize("kind", [200, 399, 600, "404", KeyboardInterrupt, KeyError(), int, None])
+def test_error_refuses_what_is_neither_exception_nor_status(kind):
+    with pytest.raises(UsageError, match="400 to 599"):
+        Nardis().error(kind)
+
+
+def test_error_wants_something_to_handle():
+    with pytest.raises(UsageError, match="exception types or statuses"):
+        Nardis().error()
+
+
+@pytest.mark.parametrize("pattern", ["*", "/:", "/a(b)", "/{a", "/:a:b"])
+def test_a_bad_pattern_is_refused_at_registration(pattern):
+    app = Nardis()
+    for register in (app.get, app.use, app.all):
+        with pytest.raises(PatternError):
+            register(pattern, CallableMiddleware())
+    with pytest.raises(PatternError):
+        app.route(pattern).get(Callable())
+
+
+def test_nothing_is_registered_by_a_refused_call():
+    """A program that catches the TypeError has half a route at most in its mind."""
+    app = Nardis()
+    with pytest.raises(TypeError):
+        app.get("/x", Callable(), sync_handler)
+    with pytest.raises(TypeError):
+        app.use(CallableMiddleware(), sync_middleware)
+
+    assert app.routes() == []
+    assert list(app._layers) == []
+
+
+def test_a_router_alone_is_no_application():
+    assert not callable(Router())
+
+
+@pytest.mark.anyio
+async def test_a_closure_with_a_default_behind_next_is_a_middleware():
+    """`next` is asked for, what follows it has a default."""
+    app = Nardis()
+    app.use(closes_over)
+    app.get("/", Callable())
+
+    async with Client(app) as client:
+        assert (await client.get("/")).text == "callable"
+
+
+@pytest.mark.anyio
+async def test_one_application_can_be_served_again():
+    """One lifespan after another; nothing of the first is left."""
+    app = Nardis()
+    app.get("/", Callable())
+
+    for _ in range(2):
+        async with Client(app) as client:
+            assert (await client.get("/")).text == "callable"

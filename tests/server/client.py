@@ -1,0 +1,140 @@
+"""A raw HTTP/1.1 client that hides nothing: partial requests, pauses, and whether a body ended as it should."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def eventually(condition: Callable[[], T], timeout_s: float = 5) -> T:
+    """Look until *condition* gives something true, which is returned."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout_s} s; last seen: {value!r}"
+        time.sleep(0.01)
+    return value
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One response; *complete* says that its body ended by its own framing and not by the end of the connection."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    complete: bool
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Connection:
+    """One connection to 127.0.0.1; a reset counts as the end of what there is to read."""
+
+    def __init__(self, port: int, *, receive_buffer: int | None = None, timeout_s: float = 10) -> None:
+        self.socket = socket.socket()
+        if receive_buffer is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(timeout_s)
+        self.socket.connect(("127.0.0.1", port))
+        self._buffer = b""
+        self.interim: list[int] = []
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def send_chunk(self, data: bytes) -> None:
+        self.send(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def request(self, method: str, target: str, body: bytes | None = None, **fields: object) -> None:
+        """Send a request; *body* is declared by its length. `_` stands for `-` in names."""
+        if body is not None:
+            fields.setdefault("content_length", len(body))
+        lines = [f"{method} {target} HTTP/1.1", "host: localhost"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
+        self.send("\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b""))
+
+    def ask(self, method: str, target: str, body: bytes | None = None, **fields: object) -> Answer:
+        """Send a request and read the whole answer."""
+        self.request(method, target, body, **fields)
+        return self.answer(method)
+
+    def answer(self, method: str = "GET") -> Answer:
+        """Read a response to *method*, as far as it comes."""
+        status, headers = self.head()
+        body: list[bytes] = []
+        if method == "HEAD" or status in (100, 204, 304):
+            complete = True
+        elif "transfer-encoding" in headers:
+            while piece := self.chunk():
+                body.append(piece)
+            complete = piece is not None
+        else:
+            size = int(headers["content-length"])
+            body.append(self.take(size))
+            complete = len(body[0]) == size
+        return Answer(status, headers, b"".join(body), complete)
+
+    def final_answer(self) -> Answer:
+        """Read a response; interim ones before it are listed in `interim`."""
+        while (answer := self.answer()).status < 200:
+            self.interim.append(answer.status)
+        return answer
+
+    def head(self) -> tuple[int, dict[str, str]]:
+        status = int(self.line().split()[1])
+        headers = {}
+        while line := self.line():
+            name, _, value = line.decode("latin-1").partition(":")
+            headers[name.lower()] = value.strip()
+        return status, headers
+
+    def chunk(self) -> bytes | None:
+        """Read one chunk; `b""` is the last one, None a body that was cut before it."""
+        line = self.line()
+        if not line:
+            return None
+        size = int(line, 16)
+        data = self.take(size + 2)
+        return data[:size] if size or data else None
+
+    def line(self) -> bytes:
+        """Read one line, without its end; empty at the end of the connection."""
+        while b"\r\n" not in self._buffer and self._more():
+            pass
+        line, _, self._buffer = self._buffer.partition(b"\r\n")
+        return line
+
+    def take(self, size: int) -> bytes:
+        """Read *size* bytes, fewer at the end of the connection."""
+        while len(self._buffer) < size and self._more():
+            pass
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        return data
+
+    def at_end(self) -> bool:
+        """Tell whether the server closed the connection, with nothing left to read; waits for either."""
+        return not self._buffer and not self._more()
+
+    def _more(self) -> bool:
+        try:
+            data = self.socket.recv(256 * 1024)
+        except ConnectionError:
+            data = b""
+        self._buffer += data
+        return bool(data)

@@ -1,0 +1,28 @@
+"""One server of each kind for all tests of this directory that do not end it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from tests.server.servers import COMMANDS, LEAKS, OURS, Server, serving
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session", params=COMMANDS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(request.param, tmp_path_factory.mktemp(request.param)) as running:
+        assert running.at_rest["calls"] == 2  # the lifespan's and this one
+        yield running
+        status = running.stop()
+        assert status == 0 or running.kind not in OURS, running.log()
+        assert not LEAKS.search(running.log())
+
+
+@pytest.fixture
+def key() -> str:
+    """Give a name under which nothing was recorded yet."""
+    return f"k{next(_numbers)}"

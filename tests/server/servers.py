@@ -1,0 +1,106 @@
+"""Servers as child processes, each with the application of this directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server.client import Answer, Connection, eventually
+
+ROOT = Path(__file__).parents[2]
+TARGET = "tests.server.app:app"
+
+COMMANDS = {
+    "hypercorn-trio": ("nardis", "serve", "--bind", "127.0.0.1:0", "--backend", "trio"),
+    "hypercorn-asyncio": ("nardis", "serve", "--bind", "127.0.0.1:0", "--backend", "asyncio"),
+    "uvicorn-h11": ("uvicorn", "--no-access-log", "--port", "0", "--http", "h11"),
+    "uvicorn-httptools": ("uvicorn", "--no-access-log", "--port", "0", "--http", "httptools"),
+}
+OURS = ("hypercorn-trio", "hypercorn-asyncio")
+
+
+def on(*kinds: str) -> pytest.MarkDecorator:
+    """Run a test on servers of these kinds only."""
+    return pytest.mark.parametrize("server", kinds, indirect=True)
+
+
+# For tests that take their time: uvicorn's two HTTP parsers differ in nothing that these look at.
+on_each_worker = on("hypercorn-trio", "hypercorn-asyncio", "uvicorn-h11")
+
+# What a server's log never has in it, whatever the clients did.
+LEAKS = re.compile("never awaited|never retrieved|was destroyed|ResourceWarning|Cancelled caught")
+
+
+class Server:
+    """A running server; what its handlers recorded is in `observed`."""
+
+    def __init__(self, kind: str, process: subprocess.Popen[bytes], directory: Path) -> None:
+        self.kind = kind
+        self.process = process
+        self._log = directory / "log"
+        self._records = directory / "observed"
+        self._records.touch()
+        self.port = int(eventually(self._address, 20)[1])
+
+    def _address(self) -> re.Match[str] | None:
+        assert self.process.poll() is None, self.log()
+        return re.search(r"http://127\.0\.0\.1:(\d+)", self.log())
+
+    def connect(self, *, receive_buffer: int | None = None) -> Connection:
+        return Connection(self.port, receive_buffer=receive_buffer)
+
+    def ask(self, method: str, target: str) -> Answer:
+        """Ask over a connection of its own."""
+        with self.connect() as connection:
+            return connection.ask(method, target)
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def observed(self, key: str) -> dict[str, dict[str, Any]]:
+        """Give what was recorded under *key*, by event."""
+        records = [json.loads(line) for line in self._records.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return {each["event"]: each for each in records if each["key"] == key}
+
+    def event(self, key: str, event: str) -> dict[str, Any]:
+        """Wait until *event* was recorded under *key*."""
+        return eventually(lambda: self.observed(key).get(event))
+
+    @cached_property
+    def at_rest(self) -> dict[str, Any]:
+        """What is in flight when nothing is but this question; ask before anything else."""
+        in_flight: dict[str, Any] = self.ask("GET", "/in-flight").json()
+        return in_flight
+
+    def comes_to_rest(self) -> bool:
+        """Wait until as few calls, exchanges and tasks are left as there were at the start."""
+        return eventually(lambda: self.ask("GET", "/in-flight").json() == self.at_rest)
+
+    def stop(self) -> int:
+        """Ask it to end, and give its exit status."""
+        # After SIGTERM uvicorn ends by that very signal, and so without its exit handlers, coverage's among them.
+        self.process.send_signal(signal.SIGTERM if self.kind in OURS else signal.SIGINT)
+        return self.process.wait(20)
+
+
+@contextmanager
+def serving(kind: str, directory: Path, *options: str, target: str = TARGET) -> Iterator[Server]:
+    """Run a server of *kind* for the length of the block."""
+    command = [sys.executable, "-m", *COMMANDS[kind], *options, target]
+    environment = os.environ | {"NARDIS_OBSERVED": str(directory / "observed")}
+    with open(directory / "log", "wb") as log, subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log) as process:
+        try:
+            yield Server(kind, process, directory)
+        finally:
+            process.kill()

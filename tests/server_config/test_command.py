@@ -1,0 +1,148 @@
+"""The command line: what it prints, and with which status it ends."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import anyio
+import pytest
+
+from nardis.__main__ import main
+
+APP = """
+from nardis import Nardis
+app = Nardis()
+
+@app.get("/")
+async def index(req, res):
+    await res.send("hello")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Stand in an empty folder; what is imported from there is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if name.startswith("site_"):
+            del sys.modules[name]
+
+
+def nardis(*args, cwd):
+    """Run the command as a shell does."""
+    return subprocess.run([sys.executable, "-m", "nardis", *args], cwd=cwd, capture_output=True, text=True, timeout=50)
+
+
+def lines(text):
+    return [line for line in text.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize(
+    "args", [[], ["nosuch"], ["serve"], ["serve", "x:app", "--backend", "uvloop"], ["serve", "x", "--drain", "soon"]]
+)
+def test_wrong_arguments_are_explained(args, capsys):
+    """As argparse does it: usage, and status 2."""
+    with pytest.raises(SystemExit) as caught:
+        main(args)
+
+    assert caught.value.code == 2
+    assert "usage: nardis" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("args", [["--help"], ["serve", "--help"], ["demo", "--help"]])
+def test_help_is_help(args, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(args)
+
+    assert caught.value.code == 0
+    assert "usage: nardis" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["serve", "site_nosuch:app"], "site_nosuch"),
+        (["serve", "site_app:nosuch"], "nosuch"),
+        (["serve", "site_app.py:nosuch"], "nosuch"),
+        (["serve", "site_broken:app"], "nosuchdependency"),
+        (["serve", "site_failing:app"], "division by zero"),
+        (["serve", "site_app", "--drain", "5", "--graceful", "1"], "graceful"),
+        (["serve", "site_app", "--bind", "127.0.0.1:port"], "port"),
+        (["serve", "site_app", "--bind", "127.0.0.1:99999"], "99999"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_a_line(folder, capsys, args, told):
+    """Three at most, no traceback, status 1."""
+    (folder / "site_app.py").write_text(APP)
+    (folder / "site_broken.py").write_text("import nosuchdependency\n")
+    (folder / "site_failing.py").write_text("1 / 0\n")
+
+    assert main(args) == 1
+    said = capsys.readouterr().err
+    assert told in said
+    assert len(lines(said)) <= 3
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_a_port_in_use_is_one_line(tmp_path, backend):
+    """Status 1, no traceback, in a process of its own."""
+    (tmp_path / "site_app.py").write_text(APP)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = nardis("serve", "site_app:app", "--bind", f"127.0.0.1:{port}", "--backend", backend, cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert len(lines(done.stderr)) == 1
+    assert "Traceback" not in done.stderr
+    assert str(port) in done.stderr
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_a_startup_that_fails_is_three_lines_at_most(tmp_path, backend):
+    (tmp_path / "site_app.py").write_text(
+        APP + "\n@app.lifespan\nasync def lifespan(app):\n    raise ConnectionError('no database')\n    yield\n"
+    )
+    done = nardis("serve", "site_app:app", "--bind", "127.0.0.1:0", "--backend", backend, cwd=tmp_path)
+
+    assert done.returncode > 0
+    assert "no database" in done.stderr
+    assert len(lines(done.stderr)) <= 3
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals to a process are those of POSIX")
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_the_server_with_status_0(tmp_path, backend, name):
+    """It says where it listens, serves, and ends without a word."""
+    (tmp_path / "site_app.py").write_text(APP)
+    command = [sys.executable, "-m", "nardis", "serve", "site_app", "--bind", "127.0.0.1:0", "--backend", backend]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            said = server.stderr.readline()
+            port = int(said.split("http://127.0.0.1:")[1].split()[0])
+            assert backend in said
+            answer = anyio.run(fetch, port)
+            server.send_signal(getattr(signal, name))
+            rest = server.stderr.read()
+            status = server.wait(timeout=20)
+        finally:
+            server.kill()
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(b"hello")
+    assert (rest.strip(), status) == ("", 0)
+
+
+async def fetch(port):
+    """Ask for / and read to the end."""
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return b"".join([chunk async for chunk in stream])

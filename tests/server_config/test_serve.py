@@ -1,0 +1,190 @@
+"""`serve()` inside a program that runs already, on the worker of its event loop."""
+
+import socket
+
+import anyio
+import pytest
+import sniffio
+
+from nardis import Nardis, UsageError
+from nardis.errors import StartFailed
+from nardis.server import Config, serve
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def config(anyio_backend_name):
+    return Config(bind=["127.0.0.1:0"], backend=anyio_backend_name, drain_s=1, graceful_s=2)
+
+
+def greeting():
+    app = Nardis()
+
+    @app.get("/")
+    async def index(req, res):
+        await res.send(f"hello from {sniffio.current_async_library()}")
+
+    return app
+
+
+def port_of(address):
+    return int(address.rpartition(":")[2])
+
+
+async def fetch(port, path="/"):
+    """Ask for *path* and read to the end."""
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % path.encode())
+        return b"".join([chunk async for chunk in stream])
+
+
+async def test_serve_serves_until_its_shutdown_returns(config, anyio_backend_name):
+    """It tells its addresses, with the port it got, when it listens."""
+    stop = anyio.Event()
+
+    async def run(*, task_status):
+        await serve(greeting(), config, shutdown=stop.wait, task_status=task_status)
+
+    async with anyio.create_task_group() as group:
+        [address] = await group.start(run)
+        assert address.startswith("http://127.0.0.1:")
+        answer = await fetch(port_of(address))
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert answer.endswith(b"hello from %s" % anyio_backend_name.encode())
+        stop.set()
+
+    with pytest.raises(OSError, match=r".*"):
+        await anyio.connect_tcp("127.0.0.1", port_of(address))
+
+
+async def test_the_lifespan_runs_around_serving(config):
+    app, log, stop = greeting(), [], anyio.Event()
+
+    @app.lifespan
+    async def lifespan(given):
+        log.append("starts")
+        yield
+        log.append("ends")
+
+    async def run(*, task_status):
+        await serve(app, config, shutdown=stop.wait, task_status=task_status)
+
+    async with anyio.create_task_group() as group:
+        await group.start(run)
+        assert log == ["starts"]
+        stop.set()
+    assert log == ["starts", "ends"]
+
+
+async def test_a_stream_that_waits_for_draining_says_goodbye_at_the_shutdown(config):
+    app, stop = Nardis(), anyio.Event()
+
+    @app.get("/feed")
+    async def feed(req, res):
+        await res.write("hello ")
+        await app.draining.wait()
+        await res.write("goodbye")
+
+    async def run(*, task_status):
+        await serve(app, config, shutdown=stop.wait, task_status=task_status)
+
+    async with anyio.create_task_group() as group:
+        [address] = await group.start(run)
+        async with await anyio.connect_tcp("127.0.0.1", port_of(address)) as stream:
+            await stream.send(b"GET /feed HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            received = b""
+            while b"hello" not in received:
+                received += await stream.receive()
+            stop.set()
+            while not received.endswith(b"0\r\n\r\n"):
+                received += await stream.receive()
+    assert b"goodbye" in received
+
+
+async def test_serve_binds_all_its_addresses(anyio_backend_name):
+    config, stop = Config(bind=["127.0.0.1:0", "127.0.0.1:0"], backend=anyio_backend_name), anyio.Event()
+
+    async def run(*, task_status):
+        await serve(greeting(), config, shutdown=stop.wait, task_status=task_status)
+
+    async with anyio.create_task_group() as group:
+        addresses = await group.start(run)
+        ports = {port_of(address) for address in addresses}
+        assert len(ports) == 2
+        for port in ports:
+            assert b" 200 " in await fetch(port)
+        stop.set()
+
+
+async def test_any_asgi_application_can_be_served(config):
+    stop = anyio.Event()
+
+    async def app(scope, receive, send):
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]})
+        await send({"type": "http.response.body", "body": b"raw"})
+
+    async def run(*, task_status):
+        await serve(app, config, shutdown=stop.wait, task_status=task_status)
+
+    async with anyio.create_task_group() as group:
+        [address] = await group.start(run)
+        assert (await fetch(port_of(address))).endswith(b"raw")
+        stop.set()
+
+
+async def test_an_address_in_use_is_named(anyio_backend_name):
+    """One error, not a group; what the system said is its cause."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(StartFailed, match=f"127.0.0.1:{port}") as caught:
+            await serve(greeting(), Config(bind=[f"127.0.0.1:{port}"], backend=anyio_backend_name))
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+async def test_a_failed_startup_is_raised(config):
+    """As one error that says why, before anybody was told that all is well."""
+    app, told = Nardis(), []
+
+    class Status:
+        def started(self, value=None):
+            told.append(value)  # pragma: no cover - must not happen
+
+    @app.lifespan
+    async def lifespan(given):
+        raise ConnectionError("no database")
+        yield
+
+    with pytest.raises(StartFailed, match="no database"):
+        await serve(app, config, task_status=Status())
+    assert told == []
+
+
+async def test_cancelling_serve_ends_it(config):
+    """What is connected is cut, what runs is cancelled."""
+    app, ended = Nardis(), []
+
+    @app.get("/")
+    async def forever(req, res):
+        try:
+            await res.write("begun")
+            await anyio.sleep_forever()
+        finally:
+            ended.append(req.path)
+
+    async with anyio.create_task_group() as group:
+        [address] = await group.start(lambda task_status: serve(app, config, task_status=task_status))
+        async with await anyio.connect_tcp("127.0.0.1", port_of(address)) as stream:
+            await stream.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await stream.receive()
+            group.cancel_scope.cancel()
+    assert ended == ["/"]
+
+
+async def test_the_other_backends_config_is_refused(anyio_backend_name):
+    """The loop runs already, so there is no choice left; without a config the running one is meant."""
+    other = {"trio": "asyncio", "asyncio": "trio"}[anyio_backend_name]
+
+    with pytest.raises(UsageError, match=other):
+        await serve(greeting(), Config(bind=["127.0.0.1:0"], backend=other))

@@ -1,0 +1,160 @@
+"""The public surface: what `nardis` offers, and what importing it costs."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import nardis
+
+PUBLIC = [
+    "ClientDisconnected",
+    "ErrorHandler",
+    "HTTPError",
+    "Handler",
+    "Limits",
+    "Middleware",
+    "Nardis",
+    "Next",
+    "Request",
+    "Response",
+    "Router",
+    "SkipRoute",
+    "UsageError",
+    "shielded",
+]
+
+MODULES = sorted(
+    {module.name for module in pkgutil.walk_packages(nardis.__path__, "nardis.") if not module.name.endswith("__main__")}
+    | {"nardis", "nardis.__main__"}
+)
+
+
+def test_the_public_names_are_these() -> None:
+    """A new one is a decision: it comes with documentation, a typing test and a line in the changelog."""
+    assert nardis.__all__ == PUBLIC
+    assert all(hasattr(nardis, name) for name in PUBLIC)
+
+
+def test_no_public_name_is_that_of_a_module() -> None:
+    """`from nardis import x` must not depend on what was imported before."""
+    modules = {module.name for module in pkgutil.iter_modules(nardis.__path__)}
+
+    assert modules & set(nardis.__all__) == set()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_lists_what_it_offers_and_says_what_it_is(name: str) -> None:
+    """An `__all__` of names that exist, sorted as ruff does (constants, classes, functions), and a docstring."""
+    module = importlib.import_module(name)
+
+    assert module.__doc__, name
+    assert module.__all__ == sorted(module.__all__, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+    assert [public for public in module.__all__ if not hasattr(module, public)] == []
+
+
+def offered(module: ModuleType) -> list[tuple[str, object]]:
+    """List the classes and functions that *module* offers, and the public members of those classes."""
+    found: list[tuple[str, object]] = []
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if not (inspect.isclass(thing) or inspect.isfunction(thing)):
+            continue
+        found.append((name, thing))
+        if inspect.isclass(thing) and thing.__module__ == module.__name__:
+            members = [(key, member) for key, member in vars(thing).items() if not key.startswith("_")]
+            found += [(f"{name}.{key}", member) for key, member in members if is_described(member)]
+    return found
+
+
+def is_described(member: object) -> bool:
+    """Whether a member of a class is something that has a docstring."""
+    return inspect.isroutine(member) or isinstance(member, property) or type(member).__name__ == "cached_property"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if "._" not in name])
+def test_everything_public_has_a_docstring(name: str) -> None:
+    """One that inherits from another class may inherit its words as well."""
+    bare = [label for label, thing in offered(importlib.import_module(name)) if not inspect.getdoc(thing)]
+
+    assert bare == []
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if "._" not in name])
+def test_every_docstring_begins_with_a_sentence(name: str) -> None:
+    """It is what `help()` and editors show."""
+    firsts = {label: (inspect.getdoc(thing) or "").split("\n\n")[0] for label, thing in offered(importlib.import_module(name))}
+
+    assert {label: text for label, text in firsts.items() if not text.rstrip().endswith((".", ":"))} == {}
+
+
+LEVELS = [
+    ["_types", "errors"],
+    ["datastructures", "_http", "_patterns"],
+    ["_exchange"],
+    ["request", "response"],
+    ["_chain", "routing"],
+    ["app", "lifespan"],
+]
+
+
+def imports_of(path: Path) -> set[str]:
+    """List the modules of this package that a module needs while it runs; what is for type checkers only does not count."""
+    tree = ast.parse(path.read_text())
+    guarded = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.level and id(node) not in guarded]
+    return {module.split(".")[0] for node in found for module in ([node.module] if node.module else [a.name for a in node.names])}
+
+
+@pytest.mark.parametrize("level", range(len(LEVELS)))
+def test_imports_point_one_way(level: int) -> None:
+    """No module needs one of a higher level."""
+    higher = {name for names in LEVELS[level + 1 :] for name in names} | {"server", "__main__", "testing"}
+    root = Path(nardis.__file__).parent
+    for name in LEVELS[level]:
+        files = sorted((root / name).glob("*.py")) or [root / f"{name}.py"]
+        for file in files:
+            assert imports_of(file) & higher == set(), file.name
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Run *statement* in a fresh interpreter and list the modules that it loaded."""
+    code = f"import json, sys\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("statement", ["import nardis", "import nardis; nardis.Nardis()", "import nardis.testing"])
+def test_importing_nardis_loads_no_server_and_no_event_loop(statement: str) -> None:
+    """Nor an optional dependency: a program pays for what it uses."""
+    loaded = loaded_by(statement)
+
+    assert loaded & {"hypercorn", "trio", "uvloop", "uvicorn", "asyncio", "msgspec", "jinja2", "brotli", "zstandard"} == set()
+    assert loaded & {"nardis.server", "nardis.__main__", "nardis._demo"} == set()
+    assert "nardis" in loaded
+
+
+def test_importing_the_server_loads_no_worker() -> None:
+    """The event loop that is not used stays unloaded."""
+    loaded = loaded_by("import nardis.server")
+
+    assert "hypercorn" in loaded
+    assert loaded & {"trio", "uvloop"} == set()
+
+
+def test_nardis_is_typed() -> None:
+    assert (Path(nardis.__file__).parent / "py.typed").exists()

@@ -1,0 +1,229 @@
+"""The public API as a strictly typed program uses it: mypy and pyright check this file, and pytest runs it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, assert_type
+
+import anyio
+import pytest
+from anyio.abc import ByteReceiveStream
+
+from nardis import (
+    ErrorHandler,
+    Handler,
+    HTTPError,
+    Limits,
+    Middleware,
+    Nardis,
+    Next,
+    Request,
+    Response,
+    Router,
+    SkipRoute,
+    UsageError,
+    shielded,
+)
+from nardis.server import Config
+from nardis.testing import Client, TestResponse
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Item:
+    """What a client sends."""
+
+    name: str
+    price: float
+
+
+async def timing(req: Request, res: Response, next: Next) -> None:
+    """A middleware, as the documentation spells it."""
+    started = anyio.current_time()
+    res.on_head(lambda: res.set("server-timing", f"app;dur={anyio.current_time() - started:.0f}"))
+    await next()
+
+
+async def index(req: Request, res: Response) -> None:
+    await res.send("<h1>Index</h1>")
+
+
+async def missing(err: KeyError, req: Request, res: Response) -> None:
+    await res.status(404).json({"missing": str(err)})
+
+
+async def refused(err: HTTPError, req: Request, res: Response) -> None:
+    await res.send(f"{err.status}: {err.detail}")
+
+
+class Greeter:
+    """An object with handlers and a middleware for methods, and one that is a handler itself."""
+
+    def __init__(self, greeting: str) -> None:
+        self.greeting = greeting
+
+    async def __call__(self, req: Request, res: Response) -> None:
+        await res.send(self.greeting)
+
+    async def around(self, req: Request, res: Response, next: Next) -> None:
+        await next()
+
+
+HANDLER: Handler = index
+MIDDLEWARE: Middleware = timing
+ERROR_HANDLER: ErrorHandler = missing
+CALLABLES: tuple[Handler, Middleware] = (Greeter("hello"), Greeter("hello").around)
+
+
+async def test_registration_keeps_the_types_of_functions() -> None:
+    """What a decorator gives back is what it was given."""
+    app = Nardis(debug=False, limits=Limits(buffered_body_bytes=10), case_sensitive=False, cancel_on_disconnect=True)
+    router = Router(strict=True, merge_params=False)
+
+    same: Callable[[Request, Response], Any] = app.get("/", timing)(index)
+    used: Callable[[Request, Response, Next], Any] = app.use(timing)
+    below: Callable[[Request, Response, Next], Any] = app.use("/api")(timing)
+    failed: Callable[[KeyError, Request, Response], Any] = app.error(KeyError, 404)(missing)
+    app.use("/api", timing, router)
+    app.use(router)
+    app.post(["/a", "/b"], index, limits=Limits(), cancel_on_disconnect=False, name="ab")
+    app.method("REPORT", "/x", timing, index)
+    app.route("/y").get(index).post(timing, index).all(CALLABLES[0])
+    app.error(HTTPError)(refused)
+
+    @router.get("/key", CALLABLES[1])
+    async def fails(req: Request, res: Response) -> None:
+        raise KeyError("k")
+
+    @router.get("/refused")
+    async def refuses(req: Request, res: Response) -> None:
+        raise HTTPError(409, "taken")
+
+    async with Client(app) as client:
+        assert (await client.get("/")).text == "<h1>Index</h1>"
+        assert (await client.put("/y")).text == "hello"
+        assert (await client.get("/api/key")).json() == {"missing": "'k'"}
+        assert (await client.get("/refused")).text == "409: taken"
+
+    assert (same, used, below, failed) == (index, timing, timing, missing)
+    assert_type(app.url_for("ab"), str)
+    assert_type(app.routes(), list[tuple[str | None, str, str | None]])
+    assert_type(app.state, SimpleNamespace)
+    assert_type(app.draining, anyio.Event)
+
+
+async def test_a_request_is_typed() -> None:
+    app = Nardis()
+
+    @app.post("/items/:id", timing)
+    async def create(req: Request, res: Response) -> None:
+        assert_type(req.method, str)
+        assert_type(req.path, str)
+        assert_type(req.raw_path, bytes)
+        assert_type(req.params, dict[str, Any])
+        assert_type(req.get("x-a"), str | None)
+        assert_type(req.get("x-a", 1), str | int)
+        assert_type(req.app, Nardis)
+        assert_type(req.content_length, int | None)
+        assert_type(req.accepts(), list[str])
+        assert_type(req.accepts("json", "html"), str | None)
+        assert_type(req.is_type("json"), str | None)
+        assert_type(await req.json(), Any)
+        item = await req.json(Item)
+        assert_type(item, Item)
+        assert_type(await req.bytes(), bytes)
+        assert_type(await req.text(limit=1000), str)
+        req.defer(anyio.sleep, 0)
+        await res.status(201).set("x-id", 7).vary("Accept").json({"name": item.name})
+
+    async with Client(app) as client:
+        response = await client.post("/items/7", json={"name": "tea", "price": 2.5})
+        assert_type(response, TestResponse)
+        assert response.status_code == 201
+
+
+async def test_a_body_is_typed() -> None:
+    app = Nardis()
+
+    @app.post("/loop")
+    async def loop(req: Request, res: Response) -> None:
+        size = 0
+        async for chunk in req:
+            assert_type(chunk, bytes)
+            size += len(chunk)
+        await res.json(size)
+
+    @app.post("/stream")
+    async def stream(req: Request, res: Response) -> None:
+        body: ByteReceiveStream = req.body
+        await res.write(await body.receive(1))
+        await res.pipe(body)
+
+    async with Client(app) as client:
+        assert (await client.post("/loop", content=b"123")).json() == 3
+        assert (await client.post("/stream", content=b"123")).content == b"123"
+
+
+async def test_a_response_chains() -> None:
+    """Setters give the response back; verbs are awaited and give nothing."""
+    app = Nardis()
+
+    @app.get("/")
+    async def chained(req: Request, res: Response) -> None:
+        same = res.status(200).type("text").set({"x-a": "1"}).append("x-b", "2").remove("x-a").location("/x")
+        assert_type(same, Response)
+        assert_type(res.get("x-b"), str | None)
+        assert_type(res.started, bool)
+        assert_type(res.status_code, int)
+        res.headers["x-c"] = "3"
+        await res.write("1")
+        await res.write(bytearray(b"2"))
+        await res.flush()
+        assert_type(res.bytes_sent, int)
+        await res.end(memoryview(b"3"))
+
+    @app.get("/away")
+    async def away(req: Request, res: Response) -> None:
+        await res.redirect("/", 303)
+
+    @app.get("/status")
+    async def status(req: Request, res: Response) -> None:
+        await res.send_status(418)
+
+    async with Client(app) as client:
+        assert (await client.get("/")).text == "123"
+        assert (await client.get("/away")).status_code == 303
+        assert (await client.get("/status")).status_code == 418
+
+
+async def test_what_outlives_requests_is_typed() -> None:
+    app = Nardis()
+
+    @app.lifespan
+    async def lifespan(given: Nardis) -> AsyncIterator[None]:
+        given.state.count = 0
+        yield
+        with shielded(1) as scope:
+            assert_type(scope, anyio.CancelScope)
+
+    async def count(step: int) -> None:
+        app.state.count += step
+
+    async with Client(app):
+        app.tasks.start_soon(count, 2, name="count")
+    assert app.state.count == 2
+
+
+async def test_errors_are_typed() -> None:
+    error = HTTPError(409, "taken", headers={"retry-after": "1"}, owner="alice")
+    assert_type(error.status, int)
+    assert_type(error.detail, str)
+    assert_type(error.headers, dict[str, str])
+    assert_type(error.extensions, dict[str, Any])
+    assert issubclass(UsageError, Exception)
+    assert issubclass(SkipRoute, Exception)
+    assert_type(Config(bind=["127.0.0.1:0"], backend="asyncio", drain_s=1, graceful_s=2), Config)
+    assert (index, timing, missing) == (HANDLER, MIDDLEWARE, ERROR_HANDLER)
