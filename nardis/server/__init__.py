@@ -26,7 +26,7 @@ from hypercorn.config import Config as HypercornConfig
 from hypercorn.config import Sockets
 from hypercorn.utils import LifespanFailureError, repr_socket_addr, wrap_app
 
-from .._types import ASGIApp
+from .._types import ASGIApp, Message, Receive, Scope, Send
 from ..app import Nardis
 from ..errors import StartFailed, UsageError
 
@@ -161,9 +161,21 @@ async def serve(
         )
     settings = HypercornConfig()
     settings.loglevel = "WARNING"
-    wrapped = wrap_app(app, settings.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]  # its scopes are TypedDicts
     listening, stopping = anyio.Event(), anyio.Event()
     failure: Exception | None = None
+    failed = False
+
+    def observed(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Hand a scope on; the trio worker begins to listen before it looks whether the lifespan failed."""
+
+        async def noted(message: Message) -> None:
+            nonlocal failed
+            failed = failed or message["type"] == "lifespan.startup.failed"
+            await send(message)
+
+        return app(scope, receive, noted if scope["type"] == "lifespan" else send)
+
+    wrapped = wrap_app(observed, settings.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]  # its scopes are TypedDicts
 
     async def trigger() -> None:
         # Both workers begin to wait for it when they have begun to listen.
@@ -183,9 +195,9 @@ async def serve(
         async with anyio.create_task_group() as group:
             group.start_soon(work, name="nardis.server")
             await listening.wait()
-            task_status.started(
-                [f"http://{repr_socket_addr(each.family, each.getsockname())}" for each in sockets.insecure_sockets]
-            )
+            if failed:
+                await anyio.sleep_forever()  # the worker is about to say so
+            task_status.started([f"http://{repr_socket_addr(each.family, each.getsockname())}" for each in listeners])
             await shutdown()
             end = anyio.current_time() + config.graceful_s
             if isinstance(app, Nardis):
@@ -211,8 +223,10 @@ def _listening(addresses: Sequence[str], backlog: int) -> Iterator[list[socket.s
             host, _, port = address.rpartition(":")
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             try:
+                if not 0 <= int(port) <= 65535:
+                    raise ValueError("a port is a number from 0 to 65535")
                 listener = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=backlog)
-            except (OSError, OverflowError, ValueError) as exc:
+            except (OSError, ValueError) as exc:
                 raise StartFailed(f"cannot listen on {address}: {getattr(exc, 'strerror', None) or exc}") from exc
             listener.setblocking(False)
             listeners.append(stack.enter_context(listener))

@@ -208,3 +208,32 @@ async def test_a_server_that_cancels_a_handler_shuts_down():
             group.cancel_scope.cancel()
         assert not app._sweeper.exchanges
     assert [req.close_reason for req in reasons] == ["shutdown"]
+
+
+async def test_a_cancelled_handler_whose_clean_up_fails_is_answered_all_the_same(caplog):
+    """The head was not sent, so the client is told; the failure is logged once. Also in a task group."""
+    app, inside = Nardis(limits=Limits(cleanup_s=0.02)), anyio.Event()
+
+    @app.get("/")
+    async def handler(req, res):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.sleep_forever)
+            try:
+                inside.set()
+                await anyio.sleep_forever()
+            finally:
+                raise KeyError("in the clean-up")
+
+    async with anyio.create_task_group() as group:
+        lifespan = await group.start(Lifespan(app).run)
+        async with Client(app, lifespan=False, raise_app_errors=False) as client:
+            async with client.stream("GET", "/") as response:
+                await inside.wait()
+                lifespan.stopping.set()
+                await response.head()
+                assert response.headers["content-type"].startswith("text/plain")
+                assert response.status_code in (500, 503)
+                await response.read()
+                assert response.complete
+        await lifespan.done.wait()
+    assert [record.exc_info[0] for record in caplog.records if record.levelname == "ERROR"] == [KeyError]

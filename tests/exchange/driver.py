@@ -172,6 +172,8 @@ class Server:
     With `sweeping=False` the application has no lifespan, and each request brings its own sweeper, of real time.
     """
 
+    call_type: type[Call] = Call
+
     def __init__(self, app: Any, *, sweeping: bool = True) -> None:
         self.app = app
         self.now = 1_000.0
@@ -221,7 +223,7 @@ class Server:
             "client": ("127.0.0.1", 50000),
             "server": ("testserver", 80),
         }
-        call = Call(self.app, scope)
+        call = self.call_type(self.app, scope)
         call.on_send = on_send
         call.push(*messages or ([part(b"", more=False)] if method in ("GET", "HEAD") else ()))
         self.calls.append(call)

@@ -124,3 +124,19 @@ async def test_a_body_that_nobody_reads_has_no_limit():
         call = await server.finished("/", part(b"x" * 99, more=False), method="POST", headers={"content-length": "99"})
 
     assert call.status == 200
+
+
+async def test_the_limits_of_a_route_hold_for_what_a_middleware_read_before():
+    app = Nardis()
+
+    @app.use
+    async def middleware(req, res, next):
+        await anext(req.body)
+        await next()
+
+    app.post("/", stream, limits=TIGHT)
+
+    async with Server(app) as server:
+        call = await server.finished("/", part(b"x" * 15), part(b"x" * 15), method="POST", headers=CHUNKED)
+
+    assert (call.status, call.final) == (413, True)

@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 from nardis import Nardis
 from nardis.errors import ResponseAborted, ResponseAlreadyEnded
 
-from .driver import Gate, Identity, Server, rest
+from .driver import Gate, Identity, Server, part, rest
 
 pytestmark = pytest.mark.anyio
 
@@ -181,26 +181,6 @@ async def test_those_who_waited_behind_a_torn_chunk_are_refused():
     assert call.chunks == []
 
 
-async def test_a_failing_server_tears_the_response():
-    """Not an OSError: the server has a bug of its own, and nobody knows what it made of the chunk."""
-    app = Nardis()
-
-    @app.get("/")
-    async def handler(req, res):
-        with pytest.raises(ValueError, match="bug of the server"):
-            await res.write("x")
-
-    async def fail(message):
-        if message["type"] == "http.response.body":
-            raise ValueError("bug of the server")
-
-    async with Server(app) as server:
-        call = await server.finished("/", on_send=fail)
-
-    assert call.aborted
-    assert isinstance(call.error, ResponseAborted)
-
-
 @pytest.mark.parametrize("verb", ["write", "end", "flush", "send"])
 async def test_a_writer_behind_a_whole_answer_is_refused(verb):
     """It waits for its turn while the answer is being sent, and learns then that there is none."""
@@ -225,3 +205,76 @@ async def test_a_writer_behind_a_whole_answer_is_refused(verb):
 
     assert refused == [verb]
     assert (call.body, call.final, call.error) == (b"whole", True, None)
+
+
+async def test_one_who_waits_behind_a_plain_write_comes_next():
+    app, gate, waiting = Nardis(), Gate(), anyio.Event()
+
+    @app.get("/")
+    async def handler(req, res):
+        async def second():
+            await waiting.wait()
+            await res.write(b"2")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(second)
+            await res.write(b"0")
+            await res.write(b"1")
+            await res.write(b"3")
+
+    async with Server(app) as server:
+        call = server.call("/", on_send=gate)
+        await gate.let(2)
+        waiting.set()
+        await gate.let(4)
+        await call.wait()
+
+    assert call.chunks == [b"0", b"1", b"2", b"3", b""]
+
+
+async def test_flush_sends_what_filters_hold_back():
+    class Holding(Identity):
+        held = b""
+
+        def feed(self, data):
+            self.held += data
+            return b""
+
+        def flush(self):
+            held, self.held = self.held, b""
+            return held
+
+        finish = flush
+
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        res.filter(Holding()).filter(Holding())
+        await res.write("a")
+        await res.write("b")
+        await res.flush()
+        await res.write("c")
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert call.chunks == [b"ab", b"c"]
+    assert call.final
+
+
+@pytest.mark.parametrize("verb", ["send", "end"])
+@pytest.mark.parametrize("announced", [False, True], ids=["without a request body", "with one"])
+async def test_a_whole_answer_passes_its_filters(verb, announced):
+    app = Nardis()
+
+    @app.post("/")
+    async def handler(req, res):
+        await getattr(res.filter(Identity()), verb)("whole")
+
+    async with Server(app) as server:
+        headers = {"content-length": "1"} if announced else {}
+        call = await server.finished("/", part(b"x", more=False), method="POST", headers=headers)
+
+    assert (call.chunks, call.final) == ([b"whole"], True)
+    assert b"content-length" not in call.headers

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from nardis import Nardis
-from nardis._exchange import TICK_S
+from nardis._exchange import TICK_S, WATCHED_BYTES
 from nardis._intake import AHEAD_UNREAD
 
 from .driver import Server, part, rest
@@ -320,3 +320,23 @@ async def test_a_handler_that_waits_in_a_read_needs_no_watcher():
         await call.wait()
 
     assert call.body == b"a"
+
+
+async def test_a_stream_that_has_come_far_is_watched_without_waiting_for_a_tick():
+    """What a fast handler writes until its client is known to have left is lost, and may stay in the server's memory."""
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        while True:
+            await res.write(b"x" * 65536)
+            await anyio.lowlevel.checkpoint()
+
+    async with Server(app) as server:
+        server.step = 0.001_1
+        call = server.call("/", part(b"", more=False), {"type": "http.disconnect"})
+        await call.wait()
+
+    assert call.aborted
+    assert WATCHED_BYTES <= len(call.body) < 2 * WATCHED_BYTES
+    assert call.error is None

@@ -256,3 +256,22 @@ async def test_next_returns_for_an_error_that_was_answered():
     async with Client(app) as client:
         assert (await client.get("/")).status_code == 418
     assert log == [418]
+
+
+async def test_skip_route_after_next_runs_nothing_again():
+    """The rest has run; leaving the route then is no way to run it once more."""
+    app, log = Nardis(), []
+
+    @app.get("/x")
+    async def confused(req, res, next):
+        await next()
+        raise SkipRoute
+
+    @app.get("/x")
+    async def handler(req, res):
+        log.append("handler")
+        await res.send("ok")
+
+    async with Client(app, raise_app_errors=False) as client:
+        assert (await client.get("/x")).text == "ok"
+    assert log == ["handler"]

@@ -72,7 +72,7 @@ def test_the_name_in_a_target_is_app_by_default() -> None:
 
 
 def test_a_target_may_be_a_file(module: Any) -> None:
-    assert load(f"{module('class made: app = 1')}:made.app") == 1
+    assert load(f"{module('class made: app = print')}:made.app") is print
 
 
 @pytest.mark.parametrize("target", ["no_such_module:app", "tests.no_such_module:app", "tests.server.app:missing"])
