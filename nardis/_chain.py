@@ -118,7 +118,9 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
                 exchange.silent = handler
             return
         except SkipRoute:
-            at, step, ticket = at + 1, 0, walk.ticket
+            if walk.ticket != ticket:
+                return  # after its next(): the rest has run
+            at, step = at + 1, 0
         except Exception as exc:
             error = exc
             break

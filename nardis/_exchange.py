@@ -68,15 +68,15 @@ CloseReason: TypeAlias = Literal["gone", "stalled", "deadline", "shutdown"]
 # How often exchanges are looked at, and so the delay after which a client that left is noticed.
 TICK_S: Final = 0.25
 
-# A write loop gives the event loop a turn this often: a server's send may return without suspending. A checkpoint costs 4 to 5 us, so
-# one in a millisecond costs half a percent.
+# A write loop gives the event loop a turn this often: a server's send may return without suspending. A checkpoint costs 4 to
+# 5 us, so one in a millisecond costs half a percent.
 TURN_S: Final = 0.001
 
 # A whole answer up to this size fits into the buffers of any socket: sending it needs no limit of its own.
 SMALL_BODY_BYTES: Final = 64 * 1024
 
-# A stream that has come this far is watched without waiting for the sweeper: what a fast handler writes until its client is known to
-# have left is lost, and on hypercorn's asyncio worker stays in memory.
+# A stream that has come this far is watched without waiting for the sweeper: what a fast handler writes until its client is
+# known to have left is lost, and on hypercorn's asyncio worker stays in memory.
 WATCHED_BYTES: Final = 1024 * 1024
 
 UNBOUNDED: Final = sys.maxsize
@@ -402,19 +402,22 @@ class Exchange:
     async def answer(self, body: bytes) -> None:
         """Send head and whole body in one go; the length is declared unless a filter changes it."""
         size = len(body)
-        if self._busy or self.state != IDLE or self.closing or self.expects_body:
+        if self._busy or self.state != IDLE or self.closing or (self.expects_body and not self.body().complete):
             return await self._answer_slowly(body)
-        if self.cancel_scope is None and size > SMALL_BODY_BYTES:
+        if size > SMALL_BODY_BYTES and self.cancel_scope is None:
             return await self._answer_slowly(body)
         # The short way, for nearly every answer: what _answer() and _send_last() do, without their detours.
         message, _, has_body = self.head.compose(size, False)
         if self.codecs:
             body = self._finished(body)
-        self._busy = self.final = True
+        self._busy = True
         self.state = STARTED
         self.writing = self.sweeper.clock()
         try:
             await self._send(message)
+            if self.closing:
+                await self.raise_gone()  # type: ignore[unreachable]  # the client may have left meanwhile
+            self.final = True
             await self._send({"type": "http.response.body", "body": body if has_body else b"", "more_body": False})
             self.written = size
             self.state = ENDED
@@ -442,6 +445,8 @@ class Exchange:
             body = self._finished(body)
         self.state = STARTED
         await self._deliver(message)
+        if self.closing:
+            await self.raise_gone()
         await self._send_last(body if has_body else b"")
 
     async def end(self, data: bytes = b"") -> None:
@@ -548,14 +553,14 @@ class Exchange:
     async def _deliver(self, message: Message) -> None:
         self.writing = self.sweeper.clock()
         try:
-            await self.bounded(lambda: self._send(message))
+            await (self._send(message) if self.cancel_scope is not None else self.bounded(lambda: self._send(message)))
         except BaseException as exc:
             await self._interrupted(exc)
         finally:
             self.writing = 0.0
 
     async def _interrupted(self, exc: BaseException) -> NoReturn:
-        """A send was cut short: by a client that left, by cancellation, or by a server that failed (R5)."""
+        """Note that a send was cut short: by a client that left, by cancellation, or by a server that failed (R5)."""
         self._torn = True
         self._plain = False
         # hypercorn's trio worker fails in the last send when the client, who has all it wants, closes meanwhile (0.18).
@@ -623,10 +628,6 @@ class Exchange:
             self._busy = False
 
     # --- the end ------------------------------------------------------------------------------------------------------
-
-    def unsettled(self) -> bool:
-        """Tell whether there is something for `clean_up` to do."""
-        return self.intake is not None or self.deferred is not None
 
     async def clean_up(self) -> None:
         """

@@ -24,7 +24,8 @@ def checked_path(scope: Scope, fields: dict[bytes, bytes], most_headers: int) ->
     Check the head of a request; give its path as received, below the server's `root_path`.
 
     Raises:
-        HTTPError: 400 for a target, Host or framing that is malformed or ambiguous; 431 for too many header lines; 501 for CONNECT.
+        HTTPError: 400 for a target, Host or framing that is malformed or ambiguous; 431 for too many header lines; 501 for
+            CONNECT.
     """
     headers = scope["headers"]
     if len(headers) > most_headers:

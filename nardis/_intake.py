@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Intake", "too_large"]
 
-# Messages taken ahead of the reader. hypercorn bounds its own queue at 10 and ends each body with an extra empty message: fewer than
-# 13 would leave `http.disconnect` hidden behind a small unread body (measured on 0.18).
+# Messages taken ahead of the reader. hypercorn bounds its own queue at 10 and ends each body with an extra empty message: fewer
+# than 13 would leave `http.disconnect` hidden behind a small unread body (measured on 0.18).
 AHEAD: Final = 1
 AHEAD_UNREAD: Final = 13
 
 # An unread rest of this size is read and dropped so that the connection can be kept; a larger one costs the connection.
 SMALL_BODY_BYTES: Final = 64 * 1024
 
-# Discarded beside the last send, at most. hypercorn's last send waits for room in a queue of 10 messages of 64 KiB that its reader
-# fills meanwhile; first come, first served, so a few times that is enough for it to get through.
+# Discarded beside the last send, at most. hypercorn's last send waits for room in a queue of 10 messages of 64 KiB that its
+# reader fills meanwhile; first come, first served, so a few times that is enough for it to get through.
 DRAIN_BYTES: Final = 4 * 1024 * 1024
 
 

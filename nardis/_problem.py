@@ -28,8 +28,11 @@ _OFFERS: Final = ("text/plain", "text/html", "application/problem+json", "applic
 async def answer_problem(error: HTTPError, req: Request, res: Response, cause: BaseException | None = None) -> None:
     """Answer *error* by default; the traceback of *cause* is shown, for those who develop."""
     res.reset(error)
-    _default(res, error, "x-content-type-options", "nosniff")
-    res.vary("Accept")
+    _default(res, error, b"x-content-type-options", b"nosniff")
+    if res._peek(b"vary") is None:
+        res._put(b"vary", b"Accept")
+    else:
+        res.vary("Accept")
     form = _form(req._exchange.fields.get(b"accept", b""))
     trace = "".join(traceback.format_exception(cause)) if cause is not None else ""
     title = reason_phrase(error.status)
@@ -44,7 +47,7 @@ async def answer_problem(error: HTTPError, req: Request, res: Response, cause: B
     elif form == "text/html":
         shown = f"<pre>{escape(trace)}</pre>" if trace else ""
         detail = f"<p>{escape(error.detail)}</p>" if error.detail else ""
-        _default(res, error, "content-security-policy", "default-src 'none'")
+        _default(res, error, b"content-security-policy", b"default-src 'none'")
         await res.send(
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{error.status} {title}</title>'
             f"<h1>{error.status} {title}</h1>{detail}{shown}</html>\n"
@@ -54,10 +57,10 @@ async def answer_problem(error: HTTPError, req: Request, res: Response, cause: B
         await res.send(f"{error}\n{trace}")
 
 
-def _default(res: Response, error: HTTPError, name: str, value: str) -> None:
+def _default(res: Response, error: HTTPError, name: bytes, value: bytes) -> None:
     """Set a field of the page, unless the error brings its own."""
-    if name not in {given.lower() for given in error.headers}:
-        res.set(name, value)
+    if not error.headers or name.decode() not in {given.lower() for given in error.headers}:
+        res._put(name, value)
 
 
 @lru_cache(maxsize=256)

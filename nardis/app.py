@@ -94,8 +94,9 @@ class Nardis(Router):
 
     def lifespan(self, generator: L) -> L:
         """
-        Run an async generator function around the application's life: up to its `yield` before the first request, the rest
-        after the last one.
+        Run an async generator function around the application's life.
+
+        It goes up to its `yield` before the first request, and on from there after the last one.
 
         Raises:
             UsageError: There is one already; use a second application with its own, joined by `use()`.
@@ -144,7 +145,7 @@ class Nardis(Router):
         """
         from .server import Config, run
 
-        run(self, Config(bind=(f"{host}:{port}",), backend=backend, **options))
+        run(self, Config(bind=(f"[{host}]:{port}" if ":" in host else f"{host}:{port}",), backend=backend, **options))
 
     # --- ASGI ---------------------------------------------------------------------------------------------------------
 
@@ -209,7 +210,7 @@ class Nardis(Router):
             raise
         finally:
             sweeper.exchanges.discard(exchange)
-            if exchange.unsettled():
+            if exchange.intake is not None or exchange.deferred is not None:
                 await exchange.clean_up()
             # These two close circles, which would leave every request to the garbage collector.
             del exchange.head
@@ -268,7 +269,10 @@ class Nardis(Router):
             if not known:
                 logger.error("%s %s failed after its end: %s", req.method, req.original_url, error, exc_info=error)
                 _report(req, error)
-        elif exchange.state == IDLE and known:
+        elif exchange.state == IDLE and (known or reason is not None):
+            if not known:
+                logger.error("%s %s failed in its clean-up: %s", req.method, req.original_url, error, exc_info=error)
+                _report(req, error)
             if reason is not None:
                 status = exchange.timeout_status
                 detail = "the request body stopped arriving" if status == 408 else f"the handler was ended: {reason}"

@@ -24,6 +24,7 @@ Everything Nardis raises.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -49,6 +50,7 @@ __all__ = [
 ]
 
 
+@lru_cache(maxsize=64)
 def reason_phrase(status: int) -> str:
     """
     Name a status as RFC 9110 §15 does; an unregistered one is named by its number.
@@ -105,7 +107,7 @@ class LifespanRequired(UsageError):
     def __init__(self, what: str) -> None:
         super().__init__(
             f"{what} needs a running lifespan, and none is. Serve the app with `nardis serve` or another ASGI server that "
-            "supports lifespan, in tests use `async with Client(app)`; an app mounted elsewhere needs its parent to pass lifespan on."
+            "supports lifespan, in tests use `async with Client(app)`; a mounted app needs its parent to pass lifespan on."
         )
 
 

@@ -1,8 +1,8 @@
 """
 What outlives requests: the user's lifespan, background tasks, the notice to drain, and the sweeper.
 
-The order at the end is that of the promises: draining is announced, exchanges end, tasks end, the code after the user's `yield` runs,
-and the sweeper goes last, so that limits and disconnects are seen to as long as anything is in flight.
+The order at the end is that of the promises: draining is announced, exchanges end, tasks end, the code after the user's `yield`
+runs, and the sweeper goes last, so that limits and disconnects are seen to as long as anything is in flight.
 
 Source: the ASGI lifespan specification.
 """
@@ -36,7 +36,8 @@ class Tasks:
     """
     Background tasks that belong to the application: they outlive requests and end with the lifespan.
 
-    A failing task is logged and takes nothing else down. At shutdown all have `limits.cleanup_s` to finish, then they are cancelled.
+    A failing task is logged and takes nothing else down. At shutdown all have `limits.cleanup_s` to finish, then they are
+    cancelled.
     """
 
     def __init__(self, *, pending: bool = False) -> None:
@@ -114,7 +115,7 @@ async def run_lifespan(app: Nardis, receive: Receive, send: Send) -> None:
 
 
 async def _end_exchanges(sweeper: Sweeper, seconds: float) -> None:
-    """Wait for the exchanges in flight; those that take longer than *seconds* are cancelled, and get as long for their clean-up."""
+    """Wait for the exchanges in flight; after *seconds* they are cancelled, and get as long for their clean-up."""
     for _ in range(2):
         await wait_idle(sweeper, seconds)
         for exchange in sweeper.exchanges:
@@ -124,5 +125,5 @@ async def _end_exchanges(sweeper: Sweeper, seconds: float) -> None:
 async def wait_idle(sweeper: Sweeper, seconds: float) -> None:
     """Wait until no exchange is in flight, at most *seconds*."""
     with anyio.move_on_after(seconds):
-        while sweeper.exchanges:
+        while sweeper.exchanges:  # noqa: ASYNC110  # an event would cost each request
             await anyio.sleep(POLL_S)

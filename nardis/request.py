@@ -59,7 +59,7 @@ class Body(ByteReceiveStream):
     def __aiter__(self) -> Body:
         if self._intake.complete and self._intake.received and not self._rest:
             raise BodyAlreadyRead(
-                "the request body was read to its end before, and is not kept: read it once, or gather it with `await req.bytes()`"
+                "the request body was read to its end and is not kept: read it once, or gather it with `await req.bytes()`"
             )
         return self
 
@@ -310,7 +310,7 @@ class Request:
         intake = self._exchange.body()
         if intake.received or (self._body is not None and self._body._closed):
             raise BodyAlreadyRead(
-                "some of the request body was already read as a stream: use either `async for chunk in req` or bytes(), text(), json()"
+                "some of the request body was already read as a stream: use either `async for chunk in req` or bytes()"
             )
         streamed = intake.limit
         intake.limit = limit if streamed is None else min(limit, streamed)
@@ -357,9 +357,9 @@ class Request:
             HTTPError: 415 for another media type, 413 over the limit, 400 for anything that is not JSON (RFC 8259: no NaN, UTF-8
                 only, nested at most `limits.json_depth` deep), 422 when it does not fit the type.
         """
-        media_type = self.content_type if b"content-type" in self._exchange.fields else "application/json"
-        if media_type is None or not fields.is_json(media_type):
-            raise HTTPError(415, f"expected a JSON body, not {media_type or 'an unreadable Content-Type'}")
+        given = self._exchange.fields.get(b"content-type", b"application/json")
+        if given != b"application/json" and not fields.is_json(self.content_type or ""):
+            raise HTTPError(415, f"expected a JSON body, not {self.content_type or 'an unreadable Content-Type'}")
         body = await self.bytes(limit)
         depth = self._exchange.limits.json_depth
         return decode_json(body, depth, self.app.json_codec) if type is None else decode_typed(body, type, depth)
@@ -380,7 +380,7 @@ class Request:
     def accepts(self) -> list[str]: ...
     @overload
     def accepts(self, *types: str) -> str | None: ...
-    def accepts(self, *types: str) -> str | None | list[str]:
+    def accepts(self, *types: str) -> str | list[str] | None:
         """Return the first choice of the client among *types* (`"json"`, `"text/html"`), None if it takes none of them."""
         return fields.accepts_types(self.headers.get("accept"), types)
 

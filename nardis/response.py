@@ -210,9 +210,10 @@ class Response:
 
     def filter(self, codec: Codec) -> Response:
         """
-        Let the body pass through *codec*: `feed(bytes)`, `flush()` and `finish()`, each returning bytes; the first added comes first.
+        Let the body pass through *codec*: `feed(bytes)`, `flush()`, `finish()`, each giving bytes; the first added comes first.
 
-        Content-Length goes, and an ETag becomes weak. Nothing is fed for HEAD, 204 and 304; `finish` is never called after a failure.
+        Content-Length goes, and an ETag becomes weak. Nothing is fed for HEAD, 204 and 304; `finish` is never called
+        after a failure.
         """
         self._guard("add a filter")
         self._exchange.codecs = (*self._exchange.codecs, codec)
@@ -301,7 +302,8 @@ class Response:
         target = self.headers["location"]
         if self.req.accepts("text", "html") == "html":
             self.type("html")
-            body = f'<!doctype html><title>{reason_phrase(status)}</title><p>See <a href="{escape(target)}">{escape(target)}</a>.</p>\n'
+            link = f'<a href="{escape(target)}">{escape(target)}</a>'
+            body = f"<!doctype html><title>{reason_phrase(status)}</title><p>See {link}.</p>\n"
         else:
             self.type("text/plain")
             body = f"{reason_phrase(status)}. See {target}\n"
@@ -311,8 +313,8 @@ class Response:
         """
         Send one piece of the body, and the head first if it was not sent.
 
-        Backpressure: returns when the server took the piece. Nothing is buffered or merged. Several tasks may write: each piece is
-        whole, in the order of the calls.
+        Backpressure: returns when the server took the piece. Nothing is buffered or merged. Several tasks may write: each
+        piece is whole, in the order of the calls.
 
         Cancellation: a piece that was interrupted while being sent may be half on the wire; the response can then only be
         aborted, and further writes raise ResponseAborted.
@@ -435,10 +437,13 @@ class Response:
         self._exchange.codecs = ()
         self._exchange.end_data = None
         self._status = 500
-        self._fields[:] = [line for line in self._fields if not (line[0].startswith(b"content-") or line[0] in _OF_THE_BODY)]
+        if self._fields:
+            kept = [line for line in self._fields if not (line[0].startswith(b"content-") or line[0] in _OF_THE_BODY)]
+            self._fields[:] = kept
         if isinstance(error, HTTPError):
             self._status = error.status
-            self.set(error.headers)
+            if error.headers:
+                self.set(error.headers)
 
 
 @lru_cache(maxsize=128)

@@ -147,6 +147,7 @@ class Router:
         Args:
             method: Any method, `"PROPFIND"` as well.
             path: A pattern, or a list of them: static text, `:name`, `*rest`, `{optional}`.
+            handlers: `async (req, res)`, and before it any number of `async (req, res, next)`.
             limits: Instead of the application's, for this route.
             cancel_on_disconnect: False: work that must finish is not cancelled when the client leaves.
             name: For `url_for`; the handler's own name unless given.
@@ -278,8 +279,8 @@ class Router:
         """
         Run middlewares, or enter routers, for every path below a prefix: `use(middleware)`, `use("/api", guard, router)`.
 
-        It is a decorator too, `@app.use` or `@app.use("/api")`. The prefix matches on a segment border and is taken off `req.path`
-        and `req.url` inside.
+        It is a decorator too, `@app.use` or `@app.use("/api")`. The prefix matches on a segment border and is taken off
+        `req.path` and `req.url` inside.
 
         Raises:
             TypeError: Something is neither a middleware `async (req, res, next)` nor a Router.
@@ -315,7 +316,7 @@ class Router:
 
     def error(self, *kinds: type[Exception] | int) -> Callable[[F], F]:
         """
-        Register `async (err, req, res)` for exception types, found by their method resolution order, or for statuses of HTTPError.
+        Register `async (err, req, res)` for exception types, found by method resolution order, or for statuses of HTTPError.
 
         It answers inside the middlewares around the place where the error arose, as long as the head was not sent. It may raise:
         the router around this one is asked next.
@@ -323,7 +324,7 @@ class Router:
         if not kinds:
             raise UsageError("error() takes exception types or statuses: @app.error(KeyError), @app.error(404)")
         for kind in kinds:
-            if not (isinstance(kind, int) and 400 <= kind <= 599 or isinstance(kind, type) and issubclass(kind, Exception)):
+            if not ((isinstance(kind, int) and 400 <= kind <= 599) or (isinstance(kind, type) and issubclass(kind, Exception))):
                 raise UsageError(f"error() takes exception types or statuses from 400 to 599, not {kind!r}")
 
         def register(handler: F) -> F:

@@ -1,8 +1,8 @@
 """
 Run a scenario, and make trouble at one point of it.
 
-A point is one yield of the application's coroutine to the event loop: every place where a cancellation can land, or where the rest of
-the world can change. A run with trouble at the n-th point is repeated for n = 1, 2, … until the scenario is through before it.
+A point is one yield of the application's coroutine to the event loop: each place where a cancellation can land, or where the rest
+of the world can change. A run with trouble at the n-th point is repeated for n = 1, 2, … until the scenario is through before it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def troubled(coro: Coroutine[Any, Any, None], at: int, trouble: Callable[[], Non
 
 
 class TroubledCall(Call):
-    """A call whose `receive` and `send` are points each, and which counts all points of the application."""
+    """A call whose `receive` always yields, and which counts all points of the application."""
 
     at = 0
     points = 0
@@ -55,9 +55,6 @@ class TroubledCall(Call):
     async def receive(self) -> dict[str, Any]:
         await checkpoint()
         return await super().receive()
-
-    async def send(self, message: dict[str, Any]) -> None:
-        await super().send(message)
 
     async def run(self) -> None:
         self.inner, self.app = self.app, self.counted
@@ -69,7 +66,7 @@ class TroubledCall(Call):
 
 
 class TroubledServer(Server):
-    """A server whose clock moves by itself where a scenario waits for it, and that starts watchers at once where asked to."""
+    """A server of such calls."""
 
     call_type = TroubledCall
 
@@ -91,8 +88,12 @@ async def run(scenario: Scenario, world: World, at: int, kind: str, *, watched: 
     async with TroubledServer(app, sweeping=scenario.lifespan) as server:
 
         def look() -> None:
-            server.now += TICK_S + 0.01
+            """Let the sweeper look; time passes only while a scenario waits for it, and once for the watcher."""
+            if server.now == began or (scenario.waits and world.open):
+                server.now += TICK_S + 0.01
             sweep(app._sweeper.exchanges if scenario.lifespan else (), server.now)
+
+        began = server.now
 
         def trouble() -> None:
             if kind == "cancel":

@@ -301,3 +301,25 @@ async def test_handler_s_of_an_application_that_opted_out(started):
         assert isinstance(call.error, ResponseAborted)
     else:
         assert (call.status, call.final, call.error) == (503, True, None)
+
+
+async def test_a_client_that_leaves_while_the_head_of_a_whole_answer_is_sent_gets_no_body():
+    app, gate, log = Nardis(), Gate(), []
+
+    @app.get("/", cancel_on_disconnect=False)
+    async def handler(req, res):
+        with pytest.raises(ClientDisconnected):
+            await res.send("whole")
+        log.append(req.close_reason)
+
+    async with Server(app) as server:
+        call = server.call("/", on_send=gate)
+        await server.tick()
+        await server.tick()
+        call.disconnect()
+        await gate.let(1)
+        await call.wait()
+
+    assert log == ["gone"]
+    assert len(call.begun) == 1
+    assert call.error is None

@@ -1,12 +1,12 @@
 """The command line: what it prints, and with which status it ends."""
 
+import gc
 import os
 import signal
 import socket
 import subprocess
 import sys
 
-import anyio
 import pytest
 
 from nardis.__main__ import main
@@ -83,6 +83,7 @@ def test_what_cannot_be_served_is_said_in_a_line(folder, capsys, args, told):
     (folder / "site_failing.py").write_text("1 / 0\n")
 
     assert main(args) == 1
+    gc.collect()  # a socket that was left open is told of here, and not in the test that happens to come next
     said = capsys.readouterr().err
     assert told in said
     assert len(lines(said)) <= 3
@@ -129,7 +130,7 @@ def test_a_signal_ends_the_server_with_status_0(tmp_path, backend, name):
             said = server.stderr.readline()
             port = int(said.split("http://127.0.0.1:")[1].split()[0])
             assert backend in said
-            answer = anyio.run(fetch, port)
+            answer = fetch(port)
             server.send_signal(getattr(signal, name))
             rest = server.stderr.read()
             status = server.wait(timeout=20)
@@ -141,8 +142,8 @@ def test_a_signal_ends_the_server_with_status_0(tmp_path, backend, name):
     assert (rest.strip(), status) == ("", 0)
 
 
-async def fetch(port):
+def fetch(port):
     """Ask for / and read to the end."""
-    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
-        await stream.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        return b"".join([chunk async for chunk in stream])
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return b"".join(iter(lambda: connection.recv(65536), b""))

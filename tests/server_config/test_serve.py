@@ -1,5 +1,6 @@
 """`serve()` inside a program that runs already, on the worker of its event loop."""
 
+import gc
 import socket
 
 import anyio
@@ -141,6 +142,8 @@ async def test_an_address_in_use_is_named(anyio_backend_name):
         with pytest.raises(StartFailed, match=f"127.0.0.1:{port}") as caught:
             await serve(greeting(), Config(bind=[f"127.0.0.1:{port}"], backend=anyio_backend_name))
     assert isinstance(caught.value.__cause__, OSError)
+    del caught
+    gc.collect()  # a socket that was left open is told of here
 
 
 async def test_a_failed_startup_is_raised(config):
