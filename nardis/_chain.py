@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from ._exchange import IDLE, Exchange
 from ._patterns import Segments
@@ -290,16 +290,19 @@ def reduced(error: Exception) -> Exception:
     """
     if not isinstance(error, ExceptionGroup):
         return error
-    leaves = [leaf for leaf in _leaves(error) if not isinstance(leaf, ClientDisconnected)]
+    leaves = [leaf for leaf in _leaves(cast(Exception, error)) if not isinstance(leaf, ClientDisconnected)]
     if len(leaves) > 1:
-        return error
+        return cast(Exception, error)
     leaf = leaves[0] if leaves else ClientDisconnected("the client left")
     leaf.__cause__ = error
     return leaf
 
 
-def _leaves(group: ExceptionGroup[Exception]) -> list[Exception]:
-    return [leaf for error in group.exceptions for leaf in (_leaves(error) if isinstance(error, ExceptionGroup) else [error])]
+def _leaves(error: Exception) -> list[Exception]:
+    if not isinstance(error, ExceptionGroup):
+        return [error]
+    group = cast("ExceptionGroup[Exception]", error)
+    return [leaf for each in group.exceptions for leaf in _leaves(each)]
 
 
 def name_of(handler: object) -> str:

@@ -33,7 +33,7 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, Final, Literal, NoReturn, Protocol, TypeAlias, TypeVar
 
@@ -248,7 +248,7 @@ class Exchange:
         return self.cancel_scope is None and (self.cancels or self.limits.handler_s is not None)
 
     @contextmanager
-    def own_scope(self) -> Iterator[None]:
+    def own_scope(self) -> Generator[None, None, None]:
         """Let the handler run in a cancel scope of its own, under the eyes of the sweeper."""
         self.sweeper.exchanges.add(self)
         try:

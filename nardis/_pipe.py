@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from anyio import EndOfStream, to_thread
 
@@ -22,23 +22,24 @@ CLOSE_S: Final = 5.0
 Pull: TypeAlias = Callable[[], Awaitable[Any]]
 
 
-def to_bytes(data: object, verb: str) -> bytes:
+def to_bytes(data: Any, verb: str) -> bytes:
     """Take `str` (as UTF-8) or bytes-like; anything else is a UsageError that names the right verb."""
-    if isinstance(data, bytes):
-        return data
+    kind: type[Any] = type(cast(object, data))
+    if kind is bytes:
+        return cast(bytes, data)
     if isinstance(data, str):
         return data.encode()
     try:
-        return bytes(memoryview(data))  # type: ignore[arg-type]  # whether it has a buffer is the question
+        return bytes(memoryview(data))
     except TypeError:
         pass
-    hint = "for JSON use res.json()" if isinstance(data, (dict, list)) else "for a file or an iterable of bytes use res.pipe()"
-    raise UsageError(f"{verb} takes str or a bytes-like object, not {type(data).__name__}: {hint}")
+    hint = "for JSON use res.json()" if issubclass(kind, (dict, list)) else "for a file or an iterable of bytes use res.pipe()"
+    raise UsageError(f"{verb} takes str or a bytes-like object, not {kind.__name__}: {hint}")
 
 
-async def pump(exchange: Exchange, source: object) -> None:
+async def pump(exchange: Exchange, source: Any) -> None:
     """Write every piece of *source* to *exchange*, end the response, and close the source whatever happens."""
-    opened: list[object] = [source]
+    opened: list[Any] = [source]
     try:
         if exchange.scope["method"] == "HEAD":
             await exchange.flush()
@@ -57,24 +58,25 @@ async def pump(exchange: Exchange, source: object) -> None:
                 await _close(opened.pop())
 
 
-def _puller(source: Any, opened: list[object]) -> Pull:
+def _puller(source: Any, opened: list[Any]) -> Pull:
+    kind: type[Any] = type(cast(object, source))
     # Streams and files before iterables: to iterate over an async file is to read it line by line.
     if hasattr(source, "receive"):
         return _received(source.receive)
     if hasattr(source, "read"):
         return _read(source.read)
     if isinstance(source, AsyncIterable):
-        iterator = aiter(source)
+        iterator = aiter(cast("AsyncIterable[Any]", source))
         if iterator is not source:
             opened.append(iterator)
         return iterator.__anext__
     if isinstance(source, (bytes, bytearray, memoryview, str)):
-        raise UsageError(f"pipe() takes a source of pieces, not one {type(source).__name__}: send that with res.send()")
+        raise UsageError(f"pipe() takes a source of pieces, not one {kind.__name__}: send that with res.send()")
     if isinstance(source, Iterator):
-        return _stepped(source)
+        return _stepped(cast("Iterator[Any]", source))
     if isinstance(source, Iterable):
-        return _listed(iter(source))
-    raise UsageError(f"pipe() takes an iterable, an async iterable, a byte stream or an open file, not {type(source).__name__}")
+        return _listed(iter(cast("Iterable[Any]", source)))
+    raise UsageError(f"pipe() takes an iterable, an async iterable, a byte stream or an open file, not {kind.__name__}")
 
 
 def _received(receive: Callable[[], Awaitable[Any]]) -> Pull:
@@ -122,7 +124,7 @@ def _listed(iterator: Iterator[Any]) -> Pull:
     return pull
 
 
-async def _close(source: object) -> None:
+async def _close(source: Any) -> None:
     if hasattr(source, "aclose"):
         await source.aclose()
     elif hasattr(source, "close"):

@@ -10,7 +10,7 @@ Source: the ASGI lifespan specification.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,7 +66,7 @@ class Tasks:
             logger.error("a background task failed: %r", fn, exc_info=exc)
 
     @asynccontextmanager
-    async def opened(self, seconds: float) -> AsyncIterator[None]:
+    async def opened(self, seconds: float) -> AsyncGenerator[None, None]:
         """Take tasks; at the end wait for them, at most *seconds*, then cancel those that are left."""
         async with anyio.create_task_group() as group:
             self._group = group
@@ -93,7 +93,7 @@ async def run_lifespan(app: Nardis, receive: Receive, send: Send) -> None:
             async with AsyncExitStack() as stack:
                 for each in app._joined():
                     if each._lifespan is not None:
-                        await stack.enter_async_context(asynccontextmanager(each._lifespan)(each))
+                        await stack.enter_async_context(asynccontextmanager(each._lifespan)(each))  # pyright: ignore[reportDeprecated]  # any async iterator will do
                 await stack.enter_async_context(app.tasks.opened(app.limits.cleanup_s))
                 started = True
                 await send({"type": "lifespan.startup.complete"})

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import codecs
 import json as stdjson
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from functools import cached_property
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar, cast, overload
 from urllib.parse import unquote
 
 import anyio
@@ -64,7 +64,7 @@ class Body(ByteReceiveStream):
         return self
 
     # One coroutine for each chunk: the exchange's own, which ends with StopAsyncIteration.
-    def __anext__(self) -> Coroutine[Any, Any, bytes]:
+    def __anext__(self) -> Coroutine[Any, Any, bytes]:  # pyright: ignore[reportIncompatibleMethodOverride]  # it is awaited all the same
         if self._rest or self._closed:
             return self._leftover()
         return self._intake.next_chunk()
@@ -379,7 +379,7 @@ class Request:
     @overload
     def accepts(self) -> list[str]: ...
     @overload
-    def accepts(self, *types: str) -> str | None: ...
+    def accepts(self, first: str, /, *types: str) -> str | None: ...
     def accepts(self, *types: str) -> str | list[str] | None:
         """Return the first choice of the client among *types* (`"json"`, `"text/html"`), None if it takes none of them."""
         return fields.accepts_types(self.headers.get("accept"), types)
@@ -425,12 +425,17 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _deeper(value: object, depth: int) -> bool:
-    level = [value] if isinstance(value, (dict, list)) else []
+def _deeper(value: Any, depth: int) -> bool:
+    level = [value]
     for _ in range(depth):
-        children = (child for parent in level for child in (parent.values() if isinstance(parent, dict) else parent))
-        level = [child for child in children if isinstance(child, (dict, list))]
-    return bool(level)
+        level = [child for parent in level for child in _children(parent)]
+    return any(isinstance(each, (dict, list)) for each in level)
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return cast("dict[str, Any]", value).values()
+    return cast("list[Any]", value) if isinstance(value, list) else ()
 
 
 def decode_typed(body: bytes, type: Any, depth: int) -> Any:

@@ -236,7 +236,7 @@ class Response:
         if isinstance(body, str):
             default, data = _HTML, body.encode()
         elif isinstance(body, (bytes, bytearray, memoryview)):
-            default, data = _OCTETS, body if type(body) is bytes else bytes(body)
+            default, data = _OCTETS, to_bytes(body, "send()")
         elif body is None:
             default, data = None, b""
         else:

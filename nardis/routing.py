@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar, cast, overload
 
 from ._chain import Match, Step, enter, name_of
 from ._index import Index
@@ -285,15 +285,20 @@ class Router:
         Raises:
             TypeError: Something is neither a middleware `async (req, res, next)` nor a Router.
         """
-        if isinstance(first, str) or (isinstance(first, (list, tuple)) and all(isinstance(each, str) for each in first)):
-            if not rest:
-                return lambda middleware: self._use(first, [middleware])
+        if not _is_path(first):
+            self._use("/", [first, *rest])
+            return first if not rest else None
+        if rest:
             self._use(first, rest)
             return None
-        self._use("/", [first, *rest])
-        return first if not rest else None
 
-    def _use(self, prefix: Path, things: Sequence[Any]) -> Any:
+        def register(middleware: F) -> F:
+            self._use(first, [middleware])
+            return middleware
+
+        return register
+
+    def _use(self, prefix: Path, things: Sequence[Any]) -> None:
         pattern = self._pattern(prefix)
         layers: list[Layer] = []
         for thing in _flattened(things):
@@ -305,7 +310,6 @@ class Router:
                 layers.append(Layer(pattern, router=thing))
         for layer in layers:
             self._add(layer)
-        return things[-1]
 
     def _below(self) -> list[Router]:
         """List this router and all that are used inside it, from the outside in."""
@@ -323,7 +327,7 @@ class Router:
         """
         if not kinds:
             raise UsageError("error() takes exception types or statuses: @app.error(KeyError), @app.error(404)")
-        for kind in kinds:
+        for kind in cast("tuple[Any, ...]", kinds):
             if not ((isinstance(kind, int) and 400 <= kind <= 599) or (isinstance(kind, type) and issubclass(kind, Exception))):
                 raise UsageError(f"error() takes exception types or statuses from 400 to 599, not {kind!r}")
 
@@ -469,8 +473,17 @@ class RouterRoute:
         return self
 
 
-def _flattened(things: Sequence[Any]) -> list[Any]:
-    return [each for thing in things for each in (_flattened(thing) if isinstance(thing, (list, tuple)) else [thing])]
+def _flattened(things: Any) -> list[Any]:
+    if not isinstance(things, (list, tuple)):
+        return [things]
+    return [each for thing in cast("Sequence[Any]", things) for each in _flattened(thing)]
+
+
+def _is_path(thing: Any) -> TypeGuard[Path]:
+    """Tell a pattern, or a list of them, from middlewares and routers."""
+    return isinstance(thing, str) or (
+        isinstance(thing, (list, tuple)) and all(isinstance(each, str) for each in cast("Sequence[Any]", thing))
+    )
 
 
 def step_of(handler: Any, where: str, least: int, most: int) -> Step:

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,11 @@ from anyio.abc import TaskStatus
 from anyio.lowlevel import current_token
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.config import Sockets
-from hypercorn.utils import LifespanFailureError, repr_socket_addr, wrap_app
+from hypercorn.utils import (
+    LifespanFailureError,
+    repr_socket_addr,  # pyright: ignore[reportUnknownVariableType]  # partly annotated
+    wrap_app,  # pyright: ignore[reportUnknownVariableType]
+)
 
 from .._types import ASGIApp, Message, Receive, Scope, Send
 from ..app import Nardis
@@ -55,7 +59,11 @@ class Config:
     graceful_s: float = 10
 
     def __post_init__(self) -> None:
-        if isinstance(self.bind, str) or not self.bind or not all(isinstance(each, str) for each in self.bind):
+        if (
+            isinstance(self.bind, str)
+            or not self.bind
+            or not all(isinstance(each, str) for each in cast("Sequence[Any]", self.bind))
+        ):
             raise UsageError(f'bind is a list of addresses such as ["127.0.0.1:3000"], not {self.bind!r}')
         if self.backend not in ("trio", "asyncio"):
             raise UsageError(f"backend is 'trio' or 'asyncio', not {self.backend!r}")
@@ -162,7 +170,7 @@ async def serve(
     settings = HypercornConfig()
     settings.loglevel = "WARNING"
     listening, stopping = anyio.Event(), anyio.Event()
-    failure: Exception | None = None
+    failures: list[Exception] = []
     failed = False
 
     def observed(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -183,11 +191,10 @@ async def serve(
         await stopping.wait()
 
     async def work() -> None:
-        nonlocal failure
         try:
             await worker(config.backend)(wrapped, settings, sockets=Sockets([], listeners, []), shutdown_trigger=trigger)
         except Exception as exc:
-            failure = _first_leaf(exc)  # past the group, which would wrap it
+            failures.append(_first_leaf(exc))  # past the group, which would wrap it
         group.cancel_scope.cancel()
 
     with _listening(config.bind, settings.backlog) as listeners:
@@ -208,14 +215,14 @@ async def serve(
             await anyio.sleep_until(end)
             if isinstance(app, Nardis):
                 app._interrupt()
-    if isinstance(failure, LifespanFailureError):
-        raise StartFailed(str(failure)) from failure
-    if failure is not None:
+    for failure in failures:
+        if isinstance(failure, LifespanFailureError):
+            raise StartFailed(str(failure)) from failure
         raise failure
 
 
 @contextmanager
-def _listening(addresses: Sequence[str], backlog: int) -> Iterator[list[socket.socket]]:
+def _listening(addresses: Sequence[str], backlog: int) -> Generator[list[socket.socket], None, None]:
     """Listen on all *addresses*, or on none."""
     with ExitStack() as stack:
         listeners: list[socket.socket] = []
@@ -236,7 +243,7 @@ def _listening(addresses: Sequence[str], backlog: int) -> Iterator[list[socket.s
 def _first_leaf(exc: Exception) -> Exception:
     """Find the reason in the groups that the trio worker wraps it in."""
     while isinstance(exc, ExceptionGroup):
-        exc = exc.exceptions[0]
+        exc = cast("ExceptionGroup[Exception]", exc).exceptions[0]
     return exc
 
 
