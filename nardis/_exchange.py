@@ -175,12 +175,12 @@ class Exchange:
     head: Head
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper, limits: Limits) -> None:
-        self.scope = scope
+        self.scope: Scope = scope
         self._receive = receive
         self._send = send
-        self.sweeper = sweeper
-        self.limits = limits
-        self.since = sweeper.clock()
+        self.sweeper: Sweeper = sweeper
+        self.limits: Limits = limits
+        self.since: float = sweeper.clock()
         self.fields: dict[bytes, bytes] = dict(scope["headers"])
 
         self.state: State = IDLE
@@ -666,7 +666,7 @@ class Sweeper:
         self.exchanges: set[Exchange] = set()
         self.group = group
         self.clock = clock
-        self.new_scope = type(anyio.CancelScope())
+        self.new_scope: type[anyio.CancelScope] = type(anyio.CancelScope())
 
     async def run(self) -> None:
         """Sweep until cancelled."""

@@ -62,10 +62,10 @@ class Intake:
     def __init__(self, exchange: Exchange, receive: Receive) -> None:
         self._exchange = exchange
         self._receive = receive
-        self.complete = False
-        self.received = 0
-        self.reading = 0.0
-        self.limit = exchange.limits.streamed_body_bytes
+        self.complete: bool = False
+        self.received: int = 0
+        self.reading: float = 0.0
+        self.limit: int | None = exchange.limits.streamed_body_bytes
         self._queue: deque[Message] = deque()  # taken by the watcher, not yet by the reader
         self._ahead = AHEAD
         self._watcher: anyio.CancelScope | None = None

@@ -552,7 +552,7 @@ class Pattern:
     __slots__ = ("_case_sensitive", "_forms", "literals", "names", "prefixes", "routes", "source")
 
     def __init__(self, sources: Sequence[str], *, case_sensitive: bool, strict: bool) -> None:
-        self.source = ", ".join(sources)
+        self.source: str = ", ".join(sources)
         self._case_sensitive = case_sensitive
         self._forms: list[Form] = []
         routes: dict[tuple[PatternSegment, ...], Shape] = {}
@@ -567,10 +567,13 @@ class Pattern:
                 routes.setdefault(segments, _shape(segments, loose=not strict))
                 segments = _segmented(stem, case_sensitive=case_sensitive) if stem else ()
                 prefixes.setdefault(segments, _shape(segments, prefix=True))
-        self.routes, self.prefixes = tuple(routes.values()), tuple(prefixes.values())
-        self.names = tuple(dict.fromkeys(name for shape in routes.values() for name in _names(shape.segments)))
+        self.routes: tuple[Shape, ...] = tuple(routes.values())
+        self.prefixes: tuple[Shape, ...] = tuple(prefixes.values())
+        self.names: tuple[str, ...] = tuple(dict.fromkeys(name for shape in routes.values() for name in _names(shape.segments)))
         texts = [segment for segment in self.routes[0].segments if isinstance(segment, str)]
-        self.literals = tuple(texts) if len(self.routes) == 1 and len(texts) == len(self.routes[0].segments) else None
+        self.literals: tuple[str, ...] | None = (
+            tuple(texts) if len(self.routes) == 1 and len(texts) == len(self.routes[0].segments) else None
+        )
 
     def __repr__(self) -> str:
         return f"<Pattern {self.source}>"

@@ -29,7 +29,7 @@ from .routing import Router
 
 __all__ = ["JSONCodec", "Nardis"]
 
-logger = logging.getLogger("nardis")
+logger: logging.Logger = logging.getLogger("nardis")
 
 
 class JSONCodec(Protocol):
@@ -79,12 +79,12 @@ class Nardis(Router):
     ) -> None:
         super().__init__(case_sensitive=case_sensitive, strict=strict)
         self.debug = debug
-        self.limits = Limits() if limits is None else limits
+        self.limits: Limits = Limits() if limits is None else limits
         self.json_codec = json
         self.method_not_allowed = method_not_allowed
         self.cancel_on_disconnect = cancel_on_disconnect
-        self.state = SimpleNamespace()
-        self.tasks = Tasks()
+        self.state: SimpleNamespace = SimpleNamespace()
+        self.tasks: Tasks = Tasks()
         self._draining: anyio.Event | None = None
         self._clock: Callable[[], float] = time.monotonic  # of everything below; tests have their own
         self._sweeper: Sweeper | None = None

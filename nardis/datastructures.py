@@ -335,8 +335,8 @@ class Query(_Pairs):
     def __init__(self, raw: bytes | str = b"", *, max_pairs: int = MAX_PAIRS) -> None:
         super().__init__()
         # Lone surrogates become bytes that are no UTF-8, and then U+FFFD, as in a browser.
-        self.raw = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else bytes(raw)
-        self.max_pairs = max_pairs
+        self.raw: bytes = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else bytes(raw)
+        self.max_pairs: int = max_pairs
 
     def _parse(self) -> list[tuple[str, str]]:
         return parse_urlencoded(self.raw, self.max_pairs)
@@ -367,7 +367,7 @@ class Cookies(_Pairs):
     def __init__(self, value: str = "", *, max_cookies: int = MAX_COOKIES) -> None:
         super().__init__()
         self._value = value
-        self.max_cookies = max_cookies
+        self.max_cookies: int = max_cookies
 
     def _parse(self) -> list[tuple[str, str]]:
         return parse_cookies(self._value, self.max_cookies)

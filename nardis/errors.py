@@ -163,7 +163,7 @@ class HTTPError(NardisError):
         super().__init__(status, detail)
         self.status = status
         self.detail = detail
-        self.headers = dict(headers or {})
+        self.headers: dict[str, str] = dict(headers or {})
         self.extensions = extensions
 
     def __str__(self) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Tasks", "run_lifespan", "wait_idle"]
 
-logger = logging.getLogger("nardis")
+logger: logging.Logger = logging.getLogger("nardis")
 
 # How often the end of the exchanges is looked for at shutdown; servers have usually ended them all before.
 POLL_S: Final = 0.02

@@ -131,9 +131,9 @@ class Request:
     )
 
     def __init__(self, scope: Scope, exchange: Exchange, app: Nardis) -> None:
-        self.scope = scope
+        self.scope: Scope = scope
         self.method: str = scope["method"]
-        self.app = app
+        self.app: Nardis = app
         self.params: dict[str, Any] = {}
         self.route: Layer | None = None
         self._exchange = exchange

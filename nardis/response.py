@@ -60,7 +60,7 @@ class Response:
     __slots__ = ("__dict__", "_exchange", "_fields", "_hooks", "_sealed", "_status", "_verb", "req")
 
     def __init__(self, req: Request, exchange: Exchange) -> None:
-        self.req = req
+        self.req: Request = req
         self._exchange = exchange
         self._status = 200
         self._fields: list[tuple[bytes, bytes]] = []

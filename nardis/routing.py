@@ -48,16 +48,16 @@ class Layer:
     __slots__ = ("always", "cancels", "is_route", "limits", "method", "path", "pattern", "router", "steps", "straight")
 
     def __init__(self, pattern: Pattern, steps: Sequence[Step] = (), router: Router | None = None) -> None:
-        self.is_route = False
+        self.is_route: bool = False
         self.method: str | None = None
         self.limits: Limits | None = None
         self.cancels: bool | None = None
-        self.pattern = pattern
-        self.path = pattern.source
-        self.always = pattern.literals == ("",)
-        self.straight = self.always and router is None
+        self.pattern: Pattern = pattern
+        self.path: str = pattern.source
+        self.always: bool = pattern.literals == ("",)
+        self.straight: bool = self.always and router is None
         self.steps: list[Step] = list(steps) if router is None else [(partial(enter, router), True)]
-        self.router = router
+        self.router: Router | None = router
 
     def match(self, segments: Segments) -> Match | None:
         """Match the beginning of a path; give the captures and the number of segments taken."""
@@ -85,7 +85,7 @@ class Route(Layer):
         self.limits = limits
         self.cancels = cancels
         self.always = False
-        self.straight = limits is None and cancels is None
+        self.straight: bool = limits is None and cancels is None
         self._name = name
 
     @property

@@ -501,11 +501,15 @@ class _Call:
     """One call of the application: `receive` and `send` are its side, the rest is the test's."""
 
     def __init__(self, scope: Scope, content: bytes | AsyncIterable[bytes] | None, client: Client) -> None:
-        self.scope, self.content, self.client = scope, content, client
-        self.name = f"{scope['method']} {scope['path']}"
-        self.answer = _Answer(scope)
-        self.status = 0  # as the peer sees it: 0 until the head
-        self.headed, self.ended, self._done, self._pumped = anyio.Event(), anyio.Event(), anyio.Event(), anyio.Event()
+        self.scope: Scope = scope
+        self.content: bytes | AsyncIterable[bytes] | None = content
+        self.client: Client = client
+        self.name: str = f"{scope['method']} {scope['path']}"
+        self.answer: _Answer = _Answer(scope)
+        self.status: int = 0  # as the peer sees it: 0 until the head
+        self.headed: anyio.Event = anyio.Event()
+        self.ended: anyio.Event = anyio.Event()
+        self._done, self._pumped = anyio.Event(), anyio.Event()
         self._task_scope, self._pump_scope = anyio.CancelScope(), anyio.CancelScope()
         self._down_out, self._down_in = anyio.create_memory_object_stream[bytes](0)
         self._up_out, self._up_in = anyio.create_memory_object_stream[bytes](0)
