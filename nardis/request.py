@@ -59,7 +59,7 @@ class Body(ByteReceiveStream):
     def __aiter__(self) -> Body:
         if self._intake.complete and self._intake.received and not self._rest:
             raise BodyAlreadyRead(
-                "the request body was read to its end and is not kept: read it once, or gather it with `await req.bytes()`"
+                "the request body was read to its end before, and it is not kept: read it once, or use `await req.bytes()`"
             )
         return self
 

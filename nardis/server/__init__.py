@@ -201,20 +201,25 @@ async def serve(
         # In a task of its own: the asyncio worker leaves its task with a cancellation that nobody takes back (hypercorn 0.18).
         async with anyio.create_task_group() as group:
             group.start_soon(work, name="nardis.server")
-            await listening.wait()
-            if failed:
-                await anyio.sleep_forever()  # the worker is about to say so
-            task_status.started([f"http://{repr_socket_addr(each.family, each.getsockname())}" for each in listeners])
-            await shutdown()
-            end = anyio.current_time() + config.graceful_s
-            if isinstance(app, Nardis):
-                app.draining.set()
-                await app._idle(config.drain_s)
-            settings.graceful_timeout = end - anyio.current_time() + LAST_RESORT_S
-            stopping.set()
-            await anyio.sleep_until(end)
-            if isinstance(app, Nardis):
-                app._interrupt()
+            try:
+                await listening.wait()
+                if failed:
+                    await anyio.sleep_forever()  # the worker is about to say so
+                task_status.started([f"http://{repr_socket_addr(each.family, each.getsockname())}" for each in listeners])
+                await shutdown()
+                end = anyio.current_time() + config.graceful_s
+                if isinstance(app, Nardis):
+                    app.draining.set()
+                    await app._idle(config.drain_s)
+                settings.graceful_timeout = end - anyio.current_time() + LAST_RESORT_S
+                stopping.set()
+                await anyio.sleep_until(end)
+            finally:
+                # Also when we are cancelled: the asyncio worker then leaves connections running (hypercorn 0.18, Python 3.12).
+                if isinstance(app, Nardis):
+                    app._interrupt()
+                    with anyio.CancelScope(shield=True):
+                        await app._idle(LAST_RESORT_S)
     for failure in failures:
         if isinstance(failure, LifespanFailureError):
             raise StartFailed(str(failure)) from failure
