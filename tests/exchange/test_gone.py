@@ -321,3 +321,49 @@ async def test_a_client_that_leaves_while_the_head_of_a_whole_answer_is_sent():
     assert log == ["gone"]
     assert len(call.begun) == 1
     assert call.error is None
+
+
+async def test_a_client_that_leaves_while_the_head_of_an_early_answer_is_sent():
+    """Likewise where the request body is unread, and the server sends the head all the same."""
+    app, left, log = Nardis(), anyio.Event(), []
+
+    @app.post("/")
+    async def handler(req, res):
+        try:
+            await res.send("whole")
+        finally:
+            log.append(req.close_reason)
+
+    async def unhurried(message):
+        with anyio.CancelScope(shield=True):
+            await left.wait()
+
+    async with Server(app) as server:
+        call = server.call("/", method="POST", headers={"content-length": "100"}, on_send=unhurried)
+        await server.tick()
+        await server.tick()
+        call.disconnect()
+        await rest()
+        left.set()
+        await call.wait()
+
+    assert log == ["gone"]
+    assert [message["type"] for message in call.begun] == ["http.response.start"]
+
+
+async def test_a_client_that_leaves_during_a_500_is_no_further_error(caplog):
+    app = Nardis(cancel_on_disconnect=False)
+
+    @app.get("/")
+    async def handler(req, res):
+        raise ZeroDivisionError
+
+    async def fail(message):
+        raise BrokenPipeError
+
+    async with Server(app) as server:
+        call = await server.finished("/", on_send=fail)
+
+    assert call.error is None
+    assert not call.final
+    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]

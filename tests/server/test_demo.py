@@ -63,6 +63,11 @@ def test_an_upload_gets_its_progress_and_its_hash(demo: Demo) -> None:
     assert lines[-1] == f"26,214,400 bytes in all, sha256 {hashlib.sha256(bytes(25 * 1024 * 1024)).hexdigest()}"
 
 
+def test_a_flood_is_a_gigabyte(demo: Demo) -> None:
+    assert demo.shell(f"curl -s -o /dev/null -w '%{{size_download}}' {demo.url}/flood") == b"%d" % 1024**3
+    assert eventually(lambda: "/flood: 1,073,741,824 bytes were taken" in demo.said())
+
+
 def test_a_flood_ends_when_nobody_drinks(demo: Demo) -> None:
     assert len(demo.shell(f"curl -s {demo.url}/flood | head -c 100000")) == 100_000
     assert eventually(lambda: "/flood: " in demo.said())

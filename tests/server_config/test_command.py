@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from nardis import UsageError
 from nardis.__main__ import main
 
 APP = """
@@ -147,3 +148,8 @@ def fetch(port):
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_debug_shows_the_traceback_of_a_failed_start(folder):
+    with pytest.raises(UsageError, match="site_nosuch"):
+        main(["serve", "site_nosuch:app", "--debug"])
