@@ -175,13 +175,15 @@ async def serve(
 
     def observed(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Hand a scope on; the trio worker begins to listen before it looks whether the lifespan failed."""
+        if scope["type"] != "lifespan":
+            return app(scope, receive, send)
 
         async def noted(message: Message) -> None:
             nonlocal failed
             failed = failed or message["type"] == "lifespan.startup.failed"
             await send(message)
 
-        return app(scope, receive, noted if scope["type"] == "lifespan" else send)
+        return app(scope, receive, noted)
 
     wrapped = wrap_app(observed, settings.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]  # its scopes are TypedDicts
 
