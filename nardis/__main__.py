@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from .errors import NardisError
-from .server import Config, load, run
+from .server import Config, run
+from .server._config import Setting, settings
 
 __all__ = ["main"]
 
@@ -31,10 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     sys.path.insert(0, "")  # modules are found beside the one who calls, as `python -m` finds them
     try:
-        config = Config(
-            bind=options.bind or ["127.0.0.1:3000"], backend=options.backend, drain_s=options.drain, graceful_s=options.graceful
-        )
-        run(load(options.target), config, announce=ANNOUNCEMENT + options.lines)
+        given = {each.name: getattr(options, each.name) for each in settings() if getattr(options, each.name) is not None}
+        config = Config.from_environment(**given)
+        run(options.target, config, announce=ANNOUNCEMENT + options.lines)
     except Exception as exc:
         if options.debug:
             raise
@@ -57,15 +58,34 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--bind", action="append", metavar="HOST:PORT", help="where to listen, repeatable; port 0 takes a free one"
-    )
-    parser.add_argument("--backend", choices=("trio", "asyncio"), default="trio", help="hypercorn's worker (default: trio)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of a failed start")
-    parser.add_argument(
-        "--drain", type=float, default=3, metavar="S", help="seconds for streams to end by themselves (default: 3)"
-    )
-    parser.add_argument("--graceful", type=float, default=10, metavar="S", help="seconds until everything is cut (default: 10)")
+    group = parser.add_argument_group("settings", "each can be given by the environment, too: --drain is NARDIS_DRAIN")
+    for each in settings():
+        group.add_argument(each.flag, dest=each.name, default=None, **_details(each))
+
+
+def _details(setting: Setting) -> dict[str, Any]:
+    """Say how argparse is to take a setting; who does not give it leaves it to the environment."""
+    shown = ", ".join(setting.default) if setting.many else setting.default
+    help_text = setting.help if shown in (None, "") or isinstance(shown, bool) else f"{setting.help} (default: {shown})"
+    if setting.switch is not None:
+        return {"action": "store_const", "const": setting.switch, "help": help_text}
+    if setting.choices:
+        # `--access-log` alone means text.
+        optional = {} if setting.default is not None else {"nargs": "?", "const": setting.choices[0]}
+        return {"choices": setting.choices, "help": help_text, **optional}
+    return {
+        "type": setting.read,
+        "action": "append" if setting.many else "store",
+        "metavar": _metavar(setting),
+        "help": help_text,
+    }
+
+
+def _metavar(setting: Setting) -> str:
+    if setting.many:
+        return "ADDRESS"
+    return {float: "S", str: "TEXT"}.get(setting.read, "N")  # type: ignore[call-overload]
 
 
 if __name__ == "__main__":

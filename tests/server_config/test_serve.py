@@ -191,15 +191,3 @@ async def test_the_other_backends_config_is_refused(anyio_backend_name):
 
     with pytest.raises(UsageError, match=other):
         await serve(greeting(), Config(bind=["127.0.0.1:0"], backend=other))
-
-
-async def test_a_worker_that_fails_is_raised_as_it_is(config, monkeypatch):
-    """Not in the group of the task it ran in."""
-
-    async def broken(*args, **options):
-        raise ZeroDivisionError
-
-    monkeypatch.setattr("nardis.server.worker", lambda backend: broken)
-
-    with pytest.raises(ZeroDivisionError):
-        await serve(greeting(), config)

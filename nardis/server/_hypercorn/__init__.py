@@ -1,0 +1,35 @@
+"""
+The seam to hypercorn: everything that knows its insides is in this package, one module for each fault it cures.
+
+What the rest of the runner uses is small, so that another server of the same descent (anycorn) could take its place: `accept()`
+of `trio_worker` and `asyncio_worker`, which make a `connection.Connection` of each client and run it, and `settings.Settings`.
+
+| module | fault of hypercorn 0.18 |
+|---|---|
+| `inbox` | a full queue hides that the client left, and makes the last send hang; `receive()` after a disconnect blocks for ever |
+| `connection` | a fault in one connection ends the trio worker; each keep-alive pause costs a task |
+| `trio_worker` | a shielded write to a stalled reader cannot be ended; a closed socket resets what the client has not read yet |
+| `asyncio_worker` | the same, and a connection whose client left goes on writing |
+| `protocol` | cleartext HTTP/2 cannot be switched off, and a broken upgrade is a fault |
+| `h1` | heads larger than the limit pass; a message glued to a WebSocket handshake is a fault |
+| `h2_window` | responses are buffered without bound while the client's window is shut |
+| `h2_honesty` | a failed response stays open; lengths and fields are not checked |
+| `h2_frames` | late or broken frames of one stream are faults of the connection |
+| `h2_uploads` | an upload that nobody reads blocks the other streams |
+| `h2` | a shutdown is not announced; put together what stands above |
+
+Each has its contract test in `tests/server/test_cures.py`, which fails on the stock server: when it does not any more, the cure
+can go.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+# The insides change without notice: another series needs each module looked at first.
+SERIES = "0.18."
+
+if not version("hypercorn").startswith(SERIES):
+    raise ImportError(
+        f"nardis.server cures faults of hypercorn {SERIES}*, and {version('hypercorn')} is installed: install 'hypercorn>=0.18,<0.19'"
+    )

@@ -1,0 +1,69 @@
+"""
+HTTP/2: late and broken frames end a stream, and nothing else.
+
+Fault (hypercorn 0.18): DATA for a stream whose response is complete is a KeyError, a CONNECT without a path an UnboundLocalError,
+a path with a byte above 127 a UnicodeDecodeError; each ends the trio worker, on asyncio the connection.
+
+Cure: events are handled one by one. DATA for a stream that is gone is dropped (its connection window is given back), a request
+that cannot be read is reset with PROTOCOL_ERROR (RFC 9113 §8.1.1).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import h2.errors
+import h2.events
+import h2.exceptions
+from hypercorn.events import Closed, Event, RawData
+
+from .h2_honesty import HonestH2
+
+__all__ = ["SteadyH2"]
+
+
+class SteadyH2(HonestH2):
+    """HTTP/2 whose streams fail alone."""
+
+    async def handle(self, event: Event) -> None:
+        """Take what came from the socket; what cannot be HTTP/2 ends the connection, with GOAWAY."""
+        if isinstance(event, RawData):
+            try:
+                events = self.connection.receive_data(event.data)
+            except (h2.exceptions.ProtocolError, ValueError, KeyError):
+                self.close_soon()
+                return
+            await self._handle_events(events)
+        else:
+            await super().handle(event)
+
+    async def _handle_events(self, events: list[h2.events.Event]) -> None:
+        for event in events:
+            if self.closed:
+                return
+            if isinstance(event, h2.events.DataReceived):
+                await self.take_data(event)
+            elif isinstance(event, h2.events.ConnectionTerminated):
+                await self.send(Closed())
+            else:
+                await super()._handle_events([event])
+        await self._flush()
+
+    async def take_data(self, event: h2.events.DataReceived) -> None:
+        """Take a piece of a body."""
+        raise NotImplementedError
+
+    async def _create_stream(self, request: h2.events.RequestReceived) -> None:
+        if not _readable(request.headers):
+            self.connection.reset_stream(request.stream_id, h2.errors.ErrorCodes.PROTOCOL_ERROR)
+            return
+        await super()._create_stream(request)
+
+
+def _readable(fields: Any) -> bool:
+    """Tell whether a request has what one needs; of CONNECT there is only that of WebSockets (RFC 8441 §4)."""
+    pseudo = {name: value for name, value in fields if name[:1] == b":"}
+    method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
+    if method == b"CONNECT" and pseudo.get(b":protocol") != b"websocket":
+        return False
+    return method.isascii() and path.isascii() and path[:1] in (b"/", b"*")

@@ -1,0 +1,150 @@
+"""
+The trio worker's half of a connection, and its door.
+
+Fault (hypercorn 0.18): a write is shielded without a limit, so a client that stops reading keeps its handler, and a shutdown, for
+ever; and closing a socket with something unread resets it, which may cost the client its answer.
+
+Cure: a write can be cancelled, and a cancelled write cuts the connection, because half a piece may be on the wire; the sweep ends
+those that make no progress; our half is closed first, and what still arrives is dropped for a moment.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from socket import SHUT_WR, socket
+from typing import Any
+
+import trio
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.worker_context import WorkerContext
+
+from ..._types import Message, Scope
+from .connection import LINGER_S, OVERLOAD_ANSWER, READ_BYTES, Connection, Service, clock, contained, run_app
+from .inbox import Inbox
+
+__all__ = ["accepting"]
+
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+
+class Tasks(TaskGroup):
+    """A nursery for one connection; its applications receive by way of an Inbox."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__()
+        self._service = service
+
+    async def spawn_app(  # type: ignore[override]  # hypercorn spells the ASGI messages as TypedDicts
+        self, app: Any, config: Any, scope: Scope, send: Callable[[Message | None], Awaitable[None]]
+    ) -> Callable[[Message], Awaitable[None]]:
+        """Call the application; it receives what is put into what is given back."""
+        inbox = Inbox()
+        self.spawn(run_app, self._service, scope, inbox, send)
+        return inbox.put
+
+
+class TrioConnection(Connection):
+    """One client, on trio."""
+
+    def __init__(self, service: Service, stream: Stream) -> None:
+        super().__init__(service)
+        self._stream = stream
+        self.socket = (stream.transport_stream if isinstance(stream, trio.SSLStream) else stream).socket
+        self._scope = trio.CancelScope()
+        self._lock = trio.Lock()
+
+    async def run(self) -> None:
+        """Serve the client to the end; nothing but cancellation comes out."""
+        with contained(self), self._scope:
+            alpn = None
+            if isinstance(self._stream, trio.SSLStream):
+                try:
+                    with trio.fail_after(self.service.config.head_s):
+                        await self._stream.do_handshake()
+                except (trio.BrokenResourceError, trio.TooSlowError):
+                    return
+                alpn = self._stream.selected_alpn_protocol()
+            async with Tasks(self.service) as tasks:
+                await self.converse(tasks, WorkerContext(None), alpn, secure=isinstance(self._stream, trio.SSLStream))
+
+    async def _read(self) -> bytes:
+        try:
+            return bytes(await self._stream.receive_some(READ_BYTES))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return b""
+
+    async def _write(self, data: bytes) -> bool:
+        try:
+            try:
+                self._lock.acquire_nowait()  # where it is free, `acquire` would be a checkpoint more
+            except trio.WouldBlock:
+                await self._lock.acquire()
+            try:
+                self.writing = clock()
+                await self._stream.send_all(data)
+            finally:
+                self.writing = 0.0
+                self._lock.release()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return False
+        except trio.Cancelled:
+            self.cut()
+            raise
+        return True
+
+    async def _finish(self) -> None:
+        if isinstance(self._stream, trio.SSLStream):
+            with trio.move_on_after(LINGER_S, shield=True):
+                await self._stream.aclose()  # Python's TLS has no half-closed state
+        else:
+            with suppress(OSError):
+                self.socket.shutdown(SHUT_WR)
+
+    def close(self) -> None:
+        """Close the socket; whoever waits for it is woken."""
+        self.socket.close()
+
+    def cancel(self) -> None:
+        """Cancel what runs for this connection."""
+        self._scope.cancel()
+
+
+@asynccontextmanager
+async def accepting(
+    service: Service, listeners: Sequence[socket], tls: ssl.SSLContext | None
+) -> AsyncGenerator[Callable[[], None], None]:
+    """Serve those who connect, until what it gives is called; leaving cancels the connections that are left."""
+
+    async def serve(stream: trio.SocketStream) -> None:
+        if service.is_full():
+            await _turn_away(stream, secure=tls is not None)
+        else:
+            secured = None if tls is None else trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
+            await TrioConnection(service, secured or stream).run()
+
+    async def accept(door: trio.CancelScope) -> None:
+        with door:
+            opened = [trio.SocketListener(trio.socket.from_stdlib_socket(each)) for each in listeners]
+            await trio.serve_listeners(serve, opened, handler_nursery=connections)
+
+    async with trio.open_nursery() as connections:
+        door = trio.CancelScope()
+        connections.start_soon(partial(accept, door))
+        try:
+            yield door.cancel
+        finally:
+            connections.cancel_scope.cancel()
+
+
+async def _turn_away(stream: trio.SocketStream, *, secure: bool) -> None:
+    """Say 503 to one client too many; over TLS there is no saying anything without the work that is too much."""
+    with trio.move_on_after(LINGER_S), suppress(OSError, trio.BrokenResourceError):
+        async with stream:
+            if not secure:
+                await stream.send_all(OVERLOAD_ANSWER)
+                await stream.send_eof()
+                while await stream.receive_some(READ_BYTES):
+                    pass

@@ -1,0 +1,177 @@
+"""
+One process that serves: its event loop, its signals, and the certainty that it ends.
+
+Under a supervisor (`_supervisor`) it has a socket to it: it says when it is ready, and when it wants to be replaced; the end of
+that socket says that the supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib.util
+import os
+import signal
+import socket
+import sys
+import threading
+from functools import partial
+from random import randint
+from typing import Final
+
+import anyio
+
+from .._types import ASGIApp
+from ..errors import UsageError
+from ._access import logger as access_logger
+from ._config import Config
+from ._hypercorn.connection import Service
+from ._serve import first_leaf, serve_on
+from ._sockets import listening
+from ._target import load
+
+__all__ = ["READY", "RETIRING", "SUPERVISOR_VARIABLE", "run"]
+
+ANNOUNCEMENT: Final = "Nardis serves on {url} with {backend}"
+
+# How a worker speaks to its supervisor: the number of a socket, and what is sent on it.
+SUPERVISOR_VARIABLE: Final = "NARDIS_SUPERVISOR_FD"
+READY: Final = b"+"
+RETIRING: Final = b"-"
+
+# After `graceful_s` the lifespan has this long to end; then the process leaves as it is.
+WATCHDOG_S: Final = 0.8
+STUCK_STATUS: Final = 70  # EX_SOFTWARE of sysexits.h
+
+
+def run(target: str | ASGIApp, config: Config | None = None, *, announce: str = ANNOUNCEMENT) -> None:
+    """
+    Serve *target*, an application or its name, until SIGINT or SIGTERM; a second one ends the process at once.
+
+    *announce* is printed for each address once the server listens there. With several workers, or `max_requests`, this process
+    supervises others, which load the application by its name: SIGHUP replaces them one by one.
+
+    Raises:
+        StartFailed: An address is taken, or the application cannot start.
+        UsageError: There is no such application; or several processes are to serve one that has no name.
+    """
+    config = config or Config()
+    supervised = os.environ.get(SUPERVISOR_VARIABLE)
+    if supervised is None and (config.workers > 1 or config.max_requests is not None):
+        if not isinstance(target, str):
+            raise UsageError(
+                "workers load the application by its name: run('module:app', Config(workers=...)), or `nardis serve module:app`"
+            )
+        from ._supervisor import supervise
+
+        announced = partial(_announce, announce, config)
+        return anyio.run(partial(supervise, target, config, announced), backend=config.backend)
+    app = load(target) if isinstance(target, str) else target
+    _log_access(config)
+    process = _Process(config, None if supervised is None else socket.socket(fileno=int(supervised)), announce)
+    options = {"use_uvloop": True} if config.backend == "asyncio" and importlib.util.find_spec("uvloop") else {}
+    failure = anyio.run(partial(process.serve, app), backend=config.backend, backend_options=options)
+    if failure is not None:
+        raise failure
+
+
+class _Process:
+    """What is there once in a process that serves."""
+
+    def __init__(self, config: Config, supervisor: socket.socket | None, announce: str) -> None:
+        self._config = config
+        self._supervisor = supervisor
+        self._announce = announce
+        self._stop = anyio.Event()
+
+    async def serve(self, app: ASGIApp) -> Exception | None:
+        """Serve until told to stop; an error is returned, past the groups that would wrap it."""
+        config = self._config
+        failure: Exception | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._wait_for_signals)
+            if self._supervisor is not None:
+                group.start_soon(self._wait_for_end_of, self._supervisor)
+            most = None if config.max_requests is None else config.max_requests + randint(0, config.max_requests_jitter)
+            service = Service(app, config, most)
+            group.start_soon(self._retire, service.enough)
+            try:
+                with listening(config) as listeners:
+                    await serve_on(listeners, service, self._stop.wait, self)
+            except Exception as exc:
+                failure = first_leaf(exc)
+            group.cancel_scope.cancel()
+        return failure
+
+    def started(self, value: list[str] | None = None) -> None:
+        """Say that the addresses in *value* are served: to the terminal, the supervisor, and systemd."""
+        # What is there now stays: the garbage collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        if self._supervisor is not None:
+            self._supervisor.send(READY)
+        else:
+            _announce(self._announce, self._config, value or [])
+            notify_systemd("READY=1")
+
+    async def _wait_for_signals(self) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+            async for received in signals:
+                if self._stop.is_set():
+                    os._exit(
+                        128 + received
+                    )  # pragma: no cover  # whoever asks twice means at once; nothing can be measured after it
+                self._begin_to_stop()
+
+    async def _wait_for_end_of(self, supervisor: socket.socket) -> None:
+        await anyio.wait_readable(supervisor)
+        self._begin_to_stop()
+
+    async def _retire(self, enough: anyio.Event) -> None:
+        """Ask for a successor: the supervisor stops us when there is one."""
+        await enough.wait()
+        if self._supervisor is not None:
+            self._supervisor.send(RETIRING)
+
+    def _begin_to_stop(self) -> None:
+        if not self._stop.is_set():
+            self._stop.set()
+            if self._supervisor is None:
+                notify_systemd("STOPPING=1")
+            watch(self._config.graceful_s + WATCHDOG_S)
+
+
+def watch(seconds: float) -> None:
+    """Leave the process in *seconds*, whatever it does then."""
+    watchdog = threading.Timer(seconds, _leave)
+    watchdog.daemon = True
+    watchdog.start()
+
+
+def _leave() -> None:  # pragma: no cover  # nothing can be measured after it
+    sys.stderr.write("nardis: the shutdown is stuck, in a thread or in code that does not await: leaving\n")
+    sys.stderr.flush()
+    os._exit(STUCK_STATUS)
+
+
+def _announce(text: str, config: Config, urls: list[str]) -> None:
+    for url in urls:
+        print(text.format(url=url, backend=config.backend), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def notify_systemd(state: str) -> None:
+    """Tell systemd, if it started us and wants to know (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+            notifier.connect("\0" + address[1:] if address.startswith("@") else address)
+            notifier.send(state.encode())
+
+
+def _log_access(config: Config) -> None:
+    """Let the access log go to standard output, unless the application's own logging takes it."""
+    import logging
+
+    if config.access_log is not None and not access_logger.hasHandlers():
+        access_logger.addHandler(logging.StreamHandler(sys.stdout))
+        access_logger.setLevel(logging.INFO)

@@ -1,0 +1,178 @@
+"""
+Serving, inside a running event loop: from the first lifespan event to the last.
+
+The order at the end is that of the promises: nothing new is taken, what runs may end, the rest is cancelled and cleans up, what
+then is left is cut, the lifespan ends.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from socket import socket
+from ssl import SSLContext
+from typing import Any, Final, cast
+
+import anyio
+from anyio.abc import TaskStatus
+from anyio.lowlevel import current_token
+
+from .._types import ASGIApp
+from ..app import Nardis
+from ..errors import StartFailed, UsageError
+from ._access import with_access_log
+from ._config import Config
+from ._hypercorn.connection import Service
+from ._lifespan import Lifespan
+from ._overload import with_limit
+from ._sockets import listening, urls_of
+
+__all__ = ["first_leaf", "serve"]
+
+logger: logging.Logger = logging.getLogger("nardis.server")
+
+# How often the end of the connections is looked for at a shutdown.
+POLL_S: Final = 0.02
+
+# What the end of the lifespan has at least, also where draining has taken all of `graceful_s`; and a cancelled handler's clean-up
+# where serving was cancelled.
+LAST_S: Final = 0.5
+
+
+async def serve(
+    app: ASGIApp,
+    config: Config | None = None,
+    *,
+    shutdown: Callable[[], Awaitable[object]] = anyio.sleep_forever,
+    task_status: TaskStatus[list[str]] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """
+    Serve *app* inside a running event loop, on the worker of its backend, until *shutdown* returns.
+
+    `await group.start(serve, app, config)` gives the addresses once the lifespan has started and the sockets listen.
+
+    At the end nothing new is taken, `app.draining` is set, and what runs may end; after `drain_s` it is cancelled, after `graceful_s`
+    cut. The settings for processes (`workers`, `max_requests` and its jitter) have no effect here.
+
+    Raises:
+        StartFailed: An address cannot be listened on, or the application's lifespan says that it cannot start.
+        UsageError: *config* is for the other backend.
+
+    Cancellation: connections are cut at once, and the lifespan is cancelled.
+    """
+    backend = current_token().backend_class.__module__.rpartition("_")[2]
+    config = config or Config(backend=cast(Any, backend))
+    if backend != config.backend:
+        raise UsageError(
+            f"this config is for {config.backend!r}, and another event loop is running: Config(backend=...) says which"
+        )
+    with listening(config) as listeners:
+        await serve_on(listeners, Service(app, config), shutdown, task_status)
+
+
+async def serve_on(
+    listeners: Sequence[socket], service: Service, shutdown: Callable[[], Awaitable[object]], task_status: TaskStatus[list[str]]
+) -> None:
+    """Serve on sockets that listen already."""
+    config = service.config
+    try:
+        tls = service.settings.create_ssl_context()
+    except OSError as exc:  # SSLError among them
+        raise StartFailed(f"cannot read the certificate or its key: {exc}") from exc
+    if config.access_log is not None:
+        service.call = with_access_log(service, service.call)
+    service.call = with_limit(service, service.call)
+    with unwrapped():
+        async with _lifespan(service), anyio.create_task_group() as group:
+            group.start_soon(service.sweep, name="nardis.server.sweep")
+            async with _accepting(config.backend)(service, listeners, tls) as close_door:
+                try:
+                    task_status.started(urls_of(listeners, config))
+                    _tell(config, ready=True)
+                    await shutdown()
+                    _tell(config, ready=False)
+                    close_door()
+                    for listener in listeners:
+                        listener.close()
+                    await _drain(service)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await _cut(service)
+            group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _lifespan(service: Service) -> AsyncGenerator[None, None]:
+    """Run the lifespan around the block; it has the rest of `graceful_s` to end."""
+    lifespan = Lifespan(service.app, service.state)
+    async with anyio.create_task_group() as group:
+        group.start_soon(lifespan.run, name="nardis.server.lifespan")
+        await lifespan.startup()
+        yield
+        left = service.draining + service.config.graceful_s - service.clock()
+        with anyio.move_on_after(max(left, LAST_S)) as scope:
+            await lifespan.stop()
+        if scope.cancelled_caught:
+            logger.error("the end of the lifespan took too long and was cancelled")
+        group.cancel_scope.cancel()
+
+
+async def _drain(service: Service) -> None:
+    """Let what runs end; cancel the rest when its time is up, and give its clean-up the time that is left."""
+    app, config = service.app, service.config
+    service.drain()
+    if isinstance(app, Nardis):
+        app.draining.set()
+    await _idle(service, config.drain_s)
+    if isinstance(app, Nardis):
+        app._interrupt()
+    service.interrupt()
+    await _idle(service, service.draining + config.graceful_s - service.clock())
+
+
+async def _cut(service: Service) -> None:
+    """Cut what is left; also where serving was cancelled."""
+    if not service.connections:
+        return
+    if isinstance(service.app, Nardis):
+        service.app._interrupt()
+    service.cut()
+    await _idle(service, LAST_S)
+
+
+async def _idle(service: Service, seconds: float) -> None:
+    """Wait until no connection is left, at most *seconds*."""
+    with anyio.move_on_after(seconds):
+        while service.connections:  # noqa: ASYNC110  # an event would cost each connection
+            await anyio.sleep(POLL_S)
+
+
+def _tell(config: Config, *, ready: bool) -> None:
+    if config.ready is not None:
+        config.ready(ready)
+
+
+@contextmanager
+def unwrapped() -> Generator[None, None, None]:
+    """Raise the reason, and not the groups of the tasks it went through."""
+    try:
+        yield
+    except ExceptionGroup as exc:
+        raise first_leaf(exc) from None
+
+
+def first_leaf(exc: Exception) -> Exception:
+    """Find the first reason in a group of exceptions."""
+    while isinstance(exc, ExceptionGroup):
+        exc = cast("ExceptionGroup[Exception]", exc).exceptions[0]
+    return exc
+
+
+Accepting = Callable[[Service, Sequence[socket], SSLContext | None], AbstractAsyncContextManager[Callable[[], None]]]
+
+
+def _accepting(backend: str) -> Accepting:
+    """Import the worker of a backend; the other one's event loop stays unloaded."""
+    return cast(Accepting, importlib.import_module(f"._hypercorn.{backend}_worker", __package__).accepting)

@@ -1,0 +1,227 @@
+"""
+Several processes that serve one set of sockets.
+
+The supervisor opens the sockets and hands them down, so that no connection is lost when a worker goes: those that wait in a queue
+wait for the next one. It replaces what crashed, with growing pauses, and on SIGHUP each worker by a new one: the successor is
+ready before its predecessor is asked to go. Workers have sessions of their own: Ctrl-C reaches the supervisor alone, which asks
+them once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import anyio
+from anyio.abc import Process, TaskGroup
+
+from ..errors import StartFailed
+from ._config import Config, settings
+from ._run import READY, SUPERVISOR_VARIABLE, WATCHDOG_S, notify_systemd
+from ._serve import unwrapped
+from ._sockets import listening, urls_of
+
+__all__ = ["supervise"]
+
+logger: logging.Logger = logging.getLogger("nardis.server")
+
+# Pauses before a worker is started again: the first, and the longest. One that served for longer begins anew.
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 10.0
+
+# How much longer than its own watchdog a worker gets before it is killed.
+KILL_S: Final = 1.0
+
+
+async def supervise(target: str, config: Config, announce: Callable[[list[str]], None]) -> None:
+    """
+    Keep `config.workers` processes serving *target* until SIGINT or SIGTERM.
+
+    Raises:
+        StartFailed: An address is taken, or the first worker did not start; it has said why.
+    """
+    with unwrapped():
+        if config.reuse_port:
+            await Supervisor(target, config, []).run(announce)
+        else:
+            with listening(config) as listeners:
+                await Supervisor(target, config, listeners).run(announce)
+
+
+class Worker:
+    """One process that serves."""
+
+    def __init__(self, process: Process, line: socket.socket) -> None:
+        self.process: Process = process
+        self.line: socket.socket = line
+        self.since: float = anyio.current_time()
+        self.dismissed: bool = False
+
+    async def hear(self) -> bytes:
+        """Give the next thing it says; nothing once it is gone."""
+        await anyio.wait_readable(self.line)
+        try:
+            return self.line.recv(1)
+        except OSError:
+            return b""
+
+    def dismiss(self) -> None:
+        """Ask it to end."""
+        if not self.dismissed:
+            self.dismissed = True
+            self.signal(signal.SIGTERM)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it is still there."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)  # type: ignore[arg-type]
+
+
+class Supervisor:
+    """Keeps workers running."""
+
+    def __init__(self, target: str, config: Config, listeners: Sequence[socket.socket]) -> None:
+        self._config = config
+        self._listeners = listeners
+        self._command = [sys.executable, "-m", "nardis", "serve", target]
+        self._workers: set[Worker] = set()
+        self._stopping = anyio.Event()
+        self._rolling = anyio.Lock()
+        self._group: TaskGroup
+        self._pause_s = FIRST_PAUSE_S
+
+    async def run(self, announce: Callable[[list[str]], None]) -> None:
+        """Start the workers and keep them, to the end."""
+        async with anyio.create_task_group() as self._group:
+            self._group.start_soon(self._wait_for_signals)
+            # One first: what keeps it from starting is said once.
+            first = await self._start()
+            if first is None and not self._stopping.is_set():
+                raise StartFailed("the first worker did not start")
+            async with anyio.create_task_group() as starting:
+                for _ in range(self._config.workers - 1):
+                    starting.start_soon(self._start_persistently)
+            if not self._stopping.is_set():
+                announce(urls_of(self._listeners, self._config) or list(self._config.bind))
+                notify_systemd("READY=1")
+            await self._stopping.wait()
+            await self._end()
+            self._group.cancel_scope.cancel()
+
+    # --- one worker ---------------------------------------------------------------------------------------------------
+
+    async def _start(self) -> Worker | None:
+        """Start a worker and wait until it is ready; None if it did not come so far."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        inherited = [listener.fileno() for listener in self._listeners]
+        process = await anyio.open_process(
+            self._command,
+            stdin=subprocess.DEVNULL, stdout=None, stderr=None,
+            pass_fds=[*inherited, theirs.fileno()],
+            env=self._environment(inherited, theirs.fileno()),
+            start_new_session=True,
+        )  # fmt: skip
+        theirs.close()
+        worker = Worker(process, ours)
+        self._workers.add(worker)
+        if self._stopping.is_set():
+            worker.dismiss()
+        ready = await worker.hear() == READY
+        if ready:
+            self._group.start_soon(self._watch, worker)
+            return worker
+        await process.wait()
+        self._forget(worker)
+        return None
+
+    def _environment(self, inherited: Sequence[int], line: int) -> Mapping[str, str]:
+        ours = {each.variable for each in settings()}
+        config = replace(self._config, workers=1, ready=None)
+        if inherited:
+            config = replace(config, bind=[f"fd://{fd}" for fd in inherited])
+        environment = {name: value for name, value in os.environ.items() if name not in ours}
+        # What this process finds beside its program, its workers find too.
+        path = [sys.path[0], environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(each for each in path if each)
+        return environment | config.as_environment() | {SUPERVISOR_VARIABLE: str(line)}
+
+    async def _watch(self, worker: Worker) -> None:
+        """Replace a worker that ends, or asks to be replaced."""
+        if await worker.hear():
+            await self._replace(worker)
+        status = await worker.process.wait()
+        self._forget(worker)
+        if worker.dismissed or self._stopping.is_set():
+            return
+        logger.error("worker %d ended with status %d: it is replaced", worker.process.pid, status)
+        if anyio.current_time() - worker.since > LONGEST_PAUSE_S:
+            self._pause_s = FIRST_PAUSE_S
+        await self._start_persistently()
+
+    async def _start_persistently(self) -> None:
+        """Start a worker, again and again, with growing pauses, until one is ready."""
+        while not self._stopping.is_set():
+            if await self._start() is not None:
+                return
+            logger.error("a worker did not start: the next attempt is in %.1f s", self._pause_s)
+            with anyio.move_on_after(self._pause_s):
+                await self._stopping.wait()
+            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    async def _replace(self, worker: Worker) -> None:
+        """Let a successor begin, then ask *worker* to go."""
+        async with self._rolling:
+            if worker.dismissed or self._stopping.is_set():
+                return
+            if await self._start() is None:
+                if not self._stopping.is_set():
+                    logger.error("the successor of worker %d did not start: it stays", worker.process.pid)
+                return
+            worker.dismiss()
+
+    def _forget(self, worker: Worker) -> None:
+        self._workers.discard(worker)
+        worker.line.close()
+
+    # --- all of them --------------------------------------------------------------------------------------------------
+
+    async def _wait_for_signals(self) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+            async for received in signals:
+                if received == signal.SIGHUP:
+                    self._group.start_soon(self._replace_all)
+                elif not self._stopping.is_set():
+                    self._stopping.set()
+                else:
+                    for worker in self._workers:
+                        worker.signal(signal.SIGKILL)
+                    os._exit(128 + received)  # pragma: no cover  # nothing can be measured after it
+
+    async def _replace_all(self) -> None:
+        for worker in tuple(self._workers):
+            await self._replace(worker)
+
+    async def _end(self) -> None:
+        """Ask all workers to go, and wait for the last; who does not go in time is killed."""
+        notify_systemd("STOPPING=1")
+        for worker in tuple(self._workers):
+            worker.dismiss()
+        with anyio.move_on_after(self._config.graceful_s + WATCHDOG_S + KILL_S) as scope:
+            while self._workers:
+                await self._gone(next(iter(self._workers)))
+        if scope.cancelled_caught:
+            for worker in self._workers:
+                logger.error("worker %d did not end: it is killed", worker.process.pid)
+                worker.signal(signal.SIGKILL)
+
+    async def _gone(self, worker: Worker) -> None:
+        await worker.process.wait()
+        self._forget(worker)
