@@ -85,7 +85,9 @@ def _details(setting: Setting) -> dict[str, Any]:
 def _metavar(setting: Setting) -> str:
     if setting.many:
         return "ADDRESS"
-    return {float: "S", str: "TEXT"}.get(setting.read, "N")  # type: ignore[call-overload]
+    if setting.read is float:
+        return "S"
+    return "TEXT" if setting.read is str else "N"
 
 
 if __name__ == "__main__":

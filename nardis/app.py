@@ -210,6 +210,8 @@ class Nardis(Router):
             raise
         finally:
             sweeper.exchanges.discard(exchange)
+            if exchange.close_reason is not None:
+                _note(scope, exchange.close_reason)
             if exchange.intake is not None or exchange.deferred is not None:
                 await exchange.clean_up()
             # These two close circles, which would leave every request to the garbage collector.
@@ -296,6 +298,13 @@ class Nardis(Router):
                 await self._answer_500(exc, req, res)
         if exchange.state != ENDED and not exchange.gone:
             raise ResponseAborted(f"the response was cut: {exchange.close_reason}")
+
+
+def _note(scope: Scope, reason: str) -> None:
+    """Tell the access log of `nardis.server` why the exchange was closed: it asks for it in the scope."""
+    notes = scope.get("extensions", {}).get("nardis.access")
+    if notes is not None:
+        notes["close_reason"] = reason
 
 
 def _report(req: Request, error: Exception | None) -> None:

@@ -99,7 +99,7 @@ class Config:
         write_stall_s: How long a client may read nothing of what waits for it.
         keep_alive_s: How long a connection may be idle.
         head_s: How long the head of a request may take, from its first byte; and the handshake of TLS.
-        body_idle_s: How long a body may stop while the application waits for it. A Nardis application's own `Limits` hold instead.
+        body_idle_s: How long a body may stop while the application waits for it. For a Nardis application its `Limits` hold.
         head_bytes: The most for the head of a request.
         max_connections: Beyond this a client gets 503.
         max_in_flight: Beyond this a request gets 503.
@@ -107,7 +107,7 @@ class Config:
         max_requests_jitter: At most so many more, by chance, so that not all are replaced at once.
         backlog: Connections that the system keeps waiting.
         http2: Speak HTTP/2, in the clear (by prior knowledge or upgrade) and over TLS. False is HTTP/1.1 alone.
-        reuse_port: Let each worker have listening sockets of its own (SO_REUSEPORT). One that ends then resets what it has queued.
+        reuse_port: Let each worker have sockets of its own (SO_REUSEPORT). One that ends then resets what it has queued.
         certfile: A certificate chain, PEM: serve TLS.
         keyfile: Its key.
         keyfile_password: What opens it.

@@ -53,8 +53,8 @@ async def serve(
 
     `await group.start(serve, app, config)` gives the addresses once the lifespan has started and the sockets listen.
 
-    At the end nothing new is taken, `app.draining` is set, and what runs may end; after `drain_s` it is cancelled, after `graceful_s`
-    cut. The settings for processes (`workers`, `max_requests` and its jitter) have no effect here.
+    At the end nothing new is taken, `app.draining` is set, and what runs may end; after `drain_s` it is cancelled, after
+    `graceful_s` cut. The settings for processes (`workers`, `max_requests` and its jitter) have no effect here.
 
     Raises:
         StartFailed: An address cannot be listened on, or the application's lifespan says that it cannot start.

@@ -66,8 +66,7 @@ def test_an_expectation_is_refused_before_the_body_is_sent(server: Server, key: 
         answer = connection.final_answer()
 
         assert (answer.status, answer.complete) == (413, True)
-        # hypercorn 0.18 says 100 when it has parsed the head, before it asks the application.
-        assert connection.interim == ([100] if server.kind.startswith("hypercorn") else [])
+        assert connection.interim == []
         assert connection.at_end()
     assert server.comes_to_rest()
 

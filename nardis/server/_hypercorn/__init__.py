@@ -6,7 +6,7 @@ of `trio_worker` and `asyncio_worker`, which make a `connection.Connection` of e
 
 | module | fault of hypercorn 0.18 |
 |---|---|
-| `inbox` | a full queue hides that the client left, and makes the last send hang; `receive()` after a disconnect blocks for ever |
+| `inbox` | a full queue hides that the client left, and makes the last send hang; a second `receive()` blocks for ever |
 | `connection` | a fault in one connection ends the trio worker; each keep-alive pause costs a task |
 | `trio_worker` | a shielded write to a stalled reader cannot be ended; a closed socket resets what the client has not read yet |
 | `asyncio_worker` | the same, and a connection whose client left goes on writing |
@@ -31,5 +31,5 @@ SERIES = "0.18."
 
 if not version("hypercorn").startswith(SERIES):
     raise ImportError(
-        f"nardis.server cures faults of hypercorn {SERIES}*, and {version('hypercorn')} is installed: install 'hypercorn>=0.18,<0.19'"
+        f"nardis.server cures faults of hypercorn {SERIES}*, and here is {version('hypercorn')}: install 'hypercorn>=0.18,<0.19'"
     )

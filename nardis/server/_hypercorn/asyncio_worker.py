@@ -40,7 +40,7 @@ class Tasks(TaskGroup):
     ) -> Callable[[Message], Awaitable[None]]:
         """Call the application; it receives what is put into what is given back."""
         inbox = Inbox()
-        self.spawn(run_app, self._service, scope, inbox, send)
+        self.spawn(run_app, self._service, scope, inbox, send)  # pyright: ignore[reportUnknownMemberType]  # partly annotated
         return inbox.put
 
 
@@ -128,7 +128,8 @@ async def accepting(
     options: dict[str, Any] = {} if tls is None else {"ssl": tls, "ssl_handshake_timeout": service.config.head_s}
     try:
         for listener in listeners:
-            servers.append(await asyncio.start_server(connected, sock=listener, **options))
+            server = await asyncio.start_server(connected, sock=listener, **options)
+            servers.append(server)
         yield close_door
     finally:
         close_door()

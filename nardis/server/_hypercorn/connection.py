@@ -165,9 +165,9 @@ class Connection(ABC):
         ending: Our side is closed since then; 0.0 is not.
     """
 
-    socket: socket.socket
+    socket: Any  # each event loop has its own class for it
     protocol: Protocols
-    tasks: TaskGroup
+    tasks: Any  # hypercorn's annotation of `spawn` is incomplete
 
     def __init__(self, service: Service) -> None:
         self.service: Service = service
@@ -282,7 +282,7 @@ class Connection(ABC):
         return any(inbox.waited_for and not inbox.whole for inbox in self.protocol.inboxes())
 
     def hung_up(self) -> None:
-        """The client closed its half while nobody reads: let what it sent come in, or take it for gone if that is not possible."""
+        """Take note that the client left while nobody reads: what it sent comes in, or it is gone if that is not possible."""
         for inbox in self.protocol.inboxes():
             inbox.lift()
         if self._hung_up:  # a pipelined request waits for its turn

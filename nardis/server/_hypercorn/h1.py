@@ -1,33 +1,49 @@
 """
 HTTP/1.1.
 
-Faults (hypercorn 0.18): a request head of 70 KiB passes a limit of 16, because only an incomplete one is measured; `Upgrade: h2c`
-with unreadable settings ends the trio worker; an HTTP/1.0 response that was cut looks whole.
+Faults (hypercorn 0.18): a request head of 70 KiB passes a limit of 16, because only an incomplete one is measured; `Upgrade:
+h2c` with unreadable settings ends the trio worker, and so does a WebSocket message that comes with its handshake; an HTTP/1.0
+response that was cut looks whole; and `100 Continue` leaves before the application can refuse the body.
 
-Cure: heads are measured when they are complete, too; an upgrade that cannot be read is ignored; a response that only the end of
-the connection would end is cut by a reset.
+Cure: heads are measured when they are complete, too; an upgrade that cannot be read is ignored, and such a message refused; a
+response that only the end of the connection would end is cut by a reset; the client is invited to go on when the application
+first asks for the body (RFC 9110 §10.1.1).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import h2.connection
 import h11
 from h2.config import H2Configuration
-from hypercorn.events import Closed, Event
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
+from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import ConnectionState, TaskGroup, WorkerContext
 
 from .._config import Config
+from .inbox import inbox_of
 from .settings import Settings
 
 __all__ = ["H1"]
 
 
+ABNORMAL_CLOSURE: Final = 1006
+
+
 class _Refused(Exception):
     """The request was answered, and the connection closed, without the application."""
+
+
+class _Patient(h11.Connection):
+    """A connection that does not let hypercorn send `100 Continue` by itself."""
+
+    @property
+    def they_are_waiting_for_100_continue(self) -> bool:
+        """Say no; who wants to know asks `client_is_waiting_for_100_continue`."""
+        return False
 
 
 class H1(H11Protocol):
@@ -47,12 +63,16 @@ class H1(H11Protocol):
         config: Config,
     ) -> None:
         super().__init__(app, settings, context, tasks, state, ssl, client, server, send)
+        self.connection = _Patient(h11.SERVER, max_incomplete_event_size=config.head_bytes)
         self._http2 = config.http2
         self._head_bytes = config.head_bytes
 
     async def handle(self, event: Event) -> None:
         """Take what came from the socket."""
         try:
+            stream = self.stream
+            if isinstance(event, RawData) and isinstance(stream, WSStream) and not (stream.handshake.accepted or stream.closed):
+                await self._refuse_early_message()
             await super().handle(event)
         except _Refused:
             await self.send(Closed())
@@ -72,6 +92,30 @@ class H1(H11Protocol):
             await self._refuse(505)
         if event.method == b"PRI" or (upgrade == b"h2c" and self._http2 and _readable(settings)):
             await super()._check_protocol(event)
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        await super()._create_stream(request)
+        if isinstance(self.connection, H11WSConnection):
+            if self.connection.buffer:
+                await self._refuse_early_message()
+        elif self.connection.client_is_waiting_for_100_continue:
+            inbox = inbox_of(self.stream)
+            if inbox is not None:
+                inbox.asked = self._invite
+
+    async def _invite(self) -> None:
+        """Ask the client for the body that it holds back, unless it does not any more."""
+        if isinstance(self.connection, h11.Connection) and self.connection.client_is_waiting_for_100_continue:
+            await self._send_h11_event(h11.InformationalResponse(status_code=100, headers=[]))
+
+    async def _refuse_early_message(self) -> None:
+        """Refuse what a client says before the handshake was answered (RFC 6455 §4.1); the application learns that it left."""
+        stream = self.stream
+        inbox = inbox_of(stream)
+        if stream is not None and inbox is not None:
+            stream.closed = True
+            inbox.close({"type": "websocket.disconnect", "code": ABNORMAL_CLOSURE})
+        await self._refuse(400)
 
     async def _refuse(self, status: int) -> None:
         await self._send_error_response(status)

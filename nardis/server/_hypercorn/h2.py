@@ -14,7 +14,6 @@ from typing import Any
 
 import h2.errors
 import h2.events
-import h2.exceptions
 from hyperframe.frame import GoAwayFrame
 
 from .h2_uploads import FairH2

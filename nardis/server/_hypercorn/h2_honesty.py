@@ -12,7 +12,7 @@ need not send any more with NO_ERROR (§8.1). The connection lives on.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import h2.errors
 import h2.exceptions
@@ -20,6 +20,7 @@ from hypercorn.protocol.events import Body, EndBody, EndData, Response, StreamCl
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.utils import suppress_body
 
+from ..._types import Scope
 from ...errors import ContentLengthMismatch, FieldError
 from .h2_window import WindowedH2
 from .inbox import inbox_of
@@ -76,7 +77,7 @@ class HonestH2(WindowedH2):
                     raise FieldError(f"{value!r} is no Content-Length: nothing was sent")
                 declared = int(value)
         stream = self.streams.get(event.stream_id)
-        method = stream.scope.get("method", "GET") if stream is not None else "GET"
+        method = "GET" if stream is None else str(cast("Scope", stream.scope).get("method", "GET"))
         if suppress_body(method, event.status_code):
             declared = None
         self._accounts[event.stream_id] = _Account(declared)

@@ -25,7 +25,7 @@ from .inbox import inbox_of
 
 __all__ = ["FairH2"]
 
-# What a client may send ahead on each stream. At 100 ms round trip this allows 2.5 MiB/s; the 64 KiB that HTTP/2 starts with, 640 KiB/s.
+# What a client may send ahead on each stream. At 100 ms round trip this allows 2.5 MiB/s; HTTP/2's own 64 KiB a quarter of it.
 WINDOW_BYTES: Final = 256 * 1024
 
 # The connection's window is given back as data arrives; it is only what may be on its way.

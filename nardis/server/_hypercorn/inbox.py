@@ -12,7 +12,7 @@ has of the body is read, and the disconnect comes next: at once if the body was 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
 import anyio
@@ -40,6 +40,7 @@ class Inbox:
         weight: Bytes that lie here, with their overhead.
         whole: The body has arrived.
         closed: Nothing more comes; what `get` gives at the end.
+        asked: Called once, when the application first asks.
         taken: Called with the number of flow-controlled bytes that the application took.
         owed: Flow-controlled bytes that arrived and were not taken yet.
     """
@@ -50,6 +51,7 @@ class Inbox:
         "_pieces",
         "_room",
         "_said_whole",
+        "asked",
         "bounded",
         "closed",
         "owed",
@@ -68,6 +70,7 @@ class Inbox:
         self.weight: int = 0
         self.whole: bool = False
         self.closed: Message | None = None
+        self.asked: Callable[[], Awaitable[None]] | None = None
         self.taken: Callable[[int], None] | None = None
         self.owed: int = 0
 
@@ -105,12 +108,15 @@ class Inbox:
         self.lift()
 
     def lift(self) -> None:
-        """The client has left: take what the kernel still has, to see whether the body is whole."""
+        """Take what the kernel still has, because the client has left: the body may be whole."""
         self.bounded = False
         self._make_room()
 
     async def get(self) -> Message:
         """Give the application its next message; it is the ASGI `receive`."""
+        if self.asked is not None:
+            asked, self.asked = self.asked, None
+            await asked()
         while not (self._pieces or self._messages or (self.whole and not self._said_whole)):
             if self.closed is not None:
                 return dict(self.closed)

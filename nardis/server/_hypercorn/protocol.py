@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from hypercorn.events import Event, RawData
-from hypercorn.protocol import ProtocolWrapper
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import ConnectionState, TaskGroup, WorkerContext
@@ -31,10 +30,8 @@ __all__ = ["Protocols"]
 Address = tuple[str, int] | None
 
 
-class Protocols(ProtocolWrapper):
-    """hypercorn's switch between its protocols, over the cured ones."""
-
-    protocol: H1 | H2  # type: ignore[assignment]  # narrower than hypercorn's, for the names added here
+class Protocols:
+    """The switch between the protocols; it stands where hypercorn has its `ProtocolWrapper`."""
 
     def __init__(
         self,
@@ -53,23 +50,27 @@ class Protocols(ProtocolWrapper):
         self._arguments = (app, settings, context, tasks, state, ssl, client, server, send)
         self._config = config
         self._send = send
-        self.protocol = H2(*self._arguments, config) if alpn == "h2" else H1(*self._arguments, config)
+        self.protocol: H1 | H2 = H2(*self._arguments, config) if alpn == "h2" else H1(*self._arguments, config)
 
     @property
     def http2(self) -> bool:
         """Tell whether it is HTTP/2 by now."""
         return isinstance(self.protocol, H2)
 
+    async def initiate(self) -> None:
+        """Begin: HTTP/2 speaks first."""
+        await self.protocol.initiate()
+
     async def handle(self, event: Event) -> None:
         """Hand on what happened; what a client says first may change the protocol."""
         try:
             return await self.protocol.handle(event)
         except H2ProtocolAssumedError as error:
-            data, begin = error.data, ()
+            data, headers, settings = error.data, None, None
         except H2CProtocolRequiredError as error:
-            data, begin = error.data, (error.headers, error.settings)
+            data, headers, settings = error.data, error.headers, error.settings
         self.protocol = H2(*self._arguments, self._config)
-        await self.protocol.initiate(*begin)
+        await self.protocol.initiate(headers, settings)
         if data:
             await self.protocol.handle(RawData(data))
 

@@ -42,7 +42,7 @@ class Tasks(TaskGroup):
     ) -> Callable[[Message], Awaitable[None]]:
         """Call the application; it receives what is put into what is given back."""
         inbox = Inbox()
-        self.spawn(run_app, self._service, scope, inbox, send)
+        self.spawn(run_app, self._service, scope, inbox, send)  # pyright: ignore[reportUnknownMemberType]  # partly annotated
         return inbox.put
 
 
