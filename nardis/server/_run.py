@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+from dataclasses import replace
 from functools import partial
 from random import randint
 from typing import Final
@@ -38,6 +39,9 @@ ANNOUNCEMENT: Final = "Nardis serves on {url} with {backend}"
 SUPERVISOR_VARIABLE: Final = "NARDIS_SUPERVISOR_FD"
 READY: Final = b"+"
 RETIRING: Final = b"-"
+
+# Open files that are no connections: the application's own, listening sockets, the event loop's.
+SPARE_FILES: Final = 64
 
 # After `graceful_s` the lifespan has this long to end; then the process leaves as it is.
 WATCHDOG_S: Final = 0.8
@@ -68,6 +72,7 @@ def run(target: str | ASGIApp, config: Config | None = None, *, announce: str = 
         return anyio.run(partial(supervise, target, config, announced), backend=config.backend)
     app = load(target) if isinstance(target, str) else target
     _log_access(config)
+    config = replace(config, max_connections=min(config.max_connections, _room_for_connections()))
     process = _Process(config, None if supervised is None else socket.socket(fileno=int(supervised)), announce)
     options = {"use_uvloop": True} if config.backend == "asyncio" and importlib.util.find_spec("uvloop") else {}
     failure = anyio.run(partial(process.serve, app), backend=config.backend, backend_options=options)
@@ -166,6 +171,20 @@ def notify_systemd(state: str) -> None:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
             notifier.connect("\0" + address[1:] if address.startswith("@") else address)
             notifier.send(state.encode())
+
+
+def _room_for_connections() -> int:
+    """Allow this process as many open files as it may have, and tell how many of them connections can be."""
+    try:
+        import resource
+    except ImportError:  # pragma: no cover  # Windows
+        return sys.maxsize
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # macOS says unlimited and does not mean it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(soft - SPARE_FILES, 1)
 
 
 def _log_access(config: Config) -> None:

@@ -29,7 +29,7 @@ from ._lifespan import Lifespan
 from ._overload import with_limit
 from ._sockets import listening, urls_of
 
-__all__ = ["first_leaf", "serve"]
+__all__ = ["first_leaf", "serve", "serve_on", "tell", "unwrapped"]
 
 logger: logging.Logger = logging.getLogger("nardis.server")
 
@@ -90,9 +90,9 @@ async def serve_on(
             async with _accepting(config.backend)(service, listeners, tls) as close_door:
                 try:
                     task_status.started(urls_of(listeners, config))
-                    _tell(config, ready=True)
+                    tell(config, ready=True)
                     await shutdown()
-                    _tell(config, ready=False)
+                    tell(config, ready=False)
                     close_door()
                     for listener in listeners:
                         listener.close()
@@ -149,7 +149,8 @@ async def _idle(service: Service, seconds: float) -> None:
             await anyio.sleep(POLL_S)
 
 
-def _tell(config: Config, *, ready: bool) -> None:
+def tell(config: Config, *, ready: bool) -> None:
+    """Tell who wants to know whether requests are welcome."""
     if config.ready is not None:
         config.ready(ready)
 

@@ -14,10 +14,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from ..errors import StartFailed
+from ..errors import StartFailed, UsageError
 from ._config import Config
 
-__all__ = ["listening", "url_of"]
+__all__ = ["host_and_port", "listening", "reserving", "urls_of"]
 
 # Linux: what was sent and is not taken by the client for so long ends the connection, also where nobody looks any more.
 USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
@@ -31,9 +31,34 @@ def listening(config: Config) -> Generator[list[socket.socket], None, None]:
 
 
 @contextmanager
+def reserving(config: Config) -> Generator[list[socket.socket], None, None]:
+    """Bind all addresses without listening, so that workers which share them by SO_REUSEPORT find them free."""
+    with ExitStack() as stack:
+        reserved: list[socket.socket] = []
+        for address in config.bind:
+            if address.startswith(("unix:", "fd://")):
+                raise UsageError(f"reuse_port is for ports; {address} is handed down to all workers without it")
+            with _told(address):
+                sock = stack.enter_context(socket.socket(_family(address)))
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                sock.bind(_split(address))
+            reserved.append(sock)
+        yield reserved
+
+
+@contextmanager
+def _told(address: str) -> Generator[None, None, None]:
+    """Say which address it was that could not be listened on."""
+    try:
+        yield
+    except (OSError, ValueError) as exc:
+        raise StartFailed(f"cannot listen on {address}: {getattr(exc, 'strerror', None) or exc}") from exc
+
+
+@contextmanager
 def _listener(address: str, config: Config) -> Generator[socket.socket, None, None]:
     path: str | None = None
-    try:
+    with _told(address):
         if address.startswith("unix:"):
             path = address.removeprefix("unix:")
             listener = _listen_on_path(path, config)
@@ -41,8 +66,6 @@ def _listener(address: str, config: Config) -> Generator[socket.socket, None, No
             listener = _inherited(int(address.removeprefix("fd://")))
         else:
             listener = _listen_on_port(address, config)
-    except (OSError, ValueError) as exc:
-        raise StartFailed(f"cannot listen on {address}: {getattr(exc, 'strerror', None) or exc}") from exc
     listener.setblocking(False)
     with listener:
         if listener.family != socket.AF_UNIX:
@@ -58,13 +81,18 @@ def _listener(address: str, config: Config) -> Generator[socket.socket, None, No
 
 
 def _listen_on_port(address: str, config: Config) -> socket.socket:
+    return socket.create_server(_split(address), family=_family(address), backlog=config.backlog, reuse_port=config.reuse_port)
+
+
+def _split(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     if not 0 <= int(port) <= 65535:
         raise ValueError("a port is a number from 0 to 65535")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server(
-        (host.strip("[]"), int(port)), family=family, backlog=config.backlog, reuse_port=config.reuse_port
-    )
+    return host.strip("[]"), int(port)
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if "[" in address or address.count(":") > 1 else socket.AF_INET
 
 
 def _listen_on_path(path: str, config: Config) -> socket.socket:
@@ -98,15 +126,15 @@ def _inherited(fd: int) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket, *, secure: bool) -> str:
-    """Say where a client finds *listener*."""
-    name = listener.getsockname()
-    if listener.family == socket.AF_UNIX:
-        return f"unix:{name}"
-    host = f"[{name[0]}]" if listener.family == socket.AF_INET6 else name[0]
-    return f"{'https' if secure else 'http'}://{host}:{name[1]}"
+def host_and_port(sock: socket.socket) -> str:
+    """Write the address of *sock* as `Config.bind` has it."""
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if sock.family == socket.AF_INET6 else f"{host}:{port}"
 
 
-def urls_of(listeners: Sequence[socket.socket], config: Config) -> list[str]:
-    """Say where a client finds each of *listeners*."""
-    return [url_of(each, secure=config.certfile is not None) for each in listeners]
+def urls_of(sockets: Sequence[socket.socket], config: Config) -> list[str]:
+    """Say where a client finds each of *sockets*."""
+    scheme = "http" if config.certfile is None else "https"
+    return [
+        f"unix:{each.getsockname()}" if each.family == socket.AF_UNIX else f"{scheme}://{host_and_port(each)}" for each in sockets
+    ]

@@ -25,8 +25,8 @@ from anyio.abc import Process, TaskGroup
 from ..errors import StartFailed
 from ._config import Config, settings
 from ._run import READY, SUPERVISOR_VARIABLE, WATCHDOG_S, notify_systemd
-from ._serve import unwrapped
-from ._sockets import listening, urls_of
+from ._serve import tell, unwrapped
+from ._sockets import host_and_port, listening, reserving, urls_of
 
 __all__ = ["supervise"]
 
@@ -47,12 +47,8 @@ async def supervise(target: str, config: Config, announce: Callable[[list[str]],
     Raises:
         StartFailed: An address is taken, or the first worker did not start; it has said why.
     """
-    with unwrapped():
-        if config.reuse_port:
-            await Supervisor(target, config, []).run(announce)
-        else:
-            with listening(config) as listeners:
-                await Supervisor(target, config, listeners).run(announce)
+    with unwrapped(), reserving(config) if config.reuse_port else listening(config) as sockets:
+        await Supervisor(target, config, sockets).run(announce)
 
 
 class Worker:
@@ -87,13 +83,13 @@ class Worker:
 class Supervisor:
     """Keeps workers running."""
 
-    def __init__(self, target: str, config: Config, listeners: Sequence[socket.socket]) -> None:
+    def __init__(self, target: str, config: Config, sockets: Sequence[socket.socket]) -> None:
         self._config = config
-        self._listeners = listeners
+        self._sockets = sockets
         self._command = [sys.executable, "-m", "nardis", "serve", target]
         self._workers: set[Worker] = set()
         self._stopping = anyio.Event()
-        self._rolling = anyio.Lock()
+        self._changing = anyio.Lock()  # who changes which workers there are
         self._group: TaskGroup
         self._pause_s = FIRST_PAUSE_S
 
@@ -105,13 +101,14 @@ class Supervisor:
             first = await self._start()
             if first is None and not self._stopping.is_set():
                 raise StartFailed("the first worker did not start")
-            async with anyio.create_task_group() as starting:
-                for _ in range(self._config.workers - 1):
-                    starting.start_soon(self._start_persistently)
+            await self._fill()
             if not self._stopping.is_set():
-                announce(urls_of(self._listeners, self._config) or list(self._config.bind))
+                announce(urls_of(self._sockets, self._config))
                 notify_systemd("READY=1")
+                tell(self._config, ready=True)
             await self._stopping.wait()
+            notify_systemd("STOPPING=1")
+            tell(self._config, ready=False)
             await self._end()
             self._group.cancel_scope.cancel()
 
@@ -121,7 +118,7 @@ class Supervisor:
         """Start a worker and wait until it is ready; None if it did not come so far."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        inherited = [listener.fileno() for listener in self._listeners]
+        inherited = [] if self._config.reuse_port else [each.fileno() for each in self._sockets]
         process = await anyio.open_process(
             self._command,
             stdin=subprocess.DEVNULL, stdout=None, stderr=None,
@@ -145,8 +142,7 @@ class Supervisor:
     def _environment(self, inherited: Sequence[int], line: int) -> Mapping[str, str]:
         ours = {each.variable for each in settings()}
         config = replace(self._config, workers=1, ready=None)
-        if inherited:
-            config = replace(config, bind=[f"fd://{fd}" for fd in inherited])
+        config = replace(config, bind=[f"fd://{fd}" for fd in inherited] or [host_and_port(each) for each in self._sockets])
         environment = {name: value for name, value in os.environ.items() if name not in ours}
         # What this process finds beside its program, its workers find too.
         path = [sys.path[0], environment.get("PYTHONPATH", "")]
@@ -164,28 +160,37 @@ class Supervisor:
         logger.error("worker %d ended with status %d: it is replaced", worker.process.pid, status)
         if anyio.current_time() - worker.since > LONGEST_PAUSE_S:
             self._pause_s = FIRST_PAUSE_S
-        await self._start_persistently()
+        await self._pause()
+        await self._fill()
 
-    async def _start_persistently(self) -> None:
-        """Start a worker, again and again, with growing pauses, until one is ready."""
-        while not self._stopping.is_set():
-            if await self._start() is not None:
-                return
-            logger.error("a worker did not start: the next attempt is in %.1f s", self._pause_s)
-            with anyio.move_on_after(self._pause_s):
-                await self._stopping.wait()
-            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+    async def _fill(self) -> None:
+        """Start as many workers as are missing; again, after growing pauses, until they are ready."""
+        async with self._changing:
+            while (missing := self._missing()) and not self._stopping.is_set():
+                async with anyio.create_task_group() as starting:
+                    for _ in range(missing):
+                        starting.start_soon(self._start)
+                if self._missing() and not self._stopping.is_set():
+                    logger.error("a worker did not start: the next attempt is in %.1f s", self._pause_s)
+                    await self._pause()
+
+    def _missing(self) -> int:
+        return self._config.workers - sum(not worker.dismissed for worker in self._workers)
+
+    async def _pause(self) -> None:
+        with anyio.move_on_after(self._pause_s):
+            await self._stopping.wait()
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     async def _replace(self, worker: Worker) -> None:
-        """Let a successor begin, then ask *worker* to go."""
-        async with self._rolling:
-            if worker.dismissed or self._stopping.is_set():
+        """Let a successor begin, then ask *worker* to go. One that dies meanwhile has its successor, too."""
+        async with self._changing:
+            if worker not in self._workers or worker.dismissed or self._stopping.is_set():
                 return
-            if await self._start() is None:
-                if not self._stopping.is_set():
-                    logger.error("the successor of worker %d did not start: it stays", worker.process.pid)
-                return
-            worker.dismiss()
+            if await self._start() is not None:
+                worker.dismiss()
+            elif not self._stopping.is_set():
+                logger.error("the successor of worker %d did not start: it stays", worker.process.pid)
 
     def _forget(self, worker: Worker) -> None:
         self._workers.discard(worker)
@@ -211,7 +216,6 @@ class Supervisor:
 
     async def _end(self) -> None:
         """Ask all workers to go, and wait for the last; who does not go in time is killed."""
-        notify_systemd("STOPPING=1")
         for worker in tuple(self._workers):
             worker.dismiss()
         with anyio.move_on_after(self._config.graceful_s + WATCHDOG_S + KILL_S) as scope:

@@ -97,7 +97,8 @@ class AsyncioConnection(Connection):
 
     def cut(self) -> None:
         """Reset the connection: what was written and not sent is dropped."""
-        super().cut()
+        if not self._transport.is_closing() or self._transport.get_write_buffer_size():
+            super().cut()  # else the number of its socket may be another's by now
         self._transport.abort()
 
     def cancel(self) -> None:

@@ -143,8 +143,7 @@ class Service:
         blocked: dict[int, Connection] = {}
         poll = select.poll()
         for connection in tuple(self.connections):
-            if connection.look(now) and HANG_UP:
-                fd = connection.socket.fileno()
+            if connection.look(now) and HANG_UP and (fd := connection.socket.fileno()) >= 0:
                 blocked[fd] = connection
                 poll.register(fd, HANG_UP)
         if blocked:
