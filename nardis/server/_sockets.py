@@ -19,8 +19,9 @@ from ._config import Config
 
 __all__ = ["host_and_port", "listening", "reserving", "urls_of"]
 
-# Linux: what was sent and is not taken by the client for so long ends the connection, also where nobody looks any more.
-USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
+# A client that vanished is noticed within two minutes, also by a stream that has nothing to send: seconds until the first probe,
+# seconds between two, and how many.
+KEEP_ALIVE_PROBES: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
 
 @contextmanager
@@ -69,15 +70,22 @@ def _listener(address: str, config: Config) -> Generator[socket.socket, None, No
     listener.setblocking(False)
     with listener:
         if listener.family != socket.AF_UNIX:
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if USER_TIMEOUT is not None:
-                listener.setsockopt(socket.IPPROTO_TCP, USER_TIMEOUT, int(config.write_stall_s * 1000))
+            _tune(listener, config)
         try:
             yield listener
         finally:
             if path is not None:
                 with suppress(OSError):
                     os.unlink(path)
+
+
+def _tune(listener: socket.socket, config: Config) -> None:
+    """Send at once, and notice clients that vanished: those that take nothing, and those that are owed nothing."""
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (KEEP_ALIVE_PROBES | {"TCP_USER_TIMEOUT": int(config.write_stall_s * 1000)}).items():
+        if hasattr(socket, name):
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _listen_on_port(address: str, config: Config) -> socket.socket:

@@ -140,15 +140,16 @@ class Service:
 
     def look(self, now: float) -> None:
         """Look at each connection once; *now* is in seconds of `time.monotonic`."""
-        blocked: dict[int, Connection] = {}
+        blocked = [connection for connection in tuple(self.connections) if connection.look(now)]
+        if not blocked or not HANG_UP:
+            return
         poll = select.poll()
-        for connection in tuple(self.connections):
-            if connection.look(now) and HANG_UP and (fd := connection.socket.fileno()) >= 0:
-                blocked[fd] = connection
-                poll.register(fd, HANG_UP)
-        if blocked:
-            for fd, _ in poll.poll(0):
-                blocked[fd].hung_up()
+        by_number = {connection.socket.fileno(): connection for connection in blocked}
+        by_number.pop(-1, None)  # it was closed meanwhile
+        for number in by_number:
+            poll.register(number, HANG_UP)
+        for number, _ in poll.poll(0):
+            by_number[number].hung_up()
 
 
 class Connection(ABC):

@@ -5,12 +5,13 @@ Fault (hypercorn 0.18): DATA for a stream whose response is complete is a KeyErr
 a path with a byte above 127 a UnicodeDecodeError; each ends the trio worker, on asyncio the connection.
 
 Cure: events are handled one by one. DATA for a stream that is gone is dropped (its connection window is given back), a request
-that cannot be read is reset with PROTOCOL_ERROR (RFC 9113 §8.1.1).
+that cannot be read is reset with PROTOCOL_ERROR (RFC 9113 §8.1.1). hypercorn closes a connection, under its open streams, after 1,000
+requests, which bounds what a client can start and reset again and again (CVE-2023-44487); here one that does little else is closed.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import h2.errors
 import h2.events
@@ -22,8 +23,16 @@ from .h2_honesty import HonestH2
 __all__ = ["SteadyH2"]
 
 
+# Requests that a client may reset beyond half of all it makes.
+SPARE_RESETS: Final = 100
+
+
 class SteadyH2(HonestH2):
     """HTTP/2 whose streams fail alone."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._resets = 0
 
     async def handle(self, event: Event) -> None:
         """Take what came from the socket; what cannot be HTTP/2 ends the connection, with GOAWAY."""
@@ -46,8 +55,16 @@ class SteadyH2(HonestH2):
             elif isinstance(event, h2.events.ConnectionTerminated):
                 await self.send(Closed())
             else:
+                if isinstance(event, h2.events.StreamReset):
+                    self._count_reset()
                 await super()._handle_events([event])
         await self._flush()
+
+    def _count_reset(self) -> None:
+        self._resets += 1
+        if 2 * self._resets > SPARE_RESETS + self.keep_alive_requests:
+            self.connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+            self.close_soon()
 
     async def take_data(self, event: h2.events.DataReceived) -> None:
         """Take a piece of a body."""
