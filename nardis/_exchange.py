@@ -336,11 +336,18 @@ class Exchange:
             self.interrupt("deadline")
         if self.gone or reading or now - self.since < TICK_S:
             return
+        if self.cancels and self._has_left():
+            return self.disconnected()
         if self.final:
             # Still in the last send after a tick: the server may wait for us to take the rest of the body.
             self.body().discard()
         else:
             self.body().watch()
+
+    def _has_left(self) -> bool:
+        """Ask our own runner whether the client left: a body that nobody reads hides it from the watcher."""
+        asked: Callable[[], bool] | None = self.scope.get("extensions", {}).get("nardis.left")
+        return asked is not None and asked()
 
     # --- writing ------------------------------------------------------------------------------------------------------
 

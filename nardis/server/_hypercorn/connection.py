@@ -17,9 +17,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import anyio
+from anyio.lowlevel import checkpoint
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.typing import ConnectionState, TaskGroup, WorkerContext
 from hypercorn.utils import parse_socket_addr  # pyright: ignore[reportUnknownVariableType]  # partly annotated
@@ -42,6 +43,12 @@ READ_BYTES: Final = 64 * 1024
 
 # How often connections are looked at.
 TICK_S: Final = 0.25
+
+# An application that only writes gives the others a turn this often.
+TURN_S: Final = 0.001
+
+# The extension of a scope by which a Nardis application can ask whether the client left, without a `receive`.
+LEFT: Final = "nardis.left"
 
 # An idle connection may have its next request on the way when a shutdown begins: it is waited for.
 DRAIN_IDLE_S: Final = 0.5
@@ -323,10 +330,37 @@ async def run_app(service: Service, scope: Scope, inbox: Inbox, send: Callable[[
     """Call the application for one scope, and tell the protocol when it returned."""
     service.count_request()
     try:
-        await service.call(scope, inbox.get, cast("Callable[[Message], Awaitable[None]]", send))
+        if service.knows_limits:
+            scope["extensions"][LEFT] = inbox.has_left
+            await service.call(scope, inbox.get, send)
+        else:
+            await service.call(scope, inbox.get, _Yielding(inbox, send))
     except Exception as exc:
         if not service.knows_limits:
             logger.error("%s %s failed: %r", scope["type"], scope["path"], exc, exc_info=exc)
     finally:
         service.calls -= 1
         await send(None)
+
+
+class _Yielding:
+    """
+    A `send` that gives the event loop a turn.
+
+    Fault (hypercorn 0.18): it returns without suspending where a client is gone, or fast, and one that writes in a loop
+    then stops everything else. Nardis applications see to it themselves.
+    """
+
+    __slots__ = ("_inbox", "_send", "_yielded")
+
+    def __init__(self, inbox: Inbox, send: Callable[[Message | None], Awaitable[None]]) -> None:
+        self._inbox = inbox
+        self._send = send
+        self._yielded = clock()
+
+    async def __call__(self, message: Message) -> None:
+        await self._send(message)
+        now = clock()
+        if self._inbox.closed is not None or now - self._yielded > TURN_S:
+            self._yielded = now
+            await checkpoint()

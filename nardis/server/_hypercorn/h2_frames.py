@@ -1,12 +1,13 @@
 """
 HTTP/2: late and broken frames end a stream, and nothing else.
 
-Fault (hypercorn 0.18): DATA for a stream whose response is complete is a KeyError, a CONNECT without a path an UnboundLocalError,
-a path with a byte above 127 a UnicodeDecodeError; each ends the trio worker, on asyncio the connection.
+Fault (hypercorn 0.18): DATA for a stream whose response is complete is a KeyError, a CONNECT without a path an
+UnboundLocalError, a path with a byte above 127 a UnicodeDecodeError; each ends the trio worker, on asyncio the connection.
 
 Cure: events are handled one by one. DATA for a stream that is gone is dropped (its connection window is given back), a request
-that cannot be read is reset with PROTOCOL_ERROR (RFC 9113 §8.1.1). hypercorn closes a connection, under its open streams, after 1,000
-requests, which bounds what a client can start and reset again and again (CVE-2023-44487); here one that does little else is closed.
+that cannot be read is reset with PROTOCOL_ERROR (RFC 9113 §8.1.1). hypercorn closes a connection, under its open streams, after
+1,000 requests, which bounds what a client can start and reset again and again (CVE-2023-44487); here one that does little else
+is closed.
 """
 
 from __future__ import annotations

@@ -74,6 +74,10 @@ class Inbox:
         self.taken: Callable[[int], None] | None = None
         self.owed: int = 0
 
+    def has_left(self) -> bool:
+        """Tell whether the client is gone, also to those who cannot take what lies before the news of it."""
+        return self.closed is not None
+
     @property
     def waited_for(self) -> bool:
         """Tell whether the application waits in `get`."""
