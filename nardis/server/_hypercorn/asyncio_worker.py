@@ -91,6 +91,10 @@ class AsyncioConnection(Connection):
             else:
                 self._transport.close()
 
+    def is_closed(self) -> bool:
+        """Tell whether the socket is closed, or was lost: the event loop notices a reset also where nobody reads."""
+        return self._transport.is_closing()
+
     def close(self) -> None:
         """Close the socket, after what was written; whoever waits for it is woken."""
         self._transport.close()

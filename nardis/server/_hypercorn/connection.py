@@ -148,15 +148,15 @@ class Service:
     def look(self, now: float) -> None:
         """Look at each connection once; *now* is in seconds of `time.monotonic`."""
         blocked = [connection for connection in tuple(self.connections) if connection.look(now)]
-        if not blocked or not HANG_UP:
-            return
-        poll = select.poll()
-        by_number = {connection.socket.fileno(): connection for connection in blocked}
-        by_number.pop(-1, None)  # it was closed meanwhile
-        for number in by_number:
-            poll.register(number, HANG_UP)
-        for number, _ in poll.poll(0):
-            by_number[number].hung_up()
+        gone = [connection for connection in blocked if connection.is_closed()]
+        asked = {connection.socket.fileno(): connection for connection in blocked if not connection.is_closed()}
+        if asked and HANG_UP:
+            poll = select.poll()
+            for number in asked:
+                poll.register(number, HANG_UP)
+            gone += [asked[number] for number, _ in poll.poll(0)]
+        for connection in gone:
+            connection.hung_up()
 
 
 class Connection(ABC):
@@ -200,6 +200,10 @@ class Connection(ABC):
     @abstractmethod
     async def _finish(self) -> None:
         """Close our sending half, after what was written."""
+
+    @abstractmethod
+    def is_closed(self) -> bool:
+        """Tell whether the socket is closed, or was lost."""
 
     @abstractmethod
     def close(self) -> None:

@@ -103,6 +103,10 @@ class TrioConnection(Connection):
             with suppress(OSError):
                 self.socket.shutdown(SHUT_WR)
 
+    def is_closed(self) -> bool:
+        """Tell whether the socket is closed."""
+        return bool(self.socket.fileno() < 0)
+
     def close(self) -> None:
         """Close the socket; whoever waits for it is woken."""
         self.socket.close()
