@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from .errors import NardisError
@@ -30,7 +31,7 @@ In another terminal:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the status for the shell is returned, and errors of usage are one line."""
-    options = _parser().parse_args(argv)
+    options = _parser().parse_args(_with_values(sys.argv[1:] if argv is None else argv))
     sys.path.insert(0, "")  # modules are found beside the one who calls, as `python -m` finds them
     try:
         given = {each.name: getattr(options, each.name) for each in settings() if getattr(options, each.name) is not None}
@@ -64,6 +65,15 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         group.add_argument(each.flag, dest=each.name, default=None, **_details(each))
 
 
+def _with_values(arguments: Sequence[str]) -> list[str]:
+    """Let `--access-log` alone mean its first choice, also before the application's name, which argparse would take for one."""
+    optional = {each.flag: each.choices for each in settings() if each.choices and each.default is None}
+    return [
+        f"{each}={optional[each][0]}" if each in optional and following not in optional[each] else each
+        for each, following in pairwise([*arguments, ""])
+    ]
+
+
 def _details(setting: Setting) -> dict[str, Any]:
     """Say how argparse is to take a setting; who does not give it leaves it to the environment."""
     shown = ", ".join(setting.default) if setting.many else setting.default
@@ -71,9 +81,7 @@ def _details(setting: Setting) -> dict[str, Any]:
     if setting.switch is not None:
         return {"action": "store_const", "const": setting.switch, "help": help_text}
     if setting.choices:
-        # `--access-log` alone means text.
-        optional = {} if setting.default is not None else {"nargs": "?", "const": setting.choices[0]}
-        return {"choices": setting.choices, "help": help_text, **optional}
+        return {"choices": setting.choices, "help": help_text}
     return {
         "type": setting.read,
         "action": "append" if setting.many else "store",

@@ -281,8 +281,10 @@ class Nardis(Router):
                 await self._answer_anew(HTTPError(status, detail), req, res, exchange)
         else:
             if not known or reason is not None:
-                logger.error(
-                    "%s %s failed after %d body bytes, truncated=True: %s",
+                # A stream that the shutdown cut is nobody's fault, one that a limit cut may be.
+                level = logging.ERROR if not known else logging.INFO if reason == "shutdown" else logging.WARNING
+                logger.log(
+                    level, "%s %s failed after %d body bytes, truncated=True: %s",
                     req.method, req.original_url, res.bytes_sent, error or reason, exc_info=error, extra={"truncated": True},
                 )  # fmt: skip
             raise error or ResponseAborted(f"the response was cut: {reason or 'res.abort()'}")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib.util
+import logging
 import os
-import signal
 import socket
 import sys
 import threading
@@ -28,6 +28,7 @@ from ._access import logger as access_logger
 from ._config import Config
 from ._hypercorn.connection import Service
 from ._serve import first_leaf, serve_on
+from ._signals import signals
 from ._sockets import listening
 from ._target import load
 
@@ -71,11 +72,14 @@ def run(target: str | ASGIApp, config: Config | None = None, *, announce: str = 
         announced = partial(_announce, announce, config)
         return anyio.run(partial(supervise, target, config, announced), backend=config.backend)
     app = load(target) if isinstance(target, str) else target
-    _log_access(config)
+    set_up_logs(config)
     config = replace(config, max_connections=min(config.max_connections, _room_for_connections()))
-    process = _Process(config, None if supervised is None else socket.socket(fileno=int(supervised)), announce)
     options = {"use_uvloop": True} if config.backend == "asyncio" and importlib.util.find_spec("uvloop") else {}
-    failure = anyio.run(partial(process.serve, app), backend=config.backend, backend_options=options)
+    with contextlib.ExitStack() as stack:
+        supervisor = None if supervised is None else stack.enter_context(socket.socket(fileno=int(supervised)))
+        process = _Process(config, supervisor, announce)
+        arrived = stack.enter_context(signals(process.take_signal))
+        failure = anyio.run(partial(process.serve, app, arrived), backend=config.backend, backend_options=options)
     if failure is not None:
         raise failure
 
@@ -88,15 +92,17 @@ class _Process:
         self._supervisor = supervisor
         self._announce = announce
         self._stop = anyio.Event()
+        self._asked_to_stop = False
+        self._watched = False
 
-    async def serve(self, app: ASGIApp) -> Exception | None:
+    async def serve(self, app: ASGIApp, signalled: socket.socket) -> Exception | None:
         """Serve until told to stop; an error is returned, past the groups that would wrap it."""
         config = self._config
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
-            group.start_soon(self._wait_for_signals)
+            group.start_soon(self._wait_for, signalled)
             if self._supervisor is not None:
-                group.start_soon(self._wait_for_end_of, self._supervisor)
+                group.start_soon(self._wait_for, self._supervisor)
             most = None if config.max_requests is None else config.max_requests + randint(0, config.max_requests_jitter)
             service = Service(app, config, most)
             group.start_soon(self._retire, service.enough)
@@ -119,17 +125,9 @@ class _Process:
             _announce(self._announce, self._config, value or [])
             notify_systemd("READY=1")
 
-    async def _wait_for_signals(self) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-            async for received in signals:
-                if self._stop.is_set():
-                    os._exit(
-                        128 + received
-                    )  # pragma: no cover  # whoever asks twice means at once; nothing can be measured after it
-                self._begin_to_stop()
-
-    async def _wait_for_end_of(self, supervisor: socket.socket) -> None:
-        await anyio.wait_readable(supervisor)
+    async def _wait_for(self, line: socket.socket) -> None:
+        """Stop when *line* says anything, or ends."""
+        await anyio.wait_readable(line)
         self._begin_to_stop()
 
     async def _retire(self, enough: anyio.Event) -> None:
@@ -138,19 +136,27 @@ class _Process:
         if self._supervisor is not None:
             self._supervisor.send(RETIRING)
 
+    def take_signal(self, number: int) -> None:
+        """Make sure that the process ends: at once if this is the second time."""
+        if self._asked_to_stop:
+            os._exit(128 + number)  # pragma: no cover  # nothing can be measured after it
+        self._asked_to_stop = True
+        self._watch()
+
     def _begin_to_stop(self) -> None:
         if not self._stop.is_set():
+            self._watch()
             self._stop.set()
             if self._supervisor is None:
                 notify_systemd("STOPPING=1")
-            watch(self._config.graceful_s + WATCHDOG_S)
 
-
-def watch(seconds: float) -> None:
-    """Leave the process in *seconds*, whatever it does then."""
-    watchdog = threading.Timer(seconds, _leave)
-    watchdog.daemon = True
-    watchdog.start()
+    def _watch(self) -> None:
+        """Leave the process when the time is up, whatever it does then."""
+        if not self._watched:
+            self._watched = True
+            watchdog = threading.Timer(self._config.graceful_s + WATCHDOG_S, _leave)
+            watchdog.daemon = True
+            watchdog.start()
 
 
 def _leave() -> None:  # pragma: no cover  # nothing can be measured after it
@@ -187,10 +193,16 @@ def _room_for_connections() -> int:
     return sys.maxsize if soft == resource.RLIM_INFINITY else max(soft - SPARE_FILES, 1)
 
 
-def _log_access(config: Config) -> None:
-    """Let the access log go to standard output, unless the application's own logging takes it."""
-    import logging
-
-    if config.access_log is not None and not access_logger.hasHandlers():
-        access_logger.addHandler(logging.StreamHandler(sys.stdout))
-        access_logger.setLevel(logging.INFO)
+def set_up_logs(config: Config) -> None:
+    """Let what we have to say be seen, in whole lines, unless the application's own logging takes it."""
+    log = logging.getLogger("nardis")
+    if not log.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(handler)
+        access_logger.propagate = False
+    if config.access_log is not None:
+        if not access_logger.hasHandlers():
+            access_logger.addHandler(logging.StreamHandler(sys.stdout))
+        if access_logger.level == logging.NOTSET:
+            access_logger.setLevel(logging.INFO)

@@ -81,9 +81,9 @@ async def serve_on(
         tls = service.settings.create_ssl_context()
     except OSError as exc:  # SSLError among them
         raise StartFailed(f"cannot read the certificate or its key: {exc}") from exc
+    service.call = with_limit(service, service.call)
     if config.access_log is not None:
         service.call = with_access_log(service, service.call)
-    service.call = with_limit(service, service.call)
     with unwrapped():
         async with _lifespan(service), anyio.create_task_group() as group:
             group.start_soon(service.sweep, name="nardis.server.sweep")
@@ -134,7 +134,7 @@ async def _drain(service: Service) -> None:
 
 async def _cut(service: Service) -> None:
     """Cut what is left; also where serving was cancelled."""
-    if not service.connections:
+    if not service.admitted:
         return
     if isinstance(service.app, Nardis):
         service.app._interrupt()
@@ -145,7 +145,8 @@ async def _cut(service: Service) -> None:
 async def _idle(service: Service, seconds: float) -> None:
     """Wait until no connection is left, at most *seconds*."""
     with anyio.move_on_after(seconds):
-        while service.connections:  # noqa: ASYNC110  # an event would cost each connection
+        await anyio.sleep(POLL_S)  # one that was accepted just now is not counted yet
+        while service.admitted:  # noqa: ASYNC110  # an event would cost each connection
             await anyio.sleep(POLL_S)
 
 

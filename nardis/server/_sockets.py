@@ -23,6 +23,9 @@ __all__ = ["host_and_port", "listening", "reserving", "urls_of"]
 # seconds between two, and how many.
 KEEP_ALIVE_PROBES: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
+# What the system takes beyond what it can send at once: more would be memory, and news that a slow client is slow comes later.
+UNSENT_BYTES: Final = 64 * 1024
+
 
 @contextmanager
 def listening(config: Config) -> Generator[list[socket.socket], None, None]:
@@ -83,7 +86,8 @@ def _tune(listener: socket.socket, config: Config) -> None:
     """Send at once, and notice clients that vanished: those that take nothing, and those that are owed nothing."""
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (KEEP_ALIVE_PROBES | {"TCP_USER_TIMEOUT": int(config.write_stall_s * 1000)}).items():
+    options = {**KEEP_ALIVE_PROBES, "TCP_USER_TIMEOUT": int(config.write_stall_s * 1000), "TCP_NOTSENT_LOWAT": UNSENT_BYTES}
+    for name, value in options.items():
         if hasattr(socket, name):
             listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 

@@ -16,16 +16,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
 import anyio
 from anyio.abc import Process, TaskGroup
 
-from ..errors import StartFailed
+from ..errors import NardisError, StartFailed
 from ._config import Config, settings
 from ._run import READY, SUPERVISOR_VARIABLE, WATCHDOG_S, notify_systemd
 from ._serve import tell, unwrapped
+from ._signals import signals
 from ._sockets import host_and_port, listening, reserving, urls_of
 
 __all__ = ["supervise"]
@@ -48,7 +50,9 @@ async def supervise(target: str, config: Config, announce: Callable[[list[str]],
         StartFailed: An address is taken, or the first worker did not start; it has said why.
     """
     with unwrapped(), reserving(config) if config.reuse_port else listening(config) as sockets:
-        await Supervisor(target, config, sockets).run(announce)
+        supervisor = Supervisor(target, config, sockets)
+        with signals(supervisor.take_signal) as arrived:
+            await supervisor.run(arrived, announce)
 
 
 class Worker:
@@ -69,15 +73,16 @@ class Worker:
             return b""
 
     def dismiss(self) -> None:
-        """Ask it to end."""
+        """Ask it to end: not by a signal, because a second one, of systemd's for instance, would end it at once."""
         if not self.dismissed:
             self.dismissed = True
-            self.signal(signal.SIGTERM)
+            with suppress(OSError):
+                self.line.send(b"!")
 
-    def signal(self, number: int) -> None:
-        """Send it a signal, if it is still there."""
+    def kill(self) -> None:
+        """End it at once, if it is still there."""
         if self.process.returncode is None:
-            self.process.send_signal(number)  # type: ignore[arg-type]
+            self.process.kill()
 
 
 class Supervisor:
@@ -92,11 +97,13 @@ class Supervisor:
         self._changing = anyio.Lock()  # who changes which workers there are
         self._group: TaskGroup
         self._pause_s = FIRST_PAUSE_S
+        self._asked_to_stop = False
+        self._failed: str | None = None
 
-    async def run(self, announce: Callable[[list[str]], None]) -> None:
+    async def run(self, signalled: socket.socket, announce: Callable[[list[str]], None]) -> None:
         """Start the workers and keep them, to the end."""
         async with anyio.create_task_group() as self._group:
-            self._group.start_soon(self._wait_for_signals)
+            self._group.start_soon(self._heed, signalled)
             # One first: what keeps it from starting is said once.
             first = await self._start()
             if first is None and not self._stopping.is_set():
@@ -111,6 +118,8 @@ class Supervisor:
             tell(self._config, ready=False)
             await self._end()
             self._group.cancel_scope.cancel()
+        if self._failed is not None:
+            raise NardisError(self._failed)
 
     # --- one worker ---------------------------------------------------------------------------------------------------
 
@@ -152,7 +161,8 @@ class Supervisor:
     async def _watch(self, worker: Worker) -> None:
         """Replace a worker that ends, or asks to be replaced."""
         if await worker.hear():
-            await self._replace(worker)
+            while not await self._replace(worker):
+                await self._pause()
         status = await worker.process.wait()
         self._forget(worker)
         if worker.dismissed or self._stopping.is_set():
@@ -182,15 +192,17 @@ class Supervisor:
             await self._stopping.wait()
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
-    async def _replace(self, worker: Worker) -> None:
-        """Let a successor begin, then ask *worker* to go. One that dies meanwhile has its successor, too."""
+    async def _replace(self, worker: Worker) -> bool:
+        """Let a successor begin, then ask *worker* to go; False if that failed. One that dies meanwhile has that successor."""
         async with self._changing:
-            if worker not in self._workers or worker.dismissed or self._stopping.is_set():
-                return
+            if worker.process.returncode is not None or worker.dismissed or self._stopping.is_set():
+                return True
             if await self._start() is not None:
                 worker.dismiss()
-            elif not self._stopping.is_set():
+                return True
+            if not self._stopping.is_set():
                 logger.error("the successor of worker %d did not start: it stays", worker.process.pid)
+            return self._stopping.is_set()
 
     def _forget(self, worker: Worker) -> None:
         self._workers.discard(worker)
@@ -198,17 +210,24 @@ class Supervisor:
 
     # --- all of them --------------------------------------------------------------------------------------------------
 
-    async def _wait_for_signals(self) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-            async for received in signals:
-                if received == signal.SIGHUP:
+    def take_signal(self, number: int) -> None:
+        """End at once if this is the second time."""
+        if number != signal.SIGHUP:
+            if self._asked_to_stop:
+                for worker in tuple(self._workers):
+                    worker.kill()
+                os._exit(128 + number)  # pragma: no cover  # nothing can be measured after it
+            self._asked_to_stop = True
+
+    async def _heed(self, signalled: socket.socket) -> None:
+        """Replace all workers on SIGHUP, stop on others."""
+        while True:
+            await anyio.wait_readable(signalled)
+            for number in signalled.recv(64):
+                if number == signal.SIGHUP:
                     self._group.start_soon(self._replace_all)
-                elif not self._stopping.is_set():
-                    self._stopping.set()
                 else:
-                    for worker in self._workers:
-                        worker.signal(signal.SIGKILL)
-                    os._exit(128 + received)  # pragma: no cover  # nothing can be measured after it
+                    self._stopping.set()
 
     async def _replace_all(self) -> None:
         for worker in tuple(self._workers):
@@ -223,9 +242,11 @@ class Supervisor:
                 await self._gone(next(iter(self._workers)))
         if scope.cancelled_caught:
             for worker in self._workers:
-                logger.error("worker %d did not end: it is killed", worker.process.pid)
-                worker.signal(signal.SIGKILL)
+                self._failed = f"worker {worker.process.pid} did not end: it was killed"
+                worker.kill()
 
     async def _gone(self, worker: Worker) -> None:
-        await worker.process.wait()
+        status = await worker.process.wait()
         self._forget(worker)
+        if status != 0:
+            self._failed = f"worker {worker.process.pid} ended its shutdown with status {status}"

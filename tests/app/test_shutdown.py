@@ -160,6 +160,7 @@ async def test_exchanges_that_take_too_long_are_cancelled():
 
 
 async def test_a_stream_that_takes_too_long_is_cut_and_does_not_look_whole(caplog):
+    caplog.set_level("INFO", "nardis")
     app, reasons = Nardis(limits=Limits(cleanup_s=0.02)), []
 
     @app.get("/feed")
@@ -179,7 +180,8 @@ async def test_a_stream_that_takes_too_long_is_cut_and_does_not_look_whole(caplo
                 assert not response.complete
         await lifespan.done.wait()
     assert reasons == ["shutdown"]
-    assert [record.truncated for record in caplog.records if record.levelname == "ERROR"] == [True]
+    # Nobody's fault, and so no error.
+    assert [record.levelname for record in caplog.records if getattr(record, "truncated", False)] == ["INFO"]
 
 
 async def test_a_server_that_cancels_a_handler_shuts_down():

@@ -12,20 +12,24 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from socket import socket
-from typing import Any
+from socket import SHUT_WR, socket
+from typing import Any, Final, SupportsIndex
 
 import anyio
 from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.worker_context import WorkerContext
 
 from ..._types import Message, Scope
-from .connection import LINGER_S, OVERLOAD_ANSWER, READ_BYTES, Connection, Service, clock, contained, run_app
+from .connection import LINGER_S, OVERLOAD_ANSWER, READ_BYTES, Connection, Service, clock, contained, logger, readable, run_app
 from .inbox import Inbox
 
 __all__ = ["accepting"]
+
+# Connections taken before others get their turn, and the pause where the system has no room for one more.
+ACCEPTS_AT_ONCE: Final = 64
+ACCEPT_PAUSE_S: Final = 0.1
 
 
 class Tasks(TaskGroup):
@@ -44,14 +48,31 @@ class Tasks(TaskGroup):
         return inbox.put
 
 
+class Reader(asyncio.StreamReader):
+    """
+    A stream that tells whether something arrived.
+
+    Attributes:
+        fed: Something did since this was last made False.
+    """
+
+    fed = False
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        """Take what arrived."""
+        self.fed = True
+        super().feed_data(data)
+
+
 class AsyncioConnection(Connection):
     """One client, on asyncio or uvloop."""
 
-    def __init__(self, service: Service, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, service: Service, reader: Reader, writer: asyncio.StreamWriter) -> None:
         super().__init__(service)
         self._reader = reader
         self._writer = writer
         self._transport = writer.transport
+        self._transport.set_write_buffer_limits(high=0)  # a piece is taken when the socket has it
         self.socket = writer.get_extra_info("socket")
         self._task: asyncio.Task[None] | None = None
 
@@ -65,10 +86,17 @@ class AsyncioConnection(Connection):
                 await self.converse(tasks, WorkerContext(None), alpn, secure=tls is not None)
 
     async def _read(self) -> bytes:
+        self._reader.fed = False
         try:
             return await self._reader.read(READ_BYTES)
         except OSError:
             return b""
+
+    def _has_unsent(self) -> bool:
+        return self._transport.get_write_buffer_size() > 0
+
+    def _has_input(self) -> bool:
+        return self._reader.fed or readable(self.socket)
 
     async def _write(self, data: bytes) -> bool:
         if self._transport.is_closing():
@@ -117,24 +145,48 @@ async def accepting(
 ) -> AsyncGenerator[Callable[[], None], None]:
     """Serve those who connect, until what it gives is called; leaving cancels the connections that are left."""
     tasks: set[asyncio.Task[None]] = set()
+    loop = asyncio.get_running_loop()
 
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving = _turn_away(reader, writer) if service.is_full() else AsyncioConnection(service, reader, writer).run()
-        task = asyncio.get_running_loop().create_task(serving)
+    def start(serving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = loop.create_task(serving)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        return task
 
-    servers: list[asyncio.Server] = []
+    def leave(task: asyncio.Task[None]) -> None:
+        service.admitted -= 1
+
+    # Not `asyncio.start_server`: what it has accepted when it is closed is served late, or never (Python 3.13, uvloop 0.23).
+    def accept(listener: socket) -> None:
+        for _ in range(ACCEPTS_AT_ONCE):
+            try:
+                accepted, _ = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as exc:  # no more files, or no memory: the client waits in the queue
+                logger.error("cannot accept a connection: %s", exc)
+                loop.remove_reader(listener)
+                loop.call_later(ACCEPT_PAUSE_S, open_door, listener)
+                return
+            accepted.setblocking(False)
+            if service.is_full():
+                _ = start(_turn_away(accepted, tls))
+            else:
+                service.admitted += 1
+                start(_serve(service, accepted, tls)).add_done_callback(leave)
+
+    def open_door(listener: socket) -> None:
+        if listener.fileno() >= 0 and not service.draining:
+            loop.add_reader(listener, accept, listener)
 
     def close_door() -> None:
-        for server in servers:
-            server.close()
-
-    options: dict[str, Any] = {} if tls is None else {"ssl": tls, "ssl_handshake_timeout": service.config.head_s}
-    try:
         for listener in listeners:
-            server = await asyncio.start_server(connected, sock=listener, **options)
-            servers.append(server)
+            if listener.fileno() >= 0:
+                loop.remove_reader(listener)
+
+    for listener in listeners:
+        open_door(listener)
+    try:
         yield close_door
     finally:
         close_door()
@@ -145,13 +197,26 @@ async def accepting(
                 await asyncio.wait(tasks)
 
 
-async def _turn_away(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Say 503 to one client too many."""
-    with suppress(OSError, TimeoutError):
-        async with asyncio.timeout(LINGER_S):
-            writer.write(OVERLOAD_ANSWER)
-            if writer.can_write_eof():
-                writer.write_eof()
-            while await reader.read(READ_BYTES):
-                pass
-    writer.transport.abort()
+async def _serve(service: Service, accepted: socket, tls: ssl.SSLContext | None) -> None:
+    reader = Reader(READ_BYTES)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    loop = asyncio.get_running_loop()
+    handshake: dict[str, Any] = {} if tls is None else {"ssl": tls, "ssl_handshake_timeout": service.config.head_s}
+    try:
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, accepted, **handshake)
+    except OSError:
+        accepted.close()  # the client left, or does not speak TLS
+    else:
+        await AsyncioConnection(service, reader, asyncio.StreamWriter(transport, protocol, reader, loop)).run()
+
+
+async def _turn_away(accepted: socket, tls: ssl.SSLContext | None) -> None:
+    """Say 503 to one client too many; over TLS there is no saying anything without the work that is too much."""
+    loop = asyncio.get_running_loop()
+    with accepted, suppress(OSError, TimeoutError):
+        if tls is None:
+            async with asyncio.timeout(LINGER_S):
+                await loop.sock_sendall(accepted, OVERLOAD_ANSWER)
+                accepted.shutdown(SHUT_WR)
+                while await loop.sock_recv(accepted, READ_BYTES):
+                    pass

@@ -32,7 +32,7 @@ from .inbox import Inbox
 from .protocol import Protocols
 from .settings import Settings
 
-__all__ = ["LINGER_S", "OVERLOAD_ANSWER", "READ_BYTES", "Connection", "Service", "clock", "contained", "run_app"]
+__all__ = ["LINGER_S", "OVERLOAD_ANSWER", "READ_BYTES", "Connection", "Service", "clock", "contained", "readable", "run_app"]
 
 logger: logging.Logger = logging.getLogger("nardis.server")
 
@@ -81,11 +81,12 @@ class Service:
         settings: hypercorn's.
         state: The lifespan's, copied for each request.
         connections: Those that are open.
-        admitted: How many that is, those of which TLS is not agreed on yet among them.
+        admitted: How many were accepted and have not ended; some may not have begun.
         calls: How many calls of the application are running.
         requests: How many there were.
         enough: Set when there were as many as `max_requests` allows.
         draining: When a shutdown began; 0.0 before.
+        interrupted: What runs is being cancelled.
         call: Runs the application for one scope.
     """
 
@@ -102,6 +103,7 @@ class Service:
         self.requests: int = 0
         self.enough: anyio.Event = anyio.Event()
         self.draining: float = 0.0
+        self.interrupted: bool = False
         self.call: ASGIApp = app
         self._max_requests = max_requests
         # A Nardis application looks after its bodies, and has logged what it raises.
@@ -127,6 +129,7 @@ class Service:
 
     def interrupt(self) -> None:
         """Tell WebSockets that it is over; cancel what else runs, unless the application does that."""
+        self.interrupted = True
         for connection in tuple(self.connections):
             if connection.protocol.websockets():
                 connection.tasks.spawn(connection.protocol.close_websockets)
@@ -202,6 +205,14 @@ class Connection(ABC):
         """Close our sending half, after what was written."""
 
     @abstractmethod
+    def _has_unsent(self) -> bool:
+        """Tell whether something that was written has not been sent."""
+
+    @abstractmethod
+    def _has_input(self) -> bool:
+        """Tell whether something has arrived that `_read` has not given yet."""
+
+    @abstractmethod
     def is_closed(self) -> bool:
         """Tell whether the socket is closed, or was lost."""
 
@@ -248,13 +259,14 @@ class Connection(ABC):
         if isinstance(event, RawData):
             if event.data and not self.ending and not await self._write(event.data):
                 await self._lost()
+                self.close()
         elif isinstance(event, Updated):
             self.head_since = 0.0
             self.idle_since = clock() if event.idle else 0.0
         elif not self.ending:
             self.ending = clock()
-            if self.protocol.ends_by_closing():
-                self.cut()  # else what was sent so far would look whole
+            if self.protocol.is_unfinished() and (self.protocol.ends_by_closing() or self._has_unsent()):
+                self.cut()  # what was sent so far would look whole, or waits for a client that may not want it
             else:
                 await self._finish()
             await self._lost()
@@ -267,11 +279,13 @@ class Connection(ABC):
     def look(self, now: float) -> bool:
         """Enforce the limits; tell whether the client would have to be asked for its hang-up, because nobody reads."""
         config = self.service.config
-        if self.writing and now - self.writing > config.write_stall_s:
-            logger.info("a client read nothing for %s s: its connection is cut", config.write_stall_s)
+        # When the time of those that may end by themselves is over, those that do not read have had theirs.
+        stall_s = min(config.write_stall_s, LINGER_S) if self.service.interrupted else config.write_stall_s
+        if self.writing and now - self.writing > stall_s:
+            logger.info("a client read nothing for %s s: its connection is cut", stall_s)
             self.cut()
         elif self.ending:
-            if now - self.ending > config.write_stall_s:
+            if now - self.ending > stall_s and self._has_unsent():
                 self.cut()
             elif now - self.ending > LINGER_S:
                 self.close()
@@ -280,7 +294,8 @@ class Connection(ABC):
             since = max(self.idle_since, self.service.draining)
             if self.head_since and not self.protocol.http2:
                 idle_s, since = config.head_s, self.head_since
-            if now - since > idle_s and not self.protocol.goodbye():
+            # Its next request may have arrived while something else kept the event loop.
+            if now - since > idle_s and not self._has_input() and not self.protocol.goodbye():
                 self.close()
         elif self.handling:
             return now - self.handling > TICK_S
@@ -307,11 +322,16 @@ class Connection(ABC):
         self.close()
 
 
+def readable(sock: Any) -> bool:
+    """Tell whether there is something to read from *sock*."""
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
 @contextmanager
 def contained(connection: Connection) -> Generator[None, None, None]:
     """Let a fault end the connection and nothing else."""
-    service = connection.service
-    service.admitted += 1
     try:
         yield
     except* OSError:
@@ -320,8 +340,7 @@ def contained(connection: Connection) -> Generator[None, None, None]:
         logger.warning("a fault ended a connection: %r", faults.exceptions, exc_info=_details(faults))
         connection.cut()
     finally:
-        service.admitted -= 1
-        service.connections.discard(connection)
+        connection.service.connections.discard(connection)
         connection.close()
 
 

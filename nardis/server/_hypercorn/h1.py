@@ -13,7 +13,7 @@ first asks for the body (RFC 9110 §10.1.1).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 import h2.connection
 import h11
@@ -26,11 +26,9 @@ from hypercorn.typing import ConnectionState, TaskGroup, WorkerContext
 from .._config import Config
 from .inbox import inbox_of
 from .settings import Settings
+from .websockets import HANDSHAKE_FIELDS, awaits_answer, give_up
 
 __all__ = ["H1"]
-
-
-ABNORMAL_CLOSURE: Final = 1006
 
 
 class _Refused(Exception):
@@ -38,7 +36,13 @@ class _Refused(Exception):
 
 
 class _Patient(h11.Connection):
-    """A connection that does not let hypercorn send `100 Continue` by itself."""
+    """A connection that does not let hypercorn send `100 Continue` by itself, and that has an end also while it is paused."""
+
+    over = False
+
+    def next_event(self) -> Any:
+        """Give the next event; once it is over, that the client has closed."""
+        return h11.ConnectionClosed() if self.over else super().next_event()
 
     @property
     def they_are_waiting_for_100_continue(self) -> bool:
@@ -71,34 +75,51 @@ class H1(H11Protocol):
         """Take what came from the socket."""
         try:
             stream = self.stream
-            if isinstance(event, RawData) and isinstance(stream, WSStream) and not (stream.handshake.accepted or stream.closed):
-                await self._refuse_early_message()
+            if isinstance(event, RawData) and isinstance(stream, WSStream) and not stream.handshake.accepted:
+                if awaits_answer(stream):
+                    await self._refuse_early_message(stream)
+                return  # it is being denied: what the client says is of no matter
             await super().handle(event)
         except _Refused:
             await self.send(Closed())
+        if isinstance(event, Closed) and isinstance(self.connection, _Patient):
+            # A pipelined request may wait for its turn, and the task that reads with it (hypercorn 0.18 leaves both for ever).
+            self.connection.over = True
+            await self.can_read.set()
 
     async def _check_protocol(self, event: h11.Request) -> None:
         size = len(event.target)
         upgrade = settings = b""
+        handshake_is_text = True
         for name, value in event.headers:
             size += len(name) + len(value) + 4
             if name == b"upgrade":
                 upgrade = value.lower()
             elif name == b"http2-settings":
                 settings = value
+            elif name in HANDSHAKE_FIELDS:
+                handshake_is_text = handshake_is_text and value.isascii()
         if size > self._head_bytes:
             await self._refuse(431)
+        if upgrade == b"websocket" and not handshake_is_text:
+            await self._refuse(400)  # wsproto cannot read it
+        if event.method == b"CONNECT":
+            await self._refuse(501)  # an application cannot be a tunnel
         if event.method == b"PRI" and not self._http2:
             await self._refuse(505)
-        if event.method == b"PRI" or (upgrade == b"h2c" and self._http2 and _readable(settings)):
+        upgrades = upgrade == b"h2c" and self._http2 and event.target[:1] == b"/" and _readable(settings)
+        if event.method == b"PRI" or upgrades:
             await super()._check_protocol(event)
 
     async def _create_stream(self, request: h11.Request) -> None:
         await super()._create_stream(request)
-        if isinstance(self.connection, H11WSConnection):
+        stream = self.stream
+        if isinstance(self.connection, H11WSConnection) and isinstance(stream, WSStream):
+            if stream.closed:
+                raise _Refused  # hypercorn has answered, and leaves the connection open
             if self.connection.buffer:
-                await self._refuse_early_message()
-        elif self.connection.client_is_waiting_for_100_continue:
+                await self._refuse_early_message(stream)
+        elif isinstance(self.connection, h11.Connection) and self.connection.client_is_waiting_for_100_continue:
             inbox = inbox_of(self.stream)
             if inbox is not None:
                 inbox.asked = self._invite
@@ -108,27 +129,22 @@ class H1(H11Protocol):
         if isinstance(self.connection, h11.Connection) and self.connection.client_is_waiting_for_100_continue:
             await self._send_h11_event(h11.InformationalResponse(status_code=100, headers=[]))
 
-    async def _refuse_early_message(self) -> None:
+    async def _refuse_early_message(self, stream: WSStream) -> None:
         """Refuse what a client says before the handshake was answered (RFC 6455 §4.1); the application learns that it left."""
-        stream = self.stream
-        inbox = inbox_of(stream)
-        if stream is not None and inbox is not None:
-            stream.closed = True
-            inbox.close({"type": "websocket.disconnect", "code": ABNORMAL_CLOSURE})
+        give_up(stream)
         await self._refuse(400)
 
     async def _refuse(self, status: int) -> None:
         await self._send_error_response(status)
         raise _Refused
 
+    def is_unfinished(self) -> bool:
+        """Tell whether a response has begun and not ended."""
+        return isinstance(self.connection, h11.Connection) and self.connection.our_state is h11.SEND_BODY
+
     def ends_by_closing(self) -> bool:
-        """Tell whether the end of the connection would be taken for the end of a response that is not whole (RFC 9112 §8)."""
-        connection = self.connection
-        return (
-            isinstance(connection, h11.Connection)
-            and connection.our_state is h11.SEND_BODY
-            and (connection.their_http_version or b"1.0") < b"1.1"
-        )
+        """Tell whether the end of the connection is taken for the end of a response (RFC 9112 §8)."""
+        return isinstance(self.connection, h11.Connection) and (self.connection.their_http_version or b"1.0") < b"1.1"
 
     def goodbye(self) -> bool:
         """Say nothing: responses do, by `connection: close`."""

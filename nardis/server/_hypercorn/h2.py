@@ -45,10 +45,6 @@ class H2(FairH2):
 
     async def _create_stream(self, request: h2.events.RequestReceived) -> None:
         if self._leaving:
-            self.connection.reset_stream(request.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
+            self.reset(request.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
             return
         await super()._create_stream(request)
-
-    def ends_by_closing(self) -> bool:
-        """Tell whether the end of the connection would be taken for the end of a response: never in HTTP/2."""
-        return False

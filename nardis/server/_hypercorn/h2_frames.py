@@ -20,6 +20,7 @@ import h2.exceptions
 from hypercorn.events import Closed, Event, RawData
 
 from .h2_honesty import HonestH2
+from .websockets import HANDSHAKE_FIELDS
 
 __all__ = ["SteadyH2"]
 
@@ -73,7 +74,7 @@ class SteadyH2(HonestH2):
 
     async def _create_stream(self, request: h2.events.RequestReceived) -> None:
         if not _readable(request.headers):
-            self.connection.reset_stream(request.stream_id, h2.errors.ErrorCodes.PROTOCOL_ERROR)
+            self.reset(request.stream_id, h2.errors.ErrorCodes.PROTOCOL_ERROR)
             return
         await super()._create_stream(request)
 
@@ -82,6 +83,8 @@ def _readable(fields: Any) -> bool:
     """Tell whether a request has what one needs; of CONNECT there is only that of WebSockets (RFC 8441 §4)."""
     pseudo = {name: value for name, value in fields if name[:1] == b":"}
     method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
-    if method == b"CONNECT" and pseudo.get(b":protocol") != b"websocket":
-        return False
+    if method == b"CONNECT":
+        handshake_is_text = all(value.isascii() for name, value in fields if name in HANDSHAKE_FIELDS)
+        if pseudo.get(b":protocol") != b"websocket" or not handshake_is_text:
+            return False
     return method.isascii() and path.isascii() and path[:1] in (b"/", b"*")

@@ -18,6 +18,7 @@ import h2.errors
 import h2.exceptions
 from hypercorn.protocol.events import Body, EndBody, EndData, Response, StreamClosed, Trailers
 from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.utils import suppress_body
 
 from ..._types import Scope
@@ -29,6 +30,9 @@ __all__ = ["HonestH2"]
 
 # RFC 9113 §8.2.1: a field with any of these is malformed.
 _FORBIDDEN: Final = (b"\r", b"\n", b"\0")
+
+
+_CLOSED: Final = (ASGIWebsocketState.CLOSED, ASGIWebsocketState.HTTPCLOSED)
 
 
 class _Account:
@@ -77,7 +81,9 @@ class HonestH2(WindowedH2):
                     raise FieldError(f"{value!r} is no Content-Length: nothing was sent")
                 declared = int(value)
         stream = self.streams.get(event.stream_id)
-        method = "GET" if stream is None else str(cast("Scope", stream.scope).get("method", "GET"))
+        if stream is None:
+            return  # the client has reset it
+        method = str(cast("Scope", stream.scope).get("method", "GET"))
         if suppress_body(method, event.status_code):
             declared = None
         self._accounts[event.stream_id] = _Account(declared)
@@ -89,12 +95,15 @@ class HonestH2(WindowedH2):
         if stream is None:
             return  # the client has reset it
         ended = account is not None and account.ended
+        if not ended and isinstance(stream, WSStream) and stream.state in _CLOSED:
+            with suppress(h2.exceptions.ProtocolError):
+                self.connection.end_stream(stream_id)  # its close frame was the end (RFC 8441 §5.1)
+            return
         inbox = inbox_of(stream)
         if ended and (inbox is None or inbox.whole):
             return
         error = h2.errors.ErrorCodes.NO_ERROR if ended else h2.errors.ErrorCodes.INTERNAL_ERROR
-        with suppress(h2.exceptions.ProtocolError):  # the connection has ended
-            self.connection.reset_stream(stream_id, error)
+        self.reset(stream_id, error)
 
     async def _close_stream(self, stream_id: int) -> None:
         self._accounts.pop(stream_id, None)

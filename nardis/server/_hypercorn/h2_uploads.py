@@ -19,9 +19,11 @@ import h2.events
 import h2.exceptions
 import h2.settings
 from hypercorn.protocol.events import Body
+from hypercorn.protocol.ws_stream import WSStream
 
 from .h2_frames import SteadyH2
 from .inbox import inbox_of
+from .websockets import awaits_answer, give_up
 
 __all__ = ["FairH2"]
 
@@ -59,6 +61,11 @@ class FairH2(SteadyH2):
         inbox = inbox_of(stream)
         if stream is None or inbox is None:
             return  # the response is complete already
+        if isinstance(stream, WSStream) and not stream.handshake.accepted:
+            if awaits_answer(stream):
+                give_up(stream)
+                await self._end_stream(event.stream_id, h2.errors.ErrorCodes.PROTOCOL_ERROR)
+            return
         inbox.bounded = False
         inbox.taken = partial(self._give_back, event.stream_id)
         inbox.owed += size
@@ -67,8 +74,11 @@ class FairH2(SteadyH2):
             inbox.owed -= size
             self._give_back(event.stream_id, size)
         if inbox.weight > WEIGHT_BYTES:
-            self.connection.reset_stream(event.stream_id, h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
-            await self._close_stream(event.stream_id)
+            await self._end_stream(event.stream_id, h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+
+    async def _end_stream(self, stream_id: int, error: h2.errors.ErrorCodes) -> None:
+        self.reset(stream_id, error)
+        await self._close_stream(stream_id)
 
     def _give_back(self, stream_id: int, size: int) -> None:
         """Let the client send as much again."""

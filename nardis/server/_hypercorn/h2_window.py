@@ -12,6 +12,7 @@ the window, in the application's own `send`. PRIORITY is not heeded any more (RF
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import anyio
@@ -98,6 +99,11 @@ class WindowedH2(H2Protocol):
     def _collect(self) -> None:
         self._out += self.connection.data_to_send()
 
+    def reset(self, stream_id: int, error: h2.errors.ErrorCodes) -> None:
+        """Reset a stream, unless it, or the connection, has ended."""
+        with suppress(h2.exceptions.ProtocolError):
+            self.connection.reset_stream(stream_id, error)
+
     def kick(self) -> None:
         """Have written, soon, what h2 has for the client."""
         self._wanted.set()
@@ -140,7 +146,7 @@ class WindowedH2(H2Protocol):
 
     async def _send_body(self, stream_id: int, data: bytes) -> None:
         rest = memoryview(data)
-        while rest:
+        while rest and not self.closed:
             room = min(self.connection.local_flow_control_window(stream_id), OUT_BYTES)
             if room <= 0:
                 await self._wait_for_window(stream_id)
@@ -157,7 +163,7 @@ class WindowedH2(H2Protocol):
         with anyio.move_on_after(self._write_stall_s) as scope:
             await self._opened.wait()
         if scope.cancelled_caught:
-            self.connection.reset_stream(stream_id, h2.errors.ErrorCodes.CANCEL)
+            self.reset(stream_id, h2.errors.ErrorCodes.CANCEL)
             await self._close_stream(stream_id)
 
     async def _window_updated(self, stream_id: int | None) -> None:

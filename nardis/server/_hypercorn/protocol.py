@@ -95,9 +95,13 @@ class Protocols:
         for stream in self.websockets():
             await close_websocket(stream)
 
+    def is_unfinished(self) -> bool:
+        """Tell whether a response has begun and not ended."""
+        return isinstance(self.protocol, H1) and self.protocol.is_unfinished()
+
     def ends_by_closing(self) -> bool:
-        """Tell whether the end of the connection would be taken for the end of a response that is not whole."""
-        return self.protocol.ends_by_closing()
+        """Tell whether the end of the connection is taken for the end of a response: never in HTTP/2."""
+        return isinstance(self.protocol, H1) and self.protocol.ends_by_closing()
 
     def goodbye(self) -> bool:
         """Say that no more requests are taken; True if the connection then ends by itself."""

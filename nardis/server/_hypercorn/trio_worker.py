@@ -22,7 +22,7 @@ from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 
 from ..._types import Message, Scope
-from .connection import LINGER_S, OVERLOAD_ANSWER, READ_BYTES, Connection, Service, clock, contained, run_app
+from .connection import LINGER_S, OVERLOAD_ANSWER, READ_BYTES, Connection, Service, clock, contained, readable, run_app
 from .inbox import Inbox
 
 __all__ = ["accepting"]
@@ -103,6 +103,12 @@ class TrioConnection(Connection):
             with suppress(OSError):
                 self.socket.shutdown(SHUT_WR)
 
+    def _has_unsent(self) -> bool:
+        return False  # a write ends when the system has it
+
+    def _has_input(self) -> bool:
+        return readable(self.socket)
+
     def is_closed(self) -> bool:
         """Tell whether the socket is closed."""
         return bool(self.socket.fileno() < 0)
@@ -124,10 +130,13 @@ async def accepting(
 
     async def serve(stream: trio.SocketStream) -> None:
         if service.is_full():
-            await _turn_away(stream, secure=tls is not None)
-        else:
+            return await _turn_away(stream, secure=tls is not None)
+        service.admitted += 1
+        try:
             secured = None if tls is None else trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
             await TrioConnection(service, secured or stream).run()
+        finally:
+            service.admitted -= 1
 
     async def accept(door: trio.CancelScope) -> None:
         with door:

@@ -17,9 +17,26 @@ from wsproto.events import CloseConnection
 
 from .inbox import inbox_of
 
-__all__ = ["close_websocket", "open_websockets"]
+__all__ = ["HANDSHAKE_FIELDS", "awaits_answer", "close_websocket", "give_up", "open_websockets"]
 
 SERVICE_RESTART: Final = 1012
+ABNORMAL_CLOSURE: Final = 1006
+
+# What wsproto reads as ASCII, or not at all.
+HANDSHAKE_FIELDS: Final = (b"connection", b"sec-websocket-protocol", b"sec-websocket-extensions")
+
+
+def awaits_answer(stream: WSStream) -> bool:
+    """Tell whether the application has neither accepted nor begun to deny the handshake."""
+    return not stream.closed and stream.state is ASGIWebsocketState.HANDSHAKE
+
+
+def give_up(stream: WSStream) -> None:
+    """Let nothing more come of a handshake; the application learns that the client is gone."""
+    stream.closed = True
+    inbox = inbox_of(stream)
+    if inbox is not None:
+        inbox.close({"type": "websocket.disconnect", "code": ABNORMAL_CLOSURE})
 
 
 def open_websockets(streams: Iterable[object]) -> list[WSStream]:
@@ -32,4 +49,5 @@ async def close_websocket(stream: WSStream) -> None:
     inbox = inbox_of(stream)
     if inbox is not None:
         inbox.close({"type": "websocket.disconnect", "code": SERVICE_RESTART, "reason": "the server restarts"})
+    stream.state = ASGIWebsocketState.CLOSED
     await stream._send_wsproto_event(CloseConnection(code=SERVICE_RESTART))

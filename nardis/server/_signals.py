@@ -1,0 +1,35 @@
+"""Signals that end a process, heard also while its event loop is stuck."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+
+__all__ = ["signals"]
+
+
+@contextmanager
+def signals(handler: Callable[[int], object]) -> Generator[socket.socket, None, None]:
+    """
+    Call *handler* with the number of each SIGINT, SIGTERM and SIGHUP, between any two steps of Python code.
+
+    What it gives becomes readable then, and has the numbers as bytes: an event loop can wait for that.
+    """
+    arrived, heard = socket.socketpair()
+
+    def hear(number: int, frame: object) -> None:
+        handler(number)
+        with suppress(BlockingIOError):
+            heard.send(bytes([number]))
+
+    with arrived, heard:
+        arrived.setblocking(False)
+        heard.setblocking(False)
+        before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        try:
+            yield arrived
+        finally:
+            for number, each in before.items():
+                signal.signal(number, each)
