@@ -11,6 +11,8 @@ import pytest
 
 from nardis import UsageError
 from nardis.__main__ import main
+from nardis.server import Config
+from nardis.server._config import settings
 
 APP = """
 from nardis import Nardis
@@ -153,3 +155,90 @@ def fetch(port):
 def test_debug_shows_the_traceback_of_a_failed_start(folder):
     with pytest.raises(UsageError, match="site_nosuch"):
         main(["serve", "site_nosuch:app", "--debug"])
+
+
+def test_help_names_each_setting(capsys):
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+
+    said = capsys.readouterr().out
+    for setting in settings():
+        assert f" {setting.flag}" in said
+
+
+@pytest.fixture
+def config_of(folder, monkeypatch):
+    """Give a function that gives the config which arguments and the environment make."""
+    seen = []
+    monkeypatch.setattr("nardis.__main__.run", lambda target, config, **options: seen.append((target, config)))
+
+    def config_of(*args):
+        assert main(["serve", *args]) == 0
+        [(target, config)] = seen
+        assert target == "site_app:app"
+        return config
+
+    return config_of
+
+
+def test_flags_make_a_config(config_of):
+    flags = (
+        "--bind [::1]:1 --bind unix:socket --backend asyncio --workers 3 --drain 0.5 --graceful 20 --write-stall 7 "
+        "--keep-alive 7.5 --head-timeout 8 --body-idle 9 --head-bytes 16384 --max-connections 5 --max-in-flight 6 --max-requests 1000 "
+        "--max-requests-jitter 100 --backlog 10 --no-http2 --reuse-port --certfile chain.pem --keyfile key.pem "
+        "--keyfile-password x --access-log json --root-path /site"
+    )
+    config = config_of(*flags.split(), "site_app:app")
+
+    assert config == Config(
+        bind=["[::1]:1", "unix:socket"],
+        backend="asyncio",
+        workers=3,
+        drain_s=0.5,
+        graceful_s=20,
+        write_stall_s=7,
+        keep_alive_s=7.5,
+        head_s=8,
+        body_idle_s=9,
+        head_bytes=16384,
+        max_connections=5,
+        max_in_flight=6,
+        max_requests=1000,
+        max_requests_jitter=100,
+        backlog=10,
+        http2=False,
+        reuse_port=True,
+        certfile="chain.pem",
+        keyfile="key.pem",
+        keyfile_password="x",
+        access_log="json",
+        root_path="/site",
+    )
+    assert {flag for flag in flags.split() if flag.startswith("--")} == {setting.flag for setting in settings()}
+
+
+def test_a_flag_beats_its_variable(config_of, monkeypatch):
+    monkeypatch.setenv("NARDIS_DRAIN", "1")
+    monkeypatch.setenv("NARDIS_GRACEFUL", "8")
+    config = config_of("site_app:app", "--drain", "2")
+
+    assert (config.drain_s, config.graceful_s) == (2, 8)
+
+
+@pytest.mark.parametrize(
+    "args", [["--access-log", "site_app:app"], ["site_app:app", "--access-log"], ["--access-log=text", "site_app:app"]]
+)
+def test_the_access_log_is_text_if_nobody_says(config_of, args):
+    """Also right before the application's name, which is no form of a log."""
+    assert config_of(*args).access_log == "text"
+
+
+@pytest.mark.parametrize("said", ["NARDIS_WORKERS=many", "NARDIS_BACKEND=uvloop", "NARDIS_DRAIN=11", "NARDIS_NO_HTTP2=perhaps"])
+def test_a_variable_that_cannot_be_is_one_line(folder, monkeypatch, capsys, said):
+    """Of a value that cannot be read the variable is named, of one that does not fit the setting."""
+    variable, _, text = said.partition("=")
+    monkeypatch.setenv(variable, text)
+
+    assert main(["serve", "site_app:app"]) == 1
+    [line] = lines(capsys.readouterr().err)
+    assert text in line

@@ -1,14 +1,18 @@
 """`serve()` inside a program that runs already, on the worker of its event loop."""
 
 import gc
+import logging
 import socket
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 
 import anyio
 import pytest
 import sniffio
+import trustme
 
-from nardis import Nardis, UsageError
-from nardis.errors import StartFailed
+from nardis import Limits, Nardis, UsageError
+from nardis.errors import NardisError, StartFailed
 from nardis.server import Config, serve
 
 pytestmark = pytest.mark.anyio
@@ -191,3 +195,144 @@ async def test_the_other_backends_config_is_refused(anyio_backend_name):
 
     with pytest.raises(UsageError, match=other):
         await serve(greeting(), Config(bind=["127.0.0.1:0"], backend=other))
+
+
+# --- what one server is told --------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def serving(app, config):
+    """Serve for the length of the block; the port is given."""
+    stop = anyio.Event()
+
+    async def run(*, task_status):
+        await serve(app, config, shutdown=stop.wait, task_status=task_status)
+
+    async with anyio.create_task_group() as group:
+        [address] = await group.start(run)
+        with anyio.fail_after(10):
+            yield port_of(address)
+        stop.set()
+
+
+async def test_the_limits_of_a_nardis_application_hold_and_not_the_servers(config):
+    """It answers, where the server could only cut; and it may be more patient than the server is with others."""
+    app = Nardis()
+
+    @app.post("/", limits=Limits(body_idle_s=0.6))
+    async def read(req, res):
+        await res.send(await req.bytes())
+
+    async with serving(app, replace(config, body_idle_s=0.01)) as port:
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            await stream.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhalf")
+            answer = b"".join([chunk async for chunk in stream])
+
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"\r\n\r\n" in answer
+
+
+async def test_connections_that_come_in_one_turn_of_the_event_loop_are_counted(config):
+    """Also before any of them had its turn."""
+    async with serving(greeting(), replace(config, max_connections=2)) as port:
+        with ExitStack() as stack:
+            crowd = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(20)]
+            for each in crowd:
+                each.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            answers = [await anyio.to_thread.run_sync(each.recv, 1000) for each in crowd]
+
+    statuses = [answer.split()[1] for answer in answers]
+    assert (statuses.count(b"200"), statuses.count(b"503")) == (2, 18)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("certificate")
+    issued = trustme.CA().issue_cert("127.0.0.1")
+    issued.private_key_and_cert_chain_pem.write_to_path(folder / "both.pem")
+    return str(folder / "both.pem")
+
+
+async def test_a_handshake_that_has_not_ended_is_a_connection_too(config, certificate):
+    """Or whoever never ends one would have as many as they like."""
+    config = replace(config, max_connections=1, certfile=certificate, keyfile=certificate)
+    async with serving(greeting(), config) as port:
+        async with await anyio.connect_tcp("127.0.0.1", port):
+            async with await anyio.connect_tcp("127.0.0.1", port) as second:
+                with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                    await second.receive()
+
+
+async def test_a_certificate_that_cannot_be_read_is_a_failed_start(config, tmp_path):
+    (tmp_path / "bad.pem").write_text("no certificate")
+    bad = str(tmp_path / "bad.pem")
+
+    with pytest.raises(StartFailed, match="certificate"):
+        await serve(greeting(), replace(config, certfile=bad, keyfile=bad))
+
+
+async def test_readiness_is_told(config):
+    """On when it serves, off before anything ends."""
+    told, app = [], greeting()
+
+    @app.lifespan
+    async def lifespan(given):
+        told.append("starts")
+        yield
+        told.append("ends")
+
+    async with serving(app, replace(config, ready=told.append)):
+        assert told == ["starts", True]
+    assert told == ["starts", True, False, "ends"]
+
+
+async def test_a_lifespan_that_does_not_end_is_cancelled(config, caplog):
+    """By `graceful_s`, or half a second later: that much it has at least."""
+    app, told = greeting(), []
+
+    @app.lifespan
+    async def lifespan(given):
+        yield
+        try:
+            await anyio.sleep_forever()
+        finally:
+            told.append("cancelled")
+
+    with caplog.at_level(logging.ERROR, "nardis.server"):
+        async with serving(app, replace(config, drain_s=0, graceful_s=0)):
+            pass
+    assert told == ["cancelled"]
+    assert "took too long" in caplog.text
+
+
+async def test_a_lifespan_that_fails_at_the_end_is_raised(config):
+    """As one error, by which a process knows that it did not end well."""
+
+    async def app(scope, receive, send):
+        for failed in (False, True):
+            message = await receive()
+            await send({"type": message["type"] + (".failed" if failed else ".complete"), "message": "not flushed"})
+
+    stop = anyio.Event()
+    stop.set()
+    with pytest.raises(NardisError, match="not flushed"):
+        await serve(app, config, shutdown=stop.wait)
+
+
+async def test_a_shutdown_that_fails_is_raised_as_it_is(config):
+    """And the lifespan ends all the same."""
+    app, told = greeting(), []
+
+    @app.lifespan
+    async def lifespan(given):
+        try:
+            yield
+        finally:
+            told.append("ends")
+
+    async def broken():
+        raise LookupError("of the shutdown")
+
+    with pytest.raises(LookupError, match="of the shutdown"):
+        await serve(app, config, shutdown=broken)
+    assert told == ["ends"]

@@ -1,0 +1,158 @@
+"""Listening: addresses, paths and inherited sockets, all or none, and what is left afterwards."""
+
+import os
+import socket
+import sys
+
+import pytest
+
+from nardis.errors import StartFailed
+from nardis.server import Config
+from nardis.server._sockets import listening, urls_of
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="paths and inherited sockets are those of POSIX")
+
+
+def urls(config):
+    with listening(config) as listeners:
+        return urls_of(listeners, config)
+
+
+def connects(path):
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+def test_a_free_port_is_named():
+    [url] = urls(Config(bind=["127.0.0.1:0"]))
+
+    assert url.startswith("http://127.0.0.1:")
+    assert int(url.rpartition(":")[2]) > 0
+
+
+@pytest.mark.parametrize("bind", ["[::1]:0", "::1:0"])
+def test_an_address_of_ipv6_is_named_in_brackets(bind):
+    [url] = urls(Config(bind=[bind]))
+
+    assert url.startswith("http://[::1]:")
+
+
+def test_with_a_certificate_it_is_https():
+    [url] = urls(Config(bind=["127.0.0.1:0"], certfile="chain.pem", keyfile="key.pem"))
+
+    assert url.startswith("https://")
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1", "127.0.0.1:port", "127.0.0.1:65536", "127.0.0.1:-1", "", "fd://x", "fd://9999"])
+def test_an_address_that_is_none_is_named(bind):
+    with pytest.raises(StartFailed, match="cannot listen on"):
+        urls(Config(bind=[bind]))
+
+
+def test_all_addresses_or_none(tmp_path):
+    path = tmp_path / "socket"
+    with pytest.raises(StartFailed, match="99999"):
+        urls(Config(bind=[f"unix:{path}", "127.0.0.1:99999"]))
+
+    assert not path.exists()
+
+
+def test_a_path_is_there_as_long_as_it_is_served(tmp_path):
+    path = tmp_path / "socket"
+    config = Config(bind=[f"unix:{path}"])
+    with listening(config) as listeners:
+        assert urls_of(listeners, config) == [f"unix:{path}"]
+        assert connects(path)
+
+    assert not path.exists()
+
+
+def test_a_path_that_somebody_else_removed_is_no_fault(tmp_path):
+    path = tmp_path / "socket"
+    with listening(Config(bind=[f"unix:{path}"])):
+        path.unlink()
+
+
+def test_the_socket_of_a_server_that_is_gone_is_replaced(tmp_path):
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as abandoned:
+        abandoned.bind(str(path))
+    with listening(Config(bind=[f"unix:{path}"])):
+        assert connects(path)
+
+
+def test_a_path_in_use_is_left_alone(tmp_path):
+    path = tmp_path / "socket"
+    config = Config(bind=[f"unix:{path}"])
+    with listening(config):
+        with pytest.raises(StartFailed, match="in use"):
+            urls(config)
+
+        assert connects(path)
+
+
+def test_a_file_is_not_replaced(tmp_path):
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with pytest.raises(StartFailed, match="in use"):
+        urls(Config(bind=[f"unix:{path}"]))
+
+    assert path.read_text() == "data"
+
+
+def test_a_path_that_cannot_be_is_named(tmp_path):
+    with pytest.raises(StartFailed, match="No such file"):
+        urls(Config(bind=[f"unix:{tmp_path}/missing/socket"]))
+
+
+def test_an_inherited_socket_stays_open():
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        config = Config(bind=[f"fd://{opened.fileno()}"])
+        with listening(config) as [listener]:
+            assert listener.getsockname() == opened.getsockname()
+            assert listener.fileno() != opened.fileno()
+
+        with socket.create_connection(opened.getsockname()):
+            """It listens as before."""
+
+
+def test_an_inherited_path_is_not_removed(tmp_path):
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(str(path))
+        opened.listen()
+        assert urls(Config(bind=[f"fd://{opened.fileno()}"])) == [f"unix:{path}"]
+        assert connects(path)
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_an_inherited_socket_that_does_not_listen_is_refused(kind):
+    with socket.socket(socket.AF_INET, kind) as opened:
+        with pytest.raises(StartFailed, match="listens"):
+            urls(Config(bind=[f"fd://{opened.fileno()}"]))
+
+
+def test_what_is_inherited_and_no_socket_is_refused(tmp_path):
+    with open(tmp_path / "file", "wb") as opened:
+        with pytest.raises(StartFailed, match=f"fd://{opened.fileno()}"):
+            urls(Config(bind=[f"fd://{opened.fileno()}"]))
+
+
+def test_a_server_can_take_its_port_again_at_once():
+    """Connections that were closed a moment ago do not hold it."""
+    with listening(Config(bind=["127.0.0.1:0"])) as [listener]:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            listener.setblocking(True)
+            listener.accept()[0].close()
+
+    assert urls(Config(bind=[f"127.0.0.1:{port}"])) == [f"http://127.0.0.1:{port}"]
+
+
+def test_sockets_are_not_inherited_by_whatever_the_application_starts():
+    with listening(Config(bind=["127.0.0.1:0"])) as [listener]:
+        assert not os.get_inheritable(listener.fileno())
