@@ -111,7 +111,8 @@ class _Entry:
 
 def _as_text(fields: dict[str, Any]) -> str:
     first_byte = "-" if fields["first_byte_ms"] is None else f"{fields['first_byte_ms']}ms"
-    path = fields["path"].encode("unicode_escape").decode("ascii")  # a line end in a path is no line of the log
+    # A line end in a path is no line of the log, and a quote in it ends no field.
+    path = fields["path"].encode("unicode_escape").decode("ascii").replace('"', '\\"')
     line = (
         f'{fields["client"] or "-"} "{fields["method"]} {path} HTTP/{fields["http_version"]}" {fields["status"] or "-"} '
         f"{fields['bytes']}B first={first_byte} total={fields['duration_ms']}ms"

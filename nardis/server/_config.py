@@ -12,6 +12,9 @@ from ..errors import UsageError
 
 __all__ = ["Config", "Setting", "settings"]
 
+# The longest time that makes sense, in seconds: eleven days. Some limits go to the system as milliseconds, in 32 bits.
+MOST_S: Final = 1_000_000
+
 DEFAULT_BIND: Final = ("127.0.0.1:3000",)
 
 
@@ -165,9 +168,14 @@ class Config:
             raise UsageError(f"access_log is 'text' or 'json', not {self.access_log!r}")
         if (self.certfile is None) != (self.keyfile is None):
             raise UsageError("TLS needs both a certfile and a keyfile")
-        for name in ("workers", "head_bytes", "max_connections", "max_in_flight", "backlog"):
-            if getattr(self, name) < 1:
+        for name in ("write_stall_s", "keep_alive_s", "head_s", "body_idle_s"):
+            if not 0 < getattr(self, name) <= MOST_S:
+                raise UsageError(f"{name}={getattr(self, name)}: it is a number of seconds above 0, and at most {MOST_S:,}")
+        for name in ("workers", "head_bytes", "max_connections", "max_in_flight", "max_requests", "backlog"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)}: it is a number above 0")
+        if self.max_requests_jitter < 0:
+            raise UsageError(f"max_requests_jitter={self.max_requests_jitter}: it is a number of requests")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **given: Any) -> Config:
