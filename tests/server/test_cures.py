@@ -346,6 +346,15 @@ def test_protocol_ignores_an_upgrade_of_what_http2_would_refuse(server: Server):
         assert connection.head()[0] >= 200
 
 
+def test_protocol_takes_no_upgrade_by_a_preface_that_is_none(server: Server):
+    logged = len(server.log())
+    fields = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAIAAAAC\r\n"
+    with server.connect() as connection:
+        connection.send(b"PRI /hello HTTP/1.1\r\nhost: localhost\r\n" + fields + b"\r\n")
+        assert connection.head()[0] >= 200
+    assert server.log()[logged:] == ""
+
+
 def test_protocol_of_stock_ends_the_worker_by_an_upgrade_that_it_cannot_read(doomed: Server):
     upgrade_to_h2c(doomed, "!!notbase64")
 
@@ -662,6 +671,21 @@ def test_h2_frames_of_stock_end_the_worker(doomed: Server, break_a_stream: Calla
         assert client.ends()
 
     assert happens(lambda: not serves(doomed)), CAN_GO + "h2_frames"
+
+
+def test_h2_frames_that_come_with_a_goaway_are_no_fault(server: Server):
+    logged = len(server.log())
+    with H2Client(server.port) as client:
+        upload, refused = client.request("POST", "/digest", end=False), client.h2.get_next_available_stream_id()
+        client.h2.send_headers(refused, pseudo("GET", b"/\xff"), end_stream=True)
+        client.h2.send_data(upload, b"last")
+        client.h2.close_connection()
+        client.socket.sendall(client.h2.data_to_send())
+        client.socket.shutdown(socket.SHUT_WR)
+        while client.socket.recv(KIB):
+            pass
+    assert server.ask("GET", "/hello").body == b"hello"
+    assert server.log()[logged:] == ""
 
 
 def test_h2_websockets_refuse_a_message_before_the_handshake(server: Server, key: str):

@@ -201,7 +201,7 @@ def test_a_worker_that_dies_during_a_restart_is_not_replaced_twice(two: Family) 
     old = two.settled()
     order = two.order("slow-start")
     two.hang_up()
-    eventually(lambda: two.of("starting") >= two.workers() and len(two.workers()) == 3, 20)
+    eventually(lambda: len(two.of("starting") & (two.workers() - old)) == 1, 20)
     for worker in old:
         os.kill(worker, signal.SIGKILL)
     eventually(lambda: not two.workers() & old)

@@ -184,8 +184,8 @@ def config_of(folder, monkeypatch):
 def test_flags_make_a_config(config_of):
     flags = (
         "--bind [::1]:1 --bind unix:socket --backend asyncio --workers 3 --drain 0.5 --graceful 20 --write-stall 7 "
-        "--keep-alive 7.5 --head-timeout 8 --body-idle 9 --head-bytes 16384 --max-connections 5 --max-in-flight 6 --max-requests 1000 "
-        "--max-requests-jitter 100 --backlog 10 --no-http2 --reuse-port --certfile chain.pem --keyfile key.pem "
+        "--keep-alive 7.5 --head-timeout 8 --body-idle 9 --head-bytes 16384 --max-connections 5 --max-in-flight 6 "
+        "--max-requests 1000 --max-requests-jitter 100 --backlog 10 --no-http2 --reuse-port --certfile chain.pem --keyfile key.pem "
         "--keyfile-password x --access-log json --root-path /site"
     )
     config = config_of(*flags.split(), "site_app:app")

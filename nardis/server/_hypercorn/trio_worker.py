@@ -140,9 +140,9 @@ async def accepting(
 
     async def accept(door: trio.CancelScope) -> None:
         with door:
-            opened = [trio.SocketListener(trio.socket.from_stdlib_socket(each)) for each in listeners]
             await trio.serve_listeners(serve, opened, handler_nursery=connections)
 
+    opened = [trio.SocketListener(trio.socket.from_stdlib_socket(each)) for each in listeners]
     async with trio.open_nursery() as connections:
         door = trio.CancelScope()
         connections.start_soon(partial(accept, door))
