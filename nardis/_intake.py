@@ -147,8 +147,8 @@ class Intake:
 
     def watch(self) -> None:
         """Start the watcher, if it may take something: it notices the client leaving while the handler is busy elsewhere."""
-        if self._watcher is not None:
-            return
+        if self._watcher is not None or self.reading:
+            return  # a reader is in the server's receive itself, and will notice (Q1)
         # uvicorn says `100 Continue` at the first receive(), whoever calls it, and the handler may yet refuse the body.
         if b"expect" in self._exchange.fields and not self.received and not self._discarding:
             return

@@ -340,3 +340,35 @@ async def test_a_stream_that_has_come_far_is_watched_without_waiting_for_a_tick(
     assert call.aborted
     assert WATCHED_BYTES <= len(call.body) < 2 * WATCHED_BYTES
     assert call.error is None
+
+
+@pytest.mark.parametrize("verb", ["write", "end"])
+async def test_the_watcher_does_not_begin_beside_a_reader(verb):
+    """Full duplex: one task waits for more of the body while another writes far, or ends the response (Q1)."""
+    app, chunks, sent = Nardis(), [], anyio.Event()
+
+    @app.post("/")
+    async def handler(req, res):
+        async def reader():
+            chunks.extend([chunk async for chunk in req])
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(reader)
+            await rest()
+            for _ in range(WATCHED_BYTES // 65536 + 2):
+                await res.write(bytes(65536))
+            if verb == "end":
+                await res.end()
+            sent.set()
+
+    async with Server(app) as server:
+        server.step = 0.01  # each write is a turn
+        call = server.call("/", method="POST", headers=CHUNKED)
+        await sent.wait()
+        await rest()
+        assert call.receiving == 1
+        call.push(part(b"a"), part(b"b", more=False))
+        await call.wait()
+
+    assert chunks == [b"a", b"b"]
+    assert call.final
