@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar, cast, overload
 
-from ._chain import Match, Step, enter, name_of
-from ._index import Index
-from ._patterns import Pattern, Segments, compile_pattern, split_path
-from .errors import HTTPError, UsageError
-from .limits import Limits
+from .._chain import Match, Step, enter, name_of
+from .._index import Index
+from .._patterns import Pattern, Segments, compile_pattern, split_path
+from ..errors import HTTPError, UsageError
+from ..limits import Limits
 
 if TYPE_CHECKING:
-    from ._types import ErrorHandler, Handler, Middleware
+    from .._types import ErrorHandler, Handler, Middleware
 
 __all__ = ["Layer", "Route", "Router", "RouterRoute"]
 
