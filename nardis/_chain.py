@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from ._exchange import IDLE, Exchange
+from ._exchange import IDLE, STARTED, Exchange
 from ._patterns import Segments
 from ._place import Place
 from ._problem import answer_problem
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .response import Response
     from .routing import Layer, Router
 
-__all__ = ["Match", "Step", "Walk", "advance", "answer_error", "enter", "name_of", "reduced", "run_error_handler"]
+__all__ = ["Match", "Step", "Walk", "advance", "answer_error", "enter", "finish", "name_of", "reduced", "run_error_handler"]
 
 # A handler or middleware, and whether it takes `next`.
 Step: TypeAlias = tuple[Callable[..., Awaitable[None]], bool]
@@ -154,6 +154,8 @@ def _fits(walk: Walk, layer: Layer, match: Match | None) -> bool:
     elif params or req.params:
         req.params = dict(params)
     if layer.is_route:
+        if req.scope["type"] == "websocket":
+            return False
         req.route = layer
         req._served |= wanted is not None
     walk.taken = match[1]
@@ -169,7 +171,7 @@ async def _detour(walk: Walk, layer: Layer, handler: Callable[..., Awaitable[Non
     if layer.limits is not None:
         exchange.set_limits(layer.limits)
     if layer.cancels is not None:
-        exchange.cancels = layer.cancels
+        exchange.set_cancels(layer.cancels)
     call = partial(_in_head_scope, exchange, handler) if req.method == "HEAD" and len(args) == 2 else handler
     if exchange.wants_scope():
         with exchange.own_scope():
@@ -194,6 +196,7 @@ async def _behind(walk: Walk, taken: int, handler: Callable[..., Awaitable[None]
     inside = Place(outside, walk.raw, taken) if taken else outside
 
     async def onward() -> None:
+        req = walk.req  # behind a wrapped middleware it is another one
         req._place, req._walk = outside, walk
         try:
             await following()
@@ -221,6 +224,14 @@ async def enter(router: Router, req: Request, res: Response, next: Next) -> None
     walk.parent = outer
     walk.onward = next
     await advance(walk)
+
+
+async def finish(exchange: Exchange) -> None:
+    """End the response that a chain began, or say that nobody answered."""
+    if exchange.state == STARTED or exchange.end_data is not None:
+        await exchange.conclude()
+    elif exchange.state == IDLE:
+        raise NoResponse(name_of(exchange.silent))
 
 
 async def _unmatched(req: Request, res: Response) -> None:

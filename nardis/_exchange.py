@@ -35,7 +35,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
-from typing import Any, Final, Literal, NoReturn, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Literal, NoReturn, Protocol, TypeAlias, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -129,6 +129,18 @@ class Head(Protocol):
         ...
 
 
+class Dependant(Protocol):
+    """What must learn that the handler is ended from outside, although cancellation alone may not reach it."""
+
+    def interrupt(self, reason: CloseReason, status: int, /) -> None:
+        """Hear what `Exchange.interrupt` is told."""
+        ...
+
+    def disconnected(self) -> None:
+        """Hear that the client left."""
+        ...
+
+
 class Exchange:
     """The state of one request and its response; the rules are in the module's docstring."""
 
@@ -149,6 +161,7 @@ class Exchange:
         "codecs",
         "declared",
         "deferred",
+        "dependant",
         "end_data",
         "entry_exception",
         "expects_body",
@@ -172,6 +185,8 @@ class Exchange:
         "written",
     )
 
+    intake_type: ClassVar[type[Intake]] = Intake
+
     head: Head
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper, limits: Limits) -> None:
@@ -193,6 +208,7 @@ class Exchange:
         self.failure: Exception | None = None  # of a handler that failed past the head
         self.offered: Exception | None = None  # on its way outward: every error handler was asked
         self.silent: Callable[..., object] | None = None  # the last function that returned and had not answered
+        self.dependant: Dependant | None = None  # a foreign application that answers for the handler
         self._operations: set[anyio.CancelScope] | None = None  # scopes of single reads and writes, where the handler has none
 
         # The response.
@@ -231,10 +247,14 @@ class Exchange:
         if self.intake is not None:
             self.intake.limit = limits.streamed_body_bytes
 
+    def set_cancels(self, cancels: bool) -> None:
+        """Apply what the route that matched says of a disconnect (C2)."""
+        self.cancels = cancels
+
     def body(self) -> Intake:
         """Take care of the request body from now on: before, nobody calls the server's `receive`."""
         if self.intake is None:
-            self.intake = Intake(self, self._receive)
+            self.intake = self.intake_type(self, self._receive)
         return self.intake
 
     @property
@@ -272,6 +292,8 @@ class Exchange:
             self.timeout_status = status
         if reason != "gone" or self.cancels:
             self._cancel()
+        if self.dependant is not None:
+            self.dependant.interrupt(reason, status)
 
     def _cancel(self) -> None:
         self._plain = False
@@ -293,6 +315,8 @@ class Exchange:
         self.gone = self.closing = True
         self._plain = False
         self.interrupt("gone")
+        if self.dependant is not None:
+            self.dependant.disconnected()
 
     def server_failed(self, exc: Exception) -> Message:
         """Take a failing `receive` or `send` for a client that left: ASGI 2.4 servers raise OSError for that."""

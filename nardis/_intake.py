@@ -18,7 +18,7 @@ from .errors import BodyAlreadyRead, HTTPError, NardisError
 if TYPE_CHECKING:
     from ._exchange import Exchange
 
-__all__ = ["Intake", "too_large"]
+__all__ = ["Intake", "UnwatchedIntake", "too_large"]
 
 # Messages taken ahead of the reader. hypercorn bounds its own queue at 10 and ends each body with an extra empty message: fewer
 # than 13 would leave `http.disconnect` hidden behind a small unread body (measured on 0.18).
@@ -194,6 +194,22 @@ class Intake:
         """End the watcher (C3)."""
         if self._watcher is not None:
             self._watcher.cancel()
+
+
+class UnwatchedIntake(Intake):
+    """A body that somebody else looks after: nobody but the reader asks for it."""
+
+    __slots__ = ()
+
+    def is_large(self) -> bool:
+        """Leave the connection to the exchange that has it."""
+        return False
+
+    def watch(self) -> None:
+        """Leave it alone."""
+
+    def discard(self) -> None:
+        """Leave the rest where it is."""
 
 
 def too_large(limit: int) -> HTTPError:

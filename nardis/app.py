@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, Literal, Protocol, TypeVar
 
 import anyio
 
-from ._chain import Walk, advance, answer_error, name_of, reduced, run_error_handler
-from ._exchange import ENDED, IDLE, STARTED, Exchange, Sweeper
+from ._chain import Walk, advance, answer_error, finish, name_of, reduced, run_error_handler
+from ._exchange import ENDED, IDLE, Exchange, Sweeper
 from ._gate import checked_path
+from ._handshake import Handshake
 from ._problem import answer_problem
 from ._types import Receive, Scope, Send
-from .errors import ClientDisconnected, HTTPError, NoResponse, ResponseAborted, UsageError
+from .errors import ClientDisconnected, HTTPError, ResponseAborted, UsageError
 from .lifespan import Tasks, run_lifespan, wait_idle
 from .limits import Limits
 from .request import Request
@@ -156,24 +157,25 @@ class Nardis(Router):
             if self._sweeper is not None:
                 await self._serve(scope, receive, send, self._sweeper)
             else:
-                await self._serve_alone(scope, receive, send)
+                await self._serve_alone(self._serve, scope, receive, send)
         elif kind == "lifespan":
             await run_lifespan(self, receive, send)
         elif kind == "websocket":
-            # Closing before accepting: the server answers the handshake with 403.
-            await receive()
-            await send({"type": "websocket.close", "code": 1000, "reason": "no WebSockets here"})
+            if self._sweeper is not None:
+                await self._serve_handshake(scope, receive, send, self._sweeper)
+            else:
+                await self._serve_alone(self._serve_handshake, scope, receive, send)
         else:
             raise UsageError(f"this ASGI scope is not supported: {kind!r}")
 
-    async def _serve_alone(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_alone(self, serve: Callable[..., Awaitable[None]], scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request without a lifespan: it brings its own sweeper."""
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
             sweeper = Sweeper(group, self._clock)
             group.start_soon(sweeper.run, name="nardis.sweeper")
             try:
-                await self._serve(scope, receive, send, sweeper)
+                await serve(scope, receive, send, sweeper)
             except Exception as exc:
                 failure = exc  # past the group, which would wrap it
             group.cancel_scope.cancel()
@@ -218,6 +220,21 @@ class Nardis(Router):
             del exchange.head
             req._walk = None
 
+    async def _serve_handshake(self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper) -> None:
+        """Run the chain for the opening of a WebSocket: somebody answers, which denies it, or is handed the connection."""
+        exchange = Handshake(scope, receive, send, sweeper, self.limits)
+        req = Request(exchange.scope, exchange, self)
+        res = Response(req, exchange)
+        try:
+            error = await self._run(req, res, exchange)
+            if error is not None:
+                raise error
+        finally:
+            sweeper.exchanges.discard(exchange)
+            await exchange.clean_up()
+            del exchange.head
+            req._walk = None
+
     async def _run(self, req: Request, res: Response, exchange: Exchange) -> Exception | None:
         """Run the chain and end the response it began; give back the error that nobody could answer any more."""
         try:
@@ -228,10 +245,7 @@ class Nardis(Router):
                 await advance(Walk(self, req, res, path))
             if exchange.state == ENDED or exchange.closing:
                 return None
-            if exchange.state == STARTED or exchange.end_data is not None:
-                await exchange.conclude()
-            elif exchange.state == IDLE:
-                raise NoResponse(name_of(exchange.silent))
+            await finish(exchange)
             return None
         except Exception as exc:
             error = reduced(exc)

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from anyio.abc import TaskGroup
 
-from ._exchange import Sweeper
-from ._types import Receive, Send
-from .errors import LifespanRequired
+from ._exchange import Sweeper, shielded
+from ._mount import Mounted
+from ._types import Message, Receive, Send
+from .errors import LifespanRequired, StartFailed, UsageError
 
 if TYPE_CHECKING:
     from .app import Nardis
@@ -94,6 +95,7 @@ async def run_lifespan(app: Nardis, receive: Receive, send: Send) -> None:
                 for each in app._joined():
                     if each._lifespan is not None:
                         await stack.enter_async_context(asynccontextmanager(each._lifespan)(each))  # pyright: ignore[reportDeprecated]  # any async iterator will do
+                await stack.enter_async_context(_guests(app._mounts(), app.limits.cleanup_s))
                 await stack.enter_async_context(app.tasks.opened(app.limits.cleanup_s))
                 started = True
                 await send({"type": "lifespan.startup.complete"})
@@ -112,6 +114,99 @@ async def run_lifespan(app: Nardis, receive: Receive, send: Send) -> None:
         # The server tells of a failed start, in a line; the traceback is for those who look for it.
         logger.log(logging.ERROR if started else logging.DEBUG, "lifespan %s failed", phase, exc_info=failure)
         await send({"type": f"lifespan.{phase}.failed", "message": f"{type(failure).__name__}: {failure}"})
+
+
+@asynccontextmanager
+async def _guests(mounts: list[Mounted], seconds: float) -> AsyncGenerator[None, None]:
+    """Run the lifespans of mounted applications, each once: one starts after the other, and the last one stops first."""
+    failure: Exception | None = None
+    apps = {id(mounted.app): mounted for mounted in mounts}
+    async with anyio.create_task_group() as group:
+        guests: list[_Guest] = []
+        try:
+            for mounted in apps.values():
+                guest = _Guest(mounted)
+                guests.append(guest)
+                group.start_soon(guest.run, name=f"{mounted.__qualname__}.lifespan")
+                await guest.start()
+                for each in mounts:
+                    if each.app is mounted.app:
+                        each.state = guest.state if guest.running else None
+            yield
+        except Exception as exc:
+            failure = exc  # past the group, which would wrap it
+        finally:
+            for guest in reversed(guests):
+                with shielded(seconds) as scope:
+                    await guest.stop()
+                if scope.cancelled_caught:
+                    logger.error("the lifespan of %s did not end within %s s", guest.name, seconds)
+            for each in mounts:
+                each.state = None
+            group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+class _Guest:
+    """The lifespan of one mounted application: we are its server."""
+
+    def __init__(self, mounted: Mounted) -> None:
+        self.name = mounted.__qualname__
+        self.state: dict[str, Any] = {}
+        self.running = False
+        self._call = mounted.call
+        self._heard = 0
+        self._failed: str | None = None
+        self._started, self._stopping, self._stopped = anyio.Event(), anyio.Event(), anyio.Event()
+
+    async def run(self) -> None:
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
+        try:
+            await self._call(scope, self._receive, self._send)
+        except Exception as exc:
+            if self.running:
+                logger.error("the lifespan of %s failed", self.name, exc_info=exc)
+            else:
+                # What does not know lifespans says so by an exception; what does says that it failed.
+                logger.info("%s has no lifespan: %r", self.name, exc)
+        finally:
+            self._started.set()
+            self._stopped.set()
+
+    async def _receive(self) -> Message:
+        self._heard += 1
+        if self._heard == 1:
+            return {"type": "lifespan.startup"}
+        await self._stopping.wait()
+        if self._heard > 2:
+            await anyio.sleep_forever()  # nothing comes after the shutdown
+        return {"type": "lifespan.shutdown"}
+
+    async def _send(self, message: Message) -> None:
+        kind: str = message["type"]
+        if kind == "lifespan.startup.complete":
+            self.running = True
+            self._started.set()
+        elif kind == "lifespan.startup.failed":
+            self._failed = message.get("message", "")
+            self._started.set()
+        elif kind in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+            if kind == "lifespan.shutdown.failed":
+                logger.error("the shutdown of %s failed: %s", self.name, message.get("message", ""))
+            self._stopped.set()
+        else:
+            raise UsageError(f"{self.name} sent {kind!r} in its lifespan")
+
+    async def start(self) -> None:
+        await self._started.wait()
+        if self._failed is not None:
+            raise StartFailed(f"{self.name}: {self._failed or 'its startup failed'}")
+
+    async def stop(self) -> None:
+        if self.running:
+            self._stopping.set()
+            await self._stopped.wait()
 
 
 async def _end_exchanges(sweeper: Sweeper, seconds: float) -> None:

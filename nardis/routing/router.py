@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar, cast, over
 
 from .._chain import Match, Step, enter, name_of
 from .._index import Index
+from .._mount import ASGI2App, Mounted
 from .._patterns import Pattern, Segments, compile_pattern, split_path
 from ..errors import HTTPError, UsageError
 from ..limits import Limits
 
 if TYPE_CHECKING:
-    from .._types import ErrorHandler, Handler, Middleware
+    from .._types import ASGIApp, ErrorHandler, Handler, Middleware
 
 __all__ = ["Layer", "Route", "Router", "RouterRoute"]
 
@@ -41,11 +42,12 @@ class Layer:
         steps: The functions to run, each with whether it takes `next`.
         router: The router that is its only step, if it is one.
         method: Of a route; None for any.
+        mounted: The foreign application that is its only step, if it is one.
         always: It matches every path, so nobody need ask.
         straight: Its steps need no more than a call.
     """
 
-    __slots__ = ("always", "cancels", "is_route", "limits", "method", "path", "pattern", "router", "steps", "straight")
+    __slots__ = ("always", "cancels", "is_route", "limits", "method", "mounted", "path", "pattern", "router", "steps", "straight")
 
     def __init__(self, pattern: Pattern, steps: Sequence[Step] = (), router: Router | None = None) -> None:
         self.is_route: bool = False
@@ -58,6 +60,7 @@ class Layer:
         self.straight: bool = self.always and router is None
         self.steps: list[Step] = list(steps) if router is None else [(partial(enter, router), True)]
         self.router: Router | None = router
+        self.mounted: Mounted | None = None
 
     def match(self, segments: Segments) -> Match | None:
         """Match the beginning of a path; give the captures and the number of segments taken."""
@@ -310,6 +313,26 @@ class Router:
                 layers.append(Layer(pattern, router=thing))
         for layer in layers:
             self._add(layer)
+
+    def mount(self, prefix: Path, asgi_app: ASGIApp | ASGI2App, /) -> None:
+        """
+        Let a foreign ASGI application answer everything below *prefix*, its 404 included.
+
+        It is a handler like any other: middlewares stand around it, hooks and filters see its answer, and it is cancelled when
+        the client leaves. It sees the prefix as `root_path`. Its lifespan runs inside the application's, and its `state` is
+        its own.
+
+        Raises:
+            TypeError: This is no ASGI application, of version 3 or 2.
+        """
+        mounted = Mounted(asgi_app)
+        layer = Layer(self._pattern(prefix), [(mounted, True)])
+        layer.mounted = mounted
+        self._add(layer)
+
+    def _mounts(self) -> list[Mounted]:
+        """List the foreign applications of this router and of those inside it."""
+        return [layer.mounted for router in self._below() for layer in router._layers if layer.mounted is not None]
 
     def _below(self) -> list[Router]:
         """List this router and all that are used inside it, from the outside in."""

@@ -1,0 +1,358 @@
+"""
+Foreign ASGI applications: each is a handler of the `res` it was mounted under.
+
+The gate gives it a `receive` and a `send` of the shape that a server's have. What it says of the head is merged into `res`, its
+body goes the way of any body, so hooks, filters, the length and HEAD apply as to any answer; and what it may not do to a client, such
+as ending a response whose handler failed, it cannot.
+
+Source: the ASGI specification, versions 2 and 3, "HTTP & WebSocket" and "Lifespan".
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, cast
+from urllib.parse import unquote
+
+import anyio
+
+from ._chain import name_of
+from ._exchange import IDLE, CloseReason
+from ._gate import quoted
+from ._handshake import Handshake
+from ._http import fields
+from ._pipe import to_bytes
+from ._types import ASGIApp, Message, Next, Receive, Scope, Send
+from .errors import (
+    ClientDisconnected,
+    ContentLengthMismatch,
+    FieldError,
+    HTTPError,
+    NoResponse,
+    ResponseAborted,
+    ResponseAlreadyEnded,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from .request import Request
+    from .response import Response
+
+__all__ = ["ASGI2App", "Gate", "Mounted", "as_asgi3", "carried"]
+
+# Several lines of these stand beside each other; of any other field the inner answer wins.
+_ADDED = frozenset({b"set-cookie", b"vary"})
+
+# Framing is the server's affair; the ASGI specification has it ignore this field too.
+_FRAMING = b"transfer-encoding"
+
+
+class ASGI2App(Protocol):
+    """An application of ASGI 2: called with the scope, it gives what is called with `receive` and `send`."""
+
+    def __call__(self, scope: Scope, /) -> Callable[[Receive, Send], Any]: ...
+
+
+class Inner(Protocol):
+    """The exchange of the handler behind a wrapped middleware, as its gate sees it."""
+
+    final: bool
+    state: int
+
+    def interrupt(self, reason: CloseReason, status: int = 503) -> None: ...
+
+    def disconnected(self) -> None: ...
+
+
+class Gate:
+    """
+    `receive` and `send` for a foreign application, over one exchange.
+
+    Attributes:
+        failure: Of the handler behind a middleware, past its head: from now on nothing goes out, whoever caught the error.
+        inner: The exchange of that handler, while it runs.
+        ended: The final message was given.
+    """
+
+    __slots__ = ("_complete", "_exchange", "_left", "_lock", "_req", "_res", "_started", "ended", "failure", "inner")
+
+    def __init__(self, req: Request, res: Response) -> None:
+        exchange = req._exchange
+        self._req = req
+        self._res = res
+        self._exchange = exchange
+        self._lock = anyio.Lock(fast_acquire=True)
+        self._left = anyio.Event()
+        self._complete = False
+        self._started = False
+        self.ended: bool = False
+        self.failure: Exception | None = None
+        self.inner: Inner | None = None
+        if exchange.gone:
+            self._left.set()
+        exchange.dependant = self
+        exchange.sweeper.exchanges.add(exchange)  # it may wait for the client to leave, also where that cancels nothing
+
+    async def run(self, app: ASGIApp, scope: Scope, name: str) -> None:
+        """Let *app* answer; raises what it raised, or that it did not bring its answer to an end."""
+        try:
+            await app(scope, self.receive, self.send)
+        except Exception as exc:
+            if self.failure is not None and exc is not self.failure:
+                raise self.failure from exc
+            raise
+        finally:
+            self.ended = True
+            self._left.set()
+            self._exchange.dependant = None
+        if self.failure is not None:
+            raise self.failure
+        exchange = self._exchange
+        if exchange.closing or exchange.final or exchange.end_data is not None:
+            return
+        if exchange.state == IDLE:
+            raise NoResponse(name)
+        raise ResponseAborted(f"{name} returned without the last message of the response it began")
+
+    # --- what happens outside -----------------------------------------------------------------------------------------
+
+    def interrupt(self, reason: CloseReason, status: int) -> None:
+        """Pass on why the handler ends."""
+        if self.inner is not None:
+            self.inner.interrupt(reason, status)
+
+    def disconnected(self) -> None:
+        """Let whoever waits in `receive` know that the client left."""
+        self._left.set()
+        if self.inner is not None:
+            self.inner.disconnected()
+
+    def fail(self, error: Exception) -> None:
+        """Note that the handler behind a middleware failed past its head."""
+        if not self.ended and self.failure is None:
+            self.failure = error
+            self._exchange.fail(error)
+
+    # --- for the application ------------------------------------------------------------------------------------------
+
+    async def receive(self) -> Message:
+        """Give the next message: those of the body, once and one caller at a time, and when the client left, that, for ever."""
+        if not self._complete:
+            async with self._lock:
+                if not (self._complete or self._left.is_set()):
+                    return await self._next_message()
+        await self._left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _next_message(self) -> Message:
+        body = self._req._gathered
+        if body is None:
+            body = b""
+            intake = self._exchange.body()
+            read = self._req._body
+            try:
+                if read is not None and read._rest:
+                    body, read._rest = read._rest, b""
+                else:
+                    body = await intake.next_chunk()
+            except StopAsyncIteration:
+                pass
+            except ClientDisconnected:
+                self._left.set()
+                return {"type": "http.disconnect"}
+            self._complete = intake.complete
+        else:
+            self._complete = True
+        return {"type": "http.request", "body": body, "more_body": not self._complete}
+
+    async def send(self, message: Message) -> None:
+        """
+        Take the next message of the answer.
+
+        Raises:
+            UsageError: It is not the one that ASGI wants here.
+            FieldError: A header field that HTTP does not allow.
+            ContentLengthMismatch: The body is longer or shorter than its head said.
+            ResponseAborted: The handler failed past the head.
+        """
+        kind = message["type"]
+        if self.failure is not None:
+            raise ResponseAborted("the response was cut: the handler behind this middleware failed past its head")
+        if self.ended:
+            raise ResponseAlreadyEnded(f"send {kind!r}")
+        if kind == "http.response.start" and not self._started:
+            merge_head(self._res, message)
+            self._started = True
+        elif kind == "http.response.body" and self._started:
+            try:
+                await self._send_body(message)
+            except Exception as exc:
+                self.failure = exc  # what went out so far has a gap now
+                self._exchange.fail(exc)
+                raise
+        else:
+            expected = "http.response.body" if self._started else "http.response.start"
+            raise UsageError(f"an ASGI application sent {kind!r} where {expected!r} was due")
+
+    async def _send_body(self, message: Message) -> None:
+        body = to_bytes(message.get("body", b""), "an ASGI body message")
+        if not message.get("more_body", False):
+            await self._send_last(body)
+        # The head goes with the first of them, as ASGI has servers do: until then an error can still be answered.
+        elif body or self._exchange.state == IDLE:
+            await self._exchange.write(body)
+
+    async def _send_last(self, body: bytes) -> None:
+        self.ended = True
+        exchange = self._exchange
+        exchange.head_scope = None  # this application has come to its end: there is nothing to spare it
+        if exchange.state != IDLE:
+            await exchange.end(body)
+        elif self._req.method == "HEAD" and not body:
+            await exchange.flush()  # without a word on the length: an application leaves the body of HEAD out
+            await exchange.end()
+        else:
+            self._check_length(len(body))
+            await exchange.answer(body)
+        self._left.set()
+        if self.inner is not None and not self.inner.final:
+            self.inner.disconnected()  # the middleware answers by itself: the handler has nobody left to talk to
+
+    def _check_length(self, size: int) -> None:
+        """Refuse a whole body of another length than its head says, which `res.send()` would put right."""
+        if self._req.method == "HEAD" or self._res.status_code in (204, 304):
+            return
+        declared = fields.content_length(self._res._peek(b"content-length"))
+        if declared not in (None, size):
+            raise ContentLengthMismatch(f"an ASGI application declared a Content-Length of {declared} bytes and sent {size}")
+
+
+def merge_head(res: Response, message: Message) -> None:
+    """Merge a foreign head into *res*: the status is replaced, and each field; Set-Cookie and Vary are added."""
+    res.status(message["status"])
+    lines = [(_name(name), value) for name, value in cast("Iterable[tuple[bytes, bytes]]", message.get("headers", ()))]
+    given = [(name, fields.check_value(name.decode(), value.decode("latin-1"))) for name, value in lines if name != _FRAMING]
+    replaced = {name for name, _ in given} - _ADDED
+    res._fields[:] = [line for line in res._fields if line[0] not in replaced]
+    lengths = {value for name, value in given if name == b"content-length"}
+    try:
+        if len(lengths) > 1 or any(fields.content_length(value) is None for value in lengths):
+            raise FieldError("an ASGI application sent more than one Content-Length")
+    except HTTPError as exc:
+        raise FieldError("an ASGI application sent a Content-Length that is no number of bytes") from exc
+    for name, value in given:
+        if name == b"vary":
+            res.vary(value.decode("latin-1"))
+        elif name != b"content-length":
+            res._fields.append((name, value))
+    res._fields.extend((b"content-length", value) for value in lengths)
+
+
+def _name(name: bytes) -> bytes:
+    return fields.check_name(name.decode("latin-1"))
+
+
+def _foreign_scope(req: Request) -> dict[str, Any]:
+    """Make the scope for an application behind a prefix: `root_path` is what was taken off, `path` stays whole."""
+    scope = carried(req.scope)
+    root = str(scope.get("root_path", "")).rstrip("/")
+    raw = req.raw_path
+    if root and not f"{scope['path']}/".startswith(f"{root}/"):
+        # This server leaves its own root path out of the path; an application that takes off the whole needs the whole.
+        scope["path"] = root + scope["path"]
+        raw = quoted(root) + raw
+    scope["raw_path"] = raw
+    scope["root_path"] = root + unquote(req.base_url)
+    return scope
+
+
+def carried(given: Scope) -> dict[str, Any]:
+    """Copy a scope, and leave those extensions out that change what can be sent: the gate does not carry them."""
+    scope = dict(given)
+    extensions = cast("dict[str, Any]", scope.get("extensions") or {})
+    scope["extensions"] = {name: value for name, value in extensions.items() if not name.startswith("http.response.")}
+    return scope
+
+
+class Mounted:
+    """
+    A foreign application, as a layer of a router.
+
+    Attributes:
+        app: As given.
+        state: What its lifespan put there; None while that is not running. Each request gets a copy.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app: Any = app
+        self.call: ASGIApp = as_asgi3(app)
+        self.state: dict[str, Any] | None = None
+        self.__qualname__ = f"mount({getattr(app, '__name__', type(app).__name__)})"
+
+    async def __call__(self, req: Request, res: Response, next: Next) -> None:
+        """Let the application answer; it never passes on."""
+        scope = self.scope(req)
+        exchange = req._exchange
+        if isinstance(exchange, Handshake):
+            return await exchange.hand_over(self.call, scope)
+        gate = Gate(req, res)
+        if req.method != "HEAD":
+            return await gate.run(self.call, scope, name_of(self))
+        # As the handler of a route: what it would stream is not asked for.
+        try:
+            with exchange.sweeper.new_scope() as exchange.head_scope:
+                await gate.run(self.call, scope, name_of(self))
+        finally:
+            exchange.head_scope = None
+
+    def scope(self, req: Request) -> dict[str, Any]:
+        """Make the scope of one request, or one handshake, for this application."""
+        scope = _foreign_scope(req)
+        scope.pop("state", None)  # of our own lifespan
+        if self.state is not None:
+            scope["state"] = self.state.copy()
+        return scope
+
+
+def as_asgi3(app: Any) -> ASGIApp:
+    """
+    Take an application of ASGI 3 or of ASGI 2.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    function = app
+    while isinstance(function, partial):
+        function = function.func
+    if callable(function):
+        is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+        count = _parameters(app)
+        if count == 3 and not inspect.isclass(function):
+            return cast(ASGIApp, app)
+        if count == 1 and (inspect.isclass(function) or not is_async):
+            return _from_asgi2(app)
+    raise TypeError(
+        f"{app!r} is no ASGI application. mount() takes `async def app(scope, receive, send)` or ASGI 2's `app(scope)`, wrap() what "
+        "makes one over another. A Router goes to use(), a handler to get() and the other verbs, a middleware to use()."
+    )
+
+
+def _parameters(app: Any) -> int:
+    """Count the positional parameters without a default; `*args` stand for the three of ASGI 3."""
+    try:
+        parameters = inspect.signature(app).parameters.values()
+    except (TypeError, ValueError):
+        return 3
+    if any(each.kind is each.VAR_POSITIONAL for each in parameters):
+        return 3
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(each.kind in positional and each.default is each.empty for each in parameters)
+
+
+def _from_asgi2(app: ASGI2App) -> ASGIApp:
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope)(receive, send)
+
+    return call

@@ -1,0 +1,124 @@
+"""WebSockets of mounted applications: the chain runs for the handshake, and who is mounted gets the connection."""
+
+import pytest
+
+from nardis import HTTPError, Nardis
+from nardis.testing import Client
+from tests.foreign.peers import websocket
+
+pytestmark = pytest.mark.anyio
+
+DENIALS = {"websocket.http.response": {}}
+
+
+async def echo(scope, receive, send):
+    assert "method" not in scope
+    await receive()
+    await send({"type": "websocket.accept", "headers": [(b"x-root", scope["root_path"].encode())]})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
+
+
+def kinds(socket):
+    return [message["type"] for message in socket.sent]
+
+
+@pytest.mark.parametrize("lifespan", [True, False])
+async def test_it_gets_the_connection(lifespan):
+    app = Nardis()
+    app.mount("/chat", echo)
+    async with Client(app, lifespan=lifespan), websocket(app, "/chat/room") as socket:
+        socket.say("hello")
+        socket.leave()
+        await socket.ended.wait()
+    assert socket.sent == [
+        {"type": "websocket.accept", "headers": [(b"x-root", b"/chat")]},
+        {"type": "websocket.send", "text": "hello"},
+    ]
+    assert socket.error is None
+
+
+async def test_middlewares_stand_around_it_and_their_fields_go_out_with_accept():
+    app, log = Nardis(), []
+
+    @app.use
+    async def around(req, res, next):
+        res.on_head(lambda: res.append("set-cookie", "a=1"))
+        log.append((req.method, req.path, await req.bytes()))
+        await next()
+        log.append(res.started)
+
+    app.mount("/chat", echo)
+    async with websocket(app, "/chat") as socket:
+        socket.leave()
+    assert socket.sent[0]["headers"] == [(b"set-cookie", b"a=1"), (b"x-root", b"/chat")]
+    assert log == [("GET", "/chat", b""), True]
+
+
+@pytest.mark.parametrize("large", [False, True])
+async def test_a_guard_refuses_the_handshake(large):
+    """With its own response where the server can send one, else with a close, which is a 403."""
+    app = Nardis()
+
+    @app.use
+    async def guard(req, res, next):
+        if large:
+            await res.status(401).send("x" * 100_000)
+        raise HTTPError(401)
+
+    app.mount("/chat", echo)
+    async with websocket(app, "/chat") as socket:
+        pass
+    assert kinds(socket) == ["websocket.close"]
+    async with websocket(app, "/chat", extensions=DENIALS) as socket:
+        pass
+    assert kinds(socket) == ["websocket.http.response.start", "websocket.http.response.body"]
+    assert socket.sent[0]["status"] == 401
+
+
+async def test_routes_never_match_one():
+    """Not even those of any method; without a mount it is a 404."""
+    app = Nardis()
+
+    @app.get("/chat")
+    @app.post("/chat")
+    @app.all("/chat")
+    async def http(req, res):
+        """Never run."""
+
+    async with websocket(app, "/chat", extensions=DENIALS) as socket:
+        pass
+    assert socket.sent[0]["status"] in (404, 405)
+
+
+async def test_an_error_past_the_handshake_goes_to_the_server(caplog):
+    app, log = Nardis(), []
+
+    async def cleans():
+        log.append("deferred")
+
+    @app.use
+    async def around(req, res, next):
+        req.defer(cleans)
+        await next()
+
+    async def fails(scope, receive, send):
+        raise KeyError("k")
+
+    app.mount("/chat", fails)
+    async with websocket(app, "/chat") as socket:
+        pass
+    assert isinstance(socket.error, KeyError)
+    assert log == ["deferred"]
+
+
+async def test_an_error_before_it_denies_it(caplog):
+    app = Nardis()
+
+    @app.use
+    async def fails(req, res, next):
+        raise KeyError("k")
+
+    async with websocket(app, "/chat", extensions=DENIALS) as socket:
+        pass
+    assert socket.sent[0]["status"] == 500
