@@ -12,6 +12,7 @@ Nardis: a streaming-first web framework on asyncio and trio.
 
 from ._exchange import shielded
 from ._types import ErrorHandler, Handler, Middleware, Next
+from ._wrap import wrap
 from .app import Nardis
 from .errors import ClientDisconnected, HTTPError, SkipRoute, UsageError
 from .limits import Limits
@@ -34,4 +35,5 @@ __all__ = [
     "SkipRoute",
     "UsageError",
     "shielded",
+    "wrap",
 ]

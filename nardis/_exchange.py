@@ -263,6 +263,10 @@ class Exchange:
         value = self.fields.get(b"content-length")
         return int(value) if value is not None and value.isdigit() else None
 
+    def be_watched(self) -> None:
+        """Let the sweeper look at this exchange, also where nothing cancels its handler."""
+        self.sweeper.exchanges.add(self)
+
     def wants_scope(self) -> bool:
         """Tell whether the handler needs a cancel scope that it does not have yet."""
         return self.cancel_scope is None and (self.cancels or self.limits.handler_s is not None)

@@ -1,8 +1,8 @@
 """
 The opening of a WebSocket, as far as the chain is concerned: middlewares see it as a request, and may refuse it.
 
-Whoever answers denies it: with that very response where the server can send one, else with a close, which is a 403. Whoever is handed
-the connection accepts it; the fields that middlewares have set go out with that.
+Whoever answers denies it: with that very response where the server can send one, else with a close, which is a 403. Whoever is
+handed the connection accepts it; the fields that middlewares have set go out with that.
 
 Source: the ASGI specification, "HTTP & WebSocket", and its extension "websocket.http.response".
 """

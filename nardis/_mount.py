@@ -2,8 +2,8 @@
 Foreign ASGI applications: each is a handler of the `res` it was mounted under.
 
 The gate gives it a `receive` and a `send` of the shape that a server's have. What it says of the head is merged into `res`, its
-body goes the way of any body, so hooks, filters, the length and HEAD apply as to any answer; and what it may not do to a client, such
-as ending a response whose handler failed, it cannot.
+body goes the way of any body, so hooks, filters, the length and HEAD apply as to any answer; and what it may not do to a client,
+such as ending a response whose handler failed, it cannot.
 
 Source: the ASGI specification, versions 2 and 3, "HTTP & WebSocket" and "Lifespan".
 """
@@ -93,7 +93,7 @@ class Gate:
         if exchange.gone:
             self._left.set()
         exchange.dependant = self
-        exchange.sweeper.exchanges.add(exchange)  # it may wait for the client to leave, also where that cancels nothing
+        exchange.be_watched()  # it may wait for the client to leave, also where that cancels nothing
 
     async def run(self, app: ASGIApp, scope: Scope, name: str) -> None:
         """Let *app* answer; raises what it raised, or that it did not bring its answer to an end."""
@@ -334,8 +334,8 @@ def as_asgi3(app: Any) -> ASGIApp:
         if count == 1 and (inspect.isclass(function) or not is_async):
             return _from_asgi2(app)
     raise TypeError(
-        f"{app!r} is no ASGI application. mount() takes `async def app(scope, receive, send)` or ASGI 2's `app(scope)`, wrap() what "
-        "makes one over another. A Router goes to use(), a handler to get() and the other verbs, a middleware to use()."
+        f"{app!r} is no ASGI application. mount() takes `async def app(scope, receive, send)` or ASGI 2's `app(scope)`, wrap() "
+        "what makes one over another. A Router goes to use(), a handler to get() and the other verbs, a middleware to use()."
     )
 
 

@@ -1,0 +1,256 @@
+"""
+Foreign ASGI middlewares at any place in the chain: `use(wrap(CORSMiddleware, allow_origins=["*"]))`.
+
+A wrapped middleware is a foreign application, mounted over an inner one: that makes a `req` and a `res` of its own on the
+middleware's `receive` and `send`, and goes on with the chain. The inner exchange composes heads, counts and orders as any does;
+the outermost one alone watches the client and keeps the time. What must hold whatever the middleware does goes past it: the news
+of a client that left inwards, the news of a handler that failed outwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
+
+from ._chain import finish, name_of, reduced
+from ._exchange import ABORTED, ENDED, STARTED, Exchange
+from ._handshake import Handshake
+from ._intake import Intake, UnwatchedIntake
+from ._mount import Gate, as_asgi3, carried
+from ._types import ASGIApp, Message, Middleware, Next, Receive, Scope, Send
+from .errors import ClientDisconnected, NextCalledTwice, ResponseAborted, UsageError
+from .request import Request
+from .response import Response
+
+if TYPE_CHECKING:
+    from ._chain import Walk
+    from .limits import Limits
+
+__all__ = ["wrap"]
+
+# Where the inner application finds what it goes on with; middlewares pass a scope on, or a copy of it.
+_KEY: Final = "nardis.crossing"
+
+
+def wrap(asgi_middleware: Callable[..., Any], /, *args: Any, **options: Any) -> Middleware:
+    """
+    Make an ASGI middleware one of ours: for an application, a router, or the handlers of one route.
+
+        app.use(wrap(CORSMiddleware, allow_origins=["*"]))
+
+    It is made once, as `asgi_middleware(inner, *args, **options)`. What is behind it sees the request as it passed it on, and
+    a `res` of its own; `req.state` and `req.params` are shared. Streams pass through as it lets them.
+
+    Raises:
+        TypeError: What it makes is no ASGI application.
+    """
+    return _Wrapped(as_asgi3(asgi_middleware(_inner, *args, **options)), getattr(asgi_middleware, "__name__", "?"))
+
+
+async def _inner(scope: Scope, receive: Receive, send: Send) -> None:
+    crossing: _Crossing | None = scope.get(_KEY)
+    if crossing is None:
+        raise UsageError(f"a wrapped middleware called its application with a scope of its own: it lacks {_KEY!r}")
+    await crossing.cross(scope, receive, send)
+
+
+class _Wrapped:
+    """A middleware of the chain that runs one of ASGI."""
+
+    def __init__(self, call: ASGIApp, name: str) -> None:
+        self._call = call
+        self.__qualname__ = f"wrap({name})"
+
+    async def __call__(self, req: Request, res: Response, next: Next) -> None:
+        scope = carried(req.scope)
+        exchange = req._exchange
+        if isinstance(exchange, Handshake):
+            scope[_KEY] = _WebSocketCrossing(req, res, next)
+            return await exchange.hand_over(self._call, scope)
+        gate = Gate(req, res)
+        scope[_KEY] = crossing = _HTTPCrossing(req, res, next, gate)
+        try:
+            await gate.run(self._call, scope, name_of(self))
+        finally:
+            crossing.close()
+
+
+class InnerExchange(Exchange):
+    """An exchange on the `receive` and `send` of a middleware; the one around it watches and keeps the time."""
+
+    __slots__ = ("_gate", "_outer")
+
+    intake_type: ClassVar[type[Intake]] = UnwatchedIntake
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, outer: Exchange, gate: Gate) -> None:
+        super().__init__(scope, receive, send, outer.sweeper, outer.limits)
+        if outer.deferred is None:
+            outer.deferred = []
+        self.deferred = outer.deferred
+        self.cancels = outer.cancels
+        self._outer = outer
+        self._gate = gate
+
+    def set_limits(self, limits: Limits) -> None:
+        """Apply them here, to what the handler reads, and outside, where time is kept."""
+        super().set_limits(limits)
+        self._outer.set_limits(limits)
+
+    def be_watched(self) -> None:
+        """Leave it to the exchange outside, which is."""
+
+    def set_cancels(self, cancels: bool) -> None:
+        """Apply it outside too, where the client is watched."""
+        self.cancels = cancels
+        self._outer.set_cancels(cancels)
+
+    def fail(self, error: Exception) -> None:
+        """Tell the gate, past the middleware, which may swallow the error."""
+        super().fail(error)
+        if self.failure is not None:
+            self._gate.fail(self.failure)
+
+    def server_failed(self, exc: Exception) -> NoReturn:
+        """Let an error of the middleware be one: nobody left."""
+        raise exc
+
+
+class InnerResponse(Response):
+    """The response behind a middleware."""
+
+    __slots__ = ("_crossing",)
+
+    def __init__(self, req: Request, exchange: Exchange, crossing: _Crossing) -> None:
+        super().__init__(req, exchange)
+        self._crossing = crossing
+
+    def compose(self, size: int | None, close: bool, /) -> tuple[Message, int | None, bool]:
+        """Close the head; hooks outside may want to know the route."""
+        self._crossing.tell(self.req)
+        return super().compose(size, False)
+
+    def reset(self, error: Exception | None = None) -> None:
+        """Make room for an error answer, outside too: what was said there of the body is as wrong now."""
+        super().reset(error)
+        outer = self._crossing.res
+        if not outer._sealed:
+            outer.reset()
+
+
+class _Crossing:
+    """The way of one request through one middleware, from the pair outside to the pair inside."""
+
+    def __init__(self, req: Request, res: Response, next: Next) -> None:
+        self.req = req
+        self.res = res
+        self.next = next
+        self._walks: list[Walk] = []
+
+    async def cross(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raise NotImplementedError  # pragma: no cover - there are two kinds of crossing
+
+    def enter(self, req: Request, res: Response) -> None:
+        """Let the walk go on with the pair inside."""
+        outer = self.req
+        req.__dict__["state"] = outer.state
+        req.params = outer.params
+        req.route = outer.route
+        req._raw = outer._raw
+        req._place = outer._place
+        req._walk = walk = outer._walk
+        req._allowed = outer._allowed
+        req._served = outer._served
+        while walk is not None:
+            self._walks.append(walk)
+            walk.req, walk.res = req, res
+            walk = walk.parent
+
+    def leave(self) -> None:
+        """Put the walk back to the pair outside."""
+        for walk in self._walks:
+            walk.req, walk.res = self.req, self.res
+        self._walks.clear()
+
+    def tell(self, req: Request) -> None:
+        """Let the request outside know what was found inside."""
+        outer = self.req
+        outer.params = req.params
+        outer.route = req.route
+        outer._allowed = req._allowed
+        outer._served = req._served
+        if outer._gathered is None:
+            outer._gathered = req._gathered
+
+
+class _HTTPCrossing(_Crossing):
+    def __init__(self, req: Request, res: Response, next: Next, gate: Gate) -> None:
+        super().__init__(req, res, next)
+        self._gate = gate
+
+    async def cross(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gate = self._gate
+        if gate.inner is not None:
+            raise NextCalledTwice("a wrapped middleware called its application twice: the rest of the chain runs once")
+        outer = self.req._exchange
+        exchange = InnerExchange(scope, receive, send, outer, gate)
+        req = Request(scope, exchange, self.req.app)
+        res = InnerResponse(req, exchange, self)
+        gate.inner = exchange
+        self.enter(req, res)
+        error: Exception | None = None
+        try:
+            with exchange.sweeper.new_scope() as exchange.cancel_scope:
+                try:
+                    await self.next()
+                    if not exchange.closing:
+                        await finish(exchange)
+                except Exception as exc:
+                    error = reduced(exc)
+        except ExceptionGroup as exc:  # of a cancelled task group, whose cancellation our scope has kept
+            error = reduced(exc)
+        except BaseException:
+            if exchange.state in (STARTED, ABORTED) and not outer.closing:
+                gate.fail(ResponseAborted("a middleware cancelled the handler half-way"))
+            raise
+        finally:
+            self.tell(req)
+            self.leave()
+            del exchange.head
+            req._walk = None
+        if error is None and (exchange.state == ENDED or gate.ended):
+            return
+        if error is None:
+            error = exchange.failure or self._end_of(exchange)
+        if exchange.state in (STARTED, ABORTED):
+            gate.fail(error)
+        elif exchange.offered is error:
+            outer.offered = error
+        raise error
+
+    def _end_of(self, exchange: Exchange) -> Exception:
+        reason = exchange.close_reason
+        return ClientDisconnected("the client left") if reason == "gone" else ResponseAborted(f"the response was cut: {reason}")
+
+    def close(self) -> None:
+        """End what a middleware has left running, in a task of its own."""
+        if self._walks:
+            self.leave()
+            assert self._gate.inner is not None
+            self._gate.inner.disconnected()
+
+
+class _WebSocketCrossing(_Crossing):
+    async def cross(self, scope: Scope, receive: Receive, send: Send) -> None:
+        outer = self.req._exchange
+        exchange = Handshake(scope, receive, send, outer.sweeper, outer.limits)
+        exchange.deferred = outer.deferred = outer.deferred or []
+        req = Request(exchange.scope, exchange, self.req.app)
+        res = Response(req, exchange)
+        self.enter(req, res)
+        try:
+            await self.next()
+            await finish(exchange)
+        finally:
+            self.leave()
+            del exchange.head
+            req._walk = None
