@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import anyio
 
 from ._chain import name_of
-from ._exchange import IDLE, CloseReason
+from ._exchange import IDLE, CloseReason, Exchange
 from ._gate import quoted
 from ._handshake import Handshake
 from ._http import fields
@@ -55,17 +55,6 @@ class ASGI2App(Protocol):
     def __call__(self, scope: Scope, /) -> Callable[[Receive, Send], Any]: ...
 
 
-class Inner(Protocol):
-    """The exchange of the handler behind a wrapped middleware, as its gate sees it."""
-
-    final: bool
-    state: int
-
-    def interrupt(self, reason: CloseReason, status: int = 503) -> None: ...
-
-    def disconnected(self) -> None: ...
-
-
 class Gate:
     """
     `receive` and `send` for a foreign application, over one exchange.
@@ -89,7 +78,7 @@ class Gate:
         self._started = False
         self.ended: bool = False
         self.failure: Exception | None = None
-        self.inner: Inner | None = None
+        self.inner: Exchange | None = None
         if exchange.gone:
             self._left.set()
         exchange.dependant = self
@@ -141,12 +130,15 @@ class Gate:
         """Give the next message: those of the body, once and one caller at a time, and when the client left, that, for ever."""
         if not self._complete:
             async with self._lock:
-                if not (self._complete or self._left.is_set()):
-                    return await self._next_message()
+                message = await self._next_message()
+            if message is not None:
+                return message
         await self._left.wait()
         return {"type": "http.disconnect"}
 
-    async def _next_message(self) -> Message:
+    async def _next_message(self) -> Message | None:
+        if self._complete or self._left.is_set():
+            return None
         body = self._req._gathered
         if body is None:
             body = b""
@@ -161,7 +153,7 @@ class Gate:
                 pass
             except ClientDisconnected:
                 self._left.set()
-                return {"type": "http.disconnect"}
+                return None
             self._complete = intake.complete
         else:
             self._complete = True

@@ -48,7 +48,7 @@ def wrap(asgi_middleware: Callable[..., Any], /, *args: Any, **options: Any) -> 
 
 
 async def _inner(scope: Scope, receive: Receive, send: Send) -> None:
-    crossing: _Crossing | None = scope.get(_KEY)
+    crossing: _HTTPCrossing | _WebSocketCrossing | None = scope.get(_KEY)
     if crossing is None:
         raise UsageError(f"a wrapped middleware called its application with a scope of its own: it lacks {_KEY!r}")
     await crossing.cross(scope, receive, send)
@@ -145,9 +145,6 @@ class _Crossing:
         self.res = res
         self.next = next
         self._walks: list[Walk] = []
-
-    async def cross(self, scope: Scope, receive: Receive, send: Send) -> None:
-        raise NotImplementedError  # pragma: no cover - there are two kinds of crossing
 
     def enter(self, req: Request, res: Response) -> None:
         """Let the walk go on with the pair inside."""

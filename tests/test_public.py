@@ -31,6 +31,7 @@ PUBLIC = [
     "SkipRoute",
     "UsageError",
     "shielded",
+    "wrap",
 ]
 
 MODULES = sorted(
@@ -102,7 +103,7 @@ LEVELS = [
     ["datastructures", "_http", "_patterns"],
     ["_exchange"],
     ["request", "response"],
-    ["_chain", "routing"],
+    ["_chain", "_mount", "_wrap", "routing"],
     ["app", "lifespan"],
 ]
 

@@ -76,7 +76,8 @@ async def websocket(
     """Open a WebSocket; what it is told is on its `sent` once everything rests."""
     scope = {
         "type": "websocket", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "scheme": "ws",
-        "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": [(b"host", b"testserver"), *(headers or [])],
+        "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
+        "headers": [(b"host", b"testserver"), *(headers or [])],
         "client": ("127.0.0.1", 50000), "server": ("testserver", 80), "subprotocols": [], "extensions": extensions or {}, **more,
     }  # fmt: skip
     socket = WebSocket()

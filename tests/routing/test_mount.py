@@ -66,6 +66,14 @@ async def test_the_root_path_of_a_server_comes_first_whether_it_is_in_the_path_o
     assert len(sent) == 2
 
 
+async def test_it_is_no_route():
+    """It is neither listed nor named."""
+    app = mounted(says())
+    app.get("/x", handler, name="x")
+    assert app.routes() == [("GET", "/x", "x")]
+    assert app.url_for("x") == "/x"
+
+
 async def test_its_404_is_as_it_made_it():
     async with Client(mounted(says(start(404, (b"x-by", b"them")), body(b"not here")))) as client:
         response = await client.get("/legacy/nope")
@@ -119,7 +127,7 @@ async def test_hooks_and_filters_see_its_answer():
             return data.upper()
 
         def flush(self):
-            return b""
+            raise AssertionError  # pragma: no cover - nobody flushes
 
         def finish(self):
             return b"!"
@@ -231,11 +239,12 @@ async def test_what_was_read_before_is_given_once_more():
         await next()
 
     async def echo(scope, receive, send):
-        while True:
+        assert scope["type"] == "http"
+        more = True
+        while more:
             message = await receive()
+            more = message["more_body"]
             seen.append(message["body"])
-            if not message["more_body"]:
-                break
         await says(start(), body())(scope, receive, send)
 
     app.mount("/", echo)
@@ -317,13 +326,6 @@ async def test_a_client_that_left_during_the_body_is_told_where_nothing_is_cance
 
     async def waits(scope, receive, send):
         seen.extend([(await receive())["type"], (await receive())["type"], (await receive())["type"]])
-
-    @app.use
-    async def twice(req, res, next):
-        try:
-            await next()
-        except Exception as exc:
-            seen.append(type(exc))
 
     app.mount("/", waits)
     async with Server(app) as server:

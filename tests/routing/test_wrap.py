@@ -4,9 +4,8 @@ import anyio
 import pytest
 
 from nardis import HTTPError, Limits, Nardis, Router, wrap
-from nardis.errors import FieldError, NextCalledTwice, NoResponse, UsageError
+from nardis.errors import FieldError, HeadersAlreadySent, NextCalledTwice, NoResponse, UsageError
 from nardis.testing import AppError, Client
-
 from tests.exchange.driver import Server, part
 from tests.foreign.peers import START, body, rest, start, websocket
 
@@ -419,9 +418,8 @@ async def test_head_stops_the_stream_behind_it():
 
     @app.get("/")
     async def handler(req, res):
-        for n in range(100):
-            await res.write("x")
-            written.append(n)  # pragma: no cover - the first write leaves the handler
+        await res.write("x")
+        written.append("x")  # pragma: no cover - the first write leaves the handler
 
     async with Client(app) as client:
         response = await client.head("/")
@@ -578,7 +576,9 @@ async def test_a_failed_clean_up_after_the_client_left_is_logged_once(caplog):
                     raise KeyError("k")
 
             group.start_soon(fails)
+            group.start_soon(anyio.sleep_forever)
             await res.write("x")
+            await anyio.sleep_forever()
 
     async with Server(app) as server:
         call = server.call("/")
@@ -587,6 +587,66 @@ async def test_a_failed_clean_up_after_the_client_left_is_logged_once(caplog):
         call.disconnect()
         await call.wait()
     assert caplog.text.count("failed after its end") == 1
+
+
+async def test_a_failed_clean_up_after_it_said_that_the_client_left_is_the_error():
+    class Lies(Through):
+        async def __call__(self, scope, receive, send):
+            async def gone():
+                return {"type": "http.disconnect"}
+
+            await self.app(scope, gone, send)
+
+    app = Nardis()
+    app.use(wrap(Lies))
+
+    async def fails():
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise KeyError("k")
+
+    @app.get("/")
+    async def handler(req, res):
+        async with anyio.create_task_group() as group:
+            group.start_soon(fails)
+            group.start_soon(anyio.sleep_forever)
+            await rest()
+            await req.bytes()
+
+    async with Client(app) as client:
+        with pytest.raises(AppError, match="KeyError"):
+            await client.get("/")
+
+
+async def test_an_answer_outside_that_has_begun_is_not_begun_again():
+    app = Nardis()
+
+    @app.use
+    async def begins(req, res, next):
+        await res.write("begun")
+        await next()
+
+    app.use(wrap(Through))
+    async with Client(app) as client:
+        with pytest.raises(AppError) as raised:
+            await client.get("/")
+    assert isinstance(raised.value.__cause__, HeadersAlreadySent)
+
+
+async def test_an_error_behind_it_after_the_end_is_logged(caplog):
+    app = Nardis()
+    app.use(wrap(Through))
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.send("whole")
+        raise KeyError("k")
+
+    async with Client(app, raise_app_errors=False) as client:
+        response = await client.get("/")
+    assert (response.text, response.complete) == ("whole", True)
+    assert "failed after its end" in caplog.text
 
 
 async def test_a_websocket_passes_through_it():
@@ -636,8 +696,8 @@ async def test_a_field_that_http_does_not_allow_is_refused_at_its_head():
     class Splits(Through):
         async def __call__(self, scope, receive, send):
             async def split(message):
-                if message["type"] == START:
-                    message["headers"].append((b"x", b"1\r\nset-cookie: a=1"))
+                assert message["type"] == START
+                message["headers"].append((b"x", b"1\r\nset-cookie: a=1"))
                 await send(message)
 
             await self.app(scope, receive, split)
@@ -649,3 +709,75 @@ async def test_a_field_that_http_does_not_allow_is_refused_at_its_head():
         with pytest.raises(AppError) as raised:
             await client.get("/")
     assert isinstance(raised.value.__cause__, FieldError)
+
+
+async def test_what_it_leaves_running_ends_with_the_request():
+    """A handler in a task that outlives its middleware has nobody left to talk to."""
+    app, reasons, ended = Nardis(), [], anyio.Event()
+
+    class Strays(Through):
+        async def __call__(self, scope, receive, send):
+            async def noticed(message):
+                await send(message)
+                begun.set()
+
+            begun = anyio.Event()
+            group.start_soon(self.app, scope, receive, noticed)
+            await begun.wait()
+
+    app.use(wrap(Strays))
+
+    @app.get("/")
+    async def handler(req, res):
+        try:
+            while True:
+                await res.write("1")
+        finally:
+            reasons.append(req.close_reason)
+            ended.set()
+
+    async with anyio.create_task_group() as group, Client(app, raise_app_errors=False) as client:
+        response = await client.get("/")
+        with anyio.fail_after(5):
+            await ended.wait()
+    assert (response.complete, reasons) == (False, ["gone"])
+
+
+async def test_a_handler_that_it_cuts_half_way_never_looks_whole():
+    """Neither by a time-out of its own, nor by the word that the client left."""
+
+    class TimesOut(Through):
+        async def __call__(self, scope, receive, send):
+            with anyio.CancelScope() as scope_of_mine:
+
+                async def cutting(message):
+                    await send(message)
+                    if message.get("body"):
+                        scope_of_mine.cancel()
+
+                await self.app(scope, receive, cutting)
+            with pytest.raises(Exception, match="was cut"):
+                await send(body())
+
+    class Lies(Through):
+        async def __call__(self, scope, receive, send):
+            async def gone():
+                return {"type": "http.disconnect"}
+
+            with pytest.raises(Exception, match="left"):
+                await self.app(scope, gone, send)
+            with pytest.raises(Exception, match="was cut"):
+                await send(body())
+
+    app = Nardis()
+
+    @app.get("/times-out", wrap(TimesOut))
+    @app.get("/lies", wrap(Lies))
+    async def handler(req, res):
+        await res.write("half")
+        await req.bytes()
+
+    async with Client(app, raise_app_errors=False) as client:
+        for path in ("/times-out", "/lies"):
+            response = await client.get(path)
+            assert (response.content, response.complete) == (b"half", False)

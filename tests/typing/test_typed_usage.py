@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, assert_type
@@ -25,11 +25,18 @@ from nardis import (
     SkipRoute,
     UsageError,
     shielded,
+    wrap,
 )
 from nardis.server import Config
 from nardis.testing import Client, TestResponse
 
 pytestmark = pytest.mark.anyio
+
+# As asgiref.typing and Starlette have them.
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 @dataclass
@@ -113,6 +120,48 @@ async def test_registration_keeps_the_types_of_functions() -> None:
     assert_type(app.routes(), list[tuple[str | None, str, str | None]])
     assert_type(app.state, SimpleNamespace)
     assert_type(app.draining, anyio.Event)
+
+
+async def hello_asgi(scope: Scope, receive: Receive, send: Send) -> None:
+    """An ASGI application, as a strictly typed one is written."""
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"foreign"})
+
+
+def hello_asgi2(scope: Scope) -> Callable[[Receive, Send], Awaitable[None]]:
+    """An ASGI 2 application."""
+
+    async def inner(receive: Receive, send: Send) -> None:
+        await hello_asgi(scope, receive, send)
+
+    return inner
+
+
+class Passing:
+    """An ASGI middleware, as a strictly typed one is written."""
+
+    def __init__(self, app: ASGIApp, depth: int) -> None:
+        self.app = app
+        self.depth = depth
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
+async def test_foreign_applications_are_typed() -> None:
+    app = Nardis()
+    assert_type(app.mount("/three", hello_asgi), None)
+    app.mount("/two", hello_asgi2)
+    app.mount("/own", Nardis())
+    middleware = app.use(wrap(Passing, depth=1))
+    assert_type(middleware, Middleware)
+    app.get("/", wrap(Passing, 2), index)
+
+    async with Client(app) as client:
+        assert (await client.get("/three")).text == "foreign"
+        assert (await client.get("/two")).text == "foreign"
+        assert (await client.get("/")).text == "<h1>Index</h1>"
 
 
 async def test_a_request_is_typed() -> None:
