@@ -14,11 +14,13 @@ from ._exchange import shielded
 from ._types import ErrorHandler, Handler, Middleware, Next
 from ._wrap import wrap
 from .app import Nardis
+from .asgi import main
 from .errors import ClientDisconnected, HTTPError, SkipRoute, UsageError
 from .limits import Limits
 from .request import Request
 from .response import Response
 from .routing import Router
+from .routing.matchers import delete, get, head, options, patch, post, put
 
 __all__ = [
     "ClientDisconnected",
@@ -34,6 +36,14 @@ __all__ = [
     "Router",
     "SkipRoute",
     "UsageError",
+    "delete",
+    "get",
+    "head",
+    "main",
+    "options",
+    "patch",
+    "post",
+    "put",
     "shielded",
     "wrap",
 ]

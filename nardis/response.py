@@ -229,7 +229,7 @@ class Response:
         Send the whole answer: `str` as HTML, bytes-like as octets, None as nothing, anything else as JSON.
 
         A Content-Type that is already set is kept. With `more=True` it is a `write()` that also sets the type: the response
-        stays open.
+        stays open until the next `send()` without it, or the end of the handler.
 
         Backpressure and cancellation: as `write()`.
         """
@@ -244,7 +244,10 @@ class Response:
         if default is not None and not self._sealed:
             self._default_type(default)
         if more:
+            self.__dict__["_open"] = True
             return self._keep(self._exchange.write(data), "send")
+        if self._sealed and "_open" in self.__dict__:
+            return self._keep(self._exchange.end(data), "send")
         verb = self._exchange.answer(data)
         self._verb = verb  # type: ignore[assignment]  # as in write()
         return verb

@@ -30,6 +30,14 @@ PUBLIC = [
     "Router",
     "SkipRoute",
     "UsageError",
+    "delete",
+    "get",
+    "head",
+    "main",
+    "options",
+    "patch",
+    "post",
+    "put",
     "shielded",
     "wrap",
 ]
@@ -104,7 +112,7 @@ LEVELS = [
     ["_exchange"],
     ["request", "response"],
     ["_chain", "_mount", "_wrap", "routing"],
-    ["app", "lifespan"],
+    ["app", "lifespan", "asgi"],
 ]
 
 

@@ -22,7 +22,7 @@ from ..limits import Limits
 if TYPE_CHECKING:
     from .._types import ASGIApp, ErrorHandler, Handler, Middleware
 
-__all__ = ["Layer", "Route", "Router", "RouterRoute"]
+__all__ = ["Layer", "Route", "Router", "RouterRoute", "flattened", "step_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R", bound="Router")
@@ -171,7 +171,7 @@ class Router:
         name: str | None,
     ) -> Route:
         route = Route(self, self._pattern(path), method, limits, cancels, name)
-        for handler in _flattened(handlers):
+        for handler in flattened(handlers):
             route(handler)
         self._add(route)
         return route
@@ -304,7 +304,7 @@ class Router:
     def _use(self, prefix: Path, things: Sequence[Any]) -> None:
         pattern = self._pattern(prefix)
         layers: list[Layer] = []
-        for thing in _flattened(things):
+        for thing in flattened(things):
             if not isinstance(thing, Router):
                 layers.append(Layer(pattern, [step_of(thing, "use()", 3, 3)]))
             elif self in thing._below():
@@ -496,10 +496,11 @@ class RouterRoute:
         return self
 
 
-def _flattened(things: Any) -> list[Any]:
+def flattened(things: Any) -> list[Any]:
+    """List handlers that may come in lists, and in lists of those."""
     if not isinstance(things, (list, tuple)):
         return [things]
-    return [each for thing in cast("Sequence[Any]", things) for each in _flattened(thing)]
+    return [each for thing in cast("Sequence[Any]", things) for each in flattened(thing)]
 
 
 def _is_path(thing: Any) -> TypeGuard[Path]:

@@ -4,6 +4,7 @@ import pytest
 
 from nardis import Nardis
 from nardis.errors import ResponseAlreadyEnded
+from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio
 
@@ -244,3 +245,19 @@ async def test_the_codec_of_the_application_encodes(serve):
     response = await serve(handler, app=Nardis(json=Codec()))
 
     assert (response.content, response.headers["content-type"]) == (b"encoded [1]", JSON)
+
+
+async def test_send_after_more_ends_the_response():
+    """As in Nardis 0.0.7; after `write()` it stays an error."""
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.send("<p>1", more=True)
+        await res.send("<p>2", more=True)
+        await res.send("<p>3")
+        assert res.finished
+
+    async with Client(app) as client:
+        response = await client.get("/")
+    assert (response.text, response.headers["content-type"]) == ("<p>1<p>2<p>3", "text/html; charset=utf-8")
