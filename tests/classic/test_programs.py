@@ -17,12 +17,13 @@ def on_asyncio(anyio_backend_name):
 
 async def test_a_response_is_sent_piece_by_piece(on_asyncio):
     """`more=True` keeps it open; each piece is there when it is sent, and the last `send` ends it."""
-    async with Client(countdown.app) as client, client.stream("GET", "/") as response:
-        assert response.headers["content-type"].startswith("text/html")
-        assert [chunk async for chunk in response] == [
+    async with Client(countdown.app) as client:
+        async with client.stream("GET", "/") as response:
+            chunks = [chunk async for chunk in response]
+        assert chunks == [
             b"<!doctype html><title>countdown</title>", b"<p>3</p>", b"<p>2</p>", b"<p>1</p>", b"<p>go</p>",
         ]  # fmt: skip
-        assert response.complete
+        assert (response.headers["content-type"], response.complete) == ("text/html; charset=utf-8", True)
 
 
 async def test_groups_of_a_regular_expression_are_parameters():

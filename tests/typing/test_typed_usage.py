@@ -24,9 +24,19 @@ from nardis import (
     Router,
     SkipRoute,
     UsageError,
+    delete,
+    get,
+    head,
+    main,
+    options,
+    patch,
+    post,
+    put,
     shielded,
     wrap,
 )
+from nardis.asgi import asgi2
+from nardis.routing import BaseHTTPMatcher, Get, RegexPattern
 from nardis.server import Config
 from nardis.testing import Client, TestResponse
 
@@ -162,6 +172,44 @@ async def test_foreign_applications_are_typed() -> None:
         assert (await client.get("/three")).text == "foreign"
         assert (await client.get("/two")).text == "foreign"
         assert (await client.get("/")).text == "<h1>Index</h1>"
+
+
+class Exactly:
+    """A pattern of one's own."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def match(self, path: str) -> bool:
+        return path == self.text
+
+    def parse(self, path: str) -> dict[str, Any]:
+        return {}
+
+
+async def not_here(req: Request, res: Response) -> None:
+    await res.status(404).send("not here")
+
+
+async def test_routes_are_data() -> None:
+    first = get("/", timing, index, name="first", limits=Limits())
+    assert_type(first, Get)
+    routes: list[BaseHTTPMatcher] = [
+        *[verb("/a", index) for verb in (post, put, patch, delete, head, options)],
+        first,
+        Get("^/b$", index),
+        Get("/c", [timing, index], pattern_cls=Exactly),
+    ]
+    app = main({"routes": routes, "action_404": not_here})
+    assert_type(app, Nardis)
+    assert_type(main(routes), Nardis)
+    assert_type(RegexPattern("^/(?P<a>.)$").parse("/x"), dict[str, Any])
+    assert_type(asgi2(app)({"type": "http"}), Callable[[Receive, Send], Awaitable[None]])
+
+    async with Client(app) as client:
+        for path in ("/", "/b", "/c"):
+            assert (await client.get(path)).text == "<h1>Index</h1>"
+        assert (await client.get("/d")).text == "not here"
 
 
 async def test_a_request_is_typed() -> None:
