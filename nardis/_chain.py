@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .response import Response
     from .routing import Layer, Router
 
-__all__ = ["Match", "Step", "Walk", "advance", "answer_error", "enter", "finish", "name_of", "reduced", "run_error_handler"]
+__all__ = ["Match", "Step", "Walk", "advance", "answer_error", "enter", "is_open", "name_of", "reduced", "run_error_handler"]
 
 # A handler or middleware, and whether it takes `next`.
 Step: TypeAlias = tuple[Callable[..., Awaitable[None]], bool]
@@ -226,12 +226,11 @@ async def enter(router: Router, req: Request, res: Response, next: Next) -> None
     await advance(walk)
 
 
-async def finish(exchange: Exchange) -> None:
-    """End the response that a chain began, or say that nobody answered."""
-    if exchange.state == STARTED or exchange.end_data is not None:
-        await exchange.conclude()
-    elif exchange.state == IDLE:
+def is_open(exchange: Exchange) -> bool:
+    """Tell whether a chain that returned has left a response to end; raises `NoResponse` where nobody answered."""
+    if exchange.state == IDLE and exchange.end_data is None:
         raise NoResponse(name_of(exchange.silent))
+    return exchange.state == STARTED or exchange.end_data is not None
 
 
 async def _unmatched(req: Request, res: Response) -> None:

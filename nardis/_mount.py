@@ -88,10 +88,9 @@ class Gate:
         """Let *app* answer; raises what it raised, or that it did not bring its answer to an end."""
         try:
             await app(scope, self.receive, self.send)
-        except Exception as exc:
-            if self.failure is not None and exc is not self.failure:
-                raise self.failure from exc
-            raise
+        except Exception:
+            if self.failure is None:
+                raise  # else it came of that
         finally:
             self.ended = True
             self._left.set()

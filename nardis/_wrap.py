@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
-from ._chain import finish, name_of, reduced
+from ._chain import is_open, name_of, reduced
 from ._exchange import ABORTED, ENDED, STARTED, Exchange
 from ._handshake import Handshake
 from ._intake import Intake, UnwatchedIntake
@@ -199,8 +199,8 @@ class _HTTPCrossing(_Crossing):
             with exchange.sweeper.new_scope() as exchange.cancel_scope:
                 try:
                     await self.next()
-                    if not exchange.closing:
-                        await finish(exchange)
+                    if not exchange.closing and is_open(exchange):
+                        await exchange.conclude()
                 except Exception as exc:
                     error = reduced(exc)
         except ExceptionGroup as exc:  # of a cancelled task group, whose cancellation our scope has kept
@@ -246,7 +246,8 @@ class _WebSocketCrossing(_Crossing):
         self.enter(req, res)
         try:
             await self.next()
-            await finish(exchange)
+            if is_open(exchange):
+                await exchange.conclude()
         finally:
             self.leave()
             del exchange.head

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import anyio
 
-from ._chain import Walk, advance, answer_error, finish, name_of, reduced, run_error_handler
+from ._chain import Walk, advance, answer_error, is_open, name_of, reduced, run_error_handler
 from ._exchange import ENDED, IDLE, Exchange, Sweeper
 from ._gate import checked_path
 from ._handshake import Handshake
@@ -245,7 +245,8 @@ class Nardis(Router):
                 await advance(Walk(self, req, res, path))
             if exchange.state == ENDED or exchange.closing:
                 return None
-            await finish(exchange)
+            if is_open(exchange):
+                await exchange.conclude()
             return None
         except Exception as exc:
             error = reduced(exc)

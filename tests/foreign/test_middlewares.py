@@ -62,6 +62,26 @@ class Hostile:
             await tries({"type": BODY, "body": b"", "more_body": False})
 
 
+class Listens:
+    """It waits for the disconnect itself, in a task of its own, while what is behind it may read as well."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        async def listens():
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        async with anyio.create_task_group() as group:
+            if scope["method"] == "GET":
+                group.start_soon(listens)
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                group.cancel_scope.cancel()
+
+
 ALL = [
     pytest.param(lambda: wrap(CORSMiddleware, allow_origins=["*"]), id="cors"),
     pytest.param(lambda: wrap(GZipMiddleware, minimum_size=500), id="gzip"),
@@ -70,6 +90,7 @@ ALL = [
     pytest.param(lambda: wrap(BaseHTTPMiddleware, dispatch=passes), id="basehttp"),
     pytest.param(lambda: wrap(OpenTelemetryMiddleware), id="opentelemetry"),
     pytest.param(lambda: wrap(Hostile), id="hostile"),
+    pytest.param(lambda: wrap(Listens), id="listens"),
 ]
 ORIGIN = {"origin": "https://elsewhere.example"}
 

@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
-from nardis import Nardis
+from nardis import Nardis, wrap
 from nardis.testing import Client
 from tests.foreign.peers import rest, websocket
 
@@ -100,6 +100,32 @@ async def test_its_streams_end_when_the_client_leaves(peer):
         with anyio.fail_after(5):
             await peer.ended.wait()
         assert peer.written < 1000
+
+
+async def test_it_may_be_mounted_behind_a_wrapped_middleware(tmp_path):
+    """Its own error, past the head, is cut there too; and it is told of a client that left."""
+
+    class Through:
+        def __init__(self, app):
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            await self.app(scope, receive, send)
+
+    peer, app = Peer(tmp_path), Nardis()
+    app.use(wrap(Through))
+    app.use(peer.app)
+    async with Client(app, raise_app_errors=False) as client:
+        assert (await client.get("/peer/where")).text == "http://testserver/peer/where"
+        assert not (await client.get("/peer/broken")).complete
+        async with client.stream("GET", "/peer/stream") as response:
+            await anext(response)
+        with anyio.fail_after(5):
+            await peer.ended.wait()
+    async with websocket(app, "/peer/echo") as socket:
+        socket.say("hello")
+        await rest()
+    assert socket.sent[1]["text"] == "hello"
 
 
 async def test_a_stream_that_fails_is_cut(peer, caplog):
