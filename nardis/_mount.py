@@ -102,7 +102,7 @@ class Gate:
             return
         if exchange.state == IDLE:
             raise NoResponse(name)
-        raise ResponseAborted(f"{name} returned without the last message of the response it began")
+        raise UsageError(f"{name} returned without ending the response it began: ASGI wants a last message, without `more_body`")
 
     # --- what happens outside -----------------------------------------------------------------------------------------
 

@@ -230,10 +230,10 @@ class _HTTPCrossing(_Crossing):
 
     def close(self) -> None:
         """End what a middleware has left running, in a task of its own."""
-        if self._walks:
+        inner, self._gate.inner = self._gate.inner, None  # a circle, which would leave the request to the garbage collector
+        if inner is not None and self._walks:
             self.leave()
-            assert self._gate.inner is not None
-            self._gate.inner.disconnected()
+            inner.disconnected()
 
 
 class _WebSocketCrossing(_Crossing):
@@ -250,5 +250,6 @@ class _WebSocketCrossing(_Crossing):
                 await exchange.conclude()
         finally:
             self.leave()
+            exchange.sweeper.exchanges.discard(exchange)  # a long denial puts it there
             del exchange.head
             req._walk = None

@@ -1,5 +1,8 @@
 """Foreign ASGI middlewares at any place in the chain."""
 
+import gc
+import weakref
+
 import anyio
 import pytest
 
@@ -676,6 +679,48 @@ async def test_a_websocket_passes_through_it():
     async with websocket(app, "/other") as socket:
         pass
     assert [message["type"] for message in socket.sent] == ["websocket.close"]
+
+
+async def test_a_long_denial_behind_it_leaves_nothing_behind():
+    """The lifespan ends at once: no exchange is waited for."""
+    app = Nardis()
+    app.use(wrap(Through))
+
+    @app.use
+    async def denies(req, res, next):
+        await res.status(403).send("x" * 100_000)
+
+    async with Client(app):
+        async with websocket(app, "/", extensions={"websocket.http.response": {}}) as socket:
+            pass
+        assert not app._sweeper.exchanges
+    assert len(socket.sent[1]["body"]) == 100_000
+
+
+class Canary:
+    """Something that a request holds."""
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_nothing_is_left_to_the_garbage_collector(wrapped):
+    """A request behind it is gone when it is over, as any is."""
+    app, held = Nardis(), []
+    if wrapped:
+        app.use(wrap(Through))
+
+    @app.get("/")
+    async def handler(req, res):
+        req.state.canary = Canary()
+        held.append(weakref.ref(req.state.canary))
+        await res.send("x")
+
+    async with Client(app) as client:
+        gc.disable()
+        try:
+            await client.get("/")
+            assert [reference() for reference in held] == [None]
+        finally:
+            gc.enable()
 
 
 async def test_nothing_is_made_for_requests_without_one():
