@@ -681,14 +681,15 @@ async def test_a_websocket_passes_through_it():
     assert [message["type"] for message in socket.sent] == ["websocket.close"]
 
 
-async def test_a_long_denial_behind_it_leaves_nothing_behind():
+@pytest.mark.parametrize("verb", ["send", "write"])
+async def test_a_long_denial_behind_it_leaves_nothing_behind(verb):
     """The lifespan ends at once: no exchange is waited for."""
     app = Nardis()
     app.use(wrap(Through))
 
     @app.use
     async def denies(req, res, next):
-        await res.status(403).send("x" * 100_000)
+        await getattr(res.status(403), verb)("x" * 100_000)
 
     async with Client(app):
         async with websocket(app, "/", extensions={"websocket.http.response": {}}) as socket:
