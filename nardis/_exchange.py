@@ -130,7 +130,15 @@ class Head(Protocol):
 
 
 class Dependant(Protocol):
-    """What must learn that the handler is ended from outside, although cancellation alone may not reach it."""
+    """
+    What must learn that the handler is ended from outside, although cancellation alone may not reach it.
+
+    Attributes:
+        listening: How many of its tasks wait to be told. It ends by itself then, and is cancelled only when it has not within a
+            tick: tasks of asyncio's own that it has made would outlive it.
+    """
+
+    listening: int
 
     def interrupt(self, reason: CloseReason, status: int, /) -> None:
         """Hear what `Exchange.interrupt` is told."""
@@ -295,7 +303,11 @@ class Exchange:
             self.close_reason = reason
             self.timeout_status = status
         if reason != "gone" or self.cancels:
-            self._cancel()
+            if self.dependant is not None and self.dependant.listening:
+                self._plain = False
+                self.closing = True
+            else:
+                self._cancel()
         if self.dependant is not None:
             self.dependant.interrupt(reason, status)
 
@@ -353,6 +365,8 @@ class Exchange:
 
     def look(self, now: float) -> None:
         """Enforce the limits and see to a watcher; the sweeper calls this once a tick."""
+        if self.dependant is not None and self.close_reason is not None and (self.close_reason != "gone" or self.cancels):
+            self._cancel()  # it was told a tick ago, at the latest
         limits = self.limits
         intake = self.intake
         reading = intake is not None and intake.reading

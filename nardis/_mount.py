@@ -63,9 +63,10 @@ class Gate:
         failure: Of the handler behind a middleware, past its head: from now on nothing goes out, whoever caught the error.
         inner: The exchange of that handler, while it runs.
         ended: The final message was given.
+        listening: How many tasks wait for the client to leave.
     """
 
-    __slots__ = ("_complete", "_exchange", "_left", "_lock", "_req", "_res", "_started", "ended", "failure", "inner")
+    __slots__ = ("_complete", "_exchange", "_left", "_lock", "_req", "_res", "_started", "ended", "failure", "inner", "listening")
 
     def __init__(self, req: Request, res: Response) -> None:
         exchange = req._exchange
@@ -77,6 +78,7 @@ class Gate:
         self._complete = False
         self._started = False
         self.ended: bool = False
+        self.listening: int = 0
         self.failure: Exception | None = None
         self.inner: Exchange | None = None
         if exchange.gone:
@@ -98,6 +100,8 @@ class Gate:
         if self.failure is not None:
             raise self.failure
         exchange = self._exchange
+        if exchange.close_reason is not None and not exchange.final:
+            raise ClientDisconnected(f"{name} was told that it is over: {exchange.close_reason}")
         if exchange.closing or exchange.final or exchange.end_data is not None:
             return
         if exchange.state == IDLE:
@@ -107,7 +111,9 @@ class Gate:
     # --- what happens outside -----------------------------------------------------------------------------------------
 
     def interrupt(self, reason: CloseReason, status: int) -> None:
-        """Pass on why the handler ends."""
+        """Pass on why the handler ends; an application that listens knows only one reason."""
+        if self.listening:
+            self._left.set()
         if self.inner is not None:
             self.inner.interrupt(reason, status)
 
@@ -132,7 +138,11 @@ class Gate:
                 message = await self._next_message()
             if message is not None:
                 return message
-        await self._left.wait()
+        self.listening += 1
+        try:
+            await self._left.wait()
+        finally:
+            self.listening -= 1
         return {"type": "http.disconnect"}
 
     async def _next_message(self) -> Message | None:

@@ -1,6 +1,7 @@
 """A Django ASGI application under `mount`. Django knows asyncio only."""
 
 import asyncio
+import gc
 import logging
 import sys
 from types import ModuleType
@@ -17,7 +18,8 @@ from tests.foreign.peers import rest
 
 pytestmark = pytest.mark.anyio
 
-written = []
+written, left = [], []
+entered = asyncio.Event()
 
 
 async def where(request):
@@ -33,6 +35,28 @@ async def stream(request):
     return StreamingHttpResponse(chunks())
 
 
+async def slow(request):
+    try:
+        entered.set()
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        left.append("slow")
+        raise
+
+
+async def ticks(request):
+    async def chunks():
+        try:
+            while True:
+                yield b"tick"
+                await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            left.append("ticks")
+            raise
+
+    return StreamingHttpResponse(chunks())
+
+
 def size(request):
     """A view that blocks; Django runs it in a thread."""
     return HttpResponse(str(len(request.body)))
@@ -44,6 +68,7 @@ def django_app():
 
     urls = ModuleType("tests_foreign_django_urls")
     urls.urlpatterns = [path("where", where, name="where"), path("stream", stream), path("size", size)]
+    urls.urlpatterns += [path("slow", slow), path("ticks", ticks)]
     sys.modules[urls.__name__] = urls
     settings.configure(ROOT_URLCONF=urls.__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="tests", MIDDLEWARE=[], LOGGING_CONFIG=None)
     django.setup()
@@ -96,3 +121,15 @@ async def test_its_streams_are_not_gathered(app):
         await rest()
         assert len(written) <= 3
         assert len(await response.read()) == 297
+
+
+@pytest.mark.parametrize("name", ["slow", "ticks"])
+async def test_its_views_end_when_the_client_leaves(app, name, caplog):
+    """It runs them in tasks of asyncio's own, which cancellation of ours would not reach: it is told, and cancels them."""
+    left.clear()
+    async with Client(app) as client:
+        async with client.stream("GET", f"/legacy/{name}") as response:
+            await (entered.wait() if name == "slow" else anext(response))
+        assert left == [name]
+    gc.collect()
+    assert "never retrieved" not in caplog.text

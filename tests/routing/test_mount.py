@@ -298,17 +298,14 @@ async def test_both_directions_at_once():
 
 @pytest.mark.parametrize("cancels", [True, False])
 async def test_it_learns_that_the_client_left(cancels):
-    """It is cancelled, like any handler; where a disconnect cancels nothing, `receive` says it."""
+    """One that waits for it is told, and ends by itself: it may have tasks that no cancellation of ours reaches."""
     app, seen = Nardis(cancel_on_disconnect=cancels), []
 
     async def waits(scope, receive, send):
-        try:
-            await receive()
-            seen.append((await receive())["type"])
-            seen.append((await receive())["type"])
-        except anyio.get_cancelled_exc_class():
-            seen.append("cancelled")
-            raise
+        await receive()
+        seen.append((await receive())["type"])
+        await anyio.lowlevel.checkpoint()
+        seen.append((await receive())["type"])
 
     app.mount("/", waits)
     async with Server(app) as server:
@@ -317,8 +314,67 @@ async def test_it_learns_that_the_client_left(cancels):
         await server.tick()
         call.disconnect()
         await call.wait()
-    assert seen == (["cancelled"] if cancels else ["http.disconnect", "http.disconnect"])
+    assert seen == ["http.disconnect", "http.disconnect"]
     assert call.untouched
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("told", ["listens", "ignores", "busy"])
+async def test_one_that_does_not_end_by_itself_is_cancelled(told, begun):
+    """At once where it does not listen, else within a tick."""
+    app, seen = Nardis(), []
+
+    async def stays(scope, receive, send):
+        await receive()
+        if begun:
+            await send(start())
+            await send(body(b"half", True))
+        try:
+            if told == "busy":
+                await anyio.sleep_forever()
+            seen.append((await receive())["type"])
+            if told == "ignores":
+                await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class():
+            seen.append("cancelled")
+            raise
+
+    app.mount("/", stays)
+    async with Server(app) as server:
+        call = server.call("/")
+        await server.tick()
+        await server.tick()
+        call.disconnect()
+        await rest()
+        assert call.ended.is_set() == (told != "ignores")
+        await server.tick()
+        await call.wait()
+    assert seen == {"listens": ["http.disconnect"], "ignores": ["http.disconnect", "cancelled"], "busy": ["cancelled"]}[told]
+    assert call.error is None
+    assert not call.final_begun
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_limit_tells_it_the_same(begun):
+    """Before the head it is a 503 all the same, past it a cut."""
+    app, seen = Nardis(limits=Limits(handler_s=3)), []
+
+    async def listens(scope, receive, send):
+        await receive()
+        if begun:
+            await send(start())
+            await send(body(b"half", True))
+        seen.append((await receive())["type"])
+
+    app.mount("/", listens)
+    async with Server(app) as server:
+        call = server.call("/")
+        await server.tick(4)
+        await server.tick()
+        call.disconnect()
+        await call.wait()
+    assert seen == ["http.disconnect"]
+    assert call.aborted if begun else (call.status, call.final) == (503, True)
 
 
 async def test_a_client_that_left_during_the_body_is_told_where_nothing_is_cancelled():
