@@ -178,6 +178,8 @@ async def digest(call: Call) -> None:
     summed, more = hashlib.sha256(), True
     while more:
         message = await call.receive()
+        if message["type"] == "http.disconnect":
+            return
         summed.update(message["body"])
         more = message["more_body"]
     await call.answer(summed.hexdigest().encode())

@@ -25,9 +25,12 @@ can go.
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Final
+
+__all__ = ["SERIES"]
 
 # The insides change without notice: another series needs each module looked at first.
-SERIES = "0.18."
+SERIES: Final = "0.18."
 
 if not version("hypercorn").startswith(SERIES):
     raise ImportError(

@@ -103,12 +103,13 @@ class H1(H11Protocol):
             await self._refuse(431)
         if upgrade == b"websocket" and not handshake_is_text:
             await self._refuse(400)  # wsproto cannot read it
-        if event.method == b"CONNECT":
-            await self._refuse(501)  # an application cannot be a tunnel
-        if event.method == b"PRI" and not self._http2:
+        is_preface = event.method == b"PRI" and event.target == b"*" and event.http_version == b"2.0"
+        if is_preface and not self._http2:
             await self._refuse(505)
+        if event.method == b"CONNECT" or (event.method == b"PRI" and not is_preface):
+            await self._refuse(501)  # an application cannot be a tunnel; PRI is no method of anybody's (RFC 9113 §11.6)
         upgrades = upgrade == b"h2c" and self._http2 and event.target[:1] == b"/" and _readable(settings)
-        if event.method == b"PRI" or upgrades:
+        if is_preface or upgrades:
             await super()._check_protocol(event)
 
     async def _create_stream(self, request: h11.Request) -> None:

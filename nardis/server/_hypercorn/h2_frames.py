@@ -52,15 +52,21 @@ class SteadyH2(HonestH2):
         for event in events:
             if self.closed:
                 return
-            if isinstance(event, h2.events.DataReceived):
-                await self.take_data(event)
-            elif isinstance(event, h2.events.ConnectionTerminated):
-                await self.send(Closed())
-            else:
-                if isinstance(event, h2.events.StreamReset):
-                    self._count_reset()
-                await super()._handle_events([event])
+            try:
+                await self._handle_event(event)
+            except h2.exceptions.ProtocolError:
+                return self.close_soon()  # a GOAWAY further on in what was read has ended the connection
         await self._flush()
+
+    async def _handle_event(self, event: h2.events.Event) -> None:
+        if isinstance(event, h2.events.DataReceived):
+            await self.take_data(event)
+        elif isinstance(event, h2.events.ConnectionTerminated):
+            await self.send(Closed())
+        else:
+            if isinstance(event, h2.events.StreamReset):
+                self._count_reset()
+            await super()._handle_events([event])
 
     def _count_reset(self) -> None:
         self._resets += 1
