@@ -170,6 +170,7 @@ def test_a_page_does_what_it_says(page, backend, tmp_path, monkeypatch):
     """A reader can paste what we show, and sees what we say."""
     monkeypatch.setattr(Nardis, "listen", lambda app, *args, **options: None)  # it would block; and the server here is ours
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
 
     assert anyio.run(differences, page, tmp_path, backend, backend=backend) == []
