@@ -97,9 +97,12 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Check that links between our pages lead somewhere and that their Python snippets compile."""
-    session.install("-e", ".[all]", *group("test"))
+    """Run what our pages show, check their links, and build them as a site."""
+    session.install("-e", ".[all]", *group("test"), *group("docs"))
     session.run("pytest", "tests/test_docs.py", *session.posargs)
+    site = Path(session.create_tmp()) / "site"
+    session.run("mkdocs", "build", "--quiet", "--strict", "--config-file", "docs/_site/mkdocs.yml", "--site-dir", str(site))
+    session.log(f"the pages are in {site / 'index.html'}")
 
 
 @nox.session
