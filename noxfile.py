@@ -100,7 +100,7 @@ def docs(session: nox.Session) -> None:
     """Run what our pages show, check their links, and build them as a site."""
     session.install("-e", ".[all]", *group("test"), *group("docs"))
     session.run("pytest", "tests/test_docs.py", *session.posargs)
-    site = Path(session.create_tmp()) / "site"
+    site = Path(session.create_tmp()).resolve() / "site"
     session.run("mkdocs", "build", "--quiet", "--strict", "--config-file", "docs/_site/mkdocs.yml", "--site-dir", str(site))
     session.log(f"the pages are in {site / 'index.html'}")
 

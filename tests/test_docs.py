@@ -114,6 +114,7 @@ async def differences(page: Path, folder: Path, backend: Backend) -> list[str]:
                     printed = await output(command.replace(SHOWN_URL, url), folder)
                     if not re.fullmatch(re.escape(expected).replace(r"\.\.\.", ".*"), printed, re.DOTALL):
                         found.append(f"{page.name}:{block.line}: {command}\n{printed}")
+    forget(folder)
     return found
 
 
@@ -122,14 +123,20 @@ async def executed(block: Block, page: Path, folder: Path) -> dict[str, Any]:
     file_name = re.match(r"# ([\w/]+\.py)\n", block.text)
     if file_name:
         (folder / file_name[1]).write_text(block.text)
-    for name in [name for name, module in sys.modules.items() if str(folder) in str(getattr(module, "__file__", None))]:
-        del sys.modules[name]  # an earlier step of the page has saved another text under this name
+    forget(folder)  # an earlier step of the page may have saved another text under this name
     code = compile("\n" * block.line + block.text, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     module = ModuleType("__main__")
     result = FunctionType(code, module.__dict__)()
     if code.co_flags & CO_COROUTINE:
         await result
     return module.__dict__
+
+
+def forget(folder: Path) -> None:
+    """Let the modules of *folder* be imported anew."""
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(f"{folder}{os.sep}"):
+            del sys.modules[name]
 
 
 @asynccontextmanager
