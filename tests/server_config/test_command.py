@@ -1,6 +1,7 @@
 """The command line: what it prints, and with which status it ends."""
 
 import gc
+import logging
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from nardis import UsageError
 from nardis.__main__ import main
 from nardis.server import Config
 from nardis.server._config import settings
+from nardis.server._run import notify_systemd, set_up_logs
 
 APP = """
 from nardis import Nardis
@@ -31,9 +33,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", sys.path.copy())
     before = set(sys.modules)
     yield tmp_path
-    for name in set(sys.modules) - before:
-        if name.startswith("site_"):
-            del sys.modules[name]
+    for name in [name for name in set(sys.modules) - before if name.startswith("site_")]:
+        del sys.modules[name]
 
 
 def nardis(*args, cwd):
@@ -185,8 +186,8 @@ def test_flags_make_a_config(config_of):
     flags = (
         "--bind [::1]:1 --bind unix:socket --backend asyncio --workers 3 --drain 0.5 --graceful 20 --write-stall 7 "
         "--keep-alive 7.5 --head-timeout 8 --body-idle 9 --head-bytes 16384 --max-connections 5 --max-in-flight 6 "
-        "--max-requests 1000 --max-requests-jitter 100 --backlog 10 --no-http2 --reuse-port --certfile chain.pem --keyfile key.pem "
-        "--keyfile-password x --access-log json --root-path /site"
+        "--max-requests 1000 --max-requests-jitter 100 --backlog 10 --no-http2 --reuse-port "
+        "--certfile chain.pem --keyfile key.pem --keyfile-password x --access-log json --root-path /site"
     )
     config = config_of(*flags.split(), "site_app:app")
 
@@ -242,3 +243,64 @@ def test_a_variable_that_cannot_be_is_one_line(folder, monkeypatch, capsys, said
     assert main(["serve", "site_app:app"]) == 1
     [line] = lines(capsys.readouterr().err)
     assert text in line
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="systemd is Linux's, and so are sockets without a path")
+@pytest.mark.parametrize("abstract", [False, True])
+def test_systemd_is_told(tmp_path, monkeypatch, abstract):
+    name = f"{tmp_path}/notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.settimeout(5)
+        systemd.bind("\0" + name if abstract else name)
+        monkeypatch.setenv("NOTIFY_SOCKET", "@" + name if abstract else name)
+        notify_systemd("READY=1")
+
+        assert systemd.recv(100) == b"READY=1"
+
+
+@pytest.mark.parametrize("address", ["", "/nosuch/notify"])
+def test_where_no_systemd_listens_nothing_is_said(monkeypatch, address):
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+
+    notify_systemd("READY=1")
+
+
+@pytest.fixture
+def loggers():
+    """Give our two loggers as a fresh process has them; they are as before in the end."""
+    both = [logging.getLogger("nardis"), logging.getLogger("nardis.access")]
+    names = ("handlers", "level", "propagate", "parent")
+    before = [{name: getattr(each, name) for name in names} for each in both]
+    for each in both:
+        each.handlers, each.propagate = [], True
+        each.setLevel(logging.NOTSET)
+    both[0].parent = logging.RootLogger(logging.WARNING)  # of a process in which nobody has set up logging
+    yield both
+    for each, values in zip(both, before, strict=True):
+        vars(each).update(values)
+        each.setLevel(values["level"])
+
+
+def test_without_logging_of_its_own_an_application_has_ours(loggers, capsys):
+    """Errors to standard error, the access log, bare, to standard output."""
+    ours, access = loggers
+    set_up_logs(Config(access_log="json"))
+    access.info("a line")
+    ours.error("a fault")
+    ours.info("gossip")
+
+    said = capsys.readouterr()
+    assert said.out == "a line\n"
+    assert said.err.endswith(" ERROR a fault\n")
+    assert len(lines(said.err)) == 1
+
+
+def test_the_logging_of_an_application_is_left_alone(loggers, capsys):
+    ours, access = loggers
+    ours.addHandler(logging.NullHandler())
+    access.setLevel(logging.ERROR)
+    set_up_logs(Config(access_log="text"))
+    access.info("a line")
+
+    assert (len(ours.handlers), access.handlers, access.level) == (1, [], logging.ERROR)
+    assert capsys.readouterr() == ("", "")

@@ -52,8 +52,9 @@ async def test_no_interleaving_loses_or_doubles_a_byte(pieces, ends, reads, boun
             await inbox.put(LEFT)
 
     async def consume():
-        for pause in itertools.cycle(reads):
-            for _ in range(pause):
+        turn = itertools.cycle(reads)
+        while True:
+            for _ in range(next(turn)):
                 await checkpoint()
             message = await inbox.get()
             if message == LEFT:

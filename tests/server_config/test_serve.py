@@ -336,3 +336,24 @@ async def test_a_shutdown_that_fails_is_raised_as_it_is(config):
     with pytest.raises(LookupError, match="of the shutdown"):
         await serve(app, config, shutdown=broken)
     assert told == ["ends"]
+
+
+async def test_cancelling_serve_cancels_what_any_asgi_application_does(config):
+    ended = []
+
+    async def app(scope, receive, send):
+        assert scope["type"] == "http"
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+            await anyio.sleep_forever()
+        finally:
+            ended.append(scope["path"])
+
+    async with anyio.create_task_group() as group:
+        [address] = await group.start(lambda task_status: serve(app, config, task_status=task_status))
+        async with await anyio.connect_tcp("127.0.0.1", port_of(address)) as stream:
+            await stream.send(b"GET /raw HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await stream.receive()
+            group.cancel_scope.cancel()
+    assert ended == ["/raw"]

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from nardis.errors import StartFailed
+from nardis.errors import StartFailed, UsageError
 from nardis.server import Config
-from nardis.server._sockets import listening, urls_of
+from nardis.server._sockets import listening, reserving, urls_of
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="paths and inherited sockets are those of POSIX")
 
@@ -18,13 +18,10 @@ def urls(config):
         return urls_of(listeners, config)
 
 
-def connects(path):
+def connect(path):
+    """See that somebody listens there."""
     with socket.socket(socket.AF_UNIX) as client:
-        try:
-            client.connect(str(path))
-        except OSError:
-            return False
-        return True
+        client.connect(str(path))
 
 
 def test_a_free_port_is_named():
@@ -66,7 +63,7 @@ def test_a_path_is_there_as_long_as_it_is_served(tmp_path):
     config = Config(bind=[f"unix:{path}"])
     with listening(config) as listeners:
         assert urls_of(listeners, config) == [f"unix:{path}"]
-        assert connects(path)
+        connect(path)
 
     assert not path.exists()
 
@@ -82,7 +79,7 @@ def test_the_socket_of_a_server_that_is_gone_is_replaced(tmp_path):
     with socket.socket(socket.AF_UNIX) as abandoned:
         abandoned.bind(str(path))
     with listening(Config(bind=[f"unix:{path}"])):
-        assert connects(path)
+        connect(path)
 
 
 def test_a_path_in_use_is_left_alone(tmp_path):
@@ -92,7 +89,7 @@ def test_a_path_in_use_is_left_alone(tmp_path):
         with pytest.raises(StartFailed, match="in use"):
             urls(config)
 
-        assert connects(path)
+        connect(path)
 
 
 def test_a_file_is_not_replaced(tmp_path):
@@ -126,7 +123,7 @@ def test_an_inherited_path_is_not_removed(tmp_path):
         opened.bind(str(path))
         opened.listen()
         assert urls(Config(bind=[f"fd://{opened.fileno()}"])) == [f"unix:{path}"]
-        assert connects(path)
+        connect(path)
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
@@ -156,3 +153,34 @@ def test_a_server_can_take_its_port_again_at_once():
 def test_sockets_are_not_inherited_by_whatever_the_application_starts():
     with listening(Config(bind=["127.0.0.1:0"])) as [listener]:
         assert not os.get_inheritable(listener.fileno())
+
+
+def test_ports_can_be_reserved_for_workers_that_share_them():
+    """Nobody is served by the one who keeps them free."""
+    with reserving(Config(bind=["127.0.0.1:0", "[::1]:0"], reuse_port=True)) as reserved:
+        ports = [each.getsockname()[1] for each in reserved]
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", ports[0]))
+        for _ in range(2):
+            with listening(Config(bind=[f"127.0.0.1:{ports[0]}"], reuse_port=True)):
+                with socket.create_connection(("127.0.0.1", ports[0])):
+                    """It is there for who listens."""
+
+
+@pytest.mark.parametrize("bind", ["unix:socket", "fd://3"])
+def test_what_is_no_port_cannot_be_reserved(bind):
+    with pytest.raises(UsageError, match="is for ports"):
+        reserving(Config(bind=[bind], reuse_port=True)).__enter__()
+
+
+def test_a_port_that_is_taken_cannot_be_reserved():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        bind = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(StartFailed, match=bind):
+            reserving(Config(bind=[bind], reuse_port=True)).__enter__()
+
+
+def test_options_that_a_system_does_not_have_are_left_out(monkeypatch):
+    monkeypatch.delattr(socket, "TCP_USER_TIMEOUT", raising=False)
+
+    assert urls(Config(bind=["127.0.0.1:0"]))
