@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,17 +17,8 @@ __all__ = ["main"]
 
 ANNOUNCEMENT = "Nardis serves on {url} with {backend}; Ctrl-C stops it"
 
-DEMO_LINES = """
-
-In another terminal:
-
-  curl -N {url}/ticks
-      a live stream: stop it with Ctrl-C, and the server says that the work for it ended
-  curl -N --limit-rate 64k {url}/flood > /dev/null
-      a slow reader: the handler goes no faster than you
-  head -c 50M /dev/zero | curl -N -T - {url}/upload
-      an upload that is hashed as it arrives, while its progress comes back
-"""
+# Who ends the demo does not want to wait for a client that takes nothing, unless they say how long.
+DEMO_ENVIRONMENT = {"NARDIS_DRAIN": "0.5", "NARDIS_GRACEFUL": "1.5"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,8 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.path.insert(0, "")  # modules are found beside the one who calls, as `python -m` finds them
     try:
         given = {each.name: getattr(options, each.name) for each in settings() if getattr(options, each.name) is not None}
-        config = Config.from_environment(**given)
-        run(options.target, config, announce=ANNOUNCEMENT + options.lines)
+        if options.demo:
+            from ._demo import run_demo
+
+            patient = not given.keys().isdisjoint(("drain_s", "graceful_s"))
+            run_demo(Config.from_environment(os.environ if patient else DEMO_ENVIRONMENT | os.environ, **given))
+        else:
+            run(options.target, Config.from_environment(**given), announce=ANNOUNCEMENT)
     except Exception as exc:
         if options.debug:
             raise
@@ -48,12 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nardis", description="Serve Nardis applications on hypercorn.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    parser.set_defaults(lines="")
+    parser.set_defaults(demo=False)
     serve = commands.add_parser("serve", help="serve an application")
     serve.add_argument("target", metavar="MODULE:APP", help="an application: module:name, or path/to/file.py:name")
     _add_options(serve)
-    demo = commands.add_parser("demo", help="serve the demo, and print lines to try")
-    demo.set_defaults(target="nardis._demo:app", lines=DEMO_LINES)
+    demo = commands.add_parser("demo", help="serve the demo, on both backends: a page for the browser, and lines for curl")
+    demo.set_defaults(demo=True)
     _add_options(demo)
     return parser
 

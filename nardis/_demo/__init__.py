@@ -1,0 +1,7 @@
+"""`nardis demo`: one page that shows what Nardis does with streams, served on trio and on asyncio at once."""
+
+from __future__ import annotations
+
+from .run import run_demo
+
+__all__ = ["run_demo"]
