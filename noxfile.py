@@ -26,7 +26,7 @@ TEST_PYTHONS = PYTHONS if THIS_PYTHON in PYTHONS else [*PYTHONS, THIS_PYTHON]
 # Names the Python (`3.11`) whose run of `tests` is measured, so that CI need not run the tests once more for their coverage.
 MEASURED_PYTHON = os.environ.get("NARDIS_COVERAGE")
 
-nox.options.sessions = ["lint", "types", "tests", "coverage", "examples", "docs"]
+nox.options.sessions = ["lint", "types", "tests", "coverage", "examples", "browser", "docs"]
 nox.options.reuse_venv = "yes"
 # By default nox skips a missing Python on a laptop and fails on it where CI is set; here both skip. `.ci/run` then checks by
 # itself that every Python it found was tested.
@@ -96,6 +96,13 @@ def examples(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Use the demo's page in headless Chromium, where the machine has it and ChromeDriver."""
+    session.install("-e", ".", *group("browser"))
+    session.run("pytest", "tests/demo", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Run what our pages show, check their links, and build them as a site."""
     session.install("-e", ".[all]", *group("test"), *group("docs"))
@@ -118,15 +125,15 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Serve the demo on trio, printing its address and curl lines to try; Ctrl-C ends it."""
+    """Serve the demo on trio and on asyncio: a page to open, and curl lines to try; Ctrl-C ends it."""
     session.install("-e", ".")
     # Seconds for a clean stop; nox alone would allow half of one.
     session.run("python", "-m", "nardis", "demo", *session.posargs, interrupt_timeout=10, terminate_timeout=5)
 
 
 def pytest(session: nox.Session, *wrapper: str) -> None:
-    """Run all tests but those of the examples, or what stands after `--`."""
-    session.run(*wrapper, "pytest", "--ignore=tests/examples", *session.posargs)
+    """Run all tests but those with a session of their own, or what stands after `--`."""
+    session.run(*wrapper, "pytest", "--ignore=tests/examples", "--ignore=tests/demo", *session.posargs)
 
 
 def group(name: str) -> list[str]:
