@@ -170,9 +170,13 @@ def test_the_page_is_as_wide_as_the_screen(page: Page, width: int) -> None:
 
 # The last one, because it leaves the page of the others.
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
-def test_a_page_talks_to_the_server_that_it_is_from(urls: dict[str, str], browser: Any, backend: str) -> None:
-    browser.get(urls[backend])
+def test_a_page_talks_to_the_server_that_it_is_from_and_bears_the_name_in_its_address(
+    urls: dict[str, str], browser: Any, backend: str
+) -> None:
+    browser.get("about:blank")
+    browser.get(f"{urls[backend]}/#me")
+    page = Page(browser)
 
-    assert Page(browser).shows("#link", f"hears from {backend}")
-    assert Page(browser).script("return document.querySelector('[name=server]:checked').value") == backend
-    assert Page(browser).text("#race .curl code") == f"curl -N {urls[backend]}/race"
+    assert page.shows("#link", f"hears from {backend}")
+    assert page.script("return document.querySelector('[name=server]:checked').value") == backend
+    assert page.text("#leave .curl code") == f"curl -N {urls[backend]}/leave/me"
