@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import signal
@@ -131,6 +132,18 @@ def test_an_upload_tells_its_progress_meanwhile_and_both_ends_have_the_same_hash
     assert page.text("#upload [data-is=theirs]") == page.text("#upload [data-is=ours]")
 
 
+def test_a_file_can_be_uploaded(page: Page, tmp_path: Path) -> None:
+    page.click("#upload [name=what][value=file]")
+    page.click("#upload [data-do=start]")
+    page.shows("#upload .verdict", "Choose a file first.")
+    (tmp_path / "file").write_bytes(b"abc")
+    page.browser.find_element("css selector", "#upload [type=file]").send_keys(str(tmp_path / "file"))
+    page.click("#upload [data-do=start]")
+
+    assert page.shows("#upload .verdict", "the same")
+    assert page.text("#upload [data-is=theirs]") == hashlib.sha256(b"abc").hexdigest()
+
+
 def test_a_handler_says_that_its_client_left(page: Page) -> None:
     page.click("#leave [data-do=start]")
     page.shows("#leave .log", "began: a client waits")
@@ -156,6 +169,8 @@ def test_the_page_follows_its_curl_line(page: Page) -> None:
         page.shows("#leave .log li:last-child", "began: a client waits")
         client.send_signal(signal.SIGINT)
     page.shows("#leave .log li:last-child", "ended: gone")
+    page.shows("#leave [data-is=waited]", "and left")
+    page.shows("#leave [data-is=worked]", "ended: gone")
 
 
 @pytest.mark.parametrize("width", [360, 390, 768, 1280])
