@@ -22,7 +22,7 @@ from ._handshake import Handshake
 from ._problem import answer_problem
 from ._types import Receive, Scope, Send
 from .errors import ClientDisconnected, HTTPError, ResponseAborted, UsageError
-from .lifespan import Tasks, run_lifespan, wait_idle
+from .lifespan import Tasks, run_lifespan
 from .limits import Limits
 from .request import Request
 from .response import Response
@@ -127,10 +127,6 @@ class Nardis(Router):
     def _interrupt(self) -> None:
         for exchange in tuple(self._sweeper.exchanges) if self._sweeper is not None else ():
             exchange.interrupt("shutdown")
-
-    async def _idle(self, seconds: float) -> None:
-        if self._sweeper is not None:
-            await wait_idle(self._sweeper, seconds)
 
     def _joined(self) -> Iterator[Nardis]:
         """Go through this application and those joined to it by `use()`, from the outside in."""

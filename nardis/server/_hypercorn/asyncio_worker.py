@@ -15,7 +15,7 @@ import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from socket import SHUT_WR, socket
-from typing import Any, Final, SupportsIndex
+from typing import Any, Final, SupportsIndex, cast
 
 import anyio
 from hypercorn.asyncio.task_group import TaskGroup
@@ -74,11 +74,10 @@ class AsyncioConnection(Connection):
         self._transport = writer.transport
         self._transport.set_write_buffer_limits(high=0)  # a piece is taken when the socket has it
         self.socket = writer.get_extra_info("socket")
-        self._task: asyncio.Task[None] | None = None
+        self._task = cast("asyncio.Task[None]", asyncio.current_task())
 
     async def run(self) -> None:
         """Serve the client to the end; nothing but cancellation comes out."""
-        self._task = asyncio.current_task()
         with contained(self):
             tls: ssl.SSLObject | None = self._writer.get_extra_info("ssl_object")
             alpn = None if tls is None else tls.selected_alpn_protocol()
@@ -135,8 +134,7 @@ class AsyncioConnection(Connection):
 
     def cancel(self) -> None:
         """Cancel what runs for this connection."""
-        if self._task is not None:
-            self._task.cancel()
+        self._task.cancel()
 
 
 @asynccontextmanager

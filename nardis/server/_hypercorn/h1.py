@@ -24,7 +24,7 @@ from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import ConnectionState, TaskGroup, WorkerContext
 
 from .._config import Config
-from .inbox import inbox_of
+from .inbox import found_inbox
 from .settings import Settings
 from .websockets import HANDSHAKE_FIELDS, awaits_answer, give_up
 
@@ -121,9 +121,7 @@ class H1(H11Protocol):
             if self.connection.buffer:
                 await self._refuse_early_message(stream)
         elif isinstance(self.connection, h11.Connection) and self.connection.client_is_waiting_for_100_continue:
-            inbox = inbox_of(self.stream)
-            if inbox is not None:
-                inbox.asked = self._invite
+            found_inbox(self.stream).asked = self._invite
 
     async def _invite(self) -> None:
         """Ask the client for the body that it holds back, unless it does not any more."""

@@ -16,12 +16,12 @@ import h2.errors
 import h2.events
 from hyperframe.frame import GoAwayFrame
 
-from .h2_uploads import FairH2
+from .h2_frames import SteadyH2
 
 __all__ = ["H2"]
 
 
-class H2(FairH2):
+class H2(SteadyH2):
     """One HTTP/2 connection."""
 
     def __init__(self, *args: Any) -> None:

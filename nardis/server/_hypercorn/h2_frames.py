@@ -19,7 +19,7 @@ import h2.events
 import h2.exceptions
 from hypercorn.events import Closed, Event, RawData
 
-from .h2_honesty import HonestH2
+from .h2_uploads import FairH2
 from .websockets import HANDSHAKE_FIELDS
 
 __all__ = ["SteadyH2"]
@@ -29,7 +29,7 @@ __all__ = ["SteadyH2"]
 SPARE_RESETS: Final = 100
 
 
-class SteadyH2(HonestH2):
+class SteadyH2(FairH2):
     """HTTP/2 whose streams fail alone."""
 
     def __init__(self, *args: Any) -> None:
@@ -73,10 +73,6 @@ class SteadyH2(HonestH2):
         if 2 * self._resets > SPARE_RESETS + self.keep_alive_requests:
             self.connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
             self.close_soon()
-
-    async def take_data(self, event: h2.events.DataReceived) -> None:
-        """Take a piece of a body."""
-        raise NotImplementedError
 
     async def _create_stream(self, request: h2.events.RequestReceived) -> None:
         if not _readable(request.headers):

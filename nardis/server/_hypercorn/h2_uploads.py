@@ -21,7 +21,7 @@ import h2.settings
 from hypercorn.protocol.events import Body
 from hypercorn.protocol.ws_stream import WSStream
 
-from .h2_frames import SteadyH2
+from .h2_honesty import HonestH2
 from .inbox import inbox_of
 from .websockets import awaits_answer, give_up
 
@@ -38,7 +38,7 @@ START_WINDOW_BYTES: Final = 2**16 - 1
 WEIGHT_BYTES: Final = 8 * WINDOW_BYTES
 
 
-class FairH2(SteadyH2):
+class FairH2(HonestH2):
     """HTTP/2 whose streams do not wait for each other's applications."""
 
     def __init__(self, *args: Any) -> None:

@@ -19,7 +19,7 @@ import anyio
 
 from ..._types import Message
 
-__all__ = ["Inbox"]
+__all__ = ["Inbox", "found_inbox", "inbox_of"]
 
 # What lies unread before the client is made to wait: two reads of a socket.
 BOUND_BYTES: Final = 128 * 1024
@@ -171,3 +171,8 @@ def inbox_of(stream: object) -> Inbox | None:
     """Find the inbox of a hypercorn stream; None before its application was called."""
     put: Any = getattr(stream, "app_put", None)
     return cast("Inbox | None", getattr(put, "__self__", None))
+
+
+def found_inbox(stream: object) -> Inbox:
+    """Give the inbox of a hypercorn stream whose application was called."""
+    return cast(Inbox, inbox_of(stream))

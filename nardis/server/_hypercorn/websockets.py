@@ -15,7 +15,7 @@ from typing import Final
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from wsproto.events import CloseConnection
 
-from .inbox import inbox_of
+from .inbox import found_inbox
 
 __all__ = ["HANDSHAKE_FIELDS", "awaits_answer", "close_websocket", "give_up", "open_websockets"]
 
@@ -34,9 +34,7 @@ def awaits_answer(stream: WSStream) -> bool:
 def give_up(stream: WSStream) -> None:
     """Let nothing more come of a handshake; the application learns that the client is gone."""
     stream.closed = True
-    inbox = inbox_of(stream)
-    if inbox is not None:
-        inbox.close({"type": "websocket.disconnect", "code": ABNORMAL_CLOSURE})
+    found_inbox(stream).close({"type": "websocket.disconnect", "code": ABNORMAL_CLOSURE})
 
 
 def open_websockets(streams: Iterable[object]) -> list[WSStream]:
@@ -46,8 +44,6 @@ def open_websockets(streams: Iterable[object]) -> list[WSStream]:
 
 async def close_websocket(stream: WSStream) -> None:
     """Say 1012 to both sides."""
-    inbox = inbox_of(stream)
-    if inbox is not None:
-        inbox.close({"type": "websocket.disconnect", "code": SERVICE_RESTART, "reason": "the server restarts"})
+    found_inbox(stream).close({"type": "websocket.disconnect", "code": SERVICE_RESTART, "reason": "the server restarts"})
     stream.state = ASGIWebsocketState.CLOSED
     await stream._send_wsproto_event(CloseConnection(code=SERVICE_RESTART))
