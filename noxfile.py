@@ -133,7 +133,9 @@ def demo(session: nox.Session) -> None:
 
 def pytest(session: nox.Session, *wrapper: str) -> None:
     """Run all tests but those with a session of their own, or what stands after `--`."""
-    session.run(*wrapper, "pytest", "--ignore=tests/examples", "--ignore=tests/demo", *session.posargs)
+    # A process for each core; the tests of a file stay together, and with them the servers that they share.
+    spread = ("--numprocesses=logical", "--dist=loadfile")
+    session.run(*wrapper, "pytest", *spread, "--ignore=tests/examples", "--ignore=tests/demo", *session.posargs)
 
 
 def group(name: str) -> list[str]:
