@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory and task
 
 TARGET = "tests.server.test_many:app"
 MANY = int(os.environ.get("NARDIS_MANY", "200"))
-PIECE = bytes(8 * 1024)
+PIECE = bytes(64 * 1024)
 EACH_BYTES = 64 * 1024
 PROBES = 200
 

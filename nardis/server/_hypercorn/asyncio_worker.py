@@ -98,9 +98,12 @@ class AsyncioConnection(Connection):
         return self._reader.fed or readable(self.socket)
 
     async def _write(self, data: bytes) -> bool:
+        return await self._write_pieces((data,))
+
+    async def _write_pieces(self, pieces: Sequence[bytes]) -> bool:
         if self._transport.is_closing():
             return False
-        self._writer.write(data)
+        self._writer.writelines(pieces)
         if self._transport.get_write_buffer_size() > 0:
             self.writing = self.writing or clock()
             try:

@@ -15,7 +15,7 @@ import select
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from ..._types import ASGIApp, Message, Scope
 from ...app import Nardis
 from .._config import Config
 from .inbox import Inbox
+from .pieces import Pieces
 from .protocol import Protocols
 from .settings import Settings
 
@@ -201,6 +202,10 @@ class Connection(ABC):
         """Send *data*; False says that the client is gone."""
 
     @abstractmethod
+    async def _write_pieces(self, pieces: Sequence[bytes]) -> bool:
+        """Send *pieces*, one after the other; False says that the client is gone."""
+
+    @abstractmethod
     async def _finish(self) -> None:
         """Close our sending half, after what was written."""
 
@@ -258,6 +263,10 @@ class Connection(ABC):
         """Do what the protocol wants done with the socket."""
         if isinstance(event, RawData):
             if event.data and not self.ending and not await self._write(event.data):
+                await self._lost()
+                self.close()
+        elif isinstance(event, Pieces):
+            if not self.ending and not await self._write_pieces(event.pieces):
                 await self._lost()
                 self.close()
         elif isinstance(event, Updated):

@@ -13,7 +13,7 @@ first asks for the body (RFC 9110 §10.1.1).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import h2.connection
 import h11
@@ -21,14 +21,18 @@ from h2.config import H2Configuration
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import WSStream
-from hypercorn.typing import ConnectionState, TaskGroup, WorkerContext
+from hypercorn.typing import ConnectionState, H11SendableEvent, TaskGroup, WorkerContext
 
 from .._config import Config
 from .inbox import found_inbox
+from .pieces import Pieces
 from .settings import Settings
 from .websockets import HANDSHAKE_FIELDS, awaits_answer, give_up
 
 __all__ = ["H1"]
+
+# From this size on a piece is not copied to stand between its chunk's size and end.
+LARGE_BYTES: Final = 16 * 1024
 
 
 class _Refused(Exception):
@@ -127,6 +131,19 @@ class H1(H11Protocol):
         """Ask the client for the body that it holds back, unless it does not any more."""
         if isinstance(self.connection, h11.Connection) and self.connection.client_is_waiting_for_100_continue:
             await self._send_h11_event(h11.InformationalResponse(status_code=100, headers=[]))
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        connection = self.connection
+        if not isinstance(event, h11.Data) or len(event.data) < LARGE_BYTES or not isinstance(connection, h11.Connection):
+            return await super()._send_h11_event(event)
+        # What h11 joins would be one more copy of the piece, held for as long as the client takes.
+        try:
+            pieces = connection.send_with_data_passthrough(event) or []
+        except h11.LocalProtocolError:
+            if connection.their_state is not h11.ERROR:
+                raise
+        else:
+            await self.send(Pieces(pieces))
 
     async def _refuse_early_message(self, stream: WSStream) -> None:
         """Refuse what a client says before the handshake was answered (RFC 6455 §4.1); the application learns that it left."""

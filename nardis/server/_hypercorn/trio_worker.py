@@ -24,6 +24,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from ..._types import Message, Scope
 from .connection import LINGER_S, OVERLOAD_ANSWER, READ_BYTES, Connection, Service, clock, contained, readable, run_app
 from .inbox import Inbox
+from .pieces import rest_of
 
 __all__ = ["accepting"]
 
@@ -77,6 +78,23 @@ class TrioConnection(Connection):
             return b""
 
     async def _write(self, data: bytes) -> bool:
+        return await self._exclusively(self._stream.send_all, data)
+
+    async def _write_pieces(self, pieces: Sequence[bytes]) -> bool:
+        if isinstance(self._stream, trio.SSLStream):
+            return await self._write(b"".join(pieces))
+        return await self._exclusively(self._send_pieces, pieces)
+
+    async def _send_pieces(self, pieces: Sequence[bytes]) -> None:
+        try:
+            sent = await self.socket.sendmsg(pieces)
+        except OSError as exc:
+            raise trio.BrokenResourceError from exc
+        for rest in rest_of(pieces, sent):
+            await self._stream.send_all(rest)
+
+    async def _exclusively(self, send: Callable[[Any], Awaitable[None]], data: Any) -> bool:
+        """Send in turn; a send that is cancelled may have sent a half."""
         try:
             try:
                 self._lock.acquire_nowait()  # where it is free, `acquire` would be a checkpoint more
@@ -84,7 +102,7 @@ class TrioConnection(Connection):
                 await self._lock.acquire()
             try:
                 self.writing = clock()
-                await self._stream.send_all(data)
+                await send(data)
             finally:
                 self.writing = 0.0
                 self._lock.release()
