@@ -114,13 +114,9 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run the benchmarks, or only those named after `--`."""
-    scripts = session.posargs or [str(path.relative_to(ROOT)) for path in sorted((ROOT / "benchmarks").glob("[!_]*.py"))]
-    if not scripts:
-        session.skip("benchmarks/ has no scripts yet")
-    session.install("-e", ".[all]", *group("test"))
-    for script in scripts:
-        session.run("python", script)
+    """Measure Nardis beside its peers, for docs/performance.md. `-- --quick` only prints, in half a minute."""
+    session.install("-e", ".[all]", *group("bench"))
+    session.run("python", "-m", "benchmarks", *session.posargs)
 
 
 @nox.session

@@ -1,0 +1,1 @@
+"""What Nardis costs beside raw ASGI and its peers: `nox -s bench`, or `python -m benchmarks`; see docs/performance.md."""

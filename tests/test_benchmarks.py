@@ -1,0 +1,106 @@
+"""The benchmarks can not rot: their driver gets right answers of raw ASGI and of Nardis, and refuses wrong ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import apps, driver
+from benchmarks.cases import BY_NAME, CASES
+
+# 5,000 routes are as many as 500, but for the time that it takes to make them.
+FAST = [case for case in CASES if case.routes <= 500]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("name", ["raw", "nardis", "nardis-kept"])
+def test_each_case_is_answered_rightly(name, backend):
+    """What is measured does what it is said to do, on both event loops."""
+    right = []
+
+    async def main(loop):
+        for case in FAST:
+            served = await driver.Served.begin(apps.BY_NAME[name].make(case.routes, case.middlewares), loop)
+            await served.check(case)
+            served.life.end()
+            right.append(case)
+
+    driver.run(backend, main)
+
+    assert right == FAST
+
+
+def test_a_batch_takes_cpu_time():
+    """A worker makes as many requests as it is asked for, and says what they took."""
+
+    async def main(loop):
+        served = await driver.Served.begin(apps.BY_NAME["raw"].make(0, 0), loop)
+        assert await served.batch(BY_NAME["document"], 100) > 0
+        assert served.lengths == {"document": len('{"count": 12}')}
+        served.life.end()
+
+    driver.run("asyncio", main)
+
+
+def test_a_wrong_answer_is_no_fast_answer():
+    """An application that answers everything with the same few bytes passes for nothing else."""
+    refused = []
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            await receive()
+            return await send({"type": "lifespan.startup.complete"})
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"Hello, world!"})
+
+    async def main(loop):
+        served = await driver.Served.begin(app, loop)
+        await served.check(BY_NAME["static"])
+        for name in ("missing", "writes1k", "upload"):
+            with pytest.raises(driver.WrongAnswer, match=name):
+                await served.batch(BY_NAME[name], 1)
+            refused.append(name)
+
+    driver.run("asyncio", main)
+
+    assert refused == ["missing", "writes1k", "upload"]
+
+
+def test_an_answer_that_changes_later_is_found():
+    """Each answer of a batch is looked at, not only the first."""
+    turns = iter([200, 200, 500])
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            await receive()
+            return await send({"type": "lifespan.startup.complete"})
+        await send({"type": "http.response.start", "status": next(turns), "headers": []})
+        await send({"type": "http.response.body", "body": b"Hello, world!"})
+
+    async def main(loop):
+        served = await driver.Served.begin(app, loop)
+        with pytest.raises(driver.WrongAnswer, match="1 of 2"):
+            await served.batch(BY_NAME["static"], 2)
+
+    driver.run("asyncio", main)
+
+
+def test_an_application_that_does_not_start_is_not_waited_for():
+    """A failed lifespan ends the benchmark with its reason."""
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+    async def main(loop):
+        await driver.Served.begin(app, loop)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        driver.run("trio", main)
+
+    assert "no database" in str(caught.value.exceptions[0])
+
+
+def test_the_columns_and_rows_have_names_of_their_own():
+    """A name chosen by `--apps` or `--cases` means one thing."""
+    assert len(apps.BY_NAME) == len(apps.ENTRIES)
+    assert len(BY_NAME) == len(CASES)
