@@ -25,7 +25,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--apps", type=names, help="only these columns, with commas; raw is always there")
     parser.add_argument("--cases", type=names, help="only these rows")
     parser.add_argument("--backends", type=names, default=["asyncio", "trio"])
-    parser.add_argument("--rounds", type=int, default=0, help="by default 7, quick 3")
+    parser.add_argument("--rounds", type=int, default=0, help="by default 5, quick 3")
     parser.add_argument("--budget", type=float, default=0, help="seconds of CPU time for each batch")
     return parser.parse_args()
 
@@ -52,7 +52,7 @@ def cases_for(backend: str, asked: argparse.Namespace) -> list[Case]:
 def main() -> None:
     asked = options()
     entries, missing = chosen_entries(asked.apps)
-    count, budget = asked.rounds or (3 if asked.quick else 7), asked.budget or (0.005 if asked.quick else 0.04)
+    count, budget = asked.rounds or (3 if asked.quick else 5), asked.budget or (0.005 if asked.quick else 0.04)
     results = report.Results(entries, missing, count, budget)
     for backend in asked.backends:
         results.times[backend] = rounds.measure(backend, entries, cases_for(backend, asked), count, budget)

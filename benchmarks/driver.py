@@ -16,10 +16,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import trio
@@ -157,6 +160,22 @@ class KeptVisit(Visit):
         await super().send(message)
 
 
+@contextmanager
+def middleware_calls() -> Generator[set[FrameType], None, None]:
+    """Collect the calls of middlewares, which have `noop` in their names: an answer does not tell whether it passed them."""
+    calls: set[FrameType] = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and "noop" in frame.f_code.co_qualname.lower():
+            calls.add(frame)  # a resumed coroutine is the same one
+
+    sys.setprofile(note)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(None)
+
+
 @dataclass(slots=True)
 class Served:
     """An application whose lifespan runs, ready for its requests."""
@@ -186,7 +205,10 @@ class Served:
     async def check(self, case: Case) -> None:
         """Ask once and look at the whole answer."""
         visit = KeptVisit(self.loop, case.body)
-        await self.app(self.scope(case), visit.receive, visit.send)
+        with middleware_calls() as calls:
+            await self.app(self.scope(case), visit.receive, visit.send)
+        if len(calls) < case.middlewares:
+            raise WrongAnswer(f"{case.name}: of {case.middlewares} middlewares {len(calls)} were called")
         body = b"".join(visit.kept)
         if visit.status != case.status or not visit.complete or not case.right(body):
             raise WrongAnswer(f"{case.name}: status {visit.status}, complete {visit.complete}, {len(body)} bytes: {body[:80]!r}")

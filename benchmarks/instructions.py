@@ -4,8 +4,8 @@ Instructions per request, counted by valgrind: a figure that no neighbour on the
 The worker runs under `valgrind --tool=callgrind`, which counts a batch of N requests, then one of 2N. Their difference over N is
 the price of one, without what a batch costs around its requests.
 
-Streams are not counted: valgrind makes everything fifty times slower, and Nardis, which lets other tasks run when the clock says so,
-would do it far more often than it does.
+Streams are not counted: valgrind makes everything fifty times slower, and Nardis, which lets other tasks run when the clock says
+so, would do it far more often than it does.
 """
 
 from __future__ import annotations

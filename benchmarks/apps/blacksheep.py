@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blacksheep import Application, Request, Response, StreamedContent
+from blacksheep import Application, Request, Response, Router, StreamedContent
 from blacksheep.server.responses import json, text
 
 from ..cases import HELLO, STREAMS, item
@@ -45,7 +45,7 @@ async def noop(request, handler):
 
 
 def make(routes, middlewares):
-    app = Application()
+    app = Application(router=Router())  # else all applications of a process share one, and the middlewares of the first
     app.router.add_get("/hello", hello)
     for path in STREAMS:
         app.router.add_get(path, stream_of(path))

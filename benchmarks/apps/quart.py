@@ -32,11 +32,11 @@ async def upload():
     return str(size), TEXT
 
 
-async def before():
+async def noop_before():
     return None
 
 
-async def after(response):
+async def noop_after(response):
     return response
 
 
@@ -52,6 +52,6 @@ def make(routes, middlewares, kind=Quart):
     for n in range(routes):
         app.add_url_rule(f"/api/r{n}/items/<id>", f"one{n}", one)
     for _ in range(middlewares):
-        app.before_request(before)
-        app.after_request(after)
+        app.before_request(noop_before)
+        app.after_request(noop_after)
     return app

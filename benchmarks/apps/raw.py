@@ -63,10 +63,10 @@ async def upload(receive, send):
 
 
 def wrap(inner):
-    async def middleware(scope, receive, send):
+    async def noop(scope, receive, send):
         await inner(scope, receive, send)
 
-    return middleware
+    return noop
 
 
 def make(routes, middlewares):

@@ -49,14 +49,14 @@ def make(routes, middlewares):
     for n in range(routes):
         app.add_route(one, f"/api/r{n}/items/<id:str>", name=f"one{n}")
     for _ in range(middlewares):
-        app.on_request(before)
-        app.on_response(after)
+        app.on_request(noop_before)
+        app.on_response(noop_after)
     return app
 
 
-async def before(request):
+async def noop_before(request):
     pass
 
 
-async def after(request, response):
+async def noop_after(request, response):
     pass
