@@ -15,7 +15,6 @@ Source: the ASGI specification, HTTP and lifespan.
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -221,7 +220,6 @@ class Served:
         app, loop, body, status, length = self.app, self.loop, case.body, case.status, self.lengths[case.name]
         template, state = self.scope(case), self.life.state
         right = 0
-        gc.collect()
         start = time.process_time_ns()
         for _ in range(count):
             scope = template.copy()

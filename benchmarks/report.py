@@ -18,7 +18,7 @@ from .rounds import Figure, Figures
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
-KEPT = "¹ with `cancel_on_disconnect=False`."
+KEPT = "Nardis¹: with `cancel_on_disconnect=False`."
 
 
 @dataclass(slots=True)
@@ -43,30 +43,41 @@ def render(results: Results) -> str:
 
 
 def heading(results: Results) -> str:
-    versions = ", ".join(
-        f"{entry.title} {entry.version}" for entry in results.entries if entry.version and not entry.title.endswith("¹")
-    )
-    natures = "; ".join(f"{entry.title}: {entry.nature}" for entry in results.entries if entry.nature)
-    missing = f"Not installed, so skipped: {', '.join(entry.title for entry in results.missing)}.\n" if results.missing else ""
-    return (
-        f"Measured on {datetime.date.today():%-d %B %Y} with {platform.python_implementation()} {platform.python_version()}, "
-        f"{platform.system()} on {os.cpu_count()} cores ({platform.machine()}).\n"
-        f"{versions}.\n{natures}.\n{missing}{results.rounds} rounds of {results.budget * 1000:g} ms. {KEPT}"
-    )
+    versions = [f"{entry.title} {entry.version}" for entry in results.entries if entry.version and entry.imports]
+    notes = [f"{entry.title}: {entry.nature}" for entry in results.entries if entry.nature]
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    lines = [
+        f"{datetime.date.today().isoformat()}, {python}, {platform.system()} on {platform.machine()}, {os.cpu_count()} cores.",
+        f"{', '.join(versions)}.",
+        f"{'; '.join(notes)}." if notes else "",
+        f"Not installed, so skipped: {', '.join(entry.title for entry in results.missing)}." if results.missing else "",
+        f"Medians of {results.rounds} rounds, in which each has {results.budget * 1000:g} ms for each case.",
+        KEPT,
+    ]
+    return "\n".join(f"- {line}" for line in lines if line)
+
+
+# What each kind of case is judged by, and how that stands in a cell.
+TABLES: tuple[tuple[str, str, Callable[[Figure], str]], ...] = (
+    (
+        "short",
+        "µs that a request takes over raw ASGI, and the ratio to raw ASGI; the first column is raw ASGI's own time.",
+        lambda figure: f"+{figure.added:.1f} ({figure.ratio:.1f}×)",
+    ),
+    ("stream", "Streams, as ratio to raw ASGI.", lambda figure: f"{figure.ratio:.2f}×"),
+    (
+        "routing",
+        "Routing, as µs over raw ASGI, which looks nothing up. –: making the application takes over ten seconds.",
+        lambda figure: f"+{figure.added:,.1f}",
+    ),
+)
 
 
 def timed(backend: str, entries: Sequence[Entry], figures: Figures) -> Iterable[str]:
     yield f"### CPU time on {backend}"
-    yield (
-        "µs that a request takes over raw ASGI, and the ratio to raw ASGI; the first column is raw ASGI's own time.\n\n"
-        + table(entries, figures, "short", lambda figure: f"+{figure.added:.1f} ({figure.ratio:.1f}×)")
-    )
-    yield "Streams, as ratio to raw ASGI.\n\n" + table(entries, figures, "stream", lambda figure: f"{figure.ratio:.2f}×")
-    if any(case.kind == "routing" and case.name in figures for case in CASES):
-        yield (
-            "Routing, as µs over raw ASGI, which looks nothing up. –: making the application takes over ten seconds.\n\n"
-            + table(entries, figures, "routing", lambda figure: f"+{figure.added:,.1f}")
-        )
+    for kind, judged, cell in TABLES:
+        if any(case.kind == kind and case.name in figures for case in CASES):
+            yield f"{judged}\n\n{table(entries, figures, kind, cell)}"
 
 
 def table(entries: Sequence[Entry], figures: Figures, kind: str, cell: Callable[[Figure], str]) -> str:
