@@ -12,6 +12,7 @@ of `trio_worker` and `asyncio_worker`, which make a `connection.Connection` of e
 | `asyncio_worker` | the same, and a connection whose client left goes on writing |
 | `protocol` | cleartext HTTP/2 cannot be switched off, and a broken upgrade is a fault |
 | `h1` | heads larger than the limit pass; a message glued to a WebSocket handshake is a fault |
+| `pieces` | the piece that a slow reader is waiting for is held twice |
 | `h2_window` | responses are buffered without bound while the client's window is shut |
 | `h2_honesty` | a failed response stays open; lengths and fields are not checked |
 | `h2_frames` | late or broken frames of one stream are faults of the connection |
