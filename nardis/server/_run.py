@@ -101,11 +101,11 @@ class _Process:
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(self._wait_for, signalled)
-            if self._supervisor is not None:
-                group.start_soon(self._wait_for, self._supervisor)
             most = None if config.max_requests is None else config.max_requests + randint(0, config.max_requests_jitter)
             service = Service(app, config, most)
-            group.start_soon(self._retire, service.enough)
+            if self._supervisor is not None:
+                group.start_soon(self._wait_for, self._supervisor)
+                group.start_soon(self._retire, service.enough, self._supervisor)
             try:
                 with listening(config) as listeners:
                     await serve_on(listeners, service, self._stop.wait, self)
@@ -130,11 +130,10 @@ class _Process:
         await anyio.wait_readable(line)
         self._begin_to_stop()
 
-    async def _retire(self, enough: anyio.Event) -> None:
+    async def _retire(self, enough: anyio.Event, supervisor: socket.socket) -> None:
         """Ask for a successor: the supervisor stops us when there is one."""
         await enough.wait()
-        if self._supervisor is not None:
-            self._supervisor.send(RETIRING)
+        supervisor.send(RETIRING)
 
     def take_signal(self, number: int) -> None:
         """Make sure that the process ends: at once if this is the second time."""

@@ -227,26 +227,29 @@ class Supervisor:
                 if number == signal.SIGHUP:
                     self._group.start_soon(self._replace_all)
                 else:
-                    self._stopping.set()
+                    self._group.start_soon(self._stop)
 
     async def _replace_all(self) -> None:
         for worker in tuple(self._workers):
             await self._replace(worker)
 
     async def _end(self) -> None:
-        """Ask all workers to go, and wait for the last; who does not go in time is killed."""
+        """Wait for the last worker; each was asked to go."""
+        while self._workers:
+            await self._gone(next(iter(self._workers)))
+
+    async def _stop(self) -> None:
+        """Ask all workers to go, also those that are just starting; who does not go in time is killed."""
+        self._stopping.set()
         for worker in tuple(self._workers):
             worker.dismiss()
-        with anyio.move_on_after(self._config.graceful_s + WATCHDOG_S + KILL_S) as scope:
-            while self._workers:
-                await self._gone(next(iter(self._workers)))
-        if scope.cancelled_caught:
-            for worker in self._workers:
-                self._failed = f"worker {worker.process.pid} did not end: it was killed"
-                worker.kill()
+        await anyio.sleep(self._config.graceful_s + WATCHDOG_S + KILL_S)
+        for worker in tuple(self._workers):
+            self._failed = f"worker {worker.process.pid} did not end: it was killed"
+            worker.kill()
 
     async def _gone(self, worker: Worker) -> None:
         status = await worker.process.wait()
         self._forget(worker)
-        if status != 0:
+        if status != 0 and self._failed is None:
             self._failed = f"worker {worker.process.pid} ended its shutdown with status {status}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 
 import pytest
 
 from tests.server.client import Connection
-from tests.server.servers import Server, on
+from tests.server.servers import OURS, Server, on
 
 MIB = 1024 * 1024
 SIZE = 64 * MIB
@@ -93,6 +94,26 @@ def test_an_expectation_is_met_by_the_first_read(server: Server, key: str) -> No
 
         assert connection.answer().json() == 4
         assert connection.ask("GET", "/hello").body == b"hello"
+
+
+def test_an_expectation_is_met_once(server: Server, key: str) -> None:
+    with server.connect() as connection:
+        connection.request("POST", f"/limited/{key}", content_length=4, expect="100-continue")
+        assert connection.socket.recv(1, socket.MSG_PEEK)  # it speaks first
+        connection.send(b"body")
+
+        assert connection.final_answer().json() == 4
+        assert connection.interim == [100]
+
+
+@on(*OURS)
+def test_who_does_not_wait_for_it_is_not_invited(server: Server, key: str) -> None:
+    """The body comes with the head, and the handler reads it."""
+    with server.connect() as connection:
+        connection.request("POST", f"/limited/{key}", b"body", expect="100-continue")
+
+        assert connection.final_answer().json() == 4
+        assert connection.interim == []
 
 
 @pytest.mark.parametrize("size", [100, 64 * 1024])

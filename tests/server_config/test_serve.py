@@ -357,3 +357,26 @@ async def test_cancelling_serve_cancels_what_any_asgi_application_does(config):
             await stream.receive()
             group.cancel_scope.cancel()
     assert ended == ["/raw"]
+
+
+@pytest.mark.parametrize("size", [5, 64 * 1024])
+async def test_a_body_beyond_its_declared_length_is_an_error_of_the_application(config, size):
+    """The client sees a cut, however large the piece is."""
+    stop, errors = anyio.Event(), []
+
+    async def app(scope, receive, send):
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]})
+        try:
+            await send({"type": "http.response.body", "body": bytes(size)})
+        except Exception as exc:
+            errors.append(type(exc).__name__)
+            raise
+
+    async with anyio.create_task_group() as group:
+        [address] = await group.start(lambda task_status: serve(app, config, shutdown=stop.wait, task_status=task_status))
+        answer = await fetch(port_of(address))
+        stop.set()
+
+    assert errors == ["LocalProtocolError"]
+    assert answer.endswith(b"\r\n\r\n")

@@ -13,6 +13,7 @@ first asks for the body (RFC 9110 §10.1.1).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import h2.connection
@@ -136,12 +137,12 @@ class H1(H11Protocol):
         connection = self.connection
         if not isinstance(event, h11.Data) or len(event.data) < LARGE_BYTES or not isinstance(connection, h11.Connection):
             return await super()._send_h11_event(event)
-        # What h11 joins would be one more copy of the piece, held for as long as the client takes.
-        try:
-            pieces = connection.send_with_data_passthrough(event) or []
-        except h11.LocalProtocolError:
-            if connection.their_state is not h11.ERROR:
-                raise
+        pieces = None
+        with suppress(h11.LocalProtocolError):
+            # What h11 joins would be one more copy of the piece, held for as long as the client takes.
+            pieces = connection.send_with_data_passthrough(event)
+        if pieces is None:
+            await super()._send_h11_event(event)  # which knows whether that is an error
         else:
             await self.send(Pieces(pieces))
 

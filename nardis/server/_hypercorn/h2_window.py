@@ -120,10 +120,9 @@ class WindowedH2(H2Protocol):
     async def handle(self, event: Event) -> None:
         """Take what came from the socket."""
         await super().handle(event)
-        if self.closed:
-            self._opened.set()
-            self._written.set()
-            self.kick()
+        self._opened.set()
+        self._written.set()
+        self.kick()
 
     # --- those that wait for the window -------------------------------------------------------------------------------
 
@@ -146,7 +145,7 @@ class WindowedH2(H2Protocol):
 
     async def _send_body(self, stream_id: int, data: bytes) -> None:
         rest = memoryview(data)
-        while rest and not self.closed:
+        while rest and not self.closed and stream_id in self.streams:
             room = min(self.connection.local_flow_control_window(stream_id), OUT_BYTES)
             if room <= 0:
                 await self._wait_for_window(stream_id)

@@ -174,8 +174,9 @@ async def _turn_away(stream: trio.SocketStream, *, secure: bool) -> None:
     """Say 503 to one client too many; over TLS there is no saying anything without the work that is too much."""
     with trio.move_on_after(LINGER_S), suppress(OSError, trio.BrokenResourceError):
         async with stream:
-            if not secure:
-                await stream.send_all(OVERLOAD_ANSWER)
-                await stream.send_eof()
-                while await stream.receive_some(READ_BYTES):
-                    pass
+            if secure:
+                return
+            await stream.send_all(OVERLOAD_ANSWER)
+            await stream.send_eof()
+            while await stream.receive_some(READ_BYTES):
+                pass
