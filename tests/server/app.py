@@ -103,6 +103,11 @@ async def in_flight(req: Request, res: Response) -> None:
     await res.json({"calls": app.calls, "exchanges": len(sweeper.exchanges), "tasks": tasks})
 
 
+@app.get("/process")
+async def process(req: Request, res: Response) -> None:
+    await res.json(os.getpid())
+
+
 @app.get("/progress/:id")
 async def progress_of(req: Request, res: Response) -> None:
     await res.json(progress.get(req.params["id"], 0))

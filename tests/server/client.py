@@ -21,6 +21,20 @@ def eventually(condition: Callable[[], T], timeout_s: float = 5) -> T:
     return value
 
 
+def settled(value: Callable[[], int]) -> int:
+    """Call *value* until it gives the same for a fifth of a second, and return that."""
+    last, since = -1, 0.0
+
+    def rests() -> bool:
+        nonlocal last, since
+        if (now := value()) != last:
+            last, since = now, time.monotonic()
+        return time.monotonic() - since > 0.2
+
+    eventually(rests)
+    return last
+
+
 @dataclass(frozen=True)
 class Answer:
     """One response; *complete* says that its body ended by its own framing and not by the end of the connection."""

@@ -34,6 +34,7 @@ class Stream:
     body: bytes = b""
     ended: bool = False
     reset: int | None = None
+    trailers: dict[str, str] | None = None
 
 
 class H2Client:
@@ -154,6 +155,8 @@ class H2Client:
                 stream.body += event.data
                 if self.credit:
                     self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, h2.events.TrailersReceived):
+                stream.trailers = {str(name): str(value) for name, value in event.headers}
             elif isinstance(event, h2.events.StreamEnded):
                 stream.ended = True
             elif isinstance(event, h2.events.StreamReset):

@@ -252,6 +252,13 @@ async def line_end(call: Call) -> None:
     await call.answer(b"split", [(b"x-split", b"one\r\nx-injected: two")])
 
 
+async def trailed(call: Call) -> None:
+    """End with a trailer, as the ASGI extension has it; it is for the server to refuse."""
+    await call.send({"type": "http.response.start", "status": 200, "headers": [(b"trailer", b"x-sum")], "trailers": True})
+    await call.end(b"body")
+    await call.send({"type": "http.response.trailers", "headers": [(b"x-sum", b"4")]})
+
+
 # --- websockets ---------------------------------------------------------------------------------------------------------
 
 
@@ -291,6 +298,7 @@ HANDLERS: dict[str, Callable[[Call], Awaitable[None]]] = {
     "slow": slow,
     "status": status,
     "tick": tick,
+    "trailed": trailed,
     "twice": twice,
     "unread": unread,
     "websocket": websocket,

@@ -6,14 +6,16 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.server.client import Answer, Connection, eventually
@@ -26,13 +28,25 @@ COMMANDS = {
     "hypercorn-asyncio": ("nardis", "serve", "--bind", "127.0.0.1:0", "--backend", "asyncio"),
     "uvicorn-h11": ("uvicorn", "--no-access-log", "--port", "0", "--http", "h11"),
     "uvicorn-httptools": ("uvicorn", "--no-access-log", "--port", "0", "--http", "httptools"),
+    # As others run us; the session `servers` asks what they give.
+    "stock-trio": ("hypercorn", "-k", "trio", "--bind", "127.0.0.1:0"),
+    "stock-asyncio": ("hypercorn", "-k", "asyncio", "--bind", "127.0.0.1:0"),
+    "granian": ("granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{free_port}"),
+    "daphne": ("daphne", "-b", "127.0.0.1", "-p", "0"),
+    "anycorn-trio": ("anycorn", "-k", "trio", "--bind", "127.0.0.1:0"),
+    "anycorn-asyncio": ("anycorn", "-k", "asyncio", "--bind", "127.0.0.1:0"),
 }
 OURS = ("hypercorn-trio", "hypercorn-asyncio")
+USUAL = (*OURS, "uvicorn-h11", "uvicorn-httptools")
+
+# The kinds that NARDIS_SERVERS names, with commas: then each test of a server runs on all of these, whatever it asks for itself.
+CHOSEN = tuple(filter(None, os.environ.get("NARDIS_SERVERS", "").split(",")))
+KINDS = CHOSEN or USUAL
 
 
 def on(*kinds: str) -> pytest.MarkDecorator:
     """Run a test on servers of these kinds only."""
-    return pytest.mark.parametrize("server", kinds, indirect=True)
+    return pytest.mark.parametrize("server", CHOSEN or kinds, indirect=True)
 
 
 # For tests that take their time: uvicorn's two HTTP parsers differ in nothing that these look at.
@@ -55,7 +69,7 @@ class Server:
 
     def _address(self) -> re.Match[str] | None:
         assert self.process.poll() is None, self.log()
-        return re.search(r"http://127\.0\.0\.1:(\d+)", self.log())
+        return re.search(r"(?:http://|Listening on TCP address )127\.0\.0\.1:(\d+)", self.log())
 
     def connect(self, *, receive_buffer: int | None = None) -> Connection:
         return Connection(self.port, receive_buffer=receive_buffer)
@@ -78,6 +92,11 @@ class Server:
         return eventually(lambda: self.observed(key).get(event))
 
     @cached_property
+    def application(self) -> psutil.Process:
+        """The process that the application runs in; some servers have it in a child."""
+        return psutil.Process(self.ask("GET", "/process").json())
+
+    @cached_property
     def at_rest(self) -> dict[str, Any]:
         """What is in flight when nothing is but this question; ask before anything else."""
         in_flight: dict[str, Any] = self.ask("GET", "/in-flight").json()
@@ -94,13 +113,28 @@ class Server:
         return self.process.wait(20)
 
 
+def start(kind: str, directory: Path, *options: str, target: str = TARGET) -> subprocess.Popen[bytes]:
+    """Start a server of *kind*, in a process group of its own; it writes to files of *directory*."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        words = [word.format(free_port=free.getsockname()[1]) for word in COMMANDS[kind]]
+    command = [sys.executable, "-m", *words, *options, target]
+    environment = os.environ | {"NARDIS_OBSERVED": str(directory / "observed")}
+    with open(directory / "log", "wb") as log:
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a server and its children, if there are any left."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 @contextmanager
 def serving(kind: str, directory: Path, *options: str, target: str = TARGET) -> Iterator[Server]:
     """Run a server of *kind* for the length of the block."""
-    command = [sys.executable, "-m", *COMMANDS[kind], *options, target]
-    environment = os.environ | {"NARDIS_OBSERVED": str(directory / "observed")}
-    with open(directory / "log", "wb") as log, subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log) as process:
-        try:
-            yield Server(kind, process, directory)
-        finally:
-            process.kill()
+    process = start(kind, directory, *options, target=target)
+    try:
+        yield Server(kind, process, directory)
+    finally:
+        kill(process)

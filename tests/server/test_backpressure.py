@@ -4,31 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
-from collections.abc import Callable
 
-import psutil
-
-from tests.server.client import Connection, eventually
+from tests.server.client import Connection, settled
 from tests.server.servers import Server, on_each_worker
 
 pytestmark = on_each_worker
 
 MIB = 1024 * 1024
-
-
-def settled(value: Callable[[], int]) -> int:
-    """Call *value* until it gives the same for a fifth of a second, and return that."""
-    last, since = -1, 0.0
-
-    def rests() -> bool:
-        nonlocal last, since
-        if (now := value()) != last:
-            last, since = now, time.monotonic()
-        return time.monotonic() - since > 0.2
-
-    eventually(rests)
-    return last
 
 
 def push(connection: Connection, most: int) -> None:
@@ -77,14 +59,13 @@ def test_an_echo_answers_each_chunk_before_the_next_is_sent(server: Server) -> N
 
 
 def test_an_upload_that_nobody_reads_is_held_back(server: Server, key: str) -> None:
-    process = psutil.Process(server.process.pid)
     with server.connect() as connection:
-        before = process.memory_info().rss
+        before = server.application.memory_info().rss
         connection.request("POST", f"/hold/{key}", content_length=200 * MIB)
         server.event(key, "started")
         push(connection, 6 * MIB)
 
-        assert process.memory_info().rss - before < 8 * MIB
+        assert server.application.memory_info().rss - before < 8 * MIB
 
         server.ask("GET", f"/release/{key}")
         answer = connection.answer()

@@ -1,0 +1,95 @@
+"""The promises over HTTP/2: what they are on a connection of one request, they are on each stream of many."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h2.errors
+import pytest
+
+from tests.server.client import settled
+from tests.server.h2client import H2Client
+from tests.server.servers import CHOSEN, OURS, Server, on, serving
+
+on_ours = on(*OURS)
+
+MIB = 1024 * 1024
+
+
+@on_ours
+def test_http2_is_spoken_in_the_clear(server: Server) -> None:
+    with H2Client(server.port) as client:
+        first, second = client.request("GET", "/pieces"), client.request("GET", "/hello")
+
+        assert client.answer(first).body == b"one two three"
+        assert client.answer(second).body == b"hello"
+
+
+@on_ours
+def test_http2_a_producer_stays_close_to_a_shut_window(server: Server, key: str) -> None:
+    with H2Client(server.port, window=64 * 1024, credit=False) as client:
+        flood = client.request("GET", f"/flood/{key}")
+        client.until(lambda: client.streams[flood].body)
+
+        assert settled(lambda: server.ask("GET", f"/progress/{key}").json()) <= MIB
+
+    assert server.event(key, "cancelled")["reason"] == "gone"
+
+
+@on_ours
+def test_http2_an_upload_that_nobody_reads_holds_up_no_other_stream(server: Server, key: str) -> None:
+    with H2Client(server.port) as client:
+        upload = client.request("POST", f"/hold/{key}", end=False)
+        server.event(key, "started")
+        # As much as the first window lets through; then a server that waits for the application reads nothing more.
+        client.send_body(upload, bytes(client.room(upload)), end=False)
+
+        assert client.ask("GET", "/hello").body == b"hello"
+
+
+@on_ours
+def test_http2_an_echo_answers_each_piece_before_the_next_is_sent(server: Server) -> None:
+    with H2Client(server.port) as client:
+        echo = client.request("POST", "/echo", end=False)
+        stream = client.streams[echo]
+        for sent in (b"one", b"onetwo", b"onetwothree"):
+            client.send_body(echo, sent[len(stream.body) :], end=False)
+            assert client.until(lambda sent=sent: stream.body == sent)
+        client.send_body(echo, b"")
+
+        assert client.answer(echo).ended
+
+
+@pytest.mark.parametrize("path", ["wait", "tick", "flood"])
+@on_ours
+def test_http2_a_handler_is_cancelled_when_its_stream_is(server: Server, key: str, path: str) -> None:
+    with H2Client(server.port) as client:
+        stream = client.request("GET", f"/{path}/{key}")
+        server.event(key, "started")
+        client.h2.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
+        client.flush()
+
+        assert server.event(key, "cancelled")["reason"] == "gone"
+        server.event(key, "deferred")
+        assert client.ask("GET", "/hello").body == b"hello"
+    assert server.comes_to_rest()
+
+
+@pytest.mark.parametrize("path", ["/raise", "/raise-declared"])
+@on_ours
+def test_http2_a_failed_response_is_reset(server: Server, path: str) -> None:
+    with H2Client(server.port) as client:
+        stream = client.ask("GET", path)
+
+        assert (stream.status, stream.ended) == (200, False)
+        assert stream.reset
+        assert client.ask("GET", "/hello").body == b"hello"
+
+
+@pytest.mark.parametrize("kind", CHOSEN or OURS)
+def test_trailers_follow_a_body(kind: str, tmp_path: Path) -> None:
+    with serving(kind, tmp_path, target="tests.server.raw_app:app") as server, H2Client(server.port) as client:
+        stream = client.ask("GET", "/trailed", [("te", "trailers")])
+
+        assert (stream.body, stream.ended) == (b"body", True)
+        assert stream.trailers == {"x-sum": "4"}
