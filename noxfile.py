@@ -113,6 +113,16 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def servers(session: nox.Session) -> None:
+    """Run the streaming tests on each server we know, and write what it gives and lacks to docs/servers.md."""
+    session.install("-e", ".[all]", *group("servers"))
+    # As a module: the plugin is imported before pytest would find the checkout.
+    session.run(
+        "python", "-m", "pytest", "-p", "tests.server.report", "tests/server", *session.posargs, env={"NARDIS_SERVERS": "all"}
+    )
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure Nardis beside its peers, for docs/performance.md. `-- --quick` only prints, in half a minute."""
     session.install("-e", ".[all]", *group("bench"))

@@ -96,11 +96,11 @@ async def nothing(req: Request, res: Response) -> None:
 
 @app.get("/in-flight")
 async def in_flight(req: Request, res: Response) -> None:
-    sweeper = app._sweeper
-    assert sweeper is not None
+    # Without a lifespan there is none: each request has its own.
+    sweepers = [app._sweeper] if app._sweeper else []
     # By name, and only ours: hypercorn's asyncio worker keeps the tasks of a connection that its client closed for 5 s.
     tasks = sorted(task.name for task in anyio.get_running_tasks() if task.name.startswith("nardis."))
-    await res.json({"calls": app.calls, "exchanges": len(sweeper.exchanges), "tasks": tasks})
+    await res.json({"calls": app.calls, "exchanges": sum(len(each.exchanges) for each in sweepers), "tasks": tasks})
 
 
 @app.get("/process")

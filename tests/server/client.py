@@ -6,14 +6,20 @@ import json
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+# How long a test waits for what must come; the session `servers` has less patience where it knows that nothing will.
+EVENT_S = 5.0
+ANSWER_S = 10.0
 
-def eventually(condition: Callable[[], T], timeout_s: float = 5) -> T:
+
+def eventually(condition: Callable[[], T], timeout_s: float | None = None) -> T:
     """Look until *condition* gives something true, which is returned."""
+    timeout_s = EVENT_S if timeout_s is None else timeout_s
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {timeout_s} s; last seen: {value!r}"
@@ -51,11 +57,11 @@ class Answer:
 class Connection:
     """One connection to 127.0.0.1; a reset counts as the end of what there is to read."""
 
-    def __init__(self, port: int, *, receive_buffer: int | None = None, timeout_s: float = 10) -> None:
+    def __init__(self, port: int, *, receive_buffer: int | None = None, timeout_s: float | None = None) -> None:
         self.socket = socket.socket()
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(timeout_s)
+        self.socket.settimeout(ANSWER_S if timeout_s is None else timeout_s)
         self.socket.connect(("127.0.0.1", port))
         self._buffer = b""
         self.interim: list[int] = []
@@ -74,6 +80,20 @@ class Connection:
 
     def send_chunk(self, data: bytes) -> None:
         self.send(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def push(self, most: int) -> int:
+        """Send until none was taken for 0.3 s, and give how many bytes were; they may not be more than *most*."""
+        sent = 0
+        # What waits in this end's kernel was not taken by the server: keep it small.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+        patience = self.socket.gettimeout()
+        self.socket.settimeout(0.3)
+        with suppress(TimeoutError):
+            while True:
+                sent += self.socket.send(bytes(64 * 1024))
+                assert sent <= most, "the server takes what nobody reads"
+        self.socket.settimeout(patience)
+        return sent
 
     def request(self, method: str, target: str, body: bytes | None = None, **fields: object) -> None:
         """Send a request; *body* is declared by its length. `_` stands for `-` in names."""

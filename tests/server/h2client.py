@@ -14,6 +14,8 @@ import h2.events
 import h2.settings
 from hyperframe.frame import Frame, GoAwayFrame
 
+from tests.server import client
+
 T = TypeVar("T")
 
 Fields = Iterable[tuple[str | bytes, str | bytes]]
@@ -47,10 +49,10 @@ class H2Client:
         window: int | None = None,
         credit: bool = True,
         receive_buffer: int | None = None,
-        timeout_s: float = 10,
+        timeout_s: float | None = None,
     ) -> None:
         self.socket = socket.socket()
-        self.socket.settimeout(timeout_s)
+        self.socket.settimeout(client.ANSWER_S if timeout_s is None else timeout_s)
         self.socket.connect(("127.0.0.1", port))
         self.credit = credit
         self.streams: dict[int, Stream] = {}

@@ -39,8 +39,9 @@ COMMANDS = {
 OURS = ("hypercorn-trio", "hypercorn-asyncio")
 USUAL = (*OURS, "uvicorn-h11", "uvicorn-httptools")
 
-# The kinds that NARDIS_SERVERS names, with commas: then each test of a server runs on all of these, whatever it asks for itself.
-CHOSEN = tuple(filter(None, os.environ.get("NARDIS_SERVERS", "").split(",")))
+# The kinds that NARDIS_SERVERS names, with commas, or `all`: a test of a server then runs on these, whatever it asks for itself.
+_named = os.environ.get("NARDIS_SERVERS", "")
+CHOSEN = tuple(COMMANDS) if _named == "all" else tuple(filter(None, _named.split(",")))
 KINDS = CHOSEN or USUAL
 
 
@@ -62,14 +63,21 @@ class Server:
     def __init__(self, kind: str, process: subprocess.Popen[bytes], directory: Path) -> None:
         self.kind = kind
         self.process = process
+        self.directory = directory
         self._log = directory / "log"
         self._records = directory / "observed"
         self._records.touch()
         self.port = int(eventually(self._address, 20)[1])
+        # granian tells of an address at which nobody listens yet.
+        eventually(lambda: kind in USUAL or self.listens(), 20)
 
     def _address(self) -> re.Match[str] | None:
         assert self.process.poll() is None, self.log()
         return re.search(r"(?:http://|Listening on TCP address )127\.0\.0\.1:(\d+)", self.log())
+
+    def listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def connect(self, *, receive_buffer: int | None = None) -> Connection:
         return Connection(self.port, receive_buffer=receive_buffer)
@@ -135,6 +143,18 @@ def serving(kind: str, directory: Path, *options: str, target: str = TARGET) -> 
     """Run a server of *kind* for the length of the block."""
     process = start(kind, directory, *options, target=target)
     try:
-        yield Server(kind, process, directory)
+        running = Server(kind, process, directory)
+        try:
+            yield running
+        finally:
+            process = running.process
     finally:
         kill(process)
+
+
+def renew(server: Server) -> None:
+    """Put another process in the place of the server's, whatever state it is in; what was recorded stays."""
+    kill(server.process)
+    kind, directory = server.kind, server.directory
+    vars(server).clear()
+    server.__init__(kind, start(kind, directory), directory)  # type: ignore[misc]  # it is as new

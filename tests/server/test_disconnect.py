@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 import time
 from contextlib import ExitStack
 
-from tests.server.client import Connection, eventually
-from tests.server.servers import Server, on_each_worker
+import pytest
 
-pytestmark = on_each_worker
+from tests.server.client import Connection, eventually
+from tests.server.servers import OURS, Server, on, on_each_worker
+
+KIB = 1024
+MIB = 1024 * KIB
 
 # A tick until an exchange is looked at, another until it is old enough for a watcher, and some for a slow machine.
 NOTICED_S = 0.75
@@ -32,6 +36,7 @@ def assert_cleaned_up(server: Server, key: str, left: float) -> None:
     assert server.comes_to_rest()
 
 
+@on_each_worker
 def test_a_handler_is_cancelled_before_its_first_byte(server: Server, key: str) -> None:
     with server.connect() as connection:
         connection.request("GET", f"/wait/{key}")
@@ -42,6 +47,7 @@ def test_a_handler_is_cancelled_before_its_first_byte(server: Server, key: str) 
         assert_cleaned_up(server, key, left)
 
 
+@on_each_worker
 def test_a_handler_is_cancelled_while_idle_mid_stream(server: Server, key: str) -> None:
     with server.connect() as connection:
         connection.request("GET", f"/idle/{key}")
@@ -53,6 +59,7 @@ def test_a_handler_is_cancelled_while_idle_mid_stream(server: Server, key: str) 
         assert_cleaned_up(server, key, left)
 
 
+@on_each_worker
 def test_a_handler_is_cancelled_while_it_writes_now_and_then(server: Server, key: str) -> None:
     with server.connect() as connection:
         connection.request("GET", f"/tick/{key}")
@@ -64,6 +71,7 @@ def test_a_handler_is_cancelled_while_it_writes_now_and_then(server: Server, key
         assert_cleaned_up(server, key, left)
 
 
+@on_each_worker
 def test_a_handler_is_cancelled_while_it_writes_without_pause(server: Server, key: str) -> None:
     with server.connect() as connection:
         connection.request("GET", f"/flood/{key}")
@@ -75,6 +83,7 @@ def test_a_handler_is_cancelled_while_it_writes_without_pause(server: Server, ke
         assert_cleaned_up(server, key, left)
 
 
+@on_each_worker
 def test_a_handler_is_cancelled_while_it_reads(server: Server, key: str) -> None:
     with server.connect() as connection:
         connection.request("POST", f"/limited/{key}", content_length=1000)
@@ -86,6 +95,7 @@ def test_a_handler_is_cancelled_while_it_reads(server: Server, key: str) -> None
         assert_cleaned_up(server, key, left)
 
 
+@on_each_worker
 def test_a_handler_is_cancelled_behind_a_small_body_that_it_does_not_read(server: Server, key: str) -> None:
     """hypercorn queues the end of the connection behind the body; the watcher takes that much ahead."""
     sizes = (0, 100, 100_000)
@@ -105,6 +115,22 @@ def test_a_handler_is_cancelled_behind_a_small_body_that_it_does_not_read(server
     assert server.comes_to_rest()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the runner asks Linux's sockets")
+@on(*OURS)
+def test_a_handler_is_cancelled_behind_a_large_body_that_it_does_not_read(server: Server, key: str) -> None:
+    """The news is behind all that the client has sent: only a server that looks past it can know."""
+    with server.connect() as connection:
+        connection.request("POST", f"/hold/{key}", content_length=64 * MIB)
+        server.event(key, "started")
+        assert connection.push(16 * MIB) > 128 * KIB
+        connection.close()
+
+        assert server.event(key, "cancelled")["reason"] == "gone"
+        server.event(key, "deferred")
+    assert server.comes_to_rest()
+
+
+@on_each_worker
 def test_a_handler_is_cancelled_when_its_client_resets_a_used_connection(server: Server, key: str) -> None:
     with server.connect() as connection:
         assert connection.ask("GET", "/hello").status == 200

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h2.errors
 import pytest
@@ -11,14 +14,21 @@ from tests.server.client import settled
 from tests.server.h2client import H2Client
 from tests.server.servers import CHOSEN, OURS, Server, on, serving
 
+MIB = 1024 * 1024
+
 on_ours = on(*OURS)
 
-MIB = 1024 * 1024
+
+@contextmanager
+def speaking(server: Server, **options: Any) -> Iterator[H2Client]:
+    with H2Client(server.port, **options) as client:
+        client.ping()  # who does not speak HTTP/2 fails here, and not after all that is waited for
+        yield client
 
 
 @on_ours
 def test_http2_is_spoken_in_the_clear(server: Server) -> None:
-    with H2Client(server.port) as client:
+    with speaking(server) as client:
         first, second = client.request("GET", "/pieces"), client.request("GET", "/hello")
 
         assert client.answer(first).body == b"one two three"
@@ -27,7 +37,7 @@ def test_http2_is_spoken_in_the_clear(server: Server) -> None:
 
 @on_ours
 def test_http2_a_producer_stays_close_to_a_shut_window(server: Server, key: str) -> None:
-    with H2Client(server.port, window=64 * 1024, credit=False) as client:
+    with speaking(server, window=64 * 1024, credit=False) as client:
         flood = client.request("GET", f"/flood/{key}")
         client.until(lambda: client.streams[flood].body)
 
@@ -38,18 +48,21 @@ def test_http2_a_producer_stays_close_to_a_shut_window(server: Server, key: str)
 
 @on_ours
 def test_http2_an_upload_that_nobody_reads_holds_up_no_other_stream(server: Server, key: str) -> None:
-    with H2Client(server.port) as client:
+    with speaking(server) as client:
         upload = client.request("POST", f"/hold/{key}", end=False)
         server.event(key, "started")
-        # As much as the first window lets through; then a server that waits for the application reads nothing more.
-        client.send_body(upload, bytes(client.room(upload)), end=False)
+        for _ in range(30):  # more pieces than the queue of any server takes
+            client.send_body(upload, bytes(1000), end=False)
 
         assert client.ask("GET", "/hello").body == b"hello"
+        server.ask("GET", f"/release/{key}")
+        assert client.answer(upload).body == b"released"
+    assert server.comes_to_rest()
 
 
 @on_ours
 def test_http2_an_echo_answers_each_piece_before_the_next_is_sent(server: Server) -> None:
-    with H2Client(server.port) as client:
+    with speaking(server) as client:
         echo = client.request("POST", "/echo", end=False)
         stream = client.streams[echo]
         for sent in (b"one", b"onetwo", b"onetwothree"):
@@ -63,7 +76,7 @@ def test_http2_an_echo_answers_each_piece_before_the_next_is_sent(server: Server
 @pytest.mark.parametrize("path", ["wait", "tick", "flood"])
 @on_ours
 def test_http2_a_handler_is_cancelled_when_its_stream_is(server: Server, key: str, path: str) -> None:
-    with H2Client(server.port) as client:
+    with speaking(server) as client:
         stream = client.request("GET", f"/{path}/{key}")
         server.event(key, "started")
         client.h2.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
@@ -78,7 +91,7 @@ def test_http2_a_handler_is_cancelled_when_its_stream_is(server: Server, key: st
 @pytest.mark.parametrize("path", ["/raise", "/raise-declared"])
 @on_ours
 def test_http2_a_failed_response_is_reset(server: Server, path: str) -> None:
-    with H2Client(server.port) as client:
+    with speaking(server) as client:
         stream = client.ask("GET", path)
 
         assert (stream.status, stream.ended) == (200, False)
@@ -88,7 +101,7 @@ def test_http2_a_failed_response_is_reset(server: Server, path: str) -> None:
 
 @pytest.mark.parametrize("kind", CHOSEN or OURS)
 def test_trailers_follow_a_body(kind: str, tmp_path: Path) -> None:
-    with serving(kind, tmp_path, target="tests.server.raw_app:app") as server, H2Client(server.port) as client:
+    with serving(kind, tmp_path, target="tests.server.raw_app:app") as server, speaking(server) as client:
         stream = client.ask("GET", "/trailed", [("te", "trailers")])
 
         assert (stream.body, stream.ended) == (b"body", True)

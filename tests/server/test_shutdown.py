@@ -66,8 +66,10 @@ def test_a_stream_that_does_not_listen_is_cut(kind: str, path: str, tmp_path: Pa
         assert ends_well(server), server.log()
 
         events = server.observed(key)
-        assert events["cancelled"]["reason"] == "shutdown"
-        assert {"cleaned", "deferred"} <= events.keys()
+        # Under a server that says nothing beforehand it is known only when the cancellation came out of the handler.
+        assert events["cancelled"]["reason"] == ("shutdown" if kind in OURS else None)
+        assert events["deferred"]["reason"] == "shutdown"
+        assert "cleaned" in events
         assert "ended" in server.observed("lifespan")
 
 
