@@ -218,7 +218,7 @@ UNKNOWN = ("**no**", "it is not known why")
 def kind_of(item: pytest.Item) -> str | None:
     """Tell on which kind of server a test runs."""
     params = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
-    return next((value for value in params if value in COMMANDS), None)
+    return next((value for value in params if isinstance(value, str) and value in COMMANDS), None)
 
 
 def lack_of(item: pytest.Function, kind: str) -> tuple[str, str] | None:
