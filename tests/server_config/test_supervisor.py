@@ -103,8 +103,6 @@ class Stage:
     def close(self):
         self._opening.close()
         self.opened.close()
-        for worker in self.supervisor._workers:
-            worker.line.close()
 
 
 @asynccontextmanager
