@@ -106,3 +106,4 @@ def test_trailers_follow_a_body(kind: str, tmp_path: Path) -> None:
 
         assert (stream.body, stream.ended) == (b"body", True)
         assert stream.trailers == {"x-sum": "4"}
+        server.stop()
