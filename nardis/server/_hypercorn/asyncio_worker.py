@@ -103,7 +103,9 @@ class AsyncioConnection(Connection):
     async def _write_pieces(self, pieces: Sequence[bytes]) -> bool:
         if self._transport.is_closing():
             return False
-        self._writer.writelines(pieces)
+        # Not `writelines`: it lets the buffer grow without bound up to Python 3.12.8 and 3.13.1 (CVE-2024-12254).
+        for piece in pieces:
+            self._writer.write(piece)
         if self._transport.get_write_buffer_size() > 0:
             self.writing = self.writing or clock()
             try:
