@@ -21,7 +21,7 @@ from ._gate import checked_path
 from ._handshake import Handshake
 from ._problem import answer_problem
 from ._types import Receive, Scope, Send
-from .errors import ClientDisconnected, HTTPError, ResponseAborted, UsageError
+from .errors import ClientDisconnected, HTTPError, ResponseAborted, StartFailed, UsageError
 from .lifespan import Tasks, run_lifespan
 from .limits import Limits
 from .request import Request
@@ -138,11 +138,15 @@ class Nardis(Router):
         """
         Serve this application until SIGINT or SIGTERM: hypercorn, on its trio worker unless *backend* says asyncio.
 
-        *options* are those of `nardis.server.Config`.
+        *options* are those of `nardis.server.Config`. A start that fails ends the program: one line, and status 1.
         """
         from .server import Config, run
 
-        run(self, Config(bind=(f"[{host}]:{port}" if ":" in host else f"{host}:{port}",), backend=backend, **options))
+        config = Config(bind=(f"[{host}]:{port}" if ":" in host else f"{host}:{port}",), backend=backend, **options)
+        try:
+            run(self, config)
+        except StartFailed as exc:
+            raise SystemExit(f"nardis: {exc}") from None
 
     # --- ASGI ---------------------------------------------------------------------------------------------------------
 

@@ -386,6 +386,8 @@ class Client:
         call.settle()
 
     def _call(self, method: str, url: str, options: RequestOptions, *, by_hand: bool) -> _Call:
+        if unknown := options.keys() - RequestOptions.__annotations__.keys():
+            raise UsageError(f"a request takes {', '.join(RequestOptions.__annotations__)}, not {', '.join(sorted(unknown))}")
         scope = _target(url, options.get("params")) | self._base | {"type": "http", "method": method, "root_path": ""}
         scope["asgi"] = {"version": "3.0", "spec_version": "2.3"}
         content, media_type = _content(options)

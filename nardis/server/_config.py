@@ -163,7 +163,10 @@ class Config:
         if self.backend not in ("trio", "asyncio"):
             raise UsageError(f"backend is 'trio' or 'asyncio', not {self.backend!r}")
         if not 0 <= self.drain_s <= self.graceful_s < inf:
-            raise UsageError(f"graceful_s={self.graceful_s} includes drain_s={self.drain_s}, so it cannot be less")
+            raise UsageError(
+                f"graceful_s={self.graceful_s} includes drain_s={self.drain_s}, so it cannot be less (--graceful and --drain): "
+                "give both"
+            )
         if self.access_log not in (None, "text", "json"):
             raise UsageError(f"access_log is 'text' or 'json', not {self.access_log!r}")
         if (self.certfile is None) != (self.keyfile is None):

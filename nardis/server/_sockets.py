@@ -97,9 +97,11 @@ def _listen_on_port(address: str, config: Config) -> socket.socket:
 
 
 def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    if not 0 <= int(port) <= 65535:
-        raise ValueError("a port is a number from 0 to 65535")
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        raise ValueError("write it as HOST:PORT, 127.0.0.1:3000 for instance")
+    if not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"a port is a number from 0 to 65535, not {port!r}")
     return host.strip("[]"), int(port)
 
 

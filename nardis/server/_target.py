@@ -21,7 +21,7 @@ def load(target: str) -> ASGIApp:
         UsageError: There is no such module or attribute.
     """
     place, _, name = target.rpartition(":") if ":" in target else (target, "", "")
-    if not place or place.startswith("."):
+    if not place or (place.startswith(".") and not place.endswith(".py")):
         raise UsageError(f"cannot serve {target!r}: name a module or a file, and the application in it: module:app")
     path = Path(place)
     if path.suffix == ".py":

@@ -4,6 +4,7 @@ import pytest
 
 import nardis.server
 from nardis import Nardis, UsageError
+from nardis.errors import StartFailed
 
 
 @pytest.fixture
@@ -43,3 +44,17 @@ def test_listen_refuses_what_config_refuses(runs):
     with pytest.raises(TypeError):
         Nardis().listen(nosuchoption=1)
     assert runs == []
+
+
+def test_a_start_that_fails_is_one_line_and_a_status_above_zero(monkeypatch):
+    """As with `nardis serve`: `python hello.py` on a port in use is no reason for a traceback."""
+
+    def fails(app, config):
+        raise StartFailed("cannot listen on 127.0.0.1:3000: Address already in use")
+
+    monkeypatch.setattr(nardis.server, "run", fails)
+
+    with pytest.raises(SystemExit) as ended:
+        Nardis().listen()
+
+    assert ended.value.code == "nardis: cannot listen on 127.0.0.1:3000: Address already in use"

@@ -112,3 +112,13 @@ def test_an_error_inside_the_module_is_told_as_it_is(write):
 
     with pytest.raises(ZeroDivisionError):
         load(f"{module}:app")
+
+
+def test_a_file_in_another_folder_can_be_named_from_here(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "beside_here.py").write_text("app = print")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path / "here")
+
+    assert load("../beside_here.py:app") is print
+    del sys.modules["beside_here"]

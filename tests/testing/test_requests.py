@@ -316,3 +316,10 @@ async def test_a_client_that_is_not_open_says_so():
         pass
     with pytest.raises(UsageError, match="async with"):
         await client.get("/")
+
+
+async def test_an_option_that_does_not_exist_is_refused():
+    """A test that sends nothing because of a slip would pass for the wrong reason."""
+    async with Client(report) as client:
+        with pytest.raises(UsageError, match="content.*, not body"):
+            await client.post("/", body=b"abc")
