@@ -380,3 +380,26 @@ async def test_a_body_beyond_its_declared_length_is_an_error_of_the_application(
 
     assert errors == ["LocalProtocolError"]
     assert answer.endswith(b"\r\n\r\n")
+
+
+async def test_a_client_that_does_not_read_holds_the_application_back(config):
+    """On each event loop: uvloop's transports are not asyncio's."""
+    stop, sent = anyio.Event(), [0]
+
+    async def app(scope, receive, send):
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not stop.is_set():
+            await send({"type": "http.response.body", "body": bytes(64 * 1024), "more_body": True})
+            sent[0] += 64 * 1024
+
+    async with anyio.create_task_group() as group:
+        [address] = await group.start(lambda task_status: serve(app, config, shutdown=stop.wait, task_status=task_status))
+        async with await anyio.connect_tcp("127.0.0.1", port_of(address)) as stream:
+            await stream.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            before = -1
+            while sent[0] != before:
+                before = sent[0]
+                await anyio.sleep(0.2)  # nothing else tells that nothing happens
+                assert sent[0] < 16 * 1024 * 1024
+            stop.set()
