@@ -288,15 +288,18 @@ class Response:
         self.status(code).type("text/plain")
         return self._whole(reason_phrase(code).encode(), "send_status")
 
-    def redirect(self, url: str, status: int = 302) -> Verb:
+    def redirect(self, url: str, status: int = 302, *, code: int | None = None) -> Verb:
         """
         Send the client to *url* with Location and a short body, in HTML if it prefers that.
+
+        *code* is what Nardis 0.0.7 called *status*.
 
         *url* is not checked: a target that comes from the client makes this an open redirect. Pass it only after comparing it
         with a list of your own.
 
         Source: RFC 9110 §15.4.
         """
+        status = status if code is None else code
         if not (isinstance(status, int) and 300 <= status <= 399):  # type: ignore[redundant-expr]  # for untyped callers
             raise UsageError(
                 f"redirect() takes a status from 300 to 399, not {status!r}; the URL comes first: redirect(url, 303)"
@@ -334,6 +337,13 @@ class Response:
     def flush(self) -> Verb:
         """Send the head if it was not sent, and what filters hold back."""
         return self._keep(self._exchange.flush(), "flush")
+
+    def send_head(self) -> Verb:
+        """Send the head, as HTML if it has no type, so that a `send()` may follow: a name of Nardis 0.0.7. Else use `flush`."""
+        if not self._sealed:
+            self._default_type(_HTML)
+        self.__dict__["_open"] = True
+        return self._keep(self._exchange.flush(), "send_head")
 
     def end(self, data: str | bytes | bytearray | memoryview = b"") -> Verb:
         """

@@ -2,6 +2,8 @@
 
 import pytest
 
+from nardis.asgi import main
+from nardis.routing import Get
 from nardis.testing import Client
 from tests.classic import actions, countdown, wished
 
@@ -80,3 +82,21 @@ async def test_without_them_there_are_small_pages(app):
             response = await client.get(path)
             assert (response.status_code, response.headers["content-type"]) == (status, "text/html; charset=utf-8")
             assert f"<h1>{title}</h1>" in response.text
+
+
+async def test_the_old_names_of_a_response_work():
+    async def ticket(req, res):
+        res.headers["x-ticket"] = "7"
+        await res.send_head()
+        await res.send_head()
+        await res.send("seven")
+
+    async def moved(req, res):
+        await res.redirect("/ticket", code=301)
+
+    async with Client(main({"routes": [Get(r"^/ticket$", ticket), Get(r"^/moved$", moved)]})) as client:
+        response = await client.get("/ticket")
+        assert (response.text, response.headers["x-ticket"], response.complete) == ("seven", "7", True)
+        assert response.headers["content-type"].startswith("text/html")
+        response = await client.get("/moved")
+        assert (response.status_code, response.headers["location"]) == (301, "/ticket")
