@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Any
@@ -13,6 +14,9 @@ from hypothesis import settings
 settings.register_profile("nardis", deadline=None)
 settings.register_profile("nardis-ci", settings.get_profile("nardis"), derandomize=True, database=None, print_blob=True)
 settings.load_profile("nardis-ci" if "CI" in os.environ else "nardis")
+
+# Nor is it one that asyncio's debug mode found a step slow: tests that look at what was logged would stumble over it.
+logging.getLogger("asyncio").addFilter(lambda record: not str(record.msg).startswith("Executing %s took"))
 
 
 @pytest.fixture(
