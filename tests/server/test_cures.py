@@ -355,6 +355,15 @@ def test_protocol_takes_no_upgrade_by_a_preface_that_is_none(server: Server):
     assert server.log()[logged:] == ""
 
 
+def test_h1_makes_nobody_a_tunnel(server: Server):
+    """An application that answered CONNECT with 200 would fail in its own body, at the client's will."""
+    logged = len(server.log())
+    with server.connect() as connection:
+        connection.send(b"CONNECT localhost:80 HTTP/1.1\r\nhost: localhost:80\r\n\r\n")
+        assert connection.head()[0] == 501
+    assert server.log()[logged:] == ""
+
+
 def test_protocol_of_stock_ends_the_worker_by_an_upgrade_that_it_cannot_read(doomed: Server):
     upgrade_to_h2c(doomed, "!!notbase64")
 

@@ -1,8 +1,9 @@
 """
 The seam to hypercorn: everything that knows its insides is in this package, one module for each fault it cures.
 
-What the rest of the runner uses is small, so that another server of the same descent (anycorn) could take its place: `accept()`
-of `trio_worker` and `asyncio_worker`, which make a `connection.Connection` of each client and run it, and `settings.Settings`.
+What the rest of the runner uses is small, so that another server of the same descent (anycorn) could take its place:
+`accepting()` of `trio_worker` and `asyncio_worker`, which make a `connection.Connection` of each client and run it, and
+`settings.Settings`.
 
 | module | fault of hypercorn 0.18 |
 |---|---|
