@@ -13,9 +13,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ._exchange import IDLE, STARTED, Exchange
+from ._failures import failure_of, name_of
 from ._patterns import Segments
 from ._place import Place
 from ._problem import answer_problem
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from .response import Response
     from .routing import Layer, Router
 
-__all__ = ["Match", "Step", "Walk", "advance", "answer_error", "enter", "is_open", "name_of", "reduced", "run_error_handler"]
+__all__ = ["Match", "Step", "Walk", "advance", "answer_error", "enter", "is_open", "run_error_handler"]
 
 # A handler or middleware, and whether it takes `next`.
 Step: TypeAlias = tuple[Callable[..., Awaitable[None]], bool]
@@ -121,8 +122,8 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
             if walk.ticket != ticket:
                 return  # after its next(): the rest has run
             at, step = at + 1, 0
-        except Exception as exc:
-            error = exc
+        except BaseException as exc:
+            error = failure_of(exc)
             break
     await answer_error(walk, error)
 
@@ -170,11 +171,12 @@ async def _detour(walk: Walk, layer: Layer, handler: Callable[..., Awaitable[Non
         return await _behind(walk, 0 if layer.always else walk.taken, handler, args[2])
     if layer.limits is not None:
         exchange.set_limits(layer.limits)
+    cancels_around = exchange.cancels
     if layer.cancels is not None:
         exchange.set_cancels(layer.cancels)
     call = partial(_in_head_scope, exchange, handler) if req.method == "HEAD" and len(args) == 2 else handler
-    if exchange.wants_scope():
-        with exchange.own_scope():
+    if layer.cancels and not cancels_around:
+        with exchange.own_scope():  # what stands around it opted out
             await call(*args)
     else:
         await call(*args)
@@ -245,7 +247,7 @@ async def _unmatched(req: Request, res: Response) -> None:
     await res.status(204).set("allow", allow).send()
 
 
-async def answer_error(walk: Walk, error: Exception) -> None:
+async def answer_error(walk: Walk, error: BaseException) -> None:
     """
     Answer *error* by the innermost router that has a handler for it, or by default; else raise it.
 
@@ -254,7 +256,6 @@ async def answer_error(walk: Walk, error: Exception) -> None:
     req, res = walk.req, walk.res
     exchange = req._exchange
     res.forgotten()
-    error = reduced(error)
     if exchange.offered is error or isinstance(error, ClientDisconnected):
         raise error
     outside = req._place
@@ -278,44 +279,14 @@ async def answer_error(walk: Walk, error: Exception) -> None:
 
 
 async def run_error_handler(
-    handler: Callable[..., Awaitable[None]], error: Exception, req: Request, res: Response
-) -> Exception | None:
+    handler: Callable[..., Awaitable[None]], error: BaseException, req: Request, res: Response
+) -> BaseException | None:
     """Let *handler* answer *error*; what it raises itself, or that it did not answer, is returned."""
     res.reset(error)
     try:
         await handler(error, req, res)
-    except Exception as exc:
-        return reduced(exc)
+    except BaseException as exc:
+        return failure_of(exc)
     if (forgotten := res.forgotten()) is not None:
         return ForgottenAwait(forgotten, name_of(handler))
     return NoResponse(name_of(handler)) if not res.started else None
-
-
-def reduced(error: Exception) -> Exception:
-    """
-    Reduce an exception group to what there is to answer.
-
-    Clients that left are dropped; one remaining leaf stands for the group, which stays its `__cause__`; none left means that the
-    client left.
-    """
-    if not isinstance(error, ExceptionGroup):
-        return error
-    leaves = [leaf for leaf in _leaves(cast(Exception, error)) if not isinstance(leaf, ClientDisconnected)]
-    if len(leaves) > 1:
-        return cast(Exception, error)
-    leaf = leaves[0] if leaves else ClientDisconnected("the client left")
-    leaf.__cause__ = error
-    return leaf
-
-
-def _leaves(error: Exception) -> list[Exception]:
-    if not isinstance(error, ExceptionGroup):
-        return [error]
-    group = cast("ExceptionGroup[Exception]", error)
-    return [leaf for each in group.exceptions for leaf in _leaves(each)]
-
-
-def name_of(handler: object) -> str:
-    """Name a handler for a message: `module.function`."""
-    name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
-    return f"{getattr(handler, '__module__', '?')}.{name}()"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from ._failures import parted
 from ._types import Message, Receive
 from .errors import BodyAlreadyRead, HTTPError, NardisError
 
@@ -33,6 +34,10 @@ SMALL_BODY_BYTES: Final = 64 * 1024
 DRAIN_BYTES: Final = 4 * 1024 * 1024
 
 
+# A body that is slower than `body_min_rate` may be so for this long, or for `body_idle_s` if that is longer.
+GRACE_S: Final = 5.0
+
+
 class Intake:
     """
     The request body.
@@ -42,6 +47,7 @@ class Intake:
         received: Body bytes given to the reader.
         reading: Since when the reader waits; 0.0 while it does not.
         limit: Most bytes for the reader; None is no bound.
+        spent: Seconds that the reader has waited and its client has not made good, by `body_min_rate`.
     """
 
     __slots__ = (
@@ -57,6 +63,7 @@ class Intake:
         "limit",
         "reading",
         "received",
+        "spent",
     )
 
     def __init__(self, exchange: Exchange, receive: Receive) -> None:
@@ -65,6 +72,7 @@ class Intake:
         self.complete: bool = False
         self.received: int = 0
         self.reading: float = 0.0
+        self.spent: float = 0.0
         self.limit: int | None = exchange.limits.streamed_body_bytes
         self._queue: deque[Message] = deque()  # taken by the watcher, not yet by the reader
         self._ahead = AHEAD
@@ -88,7 +96,7 @@ class Intake:
                 )
             if not self.received and self.limit is not None:
                 self.check_declared(self.limit)
-            self.reading = exchange.sweeper.clock()
+            since = self.reading = exchange.sweeper.clock()
             try:
                 if self._watcher is None and not self._queue and not exchange.closing and exchange.cancel_scope is not None:
                     message = await self._receive()
@@ -96,7 +104,9 @@ class Intake:
                     message = await self._next_message()
             except NardisError:
                 raise
-            except Exception as exc:
+            except BaseException as exc:
+                if parted(exc)[0] is not None:
+                    raise
                 message = exchange.server_failed(exc)
             finally:
                 self.reading = 0.0
@@ -106,12 +116,23 @@ class Intake:
             if not message.get("more_body", False):
                 self.complete = True
             chunk: bytes = message.get("body", b"")
+            rate = exchange.limits.body_min_rate
+            if len(chunk) >= rate * max(exchange.limits.body_idle_s, GRACE_S):
+                self.spent = 0.0
+            else:  # each byte buys its share of a second, and no more
+                self.spent = max(self.spent + exchange.sweeper.clock() - since - len(chunk) / rate, 0.0)
             if chunk:
                 self.received += len(chunk)
                 if self.limit is not None and self.received > self.limit:
                     raise too_large(self.limit)
                 return chunk
         raise StopAsyncIteration
+
+    def is_too_slow(self, now: float) -> bool:
+        """Whether the reader has waited for too long, for this piece or for all of them."""
+        waited = now - self.reading if self.reading else 0.0
+        idle_s = self._exchange.limits.body_idle_s
+        return waited > idle_s or (waited > 0 and waited + self.spent > max(idle_s, GRACE_S))
 
     async def _next_message(self) -> Message:
         """Take the next message by way of the watcher, or under a scope of its own where the handler has none."""
@@ -137,10 +158,12 @@ class Intake:
         """Tell whether the server has nothing more of the body."""
         return self.complete or bool(self._queue and not self._queue[-1].get("more_body", False))
 
-    def is_large(self) -> bool:
-        """Tell whether what is still to come is large, or of unknown size."""
+    def costs_connection(self) -> bool:
+        """Whether the connection ends with an early answer: what is to come is large, of unknown size, or was never asked for."""
         if self.arrived():
             return False
+        if b"expect" in self._exchange.fields and not self.received and not self._queue:
+            return True
         declared = self._exchange.declared_body_bytes
         taken = self.received + sum(len(message.get("body", b"")) for message in self._queue)
         return declared is None or declared - taken > SMALL_BODY_BYTES
@@ -149,8 +172,7 @@ class Intake:
         """Start the watcher, if it may take something: it notices the client leaving while the handler is busy elsewhere."""
         if self._watcher is not None or self.reading:
             return  # a reader is in the server's receive itself, and will notice (Q1)
-        # uvicorn says `100 Continue` at the first receive(), whoever calls it, and the handler may yet refuse the body.
-        if b"expect" in self._exchange.fields and not self.received and not self._discarding:
+        if self._waits_for_invitation():
             return
         if self._queue:
             self._ahead = AHEAD_UNREAD
@@ -158,6 +180,13 @@ class Intake:
             # Made here and not in the task: from now on the reader must leave the server's receive alone (Q1).
             self._watcher = self._exchange.sweeper.new_scope()
             self._exchange.sweeper.group.start_soon(self._watch, self._watcher, name="nardis.watcher")
+
+    def _waits_for_invitation(self) -> bool:
+        """Whether a `receive` would ask for a body that the handler may yet refuse: servers say `100 Continue` at the first."""
+        exchange = self._exchange
+        if b"expect" not in exchange.fields or not exchange.expects_body or self.received or self._discarding:
+            return False
+        return not exchange.has_started()
 
     async def _watch(self, scope: anyio.CancelScope) -> None:
         queue = self._queue
@@ -177,11 +206,14 @@ class Intake:
                     # The reader goes on by itself: by way of the watcher each chunk would cost a hand-over between two tasks.
                     if self._wakeup is not None:
                         break
-            except Exception as exc:
+            except BaseException as exc:
+                if parted(exc)[0] is not None:
+                    raise
                 self._exchange.server_failed(exc)
-        self._watcher = None
-        if self._wakeup is not None:
-            self._wakeup.set()
+            finally:
+                self._watcher = None
+                if self._wakeup is not None:
+                    self._wakeup.set()
 
     def discard(self) -> None:
         """Take the rest of the body and drop it, beside the last send: servers wait for that (measured)."""
@@ -201,7 +233,7 @@ class UnwatchedIntake(Intake):
 
     __slots__ = ()
 
-    def is_large(self) -> bool:
+    def costs_connection(self) -> bool:
         """Leave the connection to the exchange that has it."""
         return False
 

@@ -11,15 +11,16 @@ Source: the ASGI specification, versions 2 and 3, "HTTP & WebSocket" and "Lifesp
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import unquote
 
 import anyio
 
-from ._chain import name_of
 from ._exchange import IDLE, CloseReason, Exchange
+from ._extensions import CLIENT
+from ._failures import name_of, parted
 from ._gate import quoted
 from ._handshake import Handshake
 from ._http import fields
@@ -79,19 +80,18 @@ class Gate:
         self._started = False
         self.ended: bool = False
         self.listening: int = 0
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self.inner: Exchange | None = None
         if exchange.gone:
             self._left.set()
         exchange.dependant = self
-        exchange.be_watched()  # it may wait for the client to leave, also where that cancels nothing
 
     async def run(self, app: ASGIApp, scope: Scope, name: str) -> None:
         """Let *app* answer; raises what it raised, or that it did not bring its answer to an end."""
         try:
             await app(scope, self.receive, self.send)
-        except Exception:
-            if self.failure is None:
+        except BaseException as exc:
+            if self.failure is None or parted(exc)[0] is not None:
                 raise  # else it came of that
         finally:
             self.ended = True
@@ -123,7 +123,7 @@ class Gate:
         if self.inner is not None:
             self.inner.disconnected()
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Note that the handler behind a middleware failed past its head."""
         if not self.ended and self.failure is None:
             self.failure = error
@@ -189,9 +189,10 @@ class Gate:
         elif kind == "http.response.body" and self._started:
             try:
                 await self._send_body(message)
-            except Exception as exc:
-                self.failure = exc  # what went out so far has a gap now
-                self._exchange.fail(exc)
+            except BaseException as exc:
+                if parted(exc)[0] is None:
+                    self.failure = exc  # what went out so far has a gap now
+                    self._exchange.fail(exc)
                 raise
         else:
             expected = "http.response.body" if self._started else "http.response.start"
@@ -270,10 +271,12 @@ def _foreign_scope(req: Request) -> dict[str, Any]:
 
 
 def carried(given: Scope) -> dict[str, Any]:
-    """Copy a scope, and leave those extensions out that change what can be sent: the gate does not carry them."""
+    """Copy a scope without the extensions that change what can be sent, which the gate does not carry, and without the client."""
     scope = dict(given)
     extensions = cast("dict[str, Any]", scope.get("extensions") or {})
-    scope["extensions"] = {name: value for name, value in extensions.items() if not name.startswith("http.response.")}
+    scope["extensions"] = {
+        name: value for name, value in extensions.items() if name != CLIENT and not name.startswith("http.response.")
+    }
     return scope
 
 
@@ -299,12 +302,14 @@ class Mounted:
         if isinstance(exchange, Handshake):
             return await exchange.hand_over(self.call, scope)
         gate = Gate(req, res)
-        if req.method != "HEAD":
-            return await gate.run(self.call, scope, name_of(self))
-        # As the handler of a route: what it would stream is not asked for.
         try:
+            if req.method != "HEAD":
+                return await gate.run(self.call, scope, name_of(self))
+            # As the handler of a route: what it would stream is not asked for.
             with exchange.sweeper.new_scope() as exchange.head_scope:
                 await gate.run(self.call, scope, name_of(self))
+        except Exception as exc:
+            raise _with_its_status(exc) from exc
         finally:
             exchange.head_scope = None
 
@@ -315,6 +320,19 @@ class Mounted:
         if self.state is not None:
             scope["state"] = self.state.copy()
         return scope
+
+
+def _with_its_status(error: Exception) -> Exception:
+    """Turn an exception that says which answer it wants, as those of Starlette do, into one of ours."""
+    status: object = getattr(error, "status_code", None)
+    if not isinstance(status, int) or not 400 <= status <= 599:
+        return error
+    detail: object = getattr(error, "detail", None)
+    headers: object = getattr(error, "headers", None)
+    given = cast("Mapping[Any, Any]", headers) if isinstance(headers, Mapping) else {}
+    return HTTPError(
+        status, detail if isinstance(detail, str) else "", headers={str(name): str(value) for name, value in given.items()}
+    )
 
 
 def as_asgi3(app: Any) -> ASGIApp:

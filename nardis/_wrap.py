@@ -12,8 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
-from ._chain import is_open, name_of, reduced
+import anyio
+
+from ._chain import is_open
 from ._exchange import ABORTED, ENDED, STARTED, Exchange
+from ._failures import Carried, failure_of, name_of, parted, reduced
 from ._handshake import Handshake
 from ._intake import Intake, UnwatchedIntake
 from ._mount import Gate, as_asgi3, carried
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from ._chain import Walk
     from .limits import Limits
 
-__all__ = ["wrap"]
+__all__ = ["LifespanCrossing", "Wrapped", "wrap"]
 
 # Where the inner application finds what it goes on with; middlewares pass a scope on, or a copy of it.
 _KEY: Final = "nardis.crossing"
@@ -44,21 +47,21 @@ def wrap(asgi_middleware: Callable[..., Any], /, *args: Any, **options: Any) -> 
     Raises:
         TypeError: What it makes is no ASGI application.
     """
-    return _Wrapped(as_asgi3(asgi_middleware(_inner, *args, **options)), getattr(asgi_middleware, "__name__", "?"))
+    return Wrapped(as_asgi3(asgi_middleware(_inner, *args, **options)), getattr(asgi_middleware, "__name__", "?"))
 
 
 async def _inner(scope: Scope, receive: Receive, send: Send) -> None:
-    crossing: _HTTPCrossing | _WebSocketCrossing | None = scope.get(_KEY)
+    crossing: _HTTPCrossing | _WebSocketCrossing | LifespanCrossing | None = scope.get(_KEY)
     if crossing is None:
         raise UsageError(f"a wrapped middleware called its application with a scope of its own: it lacks {_KEY!r}")
     await crossing.cross(scope, receive, send)
 
 
-class _Wrapped:
+class Wrapped:
     """A middleware of the chain that runs one of ASGI."""
 
     def __init__(self, call: ASGIApp, name: str) -> None:
-        self._call = call
+        self.call: ASGIApp = call
         self.__qualname__ = f"wrap({name})"
 
     async def __call__(self, req: Request, res: Response, next: Next) -> None:
@@ -66,13 +69,46 @@ class _Wrapped:
         exchange = req._exchange
         if isinstance(exchange, Handshake):
             scope[_KEY] = _WebSocketCrossing(req, res, next)
-            return await exchange.hand_over(self._call, scope)
+            return await exchange.hand_over(self.call, scope)
         gate = Gate(req, res)
         scope[_KEY] = crossing = _HTTPCrossing(req, res, next, gate)
         try:
-            await gate.run(self._call, scope, name_of(self))
+            await gate.run(self.call, scope, name_of(self))
         finally:
             crossing.close()
+
+
+class LifespanCrossing:
+    """
+    The way of a lifespan through a middleware, to the application inside.
+
+    Attributes:
+        entered: The middleware has come as far as to the application, or will not.
+        started: The application has started.
+        said: The middleware was told so, or has gone. It need not pass that on: one that keeps all messages back does not.
+        leaving: The middleware has passed the shutdown on to the application, or will not.
+        stopped: The application has stopped.
+    """
+
+    def __init__(self) -> None:
+        self.entered, self.started, self.said = anyio.Event(), anyio.Event(), anyio.Event()
+        self.leaving, self.stopped = anyio.Event(), anyio.Event()
+
+    def scope(self, outer: Scope) -> dict[str, Any]:
+        """Make the scope for the middleware, with the state that requests will find."""
+        return {**outer, _KEY: self}
+
+    async def cross(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Be the application that the middleware starts and stops."""
+        await receive()
+        self.entered.set()
+        await self.started.wait()
+        await send({"type": "lifespan.startup.complete"})
+        self.said.set()
+        await receive()
+        self.leaving.set()
+        await self.stopped.wait()
+        await send({"type": "lifespan.shutdown.complete"})
 
 
 class InnerExchange(Exchange):
@@ -96,21 +132,18 @@ class InnerExchange(Exchange):
         super().set_limits(limits)
         self._outer.set_limits(limits)
 
-    def be_watched(self) -> None:
-        """Leave it to the exchange outside, which is."""
-
     def set_cancels(self, cancels: bool) -> None:
         """Apply it outside too, where the client is watched."""
         self.cancels = cancels
         self._outer.set_cancels(cancels)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Tell the gate, past the middleware, which may swallow the error."""
         super().fail(error)
         if self.failure is not None:
             self._gate.fail(self.failure)
 
-    def server_failed(self, exc: Exception) -> NoReturn:
+    def server_failed(self, exc: BaseException) -> NoReturn:
         """Let an error of the middleware be one: nobody left."""
         raise exc
 
@@ -129,7 +162,7 @@ class InnerResponse(Response):
         self._crossing.tell(self.req)
         return super().compose(size, False)
 
-    def reset(self, error: Exception | None = None) -> None:
+    def reset(self, error: BaseException | None = None) -> None:
         """Make room for an error answer, outside too: what was said there of the body is as wrong now."""
         super().reset(error)
         outer = self._crossing.res
@@ -194,21 +227,22 @@ class _HTTPCrossing(_Crossing):
         res = InnerResponse(req, exchange, self)
         gate.inner = exchange
         self.enter(req, res)
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             with exchange.sweeper.new_scope() as exchange.cancel_scope:
                 try:
                     await self.next()
                     if not exchange.closing and is_open(exchange):
                         await exchange.conclude()
-                except Exception as exc:
-                    error = reduced(exc)
-        except ExceptionGroup as exc:  # of a cancelled task group, whose cancellation our scope has kept
-            error = reduced(exc)
-        except BaseException:
-            if exchange.state in (STARTED, ABORTED) and not outer.closing:
-                gate.fail(ResponseAborted("a middleware cancelled the handler half-way"))
-            raise
+                except BaseException as exc:
+                    error = failure_of(exc)
+        except BaseException as exc:
+            going, failure = parted(exc)
+            if going is not None:
+                if exchange.state in (STARTED, ABORTED) and not outer.closing:
+                    gate.fail(ResponseAborted("a middleware cancelled the handler half-way"))
+                raise
+            error = reduced(failure or exc)  # of a cancelled task group, whose cancellation our scope has kept
         finally:
             self.tell(req)
             self.leave()
@@ -222,7 +256,7 @@ class _HTTPCrossing(_Crossing):
             gate.fail(error)
         elif exchange.offered is error:
             outer.offered = error
-        raise error
+        raise error if isinstance(error, Exception) else Carried(error)
 
     def _end_of(self, exchange: Exchange) -> Exception:
         reason = exchange.close_reason

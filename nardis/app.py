@@ -15,14 +15,16 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import anyio
 
-from ._chain import Walk, advance, answer_error, is_open, name_of, reduced, run_error_handler
-from ._exchange import ENDED, IDLE, Exchange, Sweeper
+from ._chain import Walk, advance, answer_error, is_open, run_error_handler
+from ._exchange import ENDED, IDLE, Exchange, Sweeper, interrupt_all
+from ._extensions import ACCESS, CLIENT, ERRORS, Client, extension
+from ._failures import as_exception, explained, failure_of, name_of, parted, reduced
 from ._gate import checked_path
 from ._handshake import Handshake
 from ._problem import answer_problem
 from ._types import Receive, Scope, Send
 from .errors import ClientDisconnected, HTTPError, ResponseAborted, StartFailed, UsageError
-from .lifespan import Tasks, run_lifespan
+from .lifespan import Draining, Tasks, run_lifespan
 from .limits import Limits
 from .request import Request
 from .response import Response
@@ -86,7 +88,7 @@ class Nardis(Router):
         self.cancel_on_disconnect = cancel_on_disconnect
         self.state: SimpleNamespace = SimpleNamespace()
         self.tasks: Tasks = Tasks()
-        self._draining: anyio.Event | None = None
+        self._draining: Draining | None = None
         self._clock: Callable[[], float] = time.monotonic  # of everything below; tests have their own
         self._sweeper: Sweeper | None = None
         self._lifespan: LifespanFunction | None = None
@@ -108,15 +110,20 @@ class Nardis(Router):
         return generator
 
     @property
-    def draining(self) -> anyio.Event:
-        """Set when the server begins to shut down: streams that wait for it can say goodbye. New for each lifespan."""
+    def draining(self) -> Draining:
+        """
+        The notice that the server shuts down, for streams that have no end of their own: they can say goodbye.
+
+        A download, or any stream that comes to its end, need not look at it: the shutdown waits for those as long as it can. New
+        for each lifespan.
+        """
         if self._draining is None:
-            self._draining = anyio.Event()
+            self._draining = Draining()
         return self._draining
 
     def _begin(self, sweeper: Sweeper) -> None:
         """Begin a lifespan: what lives as long is new, and shared with the applications joined to this one."""
-        tasks, draining = Tasks(pending=True), anyio.Event()
+        tasks, draining = Tasks(pending=True), Draining()
         for app in self._joined():
             app.tasks, app._draining = tasks, draining
         self._sweeper = sweeper
@@ -125,8 +132,8 @@ class Nardis(Router):
         self._sweeper = None
 
     def _interrupt(self) -> None:
-        for exchange in tuple(self._sweeper.exchanges) if self._sweeper is not None else ():
-            exchange.interrupt("shutdown")
+        if self._sweeper is not None:
+            interrupt_all(self._sweeper.exchanges, "shutdown")
 
     def _joined(self) -> Iterator[Nardis]:
         """Go through this application and those joined to it by `use()`, from the outside in."""
@@ -159,7 +166,7 @@ class Nardis(Router):
             else:
                 await self._serve_alone(self._serve, scope, receive, send)
         elif kind == "lifespan":
-            await run_lifespan(self, receive, send)
+            await run_lifespan(self, scope, receive, send)
         elif kind == "websocket":
             if self._sweeper is not None:
                 await self._serve_handshake(scope, receive, send, self._sweeper)
@@ -187,38 +194,40 @@ class Nardis(Router):
         exchange = Exchange(scope, receive, send, sweeper, self.limits)
         req = Request(scope, exchange, self)
         res = Response(req, exchange)
-        error: Exception | None = None
+        client: Client | None = extension(scope, CLIENT)
+        if client is not None:
+            exchange.client, client.listener, client.claimed = client, exchange, True
+        exchange.cancels = self.cancel_on_disconnect
+        exchange.cancel_scope = sweeper.new_scope()
+        sweeper.exchanges.add(exchange)
+        error: BaseException | None = None
         try:
             try:
-                if self.cancel_on_disconnect:
-                    sweeper.exchanges.add(exchange)
-                    exchange.cancel_scope = sweeper.new_scope()
-                    with exchange.cancel_scope:
-                        error = await self._run(req, res, exchange)
-                else:
-                    exchange.cancels = False
-                    if self.limits.handler_s is None:
-                        error = await self._run(req, res, exchange)
-                    else:
-                        with exchange.own_scope():
-                            error = await self._run(req, res, exchange)
-            except ExceptionGroup as exc:  # of a cancelled task group, whose cancellation our scope has kept
-                error = reduced(exc)
+                with exchange.cancel_scope:
+                    error = await self._run(req, res, exchange)
+            except BaseException as exc:
+                going, failure = parted(exc)
+                if going is not None:
+                    if failure is not None:
+                        _log_late(req, failure, "in its clean-up")
+                    if exchange.close_reason is None:
+                        exchange.close_reason = "shutdown"  # a server cancels a handler for nothing else
+                    raise going  # noqa: B904  # it is in *exc*
+                if failure is not None:  # of a cancelled task group, whose cancellation our scope has kept
+                    error = reduced(failure)
             if exchange.state != ENDED or error is not None:
                 await self._settle(req, res, exchange, error)
-        except BaseException as exc:
-            if not isinstance(exc, Exception) and exchange.close_reason is None:
-                exchange.close_reason = "shutdown"  # a server cancels a handler for nothing else
-            raise
         finally:
             sweeper.exchanges.discard(exchange)
             if exchange.close_reason is not None:
                 _note(scope, exchange.close_reason)
             if exchange.intake is not None or exchange.deferred is not None:
                 await exchange.clean_up()
-            # These two close circles, which would leave every request to the garbage collector.
+            # These close circles, which would leave every request to the garbage collector.
             del exchange.head
             req._walk = None
+            if client is not None:
+                client.listener = None
 
     async def _serve_handshake(self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper) -> None:
         """Run the chain for the opening of a WebSocket: somebody answers, which denies it, or is handed the connection."""
@@ -235,7 +244,7 @@ class Nardis(Router):
             del exchange.head
             req._walk = None
 
-    async def _run(self, req: Request, res: Response, exchange: Exchange) -> Exception | None:
+    async def _run(self, req: Request, res: Response, exchange: Exchange) -> BaseException | None:
         """Run the chain and end the response it began; give back the error that nobody could answer any more."""
         try:
             req._raw = path = checked_path(req.scope, exchange.fields, self.limits.headers)
@@ -248,11 +257,11 @@ class Nardis(Router):
             if is_open(exchange):
                 await exchange.conclude()
             return None
-        except Exception as exc:
-            error = reduced(exc)
+        except BaseException as exc:
+            error = failure_of(exc)
         return error if exchange.state != IDLE or exchange.closing else await self._answer_error(error, req, res)
 
-    async def _answer_error(self, error: Exception, req: Request, res: Response) -> Exception | None:
+    async def _answer_error(self, error: BaseException, req: Request, res: Response) -> BaseException | None:
         """Answer what came out of the chain; give back what is nothing to answer: the client left."""
         if isinstance(error, ClientDisconnected):
             return error
@@ -261,12 +270,13 @@ class Nardis(Router):
                 await answer_problem(error, req, res)
             else:
                 await self._answer_500(error, req, res)
-        except Exception as exc:
-            return reduced(exc)
+        except BaseException as exc:
+            return failure_of(exc)
         return None
 
-    async def _answer_500(self, error: Exception, req: Request, res: Response) -> None:
+    async def _answer_500(self, error: BaseException, req: Request, res: Response) -> None:
         """Answer an error that nobody registered, outside of all middlewares."""
+        explained(error)
         logger.error("%s %s failed: %s", req.method, req.original_url, error, exc_info=error)
         _report(req, error)
         handler = self._error_handlers.get(500)
@@ -277,55 +287,70 @@ class Nardis(Router):
             logger.error("the handler of status 500 failed too: %s", again, exc_info=again)
         await answer_problem(HTTPError(500), req, res, error if self.debug else None)
 
-    async def _settle(self, req: Request, res: Response, exchange: Exchange, error: Exception | None) -> None:
+    async def _settle(self, req: Request, res: Response, exchange: Exchange, error: BaseException | None) -> None:
         """Bring an exchange that did not end by itself to an honest end: an answer, silence, or a visible cut."""
         reason = exchange.close_reason
         error = error or exchange.failure
         known = error is None or isinstance(error, (ClientDisconnected, ResponseAborted))
         if exchange.gone or exchange.state == ENDED:
-            if not known:
-                logger.error("%s %s failed after its end: %s", req.method, req.original_url, error, exc_info=error)
-                _report(req, error)
+            if error is not None and not known:
+                _log_late(req, error, "after its end")
         elif exchange.state == IDLE and (known or reason is not None):
-            if not known:
-                logger.error("%s %s failed in its clean-up: %s", req.method, req.original_url, error, exc_info=error)
-                _report(req, error)
+            if error is not None and not known:
+                _log_late(req, error, "in its clean-up")
             if reason is not None:
                 status = exchange.timeout_status
                 detail = "the request body stopped arriving" if status == 408 else f"the handler was ended: {reason}"
                 await self._answer_anew(HTTPError(status, detail), req, res, exchange)
         else:
             if not known or reason is not None:
-                # A stream that the shutdown cut is nobody's fault, one that a limit cut may be.
-                level = logging.ERROR if not known else logging.INFO if reason == "shutdown" else logging.WARNING
-                logger.log(
-                    level, "%s %s failed after %d body bytes, truncated=True: %s",
-                    req.method, req.original_url, res.bytes_sent, error or reason, exc_info=error, extra={"truncated": True},
-                )  # fmt: skip
-            raise error or ResponseAborted(f"the response was cut: {reason or 'res.abort()'}")
+                _log_cut(req, error, reason, res.bytes_sent)
+            raise ResponseAborted(f"the response was cut: {reason or 'res.abort()'}") if error is None else as_exception(error)
 
     async def _answer_anew(self, error: HTTPError, req: Request, res: Response, exchange: Exchange) -> None:
         """Answer in a fresh scope, after a limit or the shutdown ended the handler before the head left."""
         exchange.closing = False
+        exchange.cancel_scope = None
         exchange.since = exchange.sweeper.clock()
         with exchange.own_scope():
             try:
                 await (answer_error(req._walk, error) if req._walk is not None else answer_problem(error, req, res))
-            except Exception as exc:
-                await self._answer_500(exc, req, res)
+            except BaseException as exc:
+                await self._answer_500(failure_of(exc), req, res)
         if exchange.state != ENDED and not exchange.gone:
             raise ResponseAborted(f"the response was cut: {exchange.close_reason}")
 
 
+def _log_late(req: Request, error: BaseException, when: str) -> None:
+    """Log an error that comes too late to be answered."""
+    logger.error("%s %s failed %s: %s", req.method, req.original_url, when, error, exc_info=explained(error))
+    _report(req, error)
+
+
+def _log_cut(req: Request, error: BaseException | None, reason: str | None, size: int) -> None:
+    """Log that a response was cut: by the shutdown it is nobody's fault, by a limit or a request it may be the client's."""
+    level, exc_info = logging.ERROR, error
+    if error is None or isinstance(error, (ClientDisconnected, ResponseAborted)):
+        level = logging.INFO if reason == "shutdown" else logging.WARNING
+    elif isinstance(error, HTTPError) and error.status < 500:
+        level, exc_info = logging.WARNING, None
+    else:
+        explained(error)
+    logger.log(
+        level, "%s %s failed after %d body bytes, truncated=True: %s",
+        req.method, req.original_url, size, error or reason, exc_info=exc_info, extra={"truncated": True},
+    )  # fmt: skip
+
+
 def _note(scope: Scope, reason: str) -> None:
-    """Tell the access log of `nardis.server` why the exchange was closed: it asks for it in the scope."""
-    notes = scope.get("extensions", {}).get("nardis.access")
+    """Tell the access log of `nardis.server` why the exchange was closed."""
+    notes = extension(scope, ACCESS)
     if notes is not None:
         notes["close_reason"] = reason
 
 
-def _report(req: Request, error: Exception | None) -> None:
+def _report(req: Request, error: BaseException) -> None:
     """Hand an error that was answered with a 500 to a test client, which asks for it in the scope."""
-    errors = req.scope.get("extensions", {}).get("nardis.errors")
+    errors = extension(req.scope, ERRORS)
     if errors is not None:
         errors.append(error)

@@ -19,7 +19,11 @@ class Limits:
         buffered_body_bytes: Most that `req.bytes()`, `text()` and `json()` gather.
         streamed_body_bytes: Most that a handler may take chunk by chunk; `None` is no bound.
         body_idle_s: Longest wait for the next piece of a body, counted only while a handler waits for it.
-        write_stall_s: Longest wait of a write for a client that does not read.
+        body_min_rate: Slowest body, in bytes a second of the time that a handler waits for it. Each byte buys its share of a
+            second; who is behind by `body_idle_s`, and by 5 seconds, is too slow. 0 is no bound, for conversations that pause.
+            The default is a quarter of the slowest GPRS channel.
+        write_stall_s: Longest time in which a client takes no byte of what waits for it. A slow client that goes on reading is
+            none that stalls.
         handler_s: Longest run of a handler, from the arrival of the request; `None` is no bound.
         headers: Most header lines of a request.
         query_pairs: Most pairs in a query string.
@@ -31,6 +35,7 @@ class Limits:
     buffered_body_bytes: int = 1024 * 1024
     streamed_body_bytes: int | None = None
     body_idle_s: float = 30
+    body_min_rate: float = 240
     write_stall_s: float = 60
     handler_s: float | None = None
     headers: int = 100

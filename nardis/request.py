@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import json as stdjson
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextvars import copy_context
 from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar, cast, overload
@@ -368,11 +369,13 @@ class Request:
         """
         Run `await async_fn(*args)` after the handler and after the final message, whatever happened; last deferred, first run.
 
+        It finds the context variables as they are now, also where a middleware has reset them by then.
+
         Cancellation does not reach it; all deferred calls of a request have `limits.cleanup_s` together.
         """
         if self._exchange.deferred is None:
             self._exchange.deferred = []
-        self._exchange.deferred.append((async_fn, args))
+        self._exchange.deferred.append((copy_context(), async_fn, args))
 
     # --- negotiation (RFC 9110 §12.5) ----------------------------------------------------------------------------------
 

@@ -440,7 +440,7 @@ class Response:
         for hook in reversed(hooks or ()):
             hook()
 
-    def reset(self, error: Exception | None = None) -> None:
+    def reset(self, error: BaseException | None = None) -> None:
         """
         Make room for the answer to *error*: what described the body goes, and the filters; the rest (CORS, request id) stays.
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar, cast, overload
 
-from .._chain import Match, Step, enter, name_of
+from .._chain import Match, Step, enter
+from .._failures import name_of
 from .._index import Index
 from .._mount import ASGI2App, Mounted
 from .._patterns import Pattern, Segments, compile_pattern, split_path
@@ -128,7 +129,7 @@ class Router:
         self.strict = strict
         self.merge_params = merge_params
         self._layers: list[Layer] = []
-        self._error_handlers: dict[type[Exception] | int, ErrorHandler] = {}
+        self._error_handlers: dict[type[BaseException] | int, ErrorHandler] = {}
         self._index: Index | None = None
         # The paths of routes without captures, as received, with all that matches them once one was asked for.
         self._fixed: dict[bytes, Plan | None] = {}
@@ -341,7 +342,7 @@ class Router:
             found.extend(layer.router for layer in router._layers if layer.router is not None and layer.router not in found)
         return found
 
-    def error(self, *kinds: type[Exception] | int) -> Callable[[F], F]:
+    def error(self, *kinds: type[BaseException] | int) -> Callable[[F], F]:
         """
         Register `async (err, req, res)` for exception types, found by method resolution order, or for statuses of HTTPError.
 
@@ -351,7 +352,12 @@ class Router:
         if not kinds:
             raise UsageError("error() takes exception types or statuses: @app.error(KeyError), @app.error(404)")
         for kind in cast("tuple[Any, ...]", kinds):
-            if not ((isinstance(kind, int) and 400 <= kind <= 599) or (isinstance(kind, type) and issubclass(kind, Exception))):
+            is_status = isinstance(kind, int) and 400 <= kind <= 599
+            # KeyboardInterrupt and GeneratorExit are no failures of a handler.
+            is_type = (
+                isinstance(kind, type) and issubclass(kind, BaseException) and kind not in (KeyboardInterrupt, GeneratorExit)
+            )
+            if not (is_status or is_type):
                 raise UsageError(f"error() takes exception types or statuses from 400 to 599, not {kind!r}")
 
         def register(handler: F) -> F:
@@ -362,7 +368,7 @@ class Router:
 
         return register
 
-    def error_handler(self, error: Exception) -> ErrorHandler | None:
+    def error_handler(self, error: BaseException) -> ErrorHandler | None:
         """Find the handler for *error*: by its status if it is an HTTPError, then by its types."""
         handlers = self._error_handlers
         if not handlers:

@@ -10,19 +10,18 @@ from __future__ import annotations
 import json
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from .._extensions import ACCESS, CLIENT, extension
+from .._failures import parted
 from .._types import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from ._hypercorn.connection import Service
 
-__all__ = ["EXTENSION", "with_access_log"]
+__all__ = ["with_access_log"]
 
 logger: logging.Logger = logging.getLogger("nardis.access")
-
-# By this extension of a scope a Nardis application tells why an exchange was closed.
-EXTENSION: Final = "nardis.access"
 
 
 def with_access_log(service: Service, app: ASGIApp) -> ASGIApp:
@@ -42,11 +41,11 @@ def with_access_log(service: Service, app: ASGIApp) -> ASGIApp:
                 entry.left = True
             return message
 
-        scope["extensions"][EXTENSION] = entry.notes
+        scope["extensions"][ACCESS] = entry.notes
         try:
             await app(scope, noted_receive, counted_send)
-        except Exception:
-            entry.failed = True
+        except BaseException as exc:
+            entry.failed = parted(exc)[0] is None
             raise
         finally:
             fields = entry.fields(draining=bool(service.draining))
@@ -94,7 +93,8 @@ class _Entry:
         status = self.status if self.status is not None or not self.failed else 500
         reason = self.notes.get("close_reason")
         if reason is None and not ended and not (self.failed and self.status is None):
-            reason = "gone" if self.left else "shutdown" if draining else None
+            stalled = getattr(extension(scope, CLIENT), "stalled", False)
+            reason = "stalled" if stalled else "gone" if self.left else "shutdown" if draining else None
         return {
             "client": f"{client[0]}:{client[1]}" if client else None,
             "method": scope.get("method", "WEBSOCKET"),

@@ -11,6 +11,8 @@ from typing import Any
 
 import anyio
 
+from .._extensions import RUNNER, Runner
+from .._failures import explained, parted
 from .._types import ASGIApp, Message
 from ..errors import NardisError, StartFailed
 
@@ -22,9 +24,10 @@ logger: logging.Logger = logging.getLogger("nardis.server")
 class Lifespan:
     """One run of an application, in a task of its own."""
 
-    def __init__(self, app: ASGIApp, state: dict[str, Any]) -> None:
+    def __init__(self, app: ASGIApp, state: dict[str, Any], runner: Runner | None = None) -> None:
         self._app = app
         self._state = state
+        self._runner = runner
         self._asked = 0
         self._answered = anyio.Event()
         self._shutdown = anyio.Event()
@@ -33,15 +36,21 @@ class Lifespan:
 
     async def run(self) -> None:
         """Call the application; one that raises or returns at once has no lifespan, and is served without."""
-        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._state}
+        scope = {
+            "type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._state,
+            "extensions": {RUNNER: self._runner},
+        }  # fmt: skip
         try:
             await self._app(scope, self._receive, self._send)
-        except Exception as exc:
-            if not self._answered.is_set():
-                logger.warning("serving without a lifespan: the application raised %r", exc)
-            elif self._failure is None:
-                logger.error("the lifespan failed: %r", exc, exc_info=exc)
-                self._failure = repr(exc)
+        except BaseException as exc:
+            going, failure = parted(exc)
+            if isinstance(failure, Exception) and not self._answered.is_set():
+                logger.warning("serving without a lifespan: the application raised %r", failure)
+            elif failure is not None and self._failure is None:
+                logger.error("the lifespan failed: %r", failure, exc_info=explained(failure))
+                self._failure = repr(failure)
+            if going is not None:
+                raise going  # noqa: B904  # it is in *exc*
         finally:
             self._answered.set()
             self._ended.set()

@@ -20,7 +20,6 @@ from anyio.abc import TaskStatus
 from anyio.lowlevel import current_token
 
 from .._types import ASGIApp
-from ..app import Nardis
 from ..errors import StartFailed, UsageError
 from ._access import with_access_log
 from ._config import Config
@@ -106,7 +105,7 @@ async def serve_on(
 @asynccontextmanager
 async def _lifespan(service: Service) -> AsyncGenerator[None, None]:
     """Run the lifespan around the block; it has the rest of `graceful_s` to end."""
-    lifespan = Lifespan(service.app, service.state)
+    lifespan = Lifespan(service.app, service.state, service)
     async with anyio.create_task_group() as group:
         group.start_soon(lifespan.run, name="nardis.server.lifespan")
         await lifespan.startup()
@@ -121,25 +120,18 @@ async def _lifespan(service: Service) -> AsyncGenerator[None, None]:
 
 async def _drain(service: Service) -> None:
     """Let what runs end; cancel the rest when its time is up, and give its clean-up the time that is left."""
-    app, config = service.app, service.config
+    config = service.config
     service.drain()
-    if isinstance(app, Nardis):
-        app.draining.set()
     await _idle(service, config.drain_s)
-    if isinstance(app, Nardis):
-        app._interrupt()
     service.interrupt()
     await _idle(service, service.draining + config.graceful_s - service.clock())
 
 
 async def _cut(service: Service) -> None:
     """Cut what is left; also where serving was cancelled."""
-    if not service.admitted:
-        return
-    if isinstance(service.app, Nardis):
-        service.app._interrupt()
-    service.cut()
-    await _idle(service, LAST_S)
+    if service.admitted:
+        service.cut()
+        await _idle(service, LAST_S)
 
 
 async def _idle(service: Service, seconds: float) -> None:

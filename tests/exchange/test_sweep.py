@@ -59,7 +59,7 @@ async def test_the_time_of_a_body_counts_only_while_a_handler_waits_for_it():
 
 
 async def test_each_piece_of_a_body_begins_the_time_anew():
-    app = Nardis(limits=Limits(body_idle_s=30))
+    app = Nardis(limits=Limits(body_idle_s=30, body_min_rate=0))
 
     @app.post("/")
     async def handler(req, res):

@@ -2,10 +2,11 @@
 The asyncio worker's half of a connection, and its door.
 
 Fault (hypercorn 0.18): a connection whose client left goes on writing, with a warning for each piece, and one that ends waits for
-a client that does not read; on Python 3.12 and later a shutdown waits for all of them (issue 308).
+a client that does not read; on Python 3.12 and later a shutdown waits for all of them (issue 308). Over TLS a cut response ends
+with close_notify, as a whole one does.
 
 Cure: nothing is written to a transport that is closing; the sweep ends connections that make no progress; the door is closed
-without waiting for those who came through it.
+without waiting for those who came through it; a cut is a reset, and nothing else.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.worker_context import WorkerContext
 
 from ..._types import Message, Scope
+from .._tls import TLS
 from .connection import LINGER_S, OVERLOAD_ANSWER, READ_BYTES, Connection, Service, clock, contained, logger, readable, run_app
 from .inbox import Inbox
 
@@ -64,13 +66,32 @@ class Reader(asyncio.StreamReader):
         super().feed_data(data)
 
 
+class Protocol(asyncio.StreamReaderProtocol):
+    """
+    What a transport tells of its socket.
+
+    Attributes:
+        lost: The socket is closed, or will be in this very turn: uvloop gives its number also afterwards.
+    """
+
+    lost = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Hear that the socket is gone."""
+        self.lost = True
+        super().connection_lost(exc)
+
+
 class AsyncioConnection(Connection):
     """One client, on asyncio or uvloop."""
 
-    def __init__(self, service: Service, reader: Reader, writer: asyncio.StreamWriter) -> None:
-        super().__init__(service)
+    def __init__(
+        self, service: Service, reader: Reader, writer: asyncio.StreamWriter, protocol: Protocol, tls: TLS | None = None
+    ) -> None:
+        super().__init__(service, tls)
         self._reader = reader
         self._writer = writer
+        self._protocol = protocol
         self._transport = writer.transport
         self._transport.set_write_buffer_limits(high=0)  # a piece is taken when the socket has it
         self.socket = writer.get_extra_info("socket")
@@ -79,30 +100,31 @@ class AsyncioConnection(Connection):
     async def run(self) -> None:
         """Serve the client to the end; nothing but cancellation comes out."""
         with contained(self):
-            tls: ssl.SSLObject | None = self._writer.get_extra_info("ssl_object")
-            alpn = None if tls is None else tls.selected_alpn_protocol()
-            async with Tasks(self.service) as tasks:
-                await self.converse(tasks, WorkerContext(None), alpn, secure=tls is not None)
+            if await self.shake_hands():
+                async with Tasks(self.service) as tasks:
+                    await self.converse(tasks, WorkerContext(None))
 
-    async def _read(self) -> bytes:
+    async def _receive(self) -> bytes:
         self._reader.fed = False
         try:
             return await self._reader.read(READ_BYTES)
         except OSError:
             return b""
 
-    def _has_unsent(self) -> bool:
-        return self._transport.get_write_buffer_size() > 0
+    def _unsent(self) -> int:
+        return self._transport.get_write_buffer_size()
 
     def _has_input(self) -> bool:
         return self._reader.fed or readable(self.socket)
 
-    async def _write(self, data: bytes) -> bool:
-        return await self._write_pieces((data,))
-
-    async def _write_pieces(self, pieces: Sequence[bytes]) -> bool:
+    async def _transmit(self, pieces: Sequence[bytes]) -> bool:
         if self._transport.is_closing():
             return False
+        if self.tls is not None:
+            try:
+                pieces = (_encrypted(self.tls, pieces),)
+            except OSError:
+                return False
         # Not `writelines`: it lets the buffer grow without bound up to Python 3.12.8 and 3.13.1 (CVE-2024-12254).
         for piece in pieces:
             self._writer.write(piece)
@@ -116,16 +138,17 @@ class AsyncioConnection(Connection):
                 self.writing = 0.0
         return True
 
-    async def _finish(self) -> None:
+    async def _say(self) -> None:
+        if self.tls is not None and not self._transport.is_closing():
+            self._writer.write(self.tls.outgoing())
+
+    def _half_close(self) -> None:
         with suppress(OSError, RuntimeError):
-            if self._transport.can_write_eof():
-                self._transport.write_eof()
-            else:
-                self._transport.close()
+            self._transport.write_eof()
 
     def is_closed(self) -> bool:
         """Tell whether the socket is closed, or was lost: the event loop notices a reset also where nobody reads."""
-        return self._transport.is_closing()
+        return self._protocol.lost or (self._transport.is_closing() and not self._unsent())
 
     def close(self) -> None:
         """Close the socket, after what was written; whoever waits for it is woken."""
@@ -133,8 +156,8 @@ class AsyncioConnection(Connection):
 
     def cut(self) -> None:
         """Reset the connection: what was written and not sent is dropped."""
-        if not self._transport.is_closing() or self._transport.get_write_buffer_size():
-            super().cut()  # else the number of its socket may be another's by now
+        if not self._protocol.lost:
+            self._linger_away()
         self._transport.abort()
 
     def cancel(self) -> None:
@@ -202,15 +225,21 @@ async def accepting(
 
 async def _serve(service: Service, accepted: socket, tls: ssl.SSLContext | None) -> None:
     reader = Reader(READ_BYTES)
-    protocol = asyncio.StreamReaderProtocol(reader)
+    protocol = Protocol(reader)
     loop = asyncio.get_running_loop()
-    handshake: dict[str, Any] = {} if tls is None else {"ssl": tls, "ssl_handshake_timeout": service.config.head_s}
     try:
-        transport, _ = await loop.connect_accepted_socket(lambda: protocol, accepted, **handshake)
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, accepted)
     except OSError:
-        accepted.close()  # the client left, or does not speak TLS
+        accepted.close()  # the client left
     else:
-        await AsyncioConnection(service, reader, asyncio.StreamWriter(transport, protocol, reader, loop)).run()
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        await AsyncioConnection(service, reader, writer, protocol, None if tls is None else TLS(tls)).run()
+
+
+def _encrypted(tls: TLS, pieces: Sequence[bytes]) -> bytes:
+    for piece in pieces:
+        tls.encrypt(piece)
+    return tls.outgoing()
 
 
 async def _turn_away(accepted: socket, tls: ssl.SSLContext | None) -> None:

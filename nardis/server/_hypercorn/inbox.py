@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 
 import anyio
 
+from ..._extensions import Listener
 from ..._types import Message
 
 __all__ = ["Inbox", "found_inbox", "inbox_of"]
@@ -43,6 +44,11 @@ class Inbox:
         asked: Called once, when the application first asks.
         taken: Called with the number of flow-controlled bytes that the application took.
         owed: Flow-controlled bytes that arrived and were not taken yet.
+        listener: The exchange of a Nardis application, which is told at once when the client leaves or stalls.
+        claimed: There is one, or was: it looks after the limits of its request, and logs its failures.
+        stalled: The client took nothing for too long.
+        progressed: When the client last took a byte of the response, by `time.monotonic`; 0.0 is never.
+        flushing: The response waits for the socket, and not for a window.
     """
 
     __slots__ = (
@@ -53,8 +59,13 @@ class Inbox:
         "_said_whole",
         "asked",
         "bounded",
+        "claimed",
         "closed",
+        "flushing",
+        "listener",
         "owed",
+        "progressed",
+        "stalled",
         "taken",
         "weight",
         "whole",
@@ -73,6 +84,11 @@ class Inbox:
         self.asked: Callable[[], Awaitable[None]] | None = None
         self.taken: Callable[[int], None] | None = None
         self.owed: int = 0
+        self.listener: Listener | None = None
+        self.claimed: bool = False
+        self.stalled: bool = False
+        self.progressed: float = 0.0
+        self.flushing: bool = False
 
     def has_left(self) -> bool:
         """Tell whether the client is gone, also to those who cannot take what lies before the news of it."""
@@ -110,6 +126,17 @@ class Inbox:
             self._pieces.clear()
         self._wake()
         self.lift()
+
+    def leave(self) -> None:
+        """Let it be known at once that the client does not want the answer any more."""
+        if self.listener is not None:
+            self.listener.left()
+
+    def stall(self) -> None:
+        """Let it be known that the client is cut because it took nothing."""
+        self.stalled = True
+        if self.listener is not None:
+            self.listener.stalled()
 
     def lift(self) -> None:
         """Take what the kernel still has, because the client has left: the body may be whole."""

@@ -2,7 +2,8 @@
 The trio worker's half of a connection, and its door.
 
 Fault (hypercorn 0.18): a write is shielded without a limit, so a client that stops reading keeps its handler, and a shutdown, for
-ever; and closing a socket with something unread resets it, which may cost the client its answer.
+ever; closing a socket with something unread resets it, which may cost the client its answer; and over TLS no close_notify says
+that an answer is whole.
 
 Cure: a write can be cancelled, and a cancelled write cuts the connection, because half a piece may be on the wire; the sweep ends
 those that make no progress; our half is closed first, and what still arrives is dropped for a moment.
@@ -22,13 +23,12 @@ from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 
 from ..._types import Message, Scope
+from .._tls import TLS
 from .connection import LINGER_S, OVERLOAD_ANSWER, READ_BYTES, Connection, Service, clock, contained, readable, run_app
 from .inbox import Inbox
 from .pieces import rest_of
 
 __all__ = ["accepting"]
-
-Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 class Tasks(TaskGroup):
@@ -50,50 +50,27 @@ class Tasks(TaskGroup):
 class TrioConnection(Connection):
     """One client, on trio."""
 
-    def __init__(self, service: Service, stream: Stream) -> None:
-        super().__init__(service)
+    def __init__(self, service: Service, stream: trio.SocketStream, tls: TLS | None = None) -> None:
+        super().__init__(service, tls)
         self._stream = stream
-        self.socket = (stream.transport_stream if isinstance(stream, trio.SSLStream) else stream).socket
+        self.socket = stream.socket
         self._scope = trio.CancelScope()
         self._lock = trio.Lock()
 
     async def run(self) -> None:
         """Serve the client to the end; nothing but cancellation comes out."""
         with contained(self), self._scope:
-            alpn = None
-            if isinstance(self._stream, trio.SSLStream):
-                try:
-                    with trio.fail_after(self.service.config.head_s):
-                        await self._stream.do_handshake()
-                except (trio.BrokenResourceError, trio.TooSlowError):
-                    return
-                alpn = self._stream.selected_alpn_protocol()
-            async with Tasks(self.service) as tasks:
-                await self.converse(tasks, WorkerContext(None), alpn, secure=isinstance(self._stream, trio.SSLStream))
+            if await self.shake_hands():
+                async with Tasks(self.service) as tasks:
+                    await self.converse(tasks, WorkerContext(None))
 
-    async def _read(self) -> bytes:
+    async def _receive(self) -> bytes:
         try:
             return bytes(await self._stream.receive_some(READ_BYTES))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return b""
 
-    async def _write(self, data: bytes) -> bool:
-        return await self._exclusively(self._stream.send_all, data)
-
-    async def _write_pieces(self, pieces: Sequence[bytes]) -> bool:
-        if isinstance(self._stream, trio.SSLStream):
-            return await self._write(b"".join(pieces))
-        return await self._exclusively(self._send_pieces, pieces)
-
-    async def _send_pieces(self, pieces: Sequence[bytes]) -> None:
-        try:
-            sent = await self.socket.sendmsg(pieces)
-        except OSError as exc:
-            raise trio.BrokenResourceError from exc
-        for rest in rest_of(pieces, sent):
-            await self._stream.send_all(rest)
-
-    async def _exclusively(self, send: Callable[[Any], Awaitable[None]], data: Any) -> bool:
+    async def _transmit(self, pieces: Sequence[bytes]) -> bool:
         """Send in turn; a send that is cancelled may have sent a half."""
         try:
             try:
@@ -102,27 +79,43 @@ class TrioConnection(Connection):
                 await self._lock.acquire()
             try:
                 self.writing = clock()
-                await send(data)
+                await (self._send_pieces(pieces) if self.tls is None else self._send_encrypted(self.tls, pieces))
             finally:
                 self.writing = 0.0
                 self._lock.release()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             return False
         except trio.Cancelled:
             self.cut()
             raise
         return True
 
-    async def _finish(self) -> None:
-        if isinstance(self._stream, trio.SSLStream):
-            with trio.move_on_after(LINGER_S, shield=True):
-                await self._stream.aclose()  # Python's TLS has no half-closed state
-        else:
-            with suppress(OSError):
-                self.socket.shutdown(SHUT_WR)
+    async def _send_pieces(self, pieces: Sequence[bytes]) -> None:
+        if len(pieces) == 1:
+            await self._stream.send_all(pieces[0])
+            return
+        sent = await self.socket.sendmsg(pieces)
+        for rest in rest_of(pieces, sent):
+            await self._stream.send_all(rest)
 
-    def _has_unsent(self) -> bool:
-        return False  # a write ends when the system has it
+    async def _send_encrypted(self, tls: TLS, pieces: Sequence[bytes]) -> None:
+        for piece in pieces:
+            for at in range(0, len(piece), READ_BYTES):
+                tls.encrypt(memoryview(piece)[at : at + READ_BYTES])
+                await self._stream.send_all(tls.outgoing())
+        if data := tls.outgoing():
+            await self._stream.send_all(data)
+
+    async def _say(self) -> None:
+        if not self._lock.locked():
+            await self._transmit(())
+
+    def _half_close(self) -> None:
+        with suppress(OSError):
+            self.socket.shutdown(SHUT_WR)
+
+    def _unsent(self) -> int:
+        return 0  # a write ends when the system has it
 
     def _has_input(self) -> bool:
         return readable(self.socket)
@@ -134,6 +127,12 @@ class TrioConnection(Connection):
     def close(self) -> None:
         """Close the socket; whoever waits for it is woken."""
         self.socket.close()
+
+    def cut(self) -> None:
+        """Reset the connection: nobody can take that for a regular end."""
+        if not self.is_closed():
+            self._linger_away()
+        self.close()
 
     def cancel(self) -> None:
         """Cancel what runs for this connection."""
@@ -151,8 +150,7 @@ async def accepting(
             return await _turn_away(stream, secure=tls is not None)
         service.admitted += 1
         try:
-            secured = None if tls is None else trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
-            await TrioConnection(service, secured or stream).run()
+            await TrioConnection(service, stream, None if tls is None else TLS(tls)).run()
         finally:
             service.admitted -= 1
 

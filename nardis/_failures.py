@@ -1,0 +1,139 @@
+"""
+What left a call: its cancellation, which goes on, or a failure, which ends here.
+
+One call is one failure domain. Whatever leaves it, except its own cancellation, is a failure of that call and of nothing else: a
+BaseException, SystemExit out of argparse, the group that a generator with a task group makes of being closed, a cancellation
+that was meant for somebody else.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any, Final, cast
+
+import anyio
+
+from .errors import ClientDisconnected, NardisError, ResponseAborted
+
+__all__ = ["Carried", "as_exception", "explained", "failure_of", "name_of", "parted", "reduced"]
+
+
+class Carried(NardisError):
+    """
+    Carries a failure that is no Exception through other people's code.
+
+    A SystemExit that leaves a task of asyncio's stops the event loop, and such code may run us in a task of its own.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"the handler failed: {error!r}")
+        self.error = error
+
+
+def parted(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """
+    Split what left a call into what goes on and what failed, either of which may be None.
+
+    What goes on: the cancellation of the running task, KeyboardInterrupt, and the GeneratorExit of a coroutine that is being
+    closed. A cancellation that reached a task which nobody cancels is a failure: it awaited something that was.
+    """
+    if isinstance(exc, Exception):
+        return None, exc
+    if isinstance(exc, (KeyboardInterrupt, GeneratorExit)):
+        return exc, None
+    going: tuple[type[BaseException], ...] = (KeyboardInterrupt,)
+    if _is_being_cancelled():
+        going = (KeyboardInterrupt, anyio.get_cancelled_exc_class())
+    if isinstance(exc, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", exc).split(going)
+    return (exc, None) if isinstance(exc, going) else (None, exc)
+
+
+def _is_being_cancelled() -> bool:
+    if anyio.current_effective_deadline() == -math.inf:
+        return True
+    # Servers on asyncio cancel tasks, not scopes. Where asyncio was never imported, it does not run.
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None or anyio.get_cancelled_exc_class() is not asyncio.CancelledError:
+        return False
+    task: Any = asyncio.current_task()
+    return bool(task.cancelling())
+
+
+def failure_of(exc: BaseException) -> BaseException:
+    """Return what failed, reduced to what there is to answer; where a cancellation is in *exc*, raise it as it is."""
+    going, failure = parted(exc)
+    if failure is None or going is not None:
+        raise exc
+    return reduced(failure)
+
+
+def reduced(error: BaseException) -> BaseException:
+    """
+    Reduce an exception group to what there is to answer.
+
+    Clients that left are dropped, and so is the GeneratorExit of a generator that was closed, beside other errors. One remaining
+    leaf stands for the group, which stays its `__cause__`. None left means that the client left.
+    """
+    if isinstance(error, Carried):
+        return error.error
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [leaf for leaf in _leaves(error) if not isinstance(leaf, ClientDisconnected)]
+    telling = [leaf for leaf in leaves if not isinstance(leaf, GeneratorExit)]
+    if len(telling) > 1 or (leaves and not telling):
+        return error
+    leaf = telling[0] if telling else ClientDisconnected("the client left")
+    if isinstance(leaf, anyio.get_cancelled_exc_class()):
+        return error  # raised by itself it would be taken for a cancellation
+    leaf.__cause__ = error
+    return leaf.error if isinstance(leaf, Carried) else leaf
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return [leaf for each in group.exceptions for leaf in _leaves(each)]
+
+
+def as_exception(error: BaseException) -> Exception:
+    """Return *error* as a server may see it: anything that is no Exception could end more than this call."""
+    if isinstance(error, Exception):
+        return error
+    aborted = ResponseAborted(f"the response was cut: its handler failed with {error!r}")
+    aborted.__cause__ = error
+    return aborted
+
+
+# What the two event loops say of each other's functions, where no frame of the other one shows it.
+_WRONG_ON_TRIO: Final = ("no running event loop", "trio.run received unrecognized yield message")
+_WRONG_ON_ASYNCIO: Final = ("must be called from async context", "Task got bad yield")
+
+
+def explained(error: BaseException) -> BaseException:
+    """Add a note to an error that comes of calling the other event loop's functions; tracebacks show it."""
+    if isinstance(error, (RuntimeError, AttributeError, TypeError)) and not hasattr(error, "__notes__"):
+        on_trio = anyio.get_cancelled_exc_class().__module__.startswith("trio")
+        ours, other, said = ("trio", "asyncio", _WRONG_ON_TRIO) if on_trio else ("asyncio", "trio", _WRONG_ON_ASYNCIO)
+        if str(error).startswith(said) or _module_of(error).partition(".")[0] == other:
+            error.add_note(
+                f"This runs on {ours}, where functions of {other} do not work. Use anyio's, such as anyio.sleep(), which run on "
+                f"both; or serve with `--backend {other}`, or app.listen(backend={other!r})."
+            )
+    return error
+
+
+def _module_of(error: BaseException) -> str:
+    """Name the module in which *error* was raised."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return "" if traceback is None else str(traceback.tb_frame.f_globals.get("__name__", ""))
+
+
+def name_of(handler: object) -> str:
+    """Name a handler for a message: `module.function`."""
+    name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
+    return f"{getattr(handler, '__module__', '?')}.{name}()"
