@@ -5,7 +5,7 @@ Compile, match and build paths: the pattern syntax of Express 5 (path-to-regexp 
     /:"user id"           a capture whose name is no identifier
     /files/*rest          a wildcard: one or more segments, given as a list
     /:file{.:ext}         what stands in braces is optional; braces nest
-    /a\:b                 a backslash takes the next character as it is; `( ) [ ] + ? !` always need one
+    /a\:b                 a backslash takes the next character as it is; `( ) [ ] + ? ! < >` always need one
 
 A path is a list of segments, each percent-decoded once (RFC 3986 §2.4: split first, decode afterwards), so an encoded `/`
 stays inside its segment. Text in patterns is decoded as well: `/a%20b` and `/a b` are the same pattern. All captures are
@@ -22,6 +22,7 @@ from itertools import pairwise
 from typing import TypeAlias, cast
 from urllib.parse import quote
 
+from ._dialects import parameter_at, translated
 from .errors import HTTPError, PatternError, UsageError
 
 __all__ = ["Capture", "Params", "Pattern", "PatternSegment", "Segments", "Shape", "compile_pattern", "fold", "split_path"]
@@ -57,13 +58,16 @@ _HEX = "0123456789abcdefABCDEF"
 _OCTETS = {(first + second).encode(): bytes.fromhex(first + second) for first in _HEX for second in _HEX}
 
 _RESERVED = {
-    "(": "regular expressions are no part of a path: write `:id` and check the value with param('id'), or `\\(` for itself",
+    "(": "regular expressions are no part of a path: write `:id` and check the value in the handler, or `\\(` for itself",
     ")": "write `\\)` for the character",
     "[": "write `\\[` for the character",
     "]": "write `\\]` for the character",
     "+": "write `*name` for one or more segments, or `\\+` for the character",
     "?": "write `{/:name}` for an optional part, or `\\?` for the character",
     "!": "write `\\!` for the character",
+    # Neither stands in a path as received (RFC 3986 §3.3).
+    "<": "write `\\<` for the character",
+    ">": "write `\\>` for the character",
 }
 _STRUCTURE = frozenset("/{}:*").union(_RESERVED)
 
@@ -133,6 +137,25 @@ def parse(source: str) -> tuple[list[Form], int]:
     >>> parse("/a{/:b}/")
     ([[None, 'a', None, Capture(name='b', wild=False), None], [None, 'a', None]], 1)
     """
+    try:
+        return _forms(source)
+    except PatternError as exc:
+        ours = translated(source)
+        if ours == source or not _is_readable(ours):
+            raise
+        raise PatternError(f"{exc}. In Nardis this pattern is `{ours}`") from None
+
+
+def _is_readable(source: str) -> bool:
+    try:
+        _forms(source)
+    except PatternError:
+        return False
+    return True
+
+
+def _forms(source: str) -> tuple[list[Form], int]:
+    """Do what `parse` does, with a message that speaks of the place of the fault alone."""
     forms: list[Form] = [[]]
     enclosing: list[list[Form]] = []
     names: set[str] = set()
@@ -140,6 +163,8 @@ def parse(source: str) -> tuple[list[Form], int]:
     while index < len(source):
         char = source[index]
         token: Token = None
+        if char in "{<":
+            _check_parameter(source, index)
         if char == "{":
             enclosing.append(forms)
             forms, trailing, index = [list[Token]()], 0, index + 1
@@ -151,6 +176,8 @@ def parse(source: str) -> tuple[list[Form], int]:
             index += 1 if char == "/" else 2
         elif char in ":*":
             token, index = _capture(source, index, names)
+        elif char == "^" and index == 0:
+            raise _error(source, "regular expressions are no part of a path: leave out the `^`, or write `\\^` for the character")
         elif char in _RESERVED:
             raise _error(source, f"`{char}` at index {index} is reserved: {_RESERVED[char]}")
         else:
@@ -163,6 +190,20 @@ def parse(source: str) -> tuple[list[Form], int]:
     for form in forms:
         _check_neighbours(source, form)
     return forms, trailing
+
+
+def _check_parameter(source: str, index: int) -> None:
+    """
+    Refuse what is a parameter in other frameworks; here `/{id}` is an optional text, and `<id>` mere text.
+
+    The line: `{id}` and `{id:int}` are refused where they are a whole segment. As a part of one they stay an optional group, as
+    in `/colo{u}r`, and an optional segment has its slash inside: `{/id}`.
+    """
+    found = parameter_at(source, index)
+    if found is not None:
+        theirs, ours = found
+        other = f"`{{/{theirs[1:]}` for an optional segment" if theirs[0] == "{" else "`\\<` for the character"
+        raise _error(source, f"`{theirs}` at index {index} is how others write a parameter: write `{ours}`, or {other}")
 
 
 def _close(source: str, enclosing: list[list[Form]], inner: list[Form]) -> list[Form]:

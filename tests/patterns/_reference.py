@@ -79,9 +79,13 @@ def expansions(tree: Tree) -> Iterator[tuple[Text | Hole, ...]]:
 
 
 def is_refused(tree: Tree) -> bool:
-    """Whether two captures touch in some expansion, or there are too many of those."""
-    return len(list(expansions(tree))) > 256 or any(
-        isinstance(left, Hole) and isinstance(right, Hole) for tokens in expansions(tree) for left, right in pairwise(tokens)
+    """Whether two captures touch in some expansion, there are too many of those, or a group looks like FastAPI's `/{id}`."""
+    return (
+        len(list(expansions(tree))) > 256
+        or any(
+            isinstance(left, Hole) and isinstance(right, Hole) for tokens in expansions(tree) for left, right in pairwise(tokens)
+        )
+        or re.search(r"(\A|/)\{[^\W\d]\w*\}(\Z|[/}]|\{/)", source_of(tree)) is not None
     )
 
 

@@ -22,7 +22,7 @@ from nardis.errors import PatternError
         ('/:""', "write `:id`"),
         ('/:"name', 'add a `"`'),
         ('/:"name\\', 'add a `"`'),
-        (r"/:id(\d+)", "param('id')"),
+        (r"/:id(\d+)", "check the value in the handler"),
         ("/(.*)", "regular expressions are no part of a path"),
         ("/:id?", "write `{/:name}`"),
         ("/:path+", "write `*name`"),
@@ -30,6 +30,10 @@ from nardis.errors import PatternError
         ("/ab]", r"write `\]`"),
         ("/ab)", r"write `\)`"),
         ("/a!", r"write `\!`"),
+        ("/a<b", r"write `\<`"),
+        ("/a>b", r"write `\>`"),
+        ("/<>", r"write `\<`"),
+        ("^/a", r"write `\^`"),
         ("/:a:b", "put text between them, such as `:a-:b`"),
         ("/*a*b", "put text between them, such as `*a-*b`"),
         ("/{:a}:b", "put text between them, such as `:a-:b`"),
@@ -66,7 +70,7 @@ def test_only_text_and_lists_of_text_are_patterns(source: Any) -> None:
         compile_pattern(source)
 
 
-@given(st.text('/ab:*{}\\"%2F-()?!é\ud800', max_size=12))
+@given(st.text('/ab:*{}\\"%2F-()?!<>[].^$é\ud800', max_size=12))
 def test_any_text_compiles_or_is_a_pattern_error(source: str) -> None:
     """Nothing else comes out of the parser."""
     try:
@@ -123,6 +127,9 @@ def test_literals_of_a_relaxed_pattern_are_folded() -> None:
         (r"/a\:b", "/a:b"),
         (r"/a\{b\}", "/a{b}"),
         (r"/a\?\(\)\[\]\+\!\*", "/a?()[]+!*"),
+        (r"/a\<b\>", "/a%3Cb%3E"),
+        ("/a%3Cb%3E", "/a%3Cb%3E"),
+        (r"\^a^b", "/%5Ea^b"),
         (r"/a\\b", "/a\\b"),
         (r"/a\/b", "/a/b"),
         (r"/a\%41", "/a%2541"),
