@@ -92,6 +92,94 @@ MALFORMED = [
 ]
 
 
+TOO_GREAT = [
+    b"1e9999",
+    b"-1E400",
+    b"[0, 1e+309]",
+    b'{"a": {"b": [-1.5e999]}}',
+    b"1" * 400 + b".5",
+    b"1" * 300 + b"e10",
+    b"0.4e00669999999999",
+]
+
+
+@pytest.mark.parametrize("content", TOO_GREAT, ids=lambda content: repr(content[:20]))
+async def test_a_number_beyond_a_double_is_a_400(refusal, content):
+    """Python makes infinity of it, and no JSON could say that again."""
+    response = await refusal(lambda req: req.json(), "POST", content=content, headers=JSON)
+
+    assert response.status_code == 400
+    assert "too great" in response.text
+    assert len(response.text) < 200
+
+
+async def test_the_400_of_a_number_shows_it(refusal):
+    response = await refusal(lambda req: req.json(), "POST", content=b"[2e308]", headers=JSON)
+
+    assert response.text.rstrip().endswith("the number 2e308 in the JSON body is too great: at most about 1.8e308 is taken")
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        (b"1.7976931348623157e308", sys.float_info.max),
+        (b"-1.7976931348623157E+308", -sys.float_info.max),
+        (b"1e-9999", 0.0),
+        (b"0e9999", 0.0),
+        (b"9" * 4300, int("9" * 4300)),
+        (b'"1e9999"', "1e9999"),
+    ],
+    ids=lambda content: repr(content)[:20],
+)
+async def test_every_other_number_is_taken(ask, content, value):
+    assert await ask(lambda req: req.json(), "POST", content=content, headers=JSON) == value
+
+
+LONE = [
+    b'"\\ud800"',
+    b'"\\uDFFF"',
+    b'["a", {"b": "\\uD83D!"}]',
+    b'{"\\ud800": 1}',
+    b'{"a": {"\\uDc00": 1}}',
+    b'"\\ude00\\ud83d"',
+    b'"\\ud83d\\ud83d\\ude00"',
+    b'"\\ud83d \\ude00"',
+    b'"\\\\\\ud800"',
+]
+
+
+@pytest.mark.parametrize("content", LONE)
+async def test_half_of_a_surrogate_pair_is_a_400(refusal, content):
+    """Such a text has no UTF-8, so it could be neither sent nor written to a file or a database."""
+    response = await refusal(lambda req: req.json(), "POST", content=content, headers=JSON)
+
+    assert response.status_code == 400
+    assert response.text.rstrip().endswith(
+        "the JSON body has half of a surrogate pair, which is no character: \\ud800 or its like"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        (b'"\\ud83d\\ude00"', "\U0001f600"),
+        (b'{"\\uD83D\\uDE00": "\\uDBFF\\uDFFF"}', {"\U0001f600": "\U0010ffff"}),
+        (b'"\\\\ud800"', "\\ud800"),
+        (b'"\\ud7ff\\ue000"', "\ud7ff\ue000"),
+        (b'"\\uFFFF"', "\uffff"),
+    ],
+)
+async def test_a_whole_surrogate_pair_is_one_character(ask, content, value):
+    assert await ask(lambda req: req.json(), "POST", content=content, headers=JSON) == value
+
+
+async def test_the_400_of_a_byte_order_mark_says_so(refusal):
+    """It cannot be seen in an editor."""
+    response = await refusal(lambda req: req.json(), "POST", content=b"\xef\xbb\xbf{}", headers=JSON)
+
+    assert "it begins with a byte order mark" in response.text
+
+
 @pytest.mark.parametrize("content", MALFORMED, ids=lambda content: repr(content[:20]))
 async def test_anything_that_is_not_json_is_a_400(refusal, content):
     response = await refusal(lambda req: req.json(), "POST", content=content, headers=JSON)
@@ -171,6 +259,29 @@ async def test_the_depth_limit_holds_for_a_codec_too(refusal):
     assert (await refusal(lambda req: req.json(), "POST", content=b"[[]]", headers=JSON, app=app)).status_code == 400
 
 
+@pytest.mark.parametrize("content", [*TOO_GREAT, *LONE, b"NaN", b"[Infinity]", b'{"a": -Infinity}'])
+async def test_what_could_not_be_sent_again_is_a_400_for_a_codec_too(refusal, content):
+    """Python's own takes all of these."""
+    json.loads(content)
+    response = await refusal(lambda req: req.json(), "POST", content=content, headers=JSON, app=Nardis(json=json))
+
+    assert response.status_code == 400
+
+
+async def test_else_the_rules_of_the_codec_hold(ask):
+    """Here it takes a byte order mark, and two keys that are no text."""
+
+    class Codec:
+        dumps = None
+
+        def loads(self, data):
+            return {1: json.loads(data.decode("utf-8-sig")), None: (float("inf"),)}
+
+    value = await ask(lambda req: req.json(), "POST", content=b"\xef\xbb\xbf[1.5]", headers=JSON, app=Nardis(json=Codec()))
+
+    assert value == {1: [1.5], None: (float("inf"),)}
+
+
 @pytest.mark.parametrize("error", [ValueError("no"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"), RecursionError("deep")])
 async def test_a_codec_that_refuses_is_a_400(refusal, error):
     app = Nardis(json=Codec(error))
@@ -211,6 +322,33 @@ def test_any_bytes_give_a_value_or_a_400(body):
 @given(json_values)
 def test_what_is_json_comes_back_as_it_was(value):
     assert decode_json(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"), 200) == value
+
+
+@given(st.from_regex(r"-?(0|[1-9][0-9]{0,3})(\.[0-9]{1,3})?([eE][+-]?[0-9]{1,4})?", fullmatch=True))
+@example("1e308")
+@example("1.8e308")
+def test_a_number_is_taken_if_and_only_if_it_is_finite(text):
+    if accepted(f"[{text}]".encode()):
+        assert decode_json(text.encode(), 1) == float(text)
+    else:
+        assert float(text) in (float("inf"), float("-inf"))
+
+
+halves = st.text("\ud800\udbff\udc00\udfff\\u\U0001f600d8", max_size=5)
+
+
+@given(halves, halves)
+def test_a_text_is_taken_if_and_only_if_it_has_utf_8(key, text):
+    """Whatever its neighbours are, and where it stands; Python joins two halves where they meet."""
+    body = json.dumps([{key: text}]).encode()
+    value = json.loads(body)
+
+    try:
+        "".join(each for pair in value[0].items() for each in pair).encode()
+    except UnicodeEncodeError:
+        assert not accepted(body)
+    else:
+        assert decode_json(body, 2) == value
 
 
 @given(st.integers(1, 60), st.lists(st.booleans(), min_size=60, max_size=60), st.integers(0, 20))

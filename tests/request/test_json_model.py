@@ -91,6 +91,30 @@ async def test_what_is_not_json_is_a_400(refusal, model, content):
     assert (await refusal(lambda req: req.json(model), "POST", content=content, headers=JSON)).status_code == 400
 
 
+@pytest.mark.parametrize("type_", [*MODELS, Any, float, list[float], dict[str, Any]])
+@pytest.mark.parametrize("number", [b"1e9999", b"-1E400", b"1" * 400 + b".5"], ids=lambda number: repr(number[:10]))
+@pytest.mark.parametrize("place", [b"%s", b"[%s]", b'{"name": "ada", "age": %s}', b'{"name": %s, "age": 1}'])
+async def test_a_number_beyond_a_double_is_refused_and_never_infinity(refusal, type_, number, place):
+    response = await refusal(lambda req: req.json(type_), "POST", content=place % number, headers=JSON)
+
+    assert response.status_code in (400, 422)
+
+
+@pytest.mark.parametrize("type_", [*MODELS, Any, str, dict[str, int]])
+@pytest.mark.parametrize("content", [b'"\\ud800"', b'{"name": "\\udc00", "age": 1}', b'{"\\ud800": 1}'])
+async def test_half_of_a_surrogate_pair_is_refused(refusal, type_, content):
+    response = await refusal(lambda req: req.json(type_), "POST", content=content, headers=JSON)
+
+    assert response.status_code in (400, 422)
+
+
+async def test_a_model_gets_nothing_that_is_not_json(refusal):
+    """Its own parser may be lenient: Python's takes NaN, and so does pydantic's."""
+    response = await refusal(lambda req: req.json(SelfMadeUser), "POST", content=b'{"name": "ada", "age": NaN}', headers=JSON)
+
+    assert response.status_code == 400
+
+
 @pytest.mark.parametrize("model", MODELS)
 async def test_another_content_type_is_a_415(refusal, model):
     assert (
