@@ -8,15 +8,14 @@ from typing import Any, Final, TypeAlias, cast
 
 from anyio import EndOfStream, to_thread
 
-from ._exchange import Exchange, shielded
+from ._closing import Closing
+from ._exchange import Exchange
 from .errors import UsageError
 
 __all__ = ["pump", "to_bytes"]
 
 # What one read of a file takes: large enough that the hop to a worker thread (about 60 us) is small beside the copying.
 FILE_CHUNK_BYTES: Final = 256 * 1024
-
-CLOSE_S: Final = 5.0
 
 # Gives the next piece; StopAsyncIteration is the end. Not a generator: nothing is left suspended when the client leaves.
 Pull: TypeAlias = Callable[[], Awaitable[Any]]
@@ -39,37 +38,40 @@ def to_bytes(data: Any, verb: str) -> bytes:
 
 async def pump(exchange: Exchange, source: Any) -> None:
     """Write every piece of *source* to *exchange*, end the response, and close the source whatever happens."""
-    opened: list[Any] = [source]
-    try:
+    async with Closing(source):
         if exchange.scope["method"] == "HEAD":
             await exchange.flush()
+            await exchange.end()
+        elif _is_iterated(source):
+            iterator = aiter(source)
+            async with Closing(iterator if iterator is not source else None):
+                await _pour(exchange, iterator.__anext__)
         else:
-            pull = _puller(source, opened)
-            while True:
-                try:
-                    piece = await pull()
-                except StopAsyncIteration:
-                    break
-                await exchange.write(to_bytes(piece, "each piece given to pipe()"))
-        await exchange.end()
-    finally:
-        with shielded(CLOSE_S):
-            while opened:
-                await _close(opened.pop())
+            await _pour(exchange, _puller(source))
 
 
-def _puller(source: Any, opened: list[Any]) -> Pull:
-    kind: type[Any] = type(cast(object, source))
+async def _pour(exchange: Exchange, pull: Pull) -> None:
+    while True:
+        try:
+            piece = await pull()
+        except StopAsyncIteration:
+            break
+        await exchange.write(to_bytes(piece, "each piece given to pipe()"))
+    await exchange.end()
+
+
+def _is_iterated(source: Any) -> bool:
     # Streams and files before iterables: to iterate over an async file is to read it line by line.
+    is_read = hasattr(source, "receive") or hasattr(source, "read")
+    return isinstance(source, AsyncIterable) and not is_read
+
+
+def _puller(source: Any) -> Pull:
+    kind: type[Any] = type(cast(object, source))
     if hasattr(source, "receive"):
         return _received(source.receive)
     if hasattr(source, "read"):
         return _read(source.read)
-    if isinstance(source, AsyncIterable):
-        iterator = aiter(cast("AsyncIterable[Any]", source))
-        if iterator is not source:
-            opened.append(iterator)
-        return iterator.__anext__
     if isinstance(source, (bytes, bytearray, memoryview, str)):
         raise UsageError(f"pipe() takes a source of pieces, not one {kind.__name__}: send that with res.send()")
     if isinstance(source, Iterator):
@@ -122,10 +124,3 @@ def _listed(iterator: Iterator[Any]) -> Pull:
         raise StopAsyncIteration
 
     return pull
-
-
-async def _close(source: Any) -> None:
-    if hasattr(source, "aclose"):
-        await source.aclose()
-    elif hasattr(source, "close"):
-        await (source.close() if inspect.iscoroutinefunction(source.close) else to_thread.run_sync(source.close))

@@ -108,9 +108,9 @@ def test_every_docstring_begins_with_a_sentence(name: str) -> None:
 
 LEVELS = [
     ["_types", "errors"],
-    ["datastructures", "_http", "_patterns"],
+    ["datastructures", "_http", "_patterns", "_closing"],
     ["_exchange"],
-    ["request", "response"],
+    ["request", "response", "_pipe"],
     ["_chain", "_mount", "_wrap", "routing"],
     ["app", "lifespan", "asgi"],
 ]

@@ -134,6 +134,33 @@ def pipe_of_a_generator(world: World) -> Nardis:
     return app
 
 
+def pipe_of_a_generator_with_a_task_group(world: World) -> Nardis:
+    app = Nardis()
+
+    async def source():
+        world.opened("generator")
+        try:
+            give, take = anyio.create_memory_object_stream[bytes](0)
+            async with anyio.create_task_group() as tasks, take:
+                tasks.start_soon(produce, give)
+                async for item in take:
+                    yield item
+        finally:
+            with shielded(5):
+                await world.closed("generator")
+
+    async def produce(give):
+        with give:
+            for n in range(3):
+                await give.send(b"%d" % n)
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.pipe(source())
+
+    return app
+
+
 def pipe_of_a_file(world: World) -> Nardis:
     app = Nardis()
 
@@ -375,6 +402,7 @@ SCENARIOS = [
     Scenario(upload_loop, [(200, b'{"bytes":6}')], "POST", UPLOAD, CHUNKED),
     Scenario(duplex_echo, [(200, b"abcdef")], "POST", UPLOAD, CHUNKED),
     Scenario(pipe_of_a_generator, [(200, b"0123")]),
+    Scenario(pipe_of_a_generator_with_a_task_group, [(200, b"012")]),
     Scenario(pipe_of_a_file, [(200, FILE)]),
     Scenario(task_group_around_a_response, [(200, b"012!")]),
     Scenario(several_writers, [(200, b"xxx")]),

@@ -375,6 +375,19 @@ async def test_head_closes_the_source_and_never_starts_it(serve, make):
     assert source.steps == ["closed"] if make is Source else source.closed
 
 
+async def test_a_middleware_that_pipes_goes_on_after_head(serve):
+    """Only the handler of a route is left at its first write."""
+    source, log = Source(b"a"), []
+
+    async def handler(req, res, next):
+        await res.pipe(source)
+        log.append(res.finished)
+
+    assert (await serve(handler, "HEAD")).complete
+    assert source.steps == ["closed"]
+    assert log == [True]
+
+
 async def test_head_runs_no_line_of_a_generator(serve):
     started = []
 
