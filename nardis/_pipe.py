@@ -1,9 +1,25 @@
-"""Pour a source of bytes into a response: what `res.pipe()` does."""
+"""
+Pour a source into a response: what `res.pipe()` does.
+
+How a source is taken apart is decided by what it has, in this order:
+
+ 1. A stream or channel has `receive` or `receive_some`. It is iterated where it can be, because each
+    library has an end of its own (`anyio.EndOfStream`, `trio.EndOfChannel`, `b""`), and iterations
+    all end alike. Where it cannot, `receive` is called until EndOfStream.
+ 2. A file has `read`. It is read in chunks, also where it can be iterated: that would be line by line.
+    `asyncio.StreamReader` is such a file.
+ 3. Another async iterable is iterated.
+ 4. An iterator, such as a generator, may block. It is stepped in worker threads.
+ 5. Another iterable, such as a list, is gone through in the event loop.
+
+The source is closed whatever happens, and so is its iterator where that is another object: `_closing`
+tells how.
+"""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
+from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Final, TypeAlias, cast
 
 from anyio import EndOfStream, to_thread
@@ -61,9 +77,9 @@ async def _pour(exchange: Exchange, pull: Pull) -> None:
 
 
 def _is_iterated(source: Any) -> bool:
-    # Streams and files before iterables: to iterate over an async file is to read it line by line.
-    is_read = hasattr(source, "receive") or hasattr(source, "read")
-    return isinstance(source, AsyncIterable) and not is_read
+    """Whether *source* is iterated in the event loop: rules 1 and 3."""
+    is_file = hasattr(source, "read") and not (hasattr(source, "receive") or hasattr(source, "receive_some"))
+    return isinstance(source, AsyncIterable) and not is_file
 
 
 def _puller(source: Any) -> Pull:
@@ -71,7 +87,7 @@ def _puller(source: Any) -> Pull:
     if hasattr(source, "receive"):
         return _received(source.receive)
     if hasattr(source, "read"):
-        return _read(source.read)
+        return _read(source.read, is_async=isinstance(source, AsyncIterable) or iscoroutinefunction(source.read))
     if isinstance(source, (bytes, bytearray, memoryview, str)):
         raise UsageError(f"pipe() takes a source of pieces, not one {kind.__name__}: send that with res.send()")
     if isinstance(source, Iterator):
@@ -91,11 +107,12 @@ def _received(receive: Callable[[], Awaitable[Any]]) -> Pull:
     return pull
 
 
-def _read(read: Callable[[int], Any]) -> Pull:
-    is_async = inspect.iscoroutinefunction(read)
-
+def _read(read: Callable[[int], Any], *, is_async: bool) -> Pull:
     async def pull() -> Any:
-        piece = await (read(FILE_CHUNK_BYTES) if is_async else to_thread.run_sync(read, FILE_CHUNK_BYTES))
+        # In a list, because trio takes no coroutine from a thread, and a sync `read` may give one.
+        (piece,) = [read(FILE_CHUNK_BYTES)] if is_async else await to_thread.run_sync(lambda: [read(FILE_CHUNK_BYTES)])
+        if isawaitable(piece):
+            piece = await piece
         if not piece:
             raise StopAsyncIteration
         return piece
