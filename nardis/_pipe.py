@@ -9,15 +9,16 @@ How a source is taken apart is decided by what it has, in this order:
  2. A file has `read`. It is read in chunks, also where it can be iterated: that would be line by line.
     `asyncio.StreamReader` is such a file.
  3. Another async iterable is iterated.
- 4. An iterator, such as a generator, may block. It is stepped in worker threads.
- 5. Another iterable, such as a list, is gone through in the event loop.
+ 4. What is in memory as a whole, such as a list, is gone through in the event loop.
+ 5. Another iterable, such as a generator, may block. It is stepped in a thread of its own.
 
 The source is closed whatever happens, and so is its iterator where that is another object: `_closing`
-tells how.
+and `_stepper` tell how.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Final, TypeAlias, cast
@@ -26,12 +27,16 @@ from anyio import EndOfStream, to_thread
 
 from ._closing import Closing
 from ._exchange import Exchange
+from ._stepper import Stepper
 from .errors import UsageError
 
 __all__ = ["pump", "to_bytes"]
 
 # What one read of a file takes: large enough that the hop to a worker thread (about 60 us) is small beside the copying.
 FILE_CHUNK_BYTES: Final = 256 * 1024
+
+_ONE_PIECE: Final = (bytes, bytearray, memoryview, str)
+_IN_MEMORY: Final = (list, tuple, set, frozenset, dict, deque)
 
 # Gives the next piece; StopAsyncIteration is the end. Not a generator: nothing is left suspended when the client leaves.
 Pull: TypeAlias = Callable[[], Awaitable[Any]]
@@ -54,16 +59,17 @@ def to_bytes(data: Any, verb: str) -> bytes:
 
 async def pump(exchange: Exchange, source: Any) -> None:
     """Write every piece of *source* to *exchange*, end the response, and close the source whatever happens."""
-    async with Closing(source):
+    opened: Any = Stepper(source) if _is_stepped(source) else source
+    async with Closing(opened):
         if exchange.scope["method"] == "HEAD":
             await exchange.flush()
             await exchange.end()
-        elif _is_iterated(source):
-            iterator = aiter(source)
-            async with Closing(iterator if iterator is not source else None):
+        elif _is_iterated(opened):
+            iterator = aiter(opened)
+            async with Closing(iterator if iterator is not opened else None):
                 await _pour(exchange, iterator.__anext__)
         else:
-            await _pour(exchange, _puller(source))
+            await _pour(exchange, _puller(opened))
 
 
 async def _pour(exchange: Exchange, pull: Pull) -> None:
@@ -82,18 +88,25 @@ def _is_iterated(source: Any) -> bool:
     return isinstance(source, AsyncIterable) and not is_file
 
 
+def _is_stepped(source: Any) -> bool:
+    """Whether *source* is stepped in a thread: rule 5."""
+    if hasattr(source, "receive") or hasattr(source, "read"):
+        return False
+    return isinstance(source, Iterable) and not isinstance(source, (*_ONE_PIECE, *_IN_MEMORY, AsyncIterable))
+
+
 def _puller(source: Any) -> Pull:
     kind: type[Any] = type(cast(object, source))
+    if isinstance(source, Stepper):
+        return source.step
     if hasattr(source, "receive"):
         return _received(source.receive)
     if hasattr(source, "read"):
         return _read(source.read, is_async=isinstance(source, AsyncIterable) or iscoroutinefunction(source.read))
-    if isinstance(source, (bytes, bytearray, memoryview, str)):
-        raise UsageError(f"pipe() takes a source of pieces, not one {kind.__name__}: send that with res.send()")
-    if isinstance(source, Iterator):
-        return _stepped(cast("Iterator[Any]", source))
-    if isinstance(source, Iterable):
+    if isinstance(source, _IN_MEMORY):
         return _listed(iter(cast("Iterable[Any]", source)))
+    if isinstance(source, _ONE_PIECE):
+        raise UsageError(f"pipe() takes a source of pieces, not one {kind.__name__}: send that with res.send()")
     raise UsageError(f"pipe() takes an iterable, an async iterable, a byte stream or an open file, not {kind.__name__}")
 
 
@@ -114,18 +127,6 @@ def _read(read: Callable[[int], Any], *, is_async: bool) -> Pull:
         if isawaitable(piece):
             piece = await piece
         if not piece:
-            raise StopAsyncIteration
-        return piece
-
-    return pull
-
-
-def _stepped(iterator: Iterator[Any]) -> Pull:
-    """Step a sync iterator in worker threads: it may wait for a file, a database, a lock."""
-
-    async def pull() -> Any:
-        piece = await to_thread.run_sync(next, iterator, pull)
-        if piece is pull:
             raise StopAsyncIteration
         return piece
 

@@ -365,11 +365,26 @@ class Response:
         Send everything *source* has, piece by piece, and close it.
 
         Args:
-            source: An async iterable or an iterable of `str` or bytes-like, an anyio byte stream, or an open file. What may block
-                (a file, a generator) is read in worker threads.
+            source: An async iterable or an iterable of `str` or bytes-like, a stream or a channel of
+                anyio or trio, an `asyncio.StreamReader`, or an open file.
 
-        Backpressure: the next piece is asked for when the server took the last. HEAD never touches the source.
-        Cancellation: the source is closed, with a few seconds for it.
+        What may block runs in threads. A file is read in worker threads, in chunks and never by lines.
+        A generator, or another sync iterable that is not in memory, has one thread for its whole life,
+        from its first step to its close, and one context, a copy of its handler's: rows of sqlite3 and
+        context variables can be used in it; `anyio.from_thread` wants its `token` there. An event loop
+        has at most 500 such threads; generators beyond that wait. A thread is held for as long as its
+        client takes: for thousands of slow clients use an async generator.
+
+        Backpressure: the next piece is asked for when the server took the last. HEAD never touches the
+        source.
+
+        Cancellation: the source is closed, with a few seconds for it. A step in a thread is waited for
+        first, however long it takes. A close that fails is the error of `pipe()`; beside another error,
+        or a cancellation, it is logged.
+
+        Raises:
+            UsageError: The source, or a piece of it, is of another type; or a cancel scope that an
+                async generator holds open around its `yield` was cancelled while a piece was sent.
         """
         return self._keep(pump(self._exchange, source), "pipe")
 

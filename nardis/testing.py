@@ -28,6 +28,7 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
+from ._stepper import steps_in_flight
 from ._types import ASGIApp, Message, Scope
 from .datastructures import Headers
 from .errors import ClientDisconnected, UsageError
@@ -36,7 +37,7 @@ __all__ = ["ASGIViolation", "AppError", "Client", "RequestOptions", "StreamedRes
 
 # `stream()` waits for a head until everything in the loop rests, but something else in a test may keep it busy for ever.
 _BUSY_S = 1.0
-# Then a little longer, for short timers and foreign threads; so many times while threads of anyio's are at work.
+# Then a little longer, for short timers and foreign threads; so many times while threads of anyio's or of pipe() are at work.
 _GRACE_S, _GRACES = 0.05, 10
 # `send` returns at once when nobody listens, as on a server. One turn of the event loop in so many calls lets the client
 # cancel an application that never notices.
@@ -674,7 +675,7 @@ class _Call:
             await anyio.wait_all_tasks_blocked()
         for _ in range(_GRACES):
             await anyio.sleep(_GRACE_S)
-            if not anyio.to_thread.current_default_thread_limiter().borrowed_tokens:
+            if not (anyio.to_thread.current_default_thread_limiter().borrowed_tokens or steps_in_flight()):
                 break
         scope.cancel()
 

@@ -108,7 +108,7 @@ def test_every_docstring_begins_with_a_sentence(name: str) -> None:
 
 LEVELS = [
     ["_types", "errors"],
-    ["datastructures", "_http", "_patterns", "_closing"],
+    ["datastructures", "_http", "_patterns", "_closing", "_stepper"],
     ["_exchange"],
     ["request", "response", "_pipe"],
     ["_chain", "_mount", "_wrap", "routing"],

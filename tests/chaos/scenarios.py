@@ -161,6 +161,24 @@ def pipe_of_a_generator_with_a_task_group(world: World) -> Nardis:
     return app
 
 
+def pipe_of_a_sync_generator(world: World) -> Nardis:
+    app = Nardis()
+
+    def source():
+        world.opened("generator")
+        try:
+            for n in range(3):
+                yield b"%d" % n
+        finally:
+            world.open.remove("generator")
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.pipe(source())
+
+    return app
+
+
 def pipe_of_a_file(world: World) -> Nardis:
     app = Nardis()
 
@@ -403,6 +421,7 @@ SCENARIOS = [
     Scenario(duplex_echo, [(200, b"abcdef")], "POST", UPLOAD, CHUNKED),
     Scenario(pipe_of_a_generator, [(200, b"0123")]),
     Scenario(pipe_of_a_generator_with_a_task_group, [(200, b"012")]),
+    Scenario(pipe_of_a_sync_generator, [(200, b"012")]),
     Scenario(pipe_of_a_file, [(200, FILE)]),
     Scenario(task_group_around_a_response, [(200, b"012!")]),
     Scenario(several_writers, [(200, b"xxx")]),

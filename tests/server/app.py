@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -141,6 +142,24 @@ async def flood(req: Request, res: Response) -> None:
 async def blocks(req: Request, res: Response) -> None:
     for block in numbered_blocks(int(req.params["mebibytes"])):
         await res.write(block)
+
+
+def rows(count: int, key: str) -> Iterator[str]:
+    """Give rows of sqlite3, whose connection refuses every thread but the one it was made in."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute("CREATE TABLE rows (n INTEGER)")
+        connection.executemany("INSERT INTO rows VALUES (?)", ((n,) for n in range(count)))
+        for (n,) in connection.execute("SELECT n FROM rows ORDER BY n"):
+            yield f"row {n}\n"
+    finally:
+        connection.close()
+        record(key, "closed")
+
+
+@app.get("/rows/:count/:id")
+async def piped_rows(req: Request, res: Response) -> None:
+    await res.type("text/plain").pipe(rows(int(req.params["count"]), req.params["id"]))
 
 
 # --- up -----------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from nardis import Nardis
 from nardis.errors import UsageError
 from nardis.testing import AppError, Client
 
@@ -355,6 +356,22 @@ async def test_a_head_from_a_thread_is_waited_for():
     async with Client(app, lifespan=False) as client, client.stream("GET", "/") as response:
         assert response.status_code == 200
         assert response.headers["x-source"] == "1"
+
+
+async def test_a_head_from_the_thread_of_a_generator_is_waited_for():
+    """It is no worker thread of anyio's."""
+    event, app = threading.Event(), Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        def pieces():
+            event.wait(0.2)
+            yield b"x"
+
+        await res.pipe(pieces())
+
+    async with Client(app) as client, client.stream("GET", "/") as response:
+        assert response.status_code == 200
 
 
 async def test_a_thread_that_does_not_end_is_not_waited_for():
