@@ -44,16 +44,17 @@ class Closing:
 
     Enter it before the source is started. A sync `close()` runs in a worker thread.
 
-    Cancellation: the close is shielded, for `CLOSE_S` seconds.
+    Cancellation: the close is shielded, for *seconds*, by default `CLOSE_S`.
     """
 
-    __slots__ = ("_close", "_name", "_scope")
+    __slots__ = ("_close", "_name", "_scope", "_seconds")
 
     _scope: anyio.CancelScope
 
-    def __init__(self, source: object) -> None:
+    def __init__(self, source: object, *, seconds: float | None = None) -> None:
         self._close = _closer(source)
         self._name = label(source)
+        self._seconds = CLOSE_S if seconds is None else seconds
 
     async def __aenter__(self) -> None:
         if self._close is not None:
@@ -69,7 +70,7 @@ class Closing:
         interrupted = isinstance(first, anyio.get_cancelled_exc_class()) and _is_cancelled()
         failure = await self._closed(self._close)
         if self._scope.cancel_called:
-            logger.error("closing %s took longer than %s s", self._name, CLOSE_S)
+            logger.error("closing %s took longer than %s s", self._name, self._seconds)
         if interrupted and not _is_cancelled():  # E4
             raise self._misused() if failure is None else failure
         if failure is None:
@@ -91,7 +92,7 @@ class Closing:
     async def _closed(self, close: Callable[[], Awaitable[object]]) -> BaseException | None:
         """Close the source, leave the scope, and return the error of either."""
         scope = self._scope
-        scope.deadline = anyio.current_time() + CLOSE_S
+        scope.deadline = anyio.current_time() + self._seconds
         try:
             try:
                 await close()

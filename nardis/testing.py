@@ -12,6 +12,7 @@ has left; servers do not agree on that, so the client claims 2.3, where `send` d
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import time
@@ -28,6 +29,7 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
+from ._closing import Closing
 from ._stepper import steps_in_flight
 from ._types import ASGIApp, Message, Scope
 from .datastructures import Headers
@@ -621,19 +623,17 @@ class _Call:
         """Send *chunks* up, each pulled when the application has asked for it."""
         try:
             with self._pump_scope:
-                await self._wanted.wait()
-                async for chunk in chunks:
-                    self._wanted = anyio.Event()
-                    await self._up_out.send(chunk)
+                async with Closing(chunks if inspect.isasyncgen(chunks) else None, seconds=self.client.close_s):
                     await self._wanted.wait()
-                self._up_out.close()
+                    async for chunk in chunks:
+                        self._wanted = anyio.Event()
+                        await self._up_out.send(chunk)
+                        await self._wanted.wait()
+                    self._up_out.close()
         except Exception as exc:
             self._body_error = exc
             self.hang_up()
         finally:
-            if isinstance(chunks, AsyncGenerator):
-                with anyio.move_on_after(self.client.close_s, shield=True):
-                    await chunks.aclose()
             self._pumped.set()
 
     async def upload(self, chunk: bytes) -> None:

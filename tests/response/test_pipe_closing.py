@@ -477,14 +477,15 @@ async def test_a_cancellation_outlives_a_close_that_is_cut(caplog, no_time):
     assert "closing Slow took longer" in caplog.text
 
 
-async def test_the_source_has_its_own_time_when_its_iterator_took_all(monkeypatch, no_time):
-    class Iterator(Slow):
-        async def aclose(self):
-            monkeypatch.setattr("nardis._closing.CLOSE_S", 5.0)
-            await super().aclose()
+async def test_the_source_has_its_own_time_when_its_iterator_took_all(caplog, monkeypatch):
+    class Impatient(Iterable):
+        def __aiter__(self):
+            monkeypatch.setattr("nardis._closing.CLOSE_S", 0.0)
+            return super().__aiter__()
 
-    source = Iterable(Iterator())
+    source = Impatient(Slow())
 
     assert await Piping(source).run() is None
     assert source.iterator.closed
     assert source.closed
+    assert [record.getMessage() for record in caplog.records] == ["closing Slow took longer than 0.0 s"]

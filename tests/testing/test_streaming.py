@@ -388,6 +388,31 @@ async def test_a_thread_that_does_not_end_is_not_waited_for():
         assert response.status_code == 200
 
 
+async def test_an_early_answer_closes_an_iterable_with_a_task_group_in_it():
+    """Its scopes stay inside those of the client, and what its group says of the close is no error."""
+    log = []
+
+    async def chunks():
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(anyio.sleep_forever)
+                yield b"x"
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.lowlevel.checkpoint()
+            log.append("closed")
+
+    async def app(scope, receive, send):
+        await receive()
+        await Source(1)(scope, receive, send)
+
+    async with Client(app, lifespan=False) as client:
+        response = await client.post("/", content=chunks())
+
+    assert response.status_code == 200
+    assert log == ["closed"]
+
+
 async def test_cancelling_a_request_disconnects_it():
     """As a client with a timeout does; the application is heard out."""
     log = []
