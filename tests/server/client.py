@@ -65,6 +65,7 @@ class Connection:
         self.socket.connect(("127.0.0.1", port))
         self._buffer = b""
         self.interim: list[int] = []
+        self.was_reset = False
 
     def __enter__(self) -> Connection:
         return self
@@ -161,6 +162,13 @@ class Connection:
         data, self._buffer = self._buffer[:size], self._buffer[size:]
         return data
 
+    def some(self) -> bytes:
+        """Read what comes next; empty at the end of the connection."""
+        if not self._buffer:
+            self._more()
+        data, self._buffer = self._buffer, b""
+        return data
+
     def at_end(self) -> bool:
         """Tell whether the server closed the connection, with nothing left to read; waits for either."""
         return not self._buffer and not self._more()
@@ -170,5 +178,6 @@ class Connection:
             data = self.socket.recv(256 * 1024)
         except ConnectionError:
             data = b""
+            self.was_reset = True
         self._buffer += data
         return bool(data)

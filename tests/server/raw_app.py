@@ -262,12 +262,89 @@ async def trailed(call: Call) -> None:
 # --- websockets ---------------------------------------------------------------------------------------------------------
 
 
-async def websocket(call: Call) -> None:
+async def accept(call: Call, **more: Any) -> None:
     await call.receive()
-    await call.send({"type": "websocket.accept"})
+    await call.send({"type": "websocket.accept", **more})
+
+
+async def listen(call: Call) -> list[Any]:
+    """Take what comes up to the disconnect, which is recorded as it is."""
+    taken = []
     while (message := await call.receive())["type"] != "websocket.disconnect":
-        await call.send({"type": "websocket.send", "text": message["text"]})
-    call.record("disconnect", code=message["code"])
+        taken.append(message["text"] if message["bytes"] is None else len(message["bytes"]))
+    assert await call.receive() == message
+    call.record("disconnect", **message)
+    return taken
+
+
+async def websocket(call: Call) -> None:
+    """Send back what comes; of bytes their number."""
+    await accept(call)
+    while (message := await call.receive())["type"] != "websocket.disconnect":
+        text = message["text"] if message["bytes"] is None else str(len(message["bytes"]))
+        await call.send({"type": "websocket.send", "text": text})
+    call.record("disconnect", **message)
+
+
+async def listens(call: Call) -> None:
+    """Take nothing until `/release/key`; then record all that came."""
+    await accept(call)
+    await call.released()
+    call.record("took", messages=await listen(call))
+
+
+async def closes(call: Call) -> None:
+    """Close at once, and hear what comes of it."""
+    await accept(call)
+    await call.send({"type": "websocket.close", "code": 4000, "reason": "enough"})
+    call.record("closed")
+    call.record("took", messages=await listen(call))
+
+
+async def leaves(call: Call) -> None:
+    """Accept, and return when a message has come."""
+    await accept(call)
+    await call.receive()
+
+
+async def closes_badly(call: Call) -> None:
+    await accept(call)
+    await call.send({"type": "websocket.close", "code": 70_000})
+
+
+async def pours(call: Call) -> None:
+    """Send without an end, beside hearing."""
+
+    async def work() -> None:
+        while True:
+            await call.send({"type": "websocket.send", "text": "drop"})
+            await anyio.sleep(0.01)
+
+    await accept(call)
+    async with anyio.create_task_group() as group:
+        group.start_soon(work)
+        await listen(call)
+        group.cancel_scope.cancel()
+    await call.send({"type": "websocket.send", "text": "after the end"})
+    await call.send({"type": "websocket.close"})
+
+
+async def accepts_wrongly(call: Call) -> None:
+    """Accept with a field that cannot be sent."""
+    await accept(call, headers=[(b"x-split", b"one\r\nx-injected: two")])
+
+
+async def accepts_unasked(call: Call) -> None:
+    """Accept with a subprotocol that the client did not offer."""
+    await accept(call, subprotocol="unasked")
+
+
+async def undecided(call: Call) -> None:
+    """Record what comes before the handshake was answered."""
+    await call.receive()
+    call.record("asked")
+    await listen(call)
+    await call.send({"type": "websocket.accept"})
 
 
 async def denied(call: Call) -> None:
@@ -280,7 +357,11 @@ async def denied(call: Call) -> None:
 
 
 HANDLERS: dict[str, Callable[[Call], Awaitable[None]]] = {
+    "accepts-unasked": accepts_unasked,
+    "accepts-wrongly": accepts_wrongly,
     "blocks": blocks,
+    "closes": closes,
+    "closes-badly": closes_badly,
     "declared": declared,
     "denied": denied,
     "digest": digest,
@@ -292,7 +373,10 @@ HANDLERS: dict[str, Callable[[Call], Awaitable[None]]] = {
     "hello": hello,
     "hold": hold,
     "hurry": hurry,
+    "leaves": leaves,
     "line-end": line_end,
+    "listens": listens,
+    "pours": pours,
     "progress": progress_of,
     "release": release,
     "slow": slow,
@@ -300,6 +384,7 @@ HANDLERS: dict[str, Callable[[Call], Awaitable[None]]] = {
     "tick": tick,
     "trailed": trailed,
     "twice": twice,
+    "undecided": undecided,
     "unread": unread,
     "websocket": websocket,
 }

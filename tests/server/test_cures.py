@@ -23,14 +23,23 @@ import h2.exceptions
 import psutil
 import pytest
 from hyperframe.frame import DataFrame
-from wsproto import ConnectionType, WSConnection
-from wsproto.connection import Connection as Frames
-from wsproto.events import AcceptConnection, CloseConnection, Event, Request, TextMessage
+from wsproto.events import CloseConnection, TextMessage
 
 from tests.server.client import Connection, eventually
 from tests.server.h2client import Ended, H2Client, Stream
 from tests.server.raw_app import KIB, MIB, block
 from tests.server.servers import LEAKS, OURS, ROOT, Server, serving
+from tests.server.wsclient import (
+    BINARY,
+    CLOSE,
+    TEXT,
+    WebSocketH1,
+    WebSocketH2,
+    close_frame,
+    frame,
+    websocket_head,
+    websocket_request,
+)
 
 TARGET = "tests.server.raw_app:app"
 
@@ -108,11 +117,6 @@ def doomed(tmp_path: Path) -> Iterator[Server]:
 def pseudo(method: str, path: str | bytes) -> list[tuple[str, str | bytes]]:
     """Give the fields without which there is no request in HTTP/2."""
     return [(":method", method), (":scheme", "http"), (":authority", "localhost"), (":path", path)]
-
-
-def websocket_head(path: str, *more: tuple[str, str | bytes]) -> list[tuple[str, str | bytes]]:
-    """Give the fields that open a WebSocket over HTTP/2 (RFC 8441)."""
-    return [*pseudo("CONNECT", path), (":protocol", "websocket"), ("sec-websocket-version", "13"), *more]
 
 
 def serves(server: Server) -> bool:
@@ -402,7 +406,7 @@ def speak_before_the_handshake(server: Server, key: str) -> int:
 
 
 def ws_upgrade(key: str, what: str = "websocket") -> bytes:
-    return WSConnection(ConnectionType.CLIENT).send(Request(host="localhost", target=f"/{what}/{key}"))
+    return websocket_request(f"/{what}/{key}")
 
 
 def test_h1_refuses_a_message_glued_to_the_handshake(server: Server, key: str):
@@ -801,71 +805,112 @@ def test_h2_of_stock_says_no_goodbye(tmp_path: Path):
         assert not client.goodbyes, CAN_GO + "h2"
 
 
+# --- websockets; test_websockets.py has all cases -----------------------------------------------------------------------
+
+
+def end_of_a_websocket(server: Server, key: str, last: bytes, over: type[WebSocketH1] | type[WebSocketH2]) -> object:
+    """Send *last*, and give the code that the application hears; None is nothing."""
+    with over(server, key) as websocket:
+        websocket.send_raw(last) if last else websocket.end()
+        if happens(lambda: server.observed(key).get("disconnect")):
+            return server.observed(key)["disconnect"]["code"]
+    return None
+
+
+ENDS = {
+    "a Close frame": (close_frame(4001), 4001),
+    "one without a code": (frame(CLOSE), 1005),
+    "a broken rule": (frame(0x3), 1002),
+    "a text that is none": (frame(TEXT, b"\xff"), 1007),
+}
+
+ends = pytest.mark.parametrize(("last", "code"), ENDS.values(), ids=ENDS)
+over = pytest.mark.parametrize("over", [WebSocketH1, WebSocketH2], ids=["h1", "h2"])
+
+
+@ends
+@over
+def test_websockets_tell_the_application_how_they_ended(
+    server: Server, key: str, last: bytes, code: int, over: type[WebSocketH1] | type[WebSocketH2]
+):
+    assert end_of_a_websocket(server, key, last, over) == code
+
+
+@ends
+@over
+def test_websockets_of_stock_say_that_the_client_vanished(
+    stock_trio: Server, key: str, last: bytes, code: int, over: type[WebSocketH1] | type[WebSocketH2]
+):
+    assert end_of_a_websocket(stock_trio, key, last, over) == 1006, CAN_GO + "websockets"
+
+
+def answer_to_a_broken_rule(server: Server, key: str) -> list[tuple[int, bytes]]:
+    with WebSocketH1(server, key) as websocket:
+        websocket.send_raw(frame(0x3))
+        return websocket.said()
+
+
+def test_websockets_answer_a_broken_rule(server: Server, key: str):
+    assert [opcode for opcode, _ in answer_to_a_broken_rule(server, key)] == [CLOSE]
+
+
+def test_websockets_of_stock_do_not_answer_a_broken_rule(stock_trio: Server, key: str):
+    assert answer_to_a_broken_rule(stock_trio, key) == [], CAN_GO + "websockets"
+
+
+TOO_BIG = frame(BINARY, bytes(16 * MIB + 1))
+
+
+def test_websockets_tell_the_application_of_a_message_that_is_too_big(server: Server, key: str):
+    assert end_of_a_websocket(server, key, TOO_BIG, WebSocketH1) == 1009
+
+
+def test_websockets_of_stock_do_not_tell_of_a_message_that_is_too_big(stock_trio: Server, key: str):
+    assert end_of_a_websocket(stock_trio, key, TOO_BIG, WebSocketH1) is None, CAN_GO + "websockets"
+
+
+def offer_compression(server: Server, key: str) -> bool:
+    """Offer a compression that cannot be read, and tell whether a WebSocket comes of it."""
+    with server.connect() as connection:
+        connection.send(websocket_request(f"/websocket/{key}", "permessage-deflate; client_max_window_bits=many"))
+        return not connection.at_end() and connection.head()[0] == 101
+
+
+def test_websockets_decline_a_compression_that_they_cannot_read(server: Server, key: str):
+    assert offer_compression(server, key)
+
+
+def test_websockets_of_stock_end_the_worker_by_a_compression_that_they_cannot_read(doomed: Server, key: str):
+    assert not offer_compression(doomed, key), CAN_GO + "websockets"
+    assert happens(lambda: not serves(doomed)), CAN_GO + "websockets"
+
+
+# --- h2_websockets ------------------------------------------------------------------------------------------------------
+
+
+def test_h2_websockets_hear_the_end_of_their_stream(server: Server, key: str):
+    assert end_of_a_websocket(server, key, b"", WebSocketH2) == 1006
+
+
+def test_h2_websockets_of_stock_do_not_hear_the_end_of_their_stream(stock_trio: Server, key: str):
+    assert end_of_a_websocket(stock_trio, key, b"", WebSocketH2) is None, CAN_GO + "h2_websockets"
+
+
+def test_h2_websockets_end_their_stream_after_a_close(server: Server, key: str):
+    with WebSocketH2(server, key) as websocket:
+        websocket.send_raw(close_frame(4001))
+        assert websocket.at_end()
+
+
+def test_h2_websockets_of_stock_leave_their_stream_open_after_a_close(stock_trio: Server, key: str):
+    with WebSocketH2(stock_trio, key) as websocket:
+        websocket.send_raw(close_frame(4001))
+        assert isinstance(websocket.next(), CloseConnection)
+        websocket.client.ping()
+        assert not websocket.stream.ended, CAN_GO + "h2_websockets"
+
+
 # --- websockets at a shutdown -------------------------------------------------------------------------------------------
-
-
-class WebSocketH1:
-    """A WebSocket over HTTP/1.1."""
-
-    def __init__(self, server: Server, key: str) -> None:
-        self._connection = Connection(server.port)
-        self._ws = WSConnection(ConnectionType.CLIENT)
-        self.send(Request(host="localhost", target=f"/websocket/{key}"))
-        assert isinstance(self.next(), AcceptConnection)
-
-    def __enter__(self) -> WebSocketH1:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._connection.close()
-
-    def send(self, event: Event) -> None:
-        self._connection.send(self._ws.send(event))
-
-    def at_end(self) -> bool:
-        """Tell whether the connection ends."""
-        return self._connection.at_end()
-
-    def next(self) -> Event | None:
-        """Give what comes next; None is the end of the connection."""
-        while (event := next(self._ws.events(), None)) is None:
-            data = self._connection.socket.recv(KIB)
-            if not data:
-                return None
-            self._ws.receive_data(data)
-        return event
-
-
-class WebSocketH2:
-    """A WebSocket over a stream of HTTP/2 (RFC 8441)."""
-
-    def __init__(self, server: Server, key: str) -> None:
-        self._client = H2Client(server.port)
-        self._ws = Frames(ConnectionType.CLIENT)
-        self._id = self._client.send_headers(websocket_head(f"/websocket/{key}"), end=False)
-        self._stream = self._client.streams[self._id]
-        assert self._client.until(lambda: self._stream.status) == 200
-
-    def __enter__(self) -> WebSocketH2:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._client.socket.close()
-
-    def send(self, event: Event) -> None:
-        self._client.send_body(self._id, self._ws.send(event), end=False)
-
-    def at_end(self) -> bool:
-        """Tell whether the stream ends in an orderly way, and is not reset."""
-        return self._client.answer(self._id).ended
-
-    def next(self) -> Event:
-        """Give what comes next."""
-        while (event := next(self._ws.events(), None)) is None:
-            self._client.until(lambda: self._stream.body)
-            self._ws.receive_data(self._stream.body)
-            self._stream.body = b""
-        return event
 
 
 @pytest.mark.parametrize("kind", OURS)

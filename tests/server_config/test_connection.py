@@ -198,6 +198,33 @@ async def test_a_message_before_the_handshake_is_answered_is_refused_and_the_app
     assert received == [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1006}]
 
 
+async def test_an_application_that_was_told_of_the_restart_hears_of_no_other_end(anyio_backend_name):
+    answered, received = anyio.Event(), []
+
+    async def app(scope, receive, send):
+        assert scope["type"] == "websocket"
+        await receive()
+        await send({"type": "websocket.accept"})
+        received.append(await receive())
+        await answered.wait()
+        received.append(await receive())
+
+    async def answer(client):
+        assert await client.receive() == b"\x88\x02\x03\xf4"
+        await client.send(b"\x88\x82\x00\x00\x00\x00\x0f\xa1")
+        assert [piece async for piece in client] == [], "a second Close frame"
+        answered.set()
+
+    async with anyio.create_task_group() as group, serving(app, anyio_backend_name) as port:
+        client = await anyio.connect_tcp("127.0.0.1", port)
+        await client.send(HANDSHAKE)
+        assert (await client.receive()).startswith(b"HTTP/1.1 101")
+        group.start_soon(answer, client)
+    await client.aclose()
+
+    assert received == 2 * [{"type": "websocket.disconnect", "code": 1012, "reason": "the server restarts"}]
+
+
 # --- asyncio ------------------------------------------------------------------------------------------------------------
 
 

@@ -322,6 +322,15 @@ async def test_data_of_no_length_gives_back_no_window(conversing):
         assert conversation.goodbyes() == []
 
 
+async def test_a_refused_handshake_leaves_no_stream_behind(conversing):
+    """Else its connection would not end at a shutdown."""
+    async with conversing(patient) as conversation:
+        await conversation.request([*WEBSOCKET[:-1], ("sec-websocket-version", "12")], end=False)
+
+        assert dict(conversation.heard(h2.events.ResponseReceived)[0].headers)[":status"] == "400"
+        assert not conversation.server.streams
+
+
 async def test_what_is_said_while_a_handshake_is_being_denied_is_of_no_matter(conversing):
     release = anyio.Event()
 

@@ -13,11 +13,13 @@ What the rest of the runner uses is small, so that another server of the same de
 | `asyncio_worker` | the same, and a connection whose client left goes on writing |
 | `protocol` | cleartext HTTP/2 cannot be switched off, and a broken upgrade is a fault |
 | `h1` | heads larger than the limit pass; a message glued to a WebSocket handshake is a fault |
+| `websockets` | the application hears 1006 however one ended, or nothing; a broken rule is not answered; a shutdown cuts |
 | `pieces` | the piece that a slow reader is waiting for is held twice |
 | `h2_window` | responses are buffered without bound while the client's window is shut |
 | `h2_honesty` | a failed response stays open; lengths and fields are not checked |
 | `h2_frames` | late or broken frames of one stream are faults of the connection |
 | `h2_uploads` | an upload that nobody reads blocks the other streams |
+| `h2_websockets` | the end of a stream is not heard by its WebSocket, nor is it said |
 | `h2` | a shutdown is not announced; put together what stands above |
 
 Each has its contract test in `tests/server/test_cures.py`, which fails on the stock server: when it does not any more, the cure

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import h2.connection
 import h11
 from h2.config import H2Configuration
 from hypercorn.events import Closed, Event, RawData
-from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
+from hypercorn.protocol.events import Request
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import ConnectionState, H11SendableEvent, TaskGroup, WorkerContext
 
@@ -28,7 +29,7 @@ from .._config import Config
 from .inbox import found_inbox
 from .pieces import Pieces
 from .settings import Settings
-from .websockets import HANDSHAKE_FIELDS, awaits_answer, give_up
+from .websockets import HANDSHAKE_FIELDS, awaits_answer, give_up, new_websocket
 
 __all__ = ["H1"]
 
@@ -118,15 +119,29 @@ class H1(H11Protocol):
             await super()._check_protocol(event)
 
     async def _create_stream(self, request: h11.Request) -> None:
+        if _opens_websocket(request):
+            return await self._create_websocket(request)
         await super()._create_stream(request)
-        stream = self.stream
-        if isinstance(self.connection, H11WSConnection) and isinstance(stream, WSStream):
-            if stream.closed:
-                raise _Refused  # hypercorn has answered, and leaves the connection open
-            if self.connection.buffer:
-                await self._refuse_early_message(stream)
-        elif isinstance(self.connection, h11.Connection) and self.connection.client_is_waiting_for_100_continue:
+        if isinstance(self.connection, h11.Connection) and self.connection.client_is_waiting_for_100_continue:
             found_inbox(self.stream).asked = self._invite
+
+    async def _create_websocket(self, request: h11.Request) -> None:
+        self.stream = stream = new_websocket(self, STREAM_ID)
+        self.connection = connection = H11WSConnection(cast(h11.Connection, self.connection))
+        await stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=list(request.headers),
+                http_version=request.http_version.decode(),
+                method="GET",
+                raw_path=request.target,
+                state=self.connection_state,
+            )
+        )
+        self.keep_alive_requests += 1
+        await self.context.mark_request()
+        if connection.buffer and not stream.closed:
+            await self._refuse_early_message(stream)
 
     async def _invite(self) -> None:
         """Ask the client for the body that it holds back, unless it does not any more."""
@@ -166,6 +181,19 @@ class H1(H11Protocol):
     def goodbye(self) -> bool:
         """Say nothing: responses do, by `connection: close`."""
         return False
+
+
+def _opens_websocket(request: h11.Request) -> bool:
+    """Whether a request is the handshake of a WebSocket, by the rule of hypercorn: of each field the last one counts."""
+    upgrade = connection = ""
+    for name, value in request.headers:
+        if name == b"upgrade":
+            upgrade = value.decode("latin-1").strip().lower()
+        elif name == b"connection":
+            connection = value.decode("latin-1").lower()
+    if upgrade != "websocket" or request.method.upper() != b"GET":
+        return False
+    return any(token.strip() == "upgrade" for token in connection.split(","))
 
 
 def _readable(settings: bytes) -> bool:

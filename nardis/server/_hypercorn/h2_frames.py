@@ -19,7 +19,7 @@ import h2.events
 import h2.exceptions
 from hypercorn.events import Closed, Event, RawData
 
-from .h2_uploads import FairH2
+from .h2_websockets import SocketsH2
 from .websockets import HANDSHAKE_FIELDS
 
 __all__ = ["SteadyH2"]
@@ -29,7 +29,7 @@ __all__ = ["SteadyH2"]
 SPARE_RESETS: Final = 100
 
 
-class SteadyH2(FairH2):
+class SteadyH2(SocketsH2):
     """HTTP/2 whose streams fail alone."""
 
     def __init__(self, *args: Any) -> None:
@@ -85,7 +85,7 @@ def _readable(fields: Any) -> bool:
     """Tell whether a request has what one needs; of CONNECT there is only that of WebSockets (RFC 8441 §4)."""
     pseudo = {name: value for name, value in fields if name[:1] == b":"}
     method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
-    if method == b"CONNECT":
+    if method.upper() == b"CONNECT":  # as hypercorn compares it
         handshake_is_text = all(value.isascii() for name, value in fields if name in HANDSHAKE_FIELDS)
         if pseudo.get(b":protocol") != b"websocket" or not handshake_is_text:
             return False

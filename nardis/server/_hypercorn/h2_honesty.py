@@ -11,14 +11,11 @@ need not send any more with NO_ERROR (§8.1). The connection lives on.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any, Final, cast
 
 import h2.errors
-import h2.exceptions
 from hypercorn.protocol.events import Body, EndBody, EndData, Response, StreamClosed, Trailers
 from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.utils import suppress_body
 
 from ..._types import Scope
@@ -30,9 +27,6 @@ __all__ = ["HonestH2"]
 
 # RFC 9113 §8.2.1: a field with any of these is malformed.
 _FORBIDDEN: Final = (b"\r", b"\n", b"\0")
-
-
-_CLOSED: Final = (ASGIWebsocketState.CLOSED, ASGIWebsocketState.HTTPCLOSED)
 
 
 class _Account:
@@ -95,10 +89,6 @@ class HonestH2(WindowedH2):
         if stream is None:
             return  # the client has reset it
         ended = account is not None and account.ended
-        if not ended and isinstance(stream, WSStream) and stream.state in _CLOSED:
-            with suppress(h2.exceptions.ProtocolError):
-                self.connection.end_stream(stream_id)  # its close frame was the end (RFC 8441 §5.1)
-            return
         inbox = inbox_of(stream)
         if ended and (inbox is None or inbox.whole):
             return

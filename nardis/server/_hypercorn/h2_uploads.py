@@ -19,11 +19,9 @@ import h2.events
 import h2.exceptions
 import h2.settings
 from hypercorn.protocol.events import Body
-from hypercorn.protocol.ws_stream import WSStream
 
 from .h2_honesty import HonestH2
 from .inbox import inbox_of
-from .websockets import awaits_answer, give_up
 
 __all__ = ["FairH2"]
 
@@ -61,11 +59,6 @@ class FairH2(HonestH2):
         inbox = inbox_of(stream)
         if stream is None or inbox is None:
             return  # the response is complete already
-        if isinstance(stream, WSStream) and not stream.handshake.accepted:
-            if awaits_answer(stream):
-                give_up(stream)
-                await self._end_stream(event.stream_id, h2.errors.ErrorCodes.PROTOCOL_ERROR)
-            return
         inbox.bounded = False
         inbox.taken = partial(self._give_back, event.stream_id)
         inbox.owed += size

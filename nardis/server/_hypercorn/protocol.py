@@ -15,7 +15,6 @@ from typing import Any
 
 from hypercorn.events import Event, RawData
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError
-from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import ConnectionState, TaskGroup, WorkerContext
 
 from .._config import Config
@@ -23,7 +22,7 @@ from .h1 import H1
 from .h2 import H2
 from .inbox import Inbox, inbox_of
 from .settings import Settings
-from .websockets import close_websocket, open_websockets
+from .websockets import WebSocket, close_websocket, open_websockets
 
 __all__ = ["Protocols"]
 
@@ -86,14 +85,14 @@ class Protocols:
             return list(protocol.streams.values())
         return [] if protocol.stream is None else [protocol.stream]
 
-    def websockets(self) -> list[WSStream]:
+    def websockets(self) -> list[WebSocket]:
         """List the WebSockets that are open."""
         return open_websockets(self.streams())
 
     async def close_websockets(self) -> None:
         """Tell those at both ends of each open WebSocket that it is over."""
         for stream in self.websockets():
-            await close_websocket(stream)
+            close_websocket(stream)
 
     def is_unfinished(self) -> bool:
         """Tell whether a response has begun and not ended."""

@@ -1,0 +1,79 @@
+"""
+HTTP/2: WebSockets (RFC 8441).
+
+Faults (hypercorn 0.18): the end of a stream without a Close frame is not heard, and a stream is not
+ended after one. A handshake that was refused leaves its stream behind.
+
+Cure: the end of a stream is what the end of the connection is in HTTP/1.1 (RFC 8441 §5). Each stream
+is ended after our Close frame, and reset only if nobody wants what the client may still send. Its
+window is given back for what was worked on, also where that is not a message yet.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+
+import h2.errors
+import h2.events
+import h2.exceptions
+from hypercorn.protocol.events import Request
+from hypercorn.protocol.ws_stream import ASGIWebsocketState
+from hypercorn.utils import filter_pseudo_headers
+
+from .h2_uploads import FairH2
+from .websockets import WebSocket, awaits_answer, give_up, new_websocket
+
+__all__ = ["SocketsH2"]
+
+
+class SocketsH2(FairH2):
+    """HTTP/2 whose WebSockets end as they do in HTTP/1.1."""
+
+    keep_alive_requests: int
+
+    async def _create_stream(self, request: h2.events.RequestReceived) -> None:
+        fields = dict(request.headers)
+        if fields[b":method"].upper() != b"CONNECT":
+            return await super()._create_stream(request)
+        stream_id = request.stream_id
+        stream = self.streams[stream_id] = new_websocket(self, stream_id)
+        stream.give_back = partial(self._give_back, stream_id)
+        await stream.handle(
+            Request(
+                stream_id=stream_id,
+                headers=filter_pseudo_headers(request.headers),
+                http_version="2",
+                method="CONNECT",
+                raw_path=fields[b":path"],
+                state=self.connection_state,
+            )
+        )
+        self.keep_alive_requests += 1
+        await self.context.mark_request()
+
+    async def take_data(self, event: h2.events.DataReceived) -> None:
+        """Take a piece of a WebSocket; before the handshake was answered there may be none."""
+        stream_id, size = event.stream_id, event.flow_controlled_length
+        stream = self.streams.get(stream_id)
+        if not isinstance(stream, WebSocket):
+            return await super().take_data(event)
+        if size:
+            self.connection.increment_flow_control_window(size)
+        if stream.handshake.accepted:
+            stream.hear(event.data, size)
+        elif event.data and awaits_answer(stream):
+            give_up(stream)
+            await self._end_stream(stream_id, h2.errors.ErrorCodes.PROTOCOL_ERROR)
+
+    def _settle(self, stream_id: int) -> None:
+        stream, account = self.streams.get(stream_id), self._accounts.get(stream_id)
+        if isinstance(stream, WebSocket) and account is not None:
+            if stream.state is ASGIWebsocketState.CLOSED and not account.ended:
+                account.ended = True
+                with suppress(h2.exceptions.ProtocolError):
+                    self.connection.end_stream(stream_id)
+            if account.ended and not stream.unwelcome:
+                del self._accounts[stream_id]
+                return
+        super()._settle(stream_id)
