@@ -339,6 +339,27 @@ async def accepts_unasked(call: Call) -> None:
     await accept(call, subprotocol="unasked")
 
 
+async def deny(call: Call) -> None:
+    """Refuse a WebSocket in the old way."""
+    await call.receive()
+    await call.send({"type": "websocket.close"})
+
+
+async def denied_with_fields(call: Call) -> None:
+    """Refuse a WebSocket, with fields that are the server's."""
+    await call.receive()
+    fields = [(b"connection", b"keep-alive"), (b"Connection", b"close"), (b"content-length", b"2")]
+    await call.send({"type": "websocket.http.response.start", "status": 403, "headers": fields})
+    await call.send({"type": "websocket.http.response.body", "body": b"no"})
+
+
+async def denied_with_nothing(call: Call) -> None:
+    """Refuse a WebSocket with an empty response."""
+    await call.receive()
+    await call.send({"type": "websocket.http.response.start", "status": 403, "headers": []})
+    await call.send({"type": "websocket.http.response.body", "body": b""})
+
+
 async def undecided(call: Call) -> None:
     """Record what comes before the handshake was answered."""
     await call.receive()
@@ -364,6 +385,9 @@ HANDLERS: dict[str, Callable[[Call], Awaitable[None]]] = {
     "closes-badly": closes_badly,
     "declared": declared,
     "denied": denied,
+    "denied-with-fields": denied_with_fields,
+    "denied-with-nothing": denied_with_nothing,
+    "deny": deny,
     "digest": digest,
     "early": early,
     "fail": fail,

@@ -885,6 +885,24 @@ def test_websockets_of_stock_end_the_worker_by_a_compression_that_they_cannot_re
     assert happens(lambda: not serves(doomed)), CAN_GO + "websockets"
 
 
+def fields_of_a_denial(server: Server, key: str) -> dict[str, str]:
+    with server.connect() as connection:
+        connection.send(ws_upgrade(key, "denied-with-nothing"))
+        status, fields = connection.head()
+        assert status == 403
+        assert connection.chunk() == b""
+        assert connection.at_end()
+        return fields
+
+
+def test_h1_says_that_the_connection_closes_after_a_denial(server: Server, key: str):
+    assert fields_of_a_denial(server, key)["connection"] == "close"
+
+
+def test_h1_of_stock_closes_without_a_word_after_a_denial(stock_trio: Server, key: str):
+    assert "connection" not in fields_of_a_denial(stock_trio, key), CAN_GO + "h1"
+
+
 # --- h2_websockets ------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import BytesMessage, CloseConnection, Request, TextMessage
 from wsproto.extensions import PerMessageDeflate
 
+from tests.server.client import Connection, eventually
 from tests.server.h2client import H2Client
 from tests.server.raw_app import KIB, MIB
 from tests.server.servers import LEAKS, OURS, Server, serving
@@ -509,6 +510,82 @@ def test_compressed_data_that_is_none_is_refused(server: Server, key: str):
         assert heard(server, key)[0] == NOT_TEXT
 
 
+# --- the handshake is denied --------------------------------------------------------------------------------------------
+
+
+def raw_head(connection: Connection) -> list[bytes]:
+    """Read the head of a response, line by line, in small letters."""
+    return [line.lower() for line in iter(connection.line, b"")]
+
+
+def connection_fields(head: list[bytes]) -> list[bytes]:
+    return [line.partition(b":")[2].strip() for line in head if line.startswith(b"connection:")]
+
+
+DENIALS = {
+    "by a close": ("deny", 403),
+    "by a response": ("denied-with-fields", 403),
+    "by an application that fails": ("never", 500),
+    "by an application that accepts what was not offered": ("accepts-unasked", 500),
+    "by an application that accepts with a broken field": ("accepts-wrongly", 500),
+}
+
+denials = pytest.mark.parametrize(("what", "status"), DENIALS.values(), ids=DENIALS)
+
+
+@denials
+def test_a_denial_says_that_the_connection_closes(running: Server, key: str, what: str, status: int):
+    with running.connect() as connection:
+        connection.send(websocket_request(f"/{what}/{key}"))
+        head = raw_head(connection)
+        connection.take(2)
+
+        assert head[0].split()[1] == b"%d" % status
+        assert connection_fields(head) == [b"close"]
+        assert connection.at_end()
+
+
+def test_a_denial_in_pieces_says_that_the_connection_closes(server: Server, key: str):
+    with server.connect() as connection:
+        connection.send(websocket_request(f"/denied/{key}"))
+        head = raw_head(connection)
+        server.event(key, "started")
+        server.ask("GET", f"/release/{key}")
+
+        assert connection_fields(head) == [b"close"]
+        assert [connection.chunk() for _ in range(3)] == [b"not ", b"here", b""]
+        assert connection.at_end()
+
+
+@denials
+def test_a_denial_over_http2_says_nothing_of_the_connection(running: Server, key: str, what: str, status: int):
+    with beside_another(running, key) as client:
+        stream_id = client.send_headers(websocket_head(f"/{what}/{key}"), end=False)
+        answer = client.answer(stream_id)
+        client.until(lambda: answer.reset is not None)
+
+        assert (answer.status, answer.ended, answer.reset) == (status, True, NO_ERROR)
+        assert answer.headers is not None
+        assert "connection" not in answer.headers
+
+
+REFUSALS = {
+    "by hypercorn": (b"Version: 13", b"Version: 12", 400),
+    "before hypercorn": (b"Version: 13", b"Version: 13\r\nSec-WebSocket-Protocol: \xff", 400),
+}
+
+
+@pytest.mark.parametrize(("found", "instead", "status"), REFUSALS.values(), ids=REFUSALS)
+def test_a_refused_handshake_says_that_the_connection_closes(server: Server, key: str, found: bytes, instead: bytes, status: int):
+    with server.connect() as connection:
+        connection.send(websocket_request(f"/websocket/{key}").replace(found, instead))
+        head = raw_head(connection)
+
+        assert head[0].split()[1] == b"%d" % status
+        assert connection_fields(head) == [b"close"]
+        assert connection.at_end()
+
+
 def test_a_refused_handshake_over_http2_says_nothing_of_the_connection(server: Server, key: str):
     with beside_another(server, key) as client:
         fields = [(name, "12" if name == "sec-websocket-version" else value) for name, value in websocket_head("/websocket/x")]
@@ -528,6 +605,31 @@ def test_a_method_in_small_letters_opens_no_websocket_past_the_rules(server: Ser
 
 
 # --- the server ends ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_handshakes_during_a_shutdown_say_once_what_becomes_of_the_connection(kind: str, tmp_path: Path):
+    with serving(kind, tmp_path, "--drain", "5", "--graceful", "6", target=TARGET) as server:
+        asked = ["deny/a", "denied-with-fields/b", "websocket/c", "websocket/d"]
+        connections = [server.connect() for _ in asked]
+        for connection, path in zip(connections, asked, strict=True):
+            connection.send(websocket_request(f"/{path}")[:20])  # it may take its time
+        eventually(lambda: server.ask("GET", "/hello").status == 200)
+        server.process.send_signal(signal.SIGTERM)
+        eventually(lambda: not server.listens())
+        heads = []
+        for connection, path in zip(connections, asked, strict=True):
+            rest = websocket_request(f"/{path}")[20:]
+            connection.send(rest.replace(b"Version: 13", b"Version: 12") if path == "websocket/d" else rest)
+            heads.append(raw_head(connection))
+        connections[2].send(close_frame(4001))
+
+        assert [head[0].split()[1] for head in heads] == [b"403", b"403", b"101", b"400"]
+        assert [connection_fields(head) for head in heads] == [[b"close"], [b"close"], [b"upgrade"], [b"close"]]
+        assert heard(server, "c") == (4001, "")
+        assert server.process.wait(5) == 0, server.log()
+        for connection in connections:
+            connection.close()
 
 
 @pytest.mark.parametrize("kind", OURS)

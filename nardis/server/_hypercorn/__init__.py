@@ -12,7 +12,7 @@ What the rest of the runner uses is small, so that another server of the same de
 | `trio_worker` | a shielded write to a stalled reader cannot be ended; a closed socket resets what the client has not read yet |
 | `asyncio_worker` | the same, and a connection whose client left goes on writing |
 | `protocol` | cleartext HTTP/2 cannot be switched off, and a broken upgrade is a fault |
-| `h1` | heads larger than the limit pass; a message glued to a WebSocket handshake is a fault |
+| `h1` | heads larger than the limit pass; a message glued to a WebSocket handshake is a fault; a denial says nothing of closing |
 | `websockets` | the application hears 1006 however one ended, or nothing; a broken rule is not answered; a shutdown cuts |
 | `pieces` | the piece that a slow reader is waiting for is held twice |
 | `h2_window` | responses are buffered without bound while the client's window is shut |

@@ -3,11 +3,12 @@ HTTP/1.1.
 
 Faults (hypercorn 0.18): a request head of 70 KiB passes a limit of 16, because only an incomplete one is measured; `Upgrade:
 h2c` with unreadable settings ends the trio worker, and so does a WebSocket message that comes with its handshake; an HTTP/1.0
-response that was cut looks whole; and `100 Continue` leaves before the application can refuse the body.
+response that was cut looks whole; `100 Continue` leaves before the application can refuse the body; and a denied WebSocket is
+not told that the connection closes, or twice.
 
 Cure: heads are measured when they are complete, too; an upgrade that cannot be read is ignored, and such a message refused; a
 response that only the end of the connection would end is cut by a reset; the client is invited to go on when the application
-first asks for the body (RFC 9110 §10.1.1).
+first asks for the body (RFC 9110 §10.1.1); all answers to a handshake but 101 say `connection: close`, once (RFC 9112 §9.6).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import h2.connection
 import h11
 from h2.config import H2Configuration
 from hypercorn.events import Closed, Event, RawData
-from hypercorn.protocol.events import Request
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Request, Response
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import ConnectionState, H11SendableEvent, TaskGroup, WorkerContext
@@ -32,6 +34,9 @@ from .settings import Settings
 from .websockets import HANDSHAKE_FIELDS, awaits_answer, give_up, new_websocket
 
 __all__ = ["H1"]
+
+# The connection ends after this answer (RFC 9112 §9.6).
+CLOSE: Final = (b"connection", b"close")
 
 # From this size on a piece is not copied to stand between its chunk's size and end.
 LARGE_BYTES: Final = 16 * 1024
@@ -143,6 +148,20 @@ class H1(H11Protocol):
         if connection.buffer and not stream.closed:
             await self._refuse_early_message(stream)
 
+    async def stream_send(self, event: StreamEvent) -> None:
+        """Take what an application sends; the answer to a handshake decides what becomes of the connection."""
+        if not isinstance(event, Response) or not isinstance(self.stream, WSStream):
+            await super().stream_send(event)
+        elif event.status_code == 101:
+            await self._send_h11_event(h11.InformationalResponse(status_code=101, headers=[*event.headers, *self._ours()]))
+        else:
+            fields = [each for each in event.headers if each[0].lower() != b"connection"]
+            await self._send_h11_event(h11.Response(status_code=event.status_code, headers=[*fields, *self._ours(), CLOSE]))
+
+    def _ours(self) -> list[tuple[bytes, bytes]]:
+        """Return the fields of each answer, without the news that the connection ends."""
+        return [each for each in self.config.response_headers("h11") if each != CLOSE]
+
     async def _invite(self) -> None:
         """Ask the client for the body that it holds back, unless it does not any more."""
         if isinstance(self.connection, h11.Connection) and self.connection.client_is_waiting_for_100_continue:
@@ -165,6 +184,11 @@ class H1(H11Protocol):
         """Refuse what a client says before the handshake was answered (RFC 6455 §4.1); the application learns that it left."""
         give_up(stream)
         await self._refuse(400)
+
+    async def _send_error_response(self, status_code: int) -> None:
+        fields = [(b"content-length", b"0"), *self._ours(), CLOSE]
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=fields))
+        await self._send_h11_event(h11.EndOfMessage())
 
     async def _refuse(self, status: int) -> None:
         await self._send_error_response(status)
