@@ -329,6 +329,21 @@ async def pours(call: Call) -> None:
     await call.send({"type": "websocket.close"})
 
 
+async def gushes(call: Call) -> None:
+    """Send as much as the client takes, beside hearing."""
+
+    async def work() -> None:
+        while True:
+            await call.send({"type": "websocket.send", "bytes": bytes(KIB)})
+            await anyio.lowlevel.checkpoint()
+
+    await accept(call)
+    async with anyio.create_task_group() as group:
+        group.start_soon(work)
+        await listen(call)
+        group.cancel_scope.cancel()
+
+
 async def accepts_wrongly(call: Call) -> None:
     """Accept with a field that cannot be sent."""
     await accept(call, headers=[(b"x-split", b"one\r\nx-injected: two")])
@@ -394,6 +409,7 @@ HANDLERS: dict[str, Callable[[Call], Awaitable[None]]] = {
     "fault": fault,
     "flood": flood,
     "heedless": heedless,
+    "gushes": gushes,
     "hello": hello,
     "hold": hold,
     "hurry": hurry,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from tests.server.wsclient import (
     CONTINUATION,
     PING,
     PONG,
+    RESET,
     TEXT,
     WebSocketH1,
     WebSocketH2,
@@ -164,6 +166,20 @@ def test_an_application_that_sends_on_after_the_close_is_not_disturbed(server: S
         websocket.send(CloseConnection(4001))
 
         assert heard(server, key) == (4001, "")
+
+
+@over
+@pytest.mark.parametrize("reset", [False, True], ids=["by FIN", "by RST"])
+def test_a_close_is_heard_of_a_client_that_leaves_with_it(server: Server, key: str, over: Over, reset: bool):
+    """Also where the application notices first, because it cannot send any more; that is a matter of chance."""
+    for number in range(15):
+        with over(server, f"{key}-{number}", "gushes") as websocket:
+            websocket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else a reset may overtake the Close
+            websocket.send_raw(close_frame(GOING_AWAY))
+            if reset:
+                websocket.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    for number in range(15):
+        assert heard(server, f"{key}-{number}") == (GOING_AWAY, "")
 
 
 # --- the client breaks a rule -------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import importlib.metadata
 import importlib.util
 import socket
 import ssl
+import struct
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
@@ -225,6 +226,35 @@ async def test_an_application_that_was_told_of_the_restart_hears_of_no_other_end
     assert received == 2 * [{"type": "websocket.disconnect", "code": 1012, "reason": "the server restarts"}]
 
 
+@pytest.mark.parametrize("unread", [0, 20_000], ids=["", "behind what was not read"])
+async def test_a_close_frame_is_heard_by_an_application_whose_send_finds_that_the_client_is_gone(anyio_backend_name, unread):
+    left, received = anyio.Event(), []
+
+    async def app(scope, receive, send):
+        assert scope["type"] == "websocket"
+        await receive()
+        await send({"type": "websocket.accept"})
+        await left.wait()
+        for _ in range(3):
+            await send({"type": "websocket.send", "text": "still there?"})
+        while not received or received[-1]["type"] != "websocket.disconnect":
+            received.append(await receive())
+
+    async with serving(app, anyio_backend_name) as port:
+        with socket.socket() as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client.connect(("127.0.0.1", port))
+            client.sendall(HANDSHAKE)
+            assert (await anyio.to_thread.run_sync(client.recv, 4096)).startswith(b"HTTP/1.1 101")
+            message = b"\x82\xfe" + unread.to_bytes(2, "big") + bytes(4) + bytes(unread)
+            client.sendall(message * bool(unread) + b"\x88\x82\x00\x00\x00\x00\x0f\xa1")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        left.set()
+
+    assert [len(each["bytes"]) for each in received[:-1]] == [unread] * bool(unread)
+    assert received[-1] == {"type": "websocket.disconnect", "code": 4001}
+
+
 # --- asyncio ------------------------------------------------------------------------------------------------------------
 
 
@@ -267,6 +297,21 @@ def over(transport):
     """Give a connection over *transport*."""
     writer = SimpleNamespace(transport=transport, get_extra_info={"socket": transport}.get)
     return asyncio_worker.AsyncioConnection(Service(app, Config()), asyncio_worker.Reader(), writer)
+
+
+@on_asyncio
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "tls"])
+async def test_what_arrived_before_a_connection_broke_is_read(plain):
+    """Over TLS only what was deciphered."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.send(b" after")
+        reader = asyncio_worker.Reader(ours if plain else None)
+        reader.feed_data(b"before")
+        reader.set_exception(BrokenPipeError())
+
+        assert await reader.read() == (b"before after" if plain else b"before")
 
 
 @on_asyncio

@@ -3,10 +3,10 @@ The asyncio worker's half of a connection, and its door.
 
 Fault (hypercorn 0.18): a connection whose client left goes on writing, with a warning for each piece, and one that ends waits for
 a client that does not read; on Python 3.12 and later a shutdown waits for all of them (issue 308). Over TLS a cut response ends
-with close_notify, as a whole one does.
+with close_notify, as a whole one does. asyncio drops what a client sent last, if a write finds it gone before that was read.
 
 Cure: nothing is written to a transport that is closing; the sweep ends connections that make no progress; the door is closed
-without waiting for those who came through it; a cut is a reset, and nothing else.
+without waiting for those who came through it; a cut is a reset, and nothing else. What a client sent last is read.
 """
 
 from __future__ import annotations
@@ -52,13 +52,25 @@ class Tasks(TaskGroup):
 
 class Reader(asyncio.StreamReader):
     """
-    A stream that tells whether something arrived.
+    A stream that tells whether something arrived, and loses nothing of it.
 
     Attributes:
         fed: Something did since this was last made False.
     """
 
     fed = False
+
+    def __init__(self, accepted: socket | None = None) -> None:
+        super().__init__(READ_BYTES)
+        self._accepted = accepted
+
+    def set_exception(self, exc: BaseException) -> None:
+        """End, after what the client sent before its connection broke: asyncio would drop it, a WebSocket's Close frame too."""
+        if self._accepted is not None:
+            with suppress(OSError):
+                while data := self._accepted.recv(READ_BYTES):
+                    self.feed_data(data)
+        self.feed_eof()
 
     def feed_data(self, data: Iterable[SupportsIndex]) -> None:
         """Take what arrived."""
@@ -224,7 +236,7 @@ async def accepting(
 
 
 async def _serve(service: Service, accepted: socket, tls: ssl.SSLContext | None) -> None:
-    reader = Reader(READ_BYTES)
+    reader = Reader(accepted)
     protocol = Protocol(reader)
     loop = asyncio.get_running_loop()
     try:

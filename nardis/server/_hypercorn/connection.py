@@ -351,12 +351,10 @@ class Connection(ABC):
         """Do what the protocol wants done with the socket."""
         if isinstance(event, RawData):
             if event.data and not self.over and not await self._transmit((event.data,)):
-                await self._lost()
-                self.close()
+                await self._broken()
         elif isinstance(event, Pieces):
             if not self.over and not await self._transmit(event.pieces):
-                await self._lost()
-                self.close()
+                await self._broken()
         elif isinstance(event, Updated):
             self.head_since = 0.0
             self.idle_since = clock() if event.idle else 0.0
@@ -375,6 +373,15 @@ class Connection(ABC):
             self.tls.close()
             await self._transmit(())
         self._half_close()
+
+    async def _broken(self) -> None:
+        """End what cannot be written to, unless that is for the reader to do: a Close frame may lie before the end."""
+        if self.protocol.hears_to_the_end():
+            for inbox in self.protocol.inboxes():
+                inbox.lift()
+        else:
+            await self._lost()
+            self.close()
 
     async def _lost(self) -> None:
         await self.protocol.handle(Closed())

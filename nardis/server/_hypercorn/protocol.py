@@ -89,6 +89,10 @@ class Protocols:
         """List the WebSockets that are open."""
         return open_websockets(self.streams())
 
+    def hears_to_the_end(self) -> bool:
+        """Whether there is a WebSocket whose client may have said how it ends."""
+        return any(isinstance(stream, WebSocket) and stream.is_open() for stream in self.streams())
+
     async def close_websockets(self) -> None:
         """Tell those at both ends of each open WebSocket that it is over."""
         for stream in self.websockets():
