@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import anyio
 import pytest
 
+from nardis._extensions import ACCESS
 from nardis.server import Config
-from nardis.server._access import EXTENSION, with_access_log
+from nardis.server._access import with_access_log
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +50,7 @@ def answering(*messages, notes=None):
     """Make an application that sends *messages* and notes a reason for the log."""
 
     async def app(scope, receive, send):
-        scope["extensions"][EXTENSION].update(notes or {})
+        scope["extensions"][ACCESS].update(notes or {})
         for message in messages:
             if isinstance(message, Exception):
                 raise message

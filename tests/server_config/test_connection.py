@@ -19,6 +19,7 @@ from hypercorn.events import Closed, RawData
 from nardis.server import Config, _hypercorn
 from nardis.server._hypercorn import asyncio_worker, trio_worker
 from nardis.server._hypercorn.connection import LINGER_S, Connection, Service, clock
+from nardis.server._hypercorn.inbox import Inbox
 from nardis.server._hypercorn.pieces import Pieces
 from nardis.server._serve import serve
 
@@ -74,43 +75,61 @@ def test_another_series_of_hypercorn_is_refused_with_what_to_install(monkeypatch
 
 
 class Protocol:
-    """What would speak HTTP: nothing is under way."""
+    """What would speak HTTP: nothing is under way, or one call is."""
 
     http2 = False
 
     def __init__(self):
         self.handled = []
+        self.calls = []
 
     async def handle(self, event):
         self.handled.append(event)
 
+    def inboxes(self):
+        return self.calls
+
     def is_unfinished(self):
         return False
 
+    def goodbye(self):
+        return False
+
+    def websockets(self):
+        return []
+
 
 class FakeConnection(Connection):
-    """A connection without a socket that lists what is done to it."""
+    """A connection without a socket that lists what is done to it; *taken* counts what its client took."""
 
-    _read = _has_input = is_closed = cancel = None  # not called
+    _receive = _say = _half_close = None  # not called
 
     def __init__(self, **settings):
         super().__init__(Service(app, Config(**settings)))
         self.protocol = Protocol()
         self.log = []
-        self.unsent = False
+        self.unsent = 0
+        self.closed = False
+        self.taken = 0
 
-    async def _write(self, data):
-        self.log.append(data)
+    async def _transmit(self, pieces):
+        self.log.append(b"".join(pieces))
         return True
 
-    async def _write_pieces(self, pieces):
-        return await self._write(b"".join(pieces))
+    async def _finish(self, *, whole):
+        self.log.append(f"finish {whole}")
 
-    async def _finish(self):
-        self.log.append("finish")
-
-    def _has_unsent(self):
+    def _unsent(self):
         return self.unsent
+
+    def _count_taken(self):
+        return self.taken
+
+    def _has_input(self):
+        return False
+
+    def is_closed(self):
+        return self.closed
 
     def close(self):
         self.log.append("close")
@@ -118,26 +137,43 @@ class FakeConnection(Connection):
     def cut(self):
         self.log.append("cut")
 
+    def cancel(self):
+        self.log.append("cancel")
+
 
 async def test_a_connection_is_finished_once_and_nothing_is_written_after_it():
     connection = FakeConnection()
     for event in (RawData(b"answer"), Pieces([b" and", b" more"]), Closed(), RawData(b"late"), Pieces([b"later"]), Closed()):
         await connection.send(event)
 
-    assert connection.log == [b"answer", b" and more", "finish"]
+    assert connection.log == [b"answer", b" and more", "finish True"]
     assert connection.protocol.handled == [Closed()]
 
 
 async def test_a_last_piece_that_nobody_takes_is_cut_after_the_time_of_a_stall():
     """What is taken later than the moment that a client has to close its side is not."""
     connection = FakeConnection(write_stall_s=5)
-    connection.unsent = True
+    connection.unsent = 7
     await connection.send(Closed())
     connection.log.clear()
 
     connection.look(clock() + LINGER_S / 2)
     assert connection.log == []
     connection.look(clock() + 6)
+    assert connection.log == ["cut"]
+
+
+async def test_a_last_piece_of_which_bytes_are_taken_is_not():
+    connection = FakeConnection(write_stall_s=5)
+    connection.unsent = 7
+    await connection.send(Closed())
+    connection.log.clear()
+
+    for second in range(4, 40, 4):
+        connection.taken += 1
+        connection.look(clock() + second)
+    assert connection.log == []
+    connection.look(clock() + 45)
     assert connection.log == ["cut"]
 
 
@@ -150,6 +186,172 @@ async def test_a_client_that_does_not_close_its_side_is_closed_after_a_moment():
     assert connection.log == []
     connection.look(clock() + 6)
     assert connection.log == ["close"]
+
+
+class Listener:
+    """Who wants to know of a client."""
+
+    def __init__(self):
+        self.heard = []
+
+    def left(self):
+        self.heard.append("left")
+
+    def stalled(self):
+        self.heard.append("stalled")
+
+
+async def test_each_byte_that_the_client_takes_renews_the_time_of_a_write():
+    """And who is cut for taking none learns that this is why."""
+    connection, call = FakeConnection(write_stall_s=5), Inbox()
+    call.listener = Listener()
+    connection.protocol.calls.append(call)
+    connection.writing = began = clock()
+    connection.idle_since = 0.0
+
+    for second in range(4, 40, 4):
+        connection.taken += 1
+        connection.look(began + second)
+    assert connection.log == []
+    assert call.progressed == began + 36
+
+    connection.look(began + 40)
+    assert connection.log == []
+    connection.look(began + 42)
+    assert connection.log == ["cut"]
+    assert (call.listener.heard, call.stalled) == (["stalled"], True)
+
+
+@pytest.mark.parametrize(("flushing", "renewed"), [(True, True), (False, False)])
+async def test_a_stream_that_waits_for_its_window_makes_no_progress_by_that_of_the_socket(flushing, renewed):
+    connection, call = FakeConnection(), Inbox()
+    connection.protocol.http2 = True
+    call.flushing = flushing
+    connection.protocol.calls.append(call)
+    connection.writing = now = clock()
+    connection.taken = 1
+
+    connection.look(now)
+
+    assert call.progressed == now * renewed
+
+
+# --- the walls between connections --------------------------------------------------------------------------------------
+
+
+class Faulty(FakeConnection):
+    """A connection of which nothing can be wanted."""
+
+    def __init__(self, fault, **settings):
+        super().__init__(**settings)
+        self.fault = fault
+
+    def look(self, now):
+        raise self.fault
+
+    def interrupt(self):
+        raise self.fault
+
+    def hung_up(self):
+        raise self.fault
+
+    def end(self):
+        raise self.fault
+
+
+class Sound(FakeConnection):
+    def look(self, now):
+        self.log.append("look")
+        return False
+
+    def interrupt(self):
+        self.log.append("interrupt")
+
+    def hung_up(self):
+        self.log.append("hung up")
+
+
+@pytest.mark.parametrize("fault", [ValueError(-1), SystemExit(3), BaseExceptionGroup("", [GeneratorExit()])], ids=repr)
+@pytest.mark.parametrize(
+    ("act", "done"),
+    [
+        (lambda service: service.look(clock()), ["look"]),
+        (lambda service: service.interrupt(), ["interrupt"]),
+        (lambda service: service.cut(), ["cut", "cancel"]),
+    ],
+    ids=["look", "interrupt", "cut"],
+)
+async def test_a_fault_in_looking_after_one_connection_is_no_others(fault, act, done, caplog):
+    service = Service(app, Config())
+    sound = [Sound(), Sound()]
+    service.connections = [sound[0], Faulty(fault), sound[1]]  # in this order
+    faulty = service.connections[1]
+    service.connections = Ordered(service.connections)
+
+    act(service)
+
+    assert [each.log for each in sound] == [done, done]
+    assert faulty not in service.connections
+    assert caplog.text.count("a fault ended a connection") == 1
+
+
+class Ordered(list):
+    """A set that keeps the order of a list."""
+
+    discard = list.remove
+
+
+async def test_ctrl_c_is_no_fault_of_a_connection():
+    service = Service(app, Config())
+    service.connections = {Faulty(KeyboardInterrupt())}
+    with pytest.raises(KeyboardInterrupt):
+        service.look(clock())
+
+
+async def test_a_closed_connection_is_not_looked_at():
+    """No limit is enforced on it, and its descriptor is not used."""
+    connection = FakeConnection(keep_alive_s=1, write_stall_s=1)
+    connection.closed = True
+    connection.writing = connection.idle_since = 1.0
+
+    assert connection.look(clock()) is False
+    connection.handling = 1.0  # somebody has to tell those who do not read
+    assert connection.look(clock()) is True
+    assert connection.log == []
+
+
+async def test_a_closed_connection_that_nobody_reads_is_told_of_it_without_its_socket():
+    service = Service(app, Config())
+    connection = Sound()
+    connection.closed, connection.look = True, lambda now: True
+    service.connections.add(connection)
+
+    service.look(clock())
+
+    assert connection.log == ["hung up"]
+
+
+@pytest.mark.parametrize(("heard", "claimed", "done"), [(True, True, []), (True, False, ["cancel"]), (False, True, ["cancel"])])
+async def test_at_the_end_of_the_drain_calls_are_cancelled_that_no_application_looks_after(heard, claimed, done):
+    connection, call = FakeConnection(), Inbox()
+    connection.protocol.calls.append(call)
+    call.claimed = claimed
+    if heard:
+        connection.service.tell(lambda seconds: None, lambda: None)
+
+    connection.interrupt()
+
+    assert connection.log == done
+
+
+async def test_an_application_is_told_of_the_drain_and_how_long_it_is():
+    service, told = Service(app, Config(drain_s=4)), []
+    service.tell(told.append, lambda: told.append("interrupted"))
+
+    service.drain()
+    service.interrupt()
+
+    assert told == [4, "interrupted"]
 
 
 async def test_one_client_too_many_is_closed_without_a_word_where_it_speaks_tls(anyio_backend_name, tmp_path):
@@ -261,9 +463,10 @@ async def test_a_close_frame_is_heard_by_an_application_whose_send_finds_that_th
 class Transport:
     """A transport that lists what is done to it."""
 
-    def __init__(self, *, half_closes=True, closing=False, unsent=0):
+    family = socket.AF_INET
+
+    def __init__(self, *, closing=False, unsent=0):
         self.log = []
-        self._half_closes = half_closes
         self._closing = closing
         self._unsent = unsent
 
@@ -276,15 +479,6 @@ class Transport:
     def is_closing(self):
         return self._closing
 
-    def can_write_eof(self):
-        return self._half_closes
-
-    def write_eof(self):
-        self.log.append("write_eof")
-
-    def close(self):
-        self.log.append("close")
-
     def abort(self):
         self.log.append("abort")
 
@@ -293,47 +487,31 @@ class Transport:
         self.log.append("reset")
 
 
-def over(transport):
+def over(transport, *, lost=False):
     """Give a connection over *transport*."""
     writer = SimpleNamespace(transport=transport, get_extra_info={"socket": transport}.get)
-    return asyncio_worker.AsyncioConnection(Service(app, Config()), asyncio_worker.Reader(), writer)
+    reader = asyncio_worker.Reader()
+    protocol = asyncio_worker.Protocol(reader)
+    protocol.lost = lost
+    return asyncio_worker.AsyncioConnection(Service(app, Config()), reader, writer, protocol)
 
 
 @on_asyncio
-@pytest.mark.parametrize("plain", [True, False], ids=["plain", "tls"])
-async def test_what_arrived_before_a_connection_broke_is_read(plain):
-    """Over TLS only what was deciphered."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.setblocking(False)
-        theirs.send(b" after")
-        reader = asyncio_worker.Reader(ours if plain else None)
-        reader.feed_data(b"before")
-        reader.set_exception(BrokenPipeError())
-
-        assert await reader.read() == (b"before after" if plain else b"before")
-
-
-@on_asyncio
-@pytest.mark.parametrize(("half_closes", "done"), [(True, ["write_eof"]), (False, ["close"])])
-async def test_what_has_no_half_closed_state_is_closed(half_closes, done):
-    """TLS is that."""
-    transport = Transport(half_closes=half_closes)
-    await over(transport)._finish()
+@pytest.mark.parametrize(("lost", "done"), [(False, ["reset", "abort"]), (True, ["abort"])])
+async def test_a_socket_that_may_be_anothers_by_now_is_not_reset(lost, done):
+    transport = Transport()
+    over(transport, lost=lost).cut()
 
     assert transport.log == done
 
 
 @on_asyncio
 @pytest.mark.parametrize(
-    ("closing", "unsent", "done"),
-    [(False, 0, ["reset", "close", "abort"]), (True, 7, ["reset", "close", "abort"]), (True, 0, ["abort"])],
+    ("closing", "unsent", "lost", "closed"),
+    [(False, 0, False, False), (True, 7, False, False), (True, 0, False, True), (True, 0, True, True)],
 )
-async def test_a_socket_that_may_be_anothers_by_now_is_not_reset(closing, unsent, done):
-    transport = Transport(closing=closing, unsent=unsent)
-    over(transport).cut()
-
-    assert transport.log == done
+async def test_a_connection_is_closed_once_all_was_sent_or_it_was_lost(closing, unsent, lost, closed):
+    assert over(Transport(closing=closing, unsent=unsent), lost=lost).is_closed() is closed
 
 
 class Door(socket.socket):
@@ -399,7 +577,7 @@ async def test_a_door_that_no_file_was_left_for_stays_closed_in_a_shutdown(monke
 class Stream:
     """A stream of trio that sends when it is let, and not two things at once."""
 
-    socket = None
+    socket = SimpleNamespace(fileno=lambda: -1)
 
     def __init__(self):
         self.sent = b""
@@ -421,7 +599,7 @@ async def test_writers_take_turns():
     connection = trio_worker.TrioConnection(Service(app, Config()), stream)
     async with trio.open_nursery() as nursery:
         for data in (b"one ", b"two ", b"three"):
-            nursery.start_soon(connection._write, data)
+            nursery.start_soon(connection._transmit, (data,))
             await anyio.wait_all_tasks_blocked()
         assert stream.busy
         assert connection.writing

@@ -28,7 +28,7 @@ from hypercorn.typing import ConnectionState, TaskGroup, WorkerContext
 from hypercorn.utils import parse_socket_addr  # pyright: ignore[reportUnknownVariableType]  # partly annotated
 
 from ..._extensions import CLIENT
-from ..._failures import explained, parted
+from ..._failures import explained, failure_of, parted
 from ..._types import ASGIApp, Message, Scope
 from .._config import Config
 from .._tls import TLS
@@ -188,15 +188,14 @@ class Service:
         """Do something with each connection; a fault in one of them ends that one alone."""
         for connection in tuple(self.connections if connections is None else connections):
             try:
-                act(connection)
-            except BaseException as exc:
-                going, fault = parted(exc)
-                if going is not None:
-                    raise
-                _log_fault(fault)
-                self.connections.discard(connection)
-                with suppress(Exception):
+                try:
+                    act(connection)
+                except BaseException as exc:
+                    _log_fault(failure_of(exc))
+                    self.connections.discard(connection)
                     connection.end()
+            except BaseException as exc:
+                failure_of(exc)  # not even its end goes well: it is forgotten
 
 
 class Connection(ABC):
