@@ -302,19 +302,26 @@ class Nardis(Router):
                 status = exchange.timeout_status
                 detail = "the request body stopped arriving" if status == 408 else f"the handler was ended: {reason}"
                 await self._answer_anew(HTTPError(status, detail), req, res, exchange)
+        elif exchange.state == IDLE and error is not None:
+            await self._answer_anew(error, req, res, exchange)
         else:
             if not known or reason is not None:
                 _log_cut(req, error, reason, res.bytes_sent)
             raise ResponseAborted(f"the response was cut: {reason or 'res.abort()'}") if error is None else as_exception(error)
 
-    async def _answer_anew(self, error: HTTPError, req: Request, res: Response, exchange: Exchange) -> None:
-        """Answer in a fresh scope, after a limit or the shutdown ended the handler before the head left."""
+    async def _answer_anew(self, error: BaseException, req: Request, res: Response, exchange: Exchange) -> None:
+        """Answer in a fresh scope, after a limit, the shutdown or a fault ended the handler before the head left."""
         exchange.closing = False
         exchange.cancel_scope = None
         exchange.since = exchange.sweeper.clock()
         with exchange.own_scope():
             try:
-                await (answer_error(req._walk, error) if req._walk is not None else answer_problem(error, req, res))
+                if req._walk is not None:
+                    await answer_error(req._walk, error)
+                elif isinstance(error, HTTPError):
+                    await answer_problem(error, req, res)
+                else:
+                    raise error
             except BaseException as exc:
                 await self._answer_500(failure_of(exc), req, res)
         if exchange.state != ENDED and not exchange.gone:
