@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -46,10 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nardis", description="Serve Nardis applications on hypercorn.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     parser.set_defaults(demo=False)
-    serve = commands.add_parser("serve", help="serve an application")
+    serve = commands.add_parser("serve", usage="%(prog)s [SETTINGS] MODULE:APP", help="serve an application")
     serve.add_argument("target", metavar="MODULE:APP", help="an application: module:name, or path/to/file.py:name")
     _add_options(serve)
-    demo = commands.add_parser("demo", help="serve the demo, on both backends: a page for the browser, and lines for curl")
+    demo_help = "serve the demo, on both backends: a page for the browser, and lines for curl"
+    demo = commands.add_parser("demo", usage="%(prog)s [SETTINGS]", help=demo_help)
     demo.set_defaults(demo=True)
     _add_options(demo)
     return parser
@@ -80,19 +82,19 @@ def _details(setting: Setting) -> dict[str, Any]:
     if setting.choices:
         return {"choices": setting.choices, "help": help_text}
     return {
-        "type": setting.read,
+        "type": partial(_read, setting),
         "action": "append" if setting.many else "store",
-        "metavar": _metavar(setting),
+        "metavar": setting.metavar,
         "help": help_text,
     }
 
 
-def _metavar(setting: Setting) -> str:
-    if setting.many:
-        return "ADDRESS"
-    if setting.read is float:
-        return "S"
-    return "TEXT" if setting.read is str else "N"
+def _read(setting: Setting, text: str) -> Any:
+    """Read a value; argparse shows why that fails for this error alone."""
+    try:
+        return setting.read(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} will not do: {exc}") from exc
 
 
 if __name__ == "__main__":

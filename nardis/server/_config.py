@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from math import inf
+from functools import partial
 from typing import Any, Final, Literal, cast
 
 from ..errors import UsageError
@@ -16,6 +17,17 @@ __all__ = ["Config", "Setting", "settings"]
 MOST_S: Final = 1_000_000
 
 DEFAULT_BIND: Final = ("127.0.0.1:3000",)
+
+Check = Callable[[Any], None]
+
+
+class _Default(float):
+    """Seconds that nobody asked for: they follow from the ones that somebody did."""
+
+
+# A download that meets a deploy has ten seconds to end, and clean-up five more: Kubernetes allows 30 in all.
+DRAIN_S: Final = _Default(10)
+GRACEFUL_S: Final = _Default(15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +42,8 @@ class Setting:
         read: Makes its value of a text.
         help: A line of explanation.
         default: What it is if nobody says.
+        check: Raises a ValueError for a value that will not do, and says what would.
+        metavar: Stands for the value in the help.
         many: Whether the flag may be repeated; the variable then has commas.
         choices: What the value may be, if not anything.
         switch: A flag without a value, which gives this one.
@@ -40,6 +54,8 @@ class Setting:
     read: Callable[[str], Any]
     help: str
     default: Any
+    check: Check | None = None
+    metavar: str = "TEXT"
     many: bool = False
     choices: tuple[str, ...] = ()
     switch: Any = None
@@ -53,17 +69,59 @@ class Setting:
         """Make a value of *text*, as it stands in the environment."""
         try:
             if self.many:
-                return tuple(self.read(each.strip()) for each in text.split(",") if each.strip())
+                return _some(self.read(each.strip()) for each in text.split(",") if each.strip())
             value = self.read(text)
         except ValueError as exc:
-            raise UsageError(f"{self.variable}={text!r} cannot be read: {exc}") from exc
+            raise UsageError(f"{self.variable}={text!r} will not do: {exc}") from exc
         if self.choices and value not in self.choices:
             raise UsageError(f"{self.variable}={text!r} is none of {', '.join(self.choices)}")
         return value
 
 
+def _some(values: Iterable[Any]) -> tuple[Any, ...]:
+    if not (some := tuple(values)):
+        raise ValueError("write at least one")
+    return some
+
+
 def _setting(default: Any, flag: str, read: Callable[[str], Any], help: str, **options: Any) -> Any:
     return field(default=default, metadata={"flag": flag, "read": read, "help": help, **options})
+
+
+def _is_count(value: Any) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError("write a whole number, at least 1")
+
+
+def _is_count_or_zero(value: Any) -> None:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError("write a whole number, at least 0")
+
+
+def _is_time(value: Any) -> None:
+    if not isinstance(value, int | float) or not 0 < value <= MOST_S:
+        raise ValueError(f"write a number of seconds above 0, at most {MOST_S:,}")
+
+
+def _is_time_or_zero(value: Any) -> None:
+    if not isinstance(value, int | float) or not 0 <= value <= MOST_S:
+        raise ValueError(f"write a number of seconds, at least 0, at most {MOST_S:,}")
+
+
+def _count(default: int | None, flag: str, help: str, check: Check = _is_count) -> Any:
+    return _setting(default, flag, partial(_read_number, int, check), help, check=check, metavar="N")
+
+
+def _seconds(default: float, flag: str, help: str, check: Check = _is_time) -> Any:
+    return _setting(default, flag, partial(_read_number, float, check), help, check=check, metavar="S")
+
+
+def _read_number(kind: type[float], check: Check, text: str) -> Any:
+    value: Any = text
+    with suppress(ValueError):
+        value = kind(text)
+    check(value)
+    return value
 
 
 def yes_or_no(text: str) -> bool:
@@ -81,13 +139,6 @@ def yes_or_no(text: str) -> bool:
         raise ValueError("say 1 or 0") from None
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value <= 0:
-        raise ValueError("it is a number above 0")
-    return value
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """
@@ -98,7 +149,9 @@ class Config:
         backend: hypercorn's `trio` worker, or its `asyncio` one.
         workers: How many processes; each serves all addresses.
         drain_s: From the signal, how long what is running may take to end by itself; streams that listen to `app.draining` do.
+            Where only `graceful_s` is given, it is two thirds of that, and at most 10.
         graceful_s: From the signal, how long everything may take; includes `drain_s`. What is left then is cut.
+            Where only `drain_s` is given, it is 5 more than that, and at least 15.
         write_stall_s: How long a client may read nothing of what waits for it.
         keep_alive_s: How long a connection may be idle.
         head_s: How long the head of a request may take, from its first byte; and the handshake of TLS.
@@ -124,24 +177,23 @@ class Config:
         "--bind",
         str,
         "where to listen: HOST:PORT, unix:PATH or fd://N, repeatable; port 0 takes a free one",
+        metavar="ADDRESS",
         many=True,
     )
     backend: Literal["trio", "asyncio"] = _setting("trio", "--backend", str, "hypercorn's worker", choices=("trio", "asyncio"))
-    workers: int = _setting(1, "--workers", _positive, "how many processes")
-    drain_s: float = _setting(3.0, "--drain", float, "seconds for what is running to end by itself")
-    graceful_s: float = _setting(10.0, "--graceful", float, "seconds until everything is cut, --drain included")
-    write_stall_s: float = _setting(60.0, "--write-stall", float, "seconds that a client may read nothing")
-    keep_alive_s: float = _setting(5.0, "--keep-alive", float, "seconds that a connection may be idle")
-    head_s: float = _setting(10.0, "--head-timeout", float, "seconds for the head of a request")
-    body_idle_s: float = _setting(
-        120.0, "--body-idle", float, "seconds that a request body may stop (not for Nardis: its Limits hold)"
-    )
-    head_bytes: int = _setting(32 * 1024, "--head-bytes", _positive, "most bytes for the head of a request")
-    max_connections: int = _setting(10_000, "--max-connections", _positive, "connections beyond this get 503")
-    max_in_flight: int = _setting(10_000, "--max-in-flight", _positive, "requests beyond this get 503")
-    max_requests: int | None = _setting(None, "--max-requests", _positive, "replace a worker after so many requests")
-    max_requests_jitter: int = _setting(0, "--max-requests-jitter", int, "at most so many more, by chance")
-    backlog: int = _setting(1024, "--backlog", _positive, "connections that the system keeps waiting")
+    workers: int = _count(1, "--workers", "how many processes")
+    drain_s: float = _seconds(DRAIN_S, "--drain", "seconds for what is running to end by itself", _is_time_or_zero)
+    graceful_s: float = _seconds(GRACEFUL_S, "--graceful", "seconds until everything is cut, --drain included", _is_time_or_zero)
+    write_stall_s: float = _seconds(60.0, "--write-stall", "seconds that a client may read nothing")
+    keep_alive_s: float = _seconds(5.0, "--keep-alive", "seconds that a connection may be idle")
+    head_s: float = _seconds(10.0, "--head-timeout", "seconds for the head of a request")
+    body_idle_s: float = _seconds(120.0, "--body-idle", "seconds that a request body may stop (not for Nardis: its Limits hold)")
+    head_bytes: int = _count(32 * 1024, "--head-bytes", "most bytes for the head of a request")
+    max_connections: int = _count(10_000, "--max-connections", "connections beyond this get 503")
+    max_in_flight: int = _count(10_000, "--max-in-flight", "requests beyond this get 503")
+    max_requests: int | None = _count(None, "--max-requests", "replace a worker after so many requests")
+    max_requests_jitter: int = _count(0, "--max-requests-jitter", "at most so many more, by chance", _is_count_or_zero)
+    backlog: int = _count(1024, "--backlog", "connections that the system keeps waiting")
     http2: bool = _setting(True, "--no-http2", lambda text: not yes_or_no(text), "speak HTTP/1.1 alone", switch=False)
     reuse_port: bool = _setting(False, "--reuse-port", yes_or_no, "listening sockets of its own for each worker", switch=True)
     certfile: str | None = _setting(None, "--certfile", str, "serve TLS with this certificate chain (PEM)")
@@ -162,23 +214,31 @@ class Config:
             raise UsageError(f'bind is a list of addresses such as ["127.0.0.1:3000"], not {self.bind!r}')
         if self.backend not in ("trio", "asyncio"):
             raise UsageError(f"backend is 'trio' or 'asyncio', not {self.backend!r}")
-        if not 0 <= self.drain_s <= self.graceful_s < inf:
+        for each in settings():
+            value = getattr(self, each.name)
+            if each.check is not None and value != each.default:
+                try:
+                    each.check(value)
+                except ValueError as exc:
+                    raise UsageError(f"{each.name}={value!r} will not do: {exc}") from exc
+        self._fit_times()
+        if not self.drain_s <= self.graceful_s:
             raise UsageError(
-                f"graceful_s={self.graceful_s} includes drain_s={self.drain_s}, so it cannot be less (--graceful and --drain): "
-                "give both"
+                f"graceful_s={self.graceful_s:g} includes drain_s={self.drain_s:g}, so it cannot be less (--graceful and --drain)"
             )
         if self.access_log not in (None, "text", "json"):
             raise UsageError(f"access_log is 'text' or 'json', not {self.access_log!r}")
         if (self.certfile is None) != (self.keyfile is None):
             raise UsageError("TLS needs both a certfile and a keyfile")
-        for name in ("write_stall_s", "keep_alive_s", "head_s", "body_idle_s"):
-            if not 0 < getattr(self, name) <= MOST_S:
-                raise UsageError(f"{name}={getattr(self, name)}: it is a number of seconds above 0, and at most {MOST_S:,}")
-        for name in ("workers", "head_bytes", "max_connections", "max_in_flight", "max_requests", "backlog"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UsageError(f"{name}={getattr(self, name)}: it is a number above 0")
-        if self.max_requests_jitter < 0:
-            raise UsageError(f"max_requests_jitter={self.max_requests_jitter}: it is a number of requests")
+
+    def _fit_times(self) -> None:
+        """Make of `drain_s` and `graceful_s` the one that nobody gave fit the other."""
+        drain_s: float = self.drain_s
+        if isinstance(drain_s, _Default) and not isinstance(self.graceful_s, _Default):
+            object.__setattr__(self, "drain_s", _Default(min(DRAIN_S, self.graceful_s * DRAIN_S / GRACEFUL_S)))
+        elif isinstance(self.graceful_s, _Default):
+            graceful_s = min(max(GRACEFUL_S, drain_s + GRACEFUL_S - DRAIN_S), MOST_S)
+            object.__setattr__(self, "graceful_s", _Default(graceful_s))
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **given: Any) -> Config:
@@ -197,7 +257,8 @@ class Config:
         variables: dict[str, str] = {}
         for each in settings():
             value = getattr(self, each.name)
-            if value != each.default:
+            # Seconds that somebody gave stay given, also where they are as many as by default: the others follow from them.
+            if value != each.default or type(value) is not type(each.default):
                 variables[each.variable] = (
                     ",".join(value) if each.many else str(int(value != each.default)) if each.switch is not None else str(value)
                 )

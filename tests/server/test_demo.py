@@ -309,7 +309,7 @@ def test_an_address_that_is_taken_is_one_line(capsys: pytest.CaptureFixture[str]
     assert address in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("options", "seconds"), [([], (0.5, 1.5)), (["--drain", "4"], (4.0, 10.0))])
+@pytest.mark.parametrize(("options", "seconds"), [([], (0.5, 1.5)), (["--drain", "4"], (4.0, 15.0))])
 def test_an_end_is_quick_unless_asked_otherwise(
     monkeypatch: pytest.MonkeyPatch, options: list[str], seconds: tuple[float, float]
 ) -> None:

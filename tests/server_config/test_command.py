@@ -58,6 +58,27 @@ def test_wrong_arguments_are_explained(args, capsys):
     assert "usage: nardis" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flag", "text", "told"),
+    [
+        ("--workers", "0", "write a whole number, at least 1"),
+        ("--workers", "x", "write a whole number, at least 1"),
+        ("--max-requests", "1.5", "write a whole number, at least 1"),
+        ("--max-requests-jitter", "-1", "write a whole number, at least 0"),
+        ("--drain", "-1", "write a number of seconds, at least 0, at most 1,000,000"),
+        ("--keep-alive", "0", "write a number of seconds above 0, at most 1,000,000"),
+    ],
+)
+def test_a_number_that_will_not_do_is_a_sentence(flag, text, told, capsys):
+    """Below a line of usage; status 2."""
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", "site_app", flag, text])
+
+    assert caught.value.code == 2
+    _, sentence = lines(capsys.readouterr().err)
+    assert sentence == f"nardis serve: error: argument {flag}: {text!r} will not do: {told}"
+
+
 @pytest.mark.parametrize("args", [["--help"], ["serve", "--help"], ["demo", "--help"]])
 def test_help_is_help(args, capsys):
     with pytest.raises(SystemExit) as caught:
@@ -77,6 +98,7 @@ def test_help_is_help(args, capsys):
         (["serve", "site_failing:app"], "division by zero"),
         (["serve", "site_app", "--drain", "5", "--graceful", "1"], "graceful"),
         (["serve", "site_app", "--bind", "127.0.0.1:port"], "port"),
+        (["serve", "site_app", "--bind", "nonsense"], "HOST:PORT"),
         (["serve", "site_app", "--bind", "127.0.0.1:99999"], "99999"),
     ],
 )
@@ -234,7 +256,7 @@ def test_the_access_log_is_text_if_nobody_says(config_of, args):
     assert config_of(*args).access_log == "text"
 
 
-@pytest.mark.parametrize("said", ["NARDIS_WORKERS=many", "NARDIS_BACKEND=uvloop", "NARDIS_DRAIN=11", "NARDIS_NO_HTTP2=perhaps"])
+@pytest.mark.parametrize("said", ["NARDIS_WORKERS=0", "NARDIS_BACKEND=uvloop", "NARDIS_DRAIN=-1", "NARDIS_NO_HTTP2=perhaps"])
 def test_a_variable_that_cannot_be_is_one_line(folder, monkeypatch, capsys, said):
     """Of a value that cannot be read the variable is named, of one that does not fit the setting."""
     variable, _, text = said.partition("=")

@@ -14,7 +14,7 @@ def test_the_defaults_serve_on_this_machine_alone_with_trio():
     config = Config()
 
     assert (list(config.bind), config.backend) == (["127.0.0.1:3000"], "trio")
-    assert 0 < config.drain_s < config.graceful_s
+    assert (config.drain_s, config.graceful_s) == (10, 15)
 
 
 def test_a_config_does_not_change():
@@ -45,10 +45,56 @@ def test_graceful_includes_drain(drain, graceful):
     assert (config.drain_s, config.graceful_s) == (drain, graceful)
 
 
-@pytest.mark.parametrize(("drain", "graceful"), [(5, 4), (-1, 5), (-2, -1), (math.nan, 5), (1, math.nan)])
-def test_times_that_make_no_sense_are_refused(drain, graceful):
-    with pytest.raises(UsageError, match="graceful_s"):
+@pytest.mark.parametrize(
+    ("drain", "graceful", "said"),
+    [
+        (5, 4, "graceful_s=4 includes drain_s=5"),
+        (-1, 5, "drain_s=-1 will not do"),
+        (-2, -1, "drain_s=-2 will not do"),
+        (math.nan, 5, "drain_s=nan will not do"),
+        (1, math.nan, "graceful_s=nan will not do"),
+        (1, math.inf, "graceful_s=inf will not do"),
+        ("1", 5, "drain_s='1' will not do"),
+    ],
+)
+def test_times_that_make_no_sense_are_refused(drain, graceful, said):
+    with pytest.raises(UsageError, match=said):
         Config(drain_s=drain, graceful_s=graceful)
+
+
+@pytest.mark.parametrize(
+    ("given", "times"),
+    [
+        ({"drain_s": 20}, (20, 25)),
+        ({"drain_s": 12}, (12, 17)),
+        ({"drain_s": 10}, (10, 15)),
+        ({"drain_s": 1}, (1, 15)),
+        ({"drain_s": 1_000_000}, (1_000_000, 1_000_000)),
+        ({"graceful_s": 6}, (4, 6)),
+        ({"graceful_s": 0}, (0, 0)),
+        ({"graceful_s": 15}, (10, 15)),
+        ({"graceful_s": 60}, (10, 60)),
+    ],
+)
+def test_of_two_times_the_one_that_nobody_gave_fits_the_other(given, times):
+    """Clean-up keeps its five seconds after a longer drain, and its third of a shorter end; a worker is told the same."""
+    config = Config(**given)
+
+    assert (config.drain_s, config.graceful_s) == times
+    assert Config.from_environment(config.as_environment()) == config
+
+
+def test_a_time_that_follows_goes_on_following():
+    config = dataclasses.replace(Config(drain_s=20), drain_s=3)
+
+    assert (config.drain_s, config.graceful_s) == (3, 15)
+
+
+def test_a_time_that_was_given_is_handed_on_also_where_it_is_the_default():
+    """A worker would take it for one that follows."""
+    config = Config(drain_s=10.0, graceful_s=12)
+
+    assert Config.from_environment(config.as_environment()) == config
 
 
 @pytest.mark.parametrize("bind", ["127.0.0.1:0", []])
@@ -59,7 +105,7 @@ def test_bind_is_a_list_of_addresses(bind):
 
 
 @pytest.mark.parametrize("name", ["write_stall_s", "keep_alive_s", "head_s", "body_idle_s"])
-@pytest.mark.parametrize("value", [-1, math.nan])
+@pytest.mark.parametrize("value", [0, -1, math.nan, "1"])
 def test_times_that_never_come_are_refused(name, value):
     with pytest.raises(UsageError, match=name):
         Config(**{name: value})
@@ -71,7 +117,7 @@ def test_times_that_never_come_are_refused(name, value):
         *(
             (name, value)
             for name in ("workers", "head_bytes", "max_connections", "max_in_flight", "backlog")
-            for value in (0, -1)
+            for value in (0, -1, 1.5, "2")
         ),
         ("max_requests", 0),
         ("max_requests", -1),
@@ -189,6 +235,10 @@ def test_an_empty_variable_says_nothing(setting):
         "NARDIS_WORKERS=-1",
         "NARDIS_WORKERS=1.5",
         "NARDIS_DRAIN=soon",
+        "NARDIS_DRAIN=-1",
+        "NARDIS_GRACEFUL=inf",
+        "NARDIS_KEEP_ALIVE=0",
+        "NARDIS_BIND=,",
         "NARDIS_BACKEND=uvloop",
         "NARDIS_NO_HTTP2=perhaps",
         "NARDIS_REUSE_PORT=2",
