@@ -1,8 +1,8 @@
 """
 One process that serves: its event loop, its signals, and the certainty that it ends.
 
-Under a supervisor (`_supervisor`) it has a socket to it: it says when it is ready, and when it wants to be replaced; the end of
-that socket says that the supervisor is gone.
+Under a supervisor (`_supervisor`) it has a line to it (`_line`): it says when it is ready, and when it wants to be replaced; the
+end of that line says that the supervisor is gone.
 """
 
 from __future__ import annotations
@@ -27,22 +27,21 @@ from ..errors import UsageError
 from ._access import logger as access_logger
 from ._config import Config
 from ._hypercorn.connection import Service
+from ._line import READY, RETIRING, Line, line_to_supervisor
 from ._serve import first_leaf, serve_on
 from ._signals import signals
-from ._sockets import listening
+from ._sockets import Doors, listening
 from ._target import load
 
-__all__ = ["READY", "RETIRING", "SUPERVISOR_VARIABLE", "run"]
+__all__ = ["run"]
 
 ANNOUNCEMENT: Final = "Nardis serves on {url} with {backend}"
 
-# How a worker speaks to its supervisor: the number of a socket, and what is sent on it.
-SUPERVISOR_VARIABLE: Final = "NARDIS_SUPERVISOR_FD"
-READY: Final = b"+"
-RETIRING: Final = b"-"
-
 # Open files that are no connections: the application's own, listening sockets, the event loop's.
 SPARE_FILES: Final = 64
+
+# An event loop closes the doors in no time. One that does not run has them bolted, this long after the signal.
+BOLT_S: Final = 0.1
 
 # After `graceful_s` the lifespan has this long to end; then the process leaves as it is.
 WATCHDOG_S: Final = 0.8
@@ -56,42 +55,66 @@ def run(target: str | ASGIApp, config: Config | None = None, *, announce: str = 
     *announce* is printed for each address once the server listens there. With several workers, or `max_requests`, this process
     supervises others, which load the application by its name: SIGHUP replaces them one by one.
 
+    A socket given as `fd://N` is taken over: that number is of no use to the program any more.
+
     Raises:
         StartFailed: An address is taken, or the application cannot start.
         UsageError: There is no such application; or several processes are to serve one that has no name.
     """
     config = config or Config()
-    supervised = os.environ.get(SUPERVISOR_VARIABLE)
-    if supervised is None and (config.workers > 1 or config.max_requests is not None):
-        if not isinstance(target, str):
-            raise UsageError(
-                "workers load the application by its name: run('module:app', Config(workers=...)), or `nardis serve module:app`"
-            )
-        from ._supervisor import supervise
+    with line_to_supervisor() as line:
+        if line is None and (config.workers > 1 or config.max_requests is not None):
+            _supervise(target, config, announce)
+        else:
+            _serve_alone(target, config, line, announce)
 
-        announced = partial(_announce, announce, config)
-        return anyio.run(partial(supervise, target, config, announced), backend=config.backend)
+
+def _supervise(target: str | ASGIApp, config: Config, announce: str) -> None:
+    if not isinstance(target, str):
+        raise UsageError(
+            "workers load the application by its name: run('module:app', Config(workers=...)), or `nardis serve module:app`"
+        )
+    from ._supervisor import supervise
+
+    set_up_logs(config)
+    anyio.run(partial(supervise, target, config, partial(_announce, announce, config)), backend=config.backend)
+
+
+def _serve_alone(target: str | ASGIApp, config: Config, line: Line | None, announce: str) -> None:
     app = load(target) if isinstance(target, str) else target
     set_up_logs(config)
     config = replace(config, max_connections=min(config.max_connections, _room_for_connections()))
     options = {"use_uvloop": True} if config.backend == "asyncio" and importlib.util.find_spec("uvloop") else {}
+    process = _Process(config, line, announce)
     with contextlib.ExitStack() as stack:
-        supervisor = None if supervised is None else stack.enter_context(socket.socket(fileno=int(supervised)))
-        process = _Process(config, supervisor, announce)
         arrived = stack.enter_context(signals(process.take_signal))
+        given = [] if line is None else line.ask()
+        if given is None:  # the supervisor ends before this worker has begun
+            return
+        process.doors = stack.enter_context(listening(config, given))
+        process.doors.take_over()
+        if process.is_stopping():  # by a signal that came before there were doors to close
+            return
         failure = anyio.run(partial(process.serve, app, arrived), backend=config.backend, backend_options=options)
     if failure is not None:
         raise failure
 
 
 class _Process:
-    """What is there once in a process that serves."""
+    """
+    What is there once in a process that serves.
 
-    def __init__(self, config: Config, supervisor: socket.socket | None, announce: str) -> None:
+    Attributes:
+        doors: Its sockets, once it has them.
+    """
+
+    def __init__(self, config: Config, line: Line | None, announce: str) -> None:
+        self.doors: Doors = Doors()
         self._config = config
-        self._supervisor = supervisor
+        self._line = line
         self._announce = announce
         self._stop = anyio.Event()
+        self._serves = False
         self._asked_to_stop = False
         self._watched = False
 
@@ -100,15 +123,15 @@ class _Process:
         config = self._config
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
-            group.start_soon(self._wait_for, signalled)
             most = None if config.max_requests is None else config.max_requests + randint(0, config.max_requests_jitter)
             service = Service(app, config, most)
-            if self._supervisor is not None:
-                group.start_soon(self._wait_for, self._supervisor)
-                group.start_soon(self._retire, service.enough, self._supervisor)
+            group.start_soon(self._wait_for_signal, signalled)
+            if self._line is not None:
+                self._line.heed(self._watch)
+                group.start_soon(self._wait_for_supervisor, self._line)
+                group.start_soon(self._retire, service.enough, self._line)
             try:
-                with listening(config) as listeners:
-                    await serve_on(listeners, service, self._stop.wait, self)
+                await serve_on(self.doors, service, self._stop.wait, self)
             except Exception as exc:
                 failure = first_leaf(exc)
             group.cancel_scope.cancel()
@@ -116,24 +139,35 @@ class _Process:
 
     def started(self, value: list[str] | None = None) -> None:
         """Say that the addresses in *value* are served: to the terminal, the supervisor, and systemd."""
+        if self.is_stopping():
+            return
+        self._serves = True
         # What is there now stays: the garbage collector need not look at it again.
         gc.collect()
         gc.freeze()
-        if self._supervisor is not None:
-            self._supervisor.send(READY)
+        if self._line is not None:
+            self._line.say(READY)
         else:
             _announce(self._announce, self._config, value or [])
             notify_systemd("READY=1")
 
-    async def _wait_for(self, line: socket.socket) -> None:
-        """Stop when *line* says anything, or ends."""
-        await anyio.wait_readable(line)
+    async def _wait_for_signal(self, signalled: socket.socket) -> None:
+        await anyio.wait_readable(signalled)
         self._begin_to_stop()
 
-    async def _retire(self, enough: anyio.Event, supervisor: socket.socket) -> None:
+    async def _wait_for_supervisor(self, line: Line) -> None:
+        """Stop when it says anything, or is gone."""
+        await anyio.wait_readable(line.socket)
+        self._begin_to_stop()
+
+    async def _retire(self, enough: anyio.Event, line: Line) -> None:
         """Ask for a successor: the supervisor stops us when there is one."""
         await enough.wait()
-        supervisor.send(RETIRING)
+        line.say(RETIRING)
+
+    def is_stopping(self) -> bool:
+        """Whether somebody has asked it to end."""
+        return self._watched
 
     def take_signal(self, number: int) -> None:
         """Make sure that the process ends: at once if this is the second time."""
@@ -146,16 +180,22 @@ class _Process:
         if not self._stop.is_set():
             self._watch()
             self._stop.set()
-            if self._supervisor is None:
+            if not self._serves:  # the lifespan has to begin before it can end, and the doors do not wait for that
+                self.doors.bolt()
+            if self._line is None:
                 notify_systemd("STOPPING=1")
 
     def _watch(self) -> None:
-        """Leave the process when the time is up, whatever it does then."""
+        """Close the doors soon, and leave the process when the time is up, whatever it does then."""
         if not self._watched:
             self._watched = True
-            watchdog = threading.Timer(self._config.graceful_s + WATCHDOG_S, _leave)
-            watchdog.daemon = True
-            watchdog.start()
+            for seconds, act in ((BOLT_S, self._bolt), (self._config.graceful_s + WATCHDOG_S, _leave)):
+                timer = threading.Timer(seconds, act)
+                timer.daemon = True
+                timer.start()
+
+    def _bolt(self) -> None:
+        self.doors.bolt()  # those that there are by now
 
 
 def _leave() -> None:  # pragma: no cover  # nothing can be measured after it

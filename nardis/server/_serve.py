@@ -26,7 +26,7 @@ from ._config import Config
 from ._hypercorn.connection import Service
 from ._lifespan import Lifespan
 from ._overload import with_limit
-from ._sockets import listening, urls_of
+from ._sockets import Doors, listening, urls_of
 
 __all__ = ["first_leaf", "serve", "serve_on", "tell", "unwrapped"]
 
@@ -67,15 +67,16 @@ async def serve(
         raise UsageError(
             f"this config is for {config.backend!r}, and another event loop is running: Config(backend=...) says which"
         )
-    with listening(config) as listeners:
-        await serve_on(listeners, Service(app, config), shutdown, task_status)
+    with listening(config) as doors:
+        await serve_on(doors, Service(app, config), shutdown, task_status)
 
 
 async def serve_on(
-    listeners: Sequence[socket], service: Service, shutdown: Callable[[], Awaitable[object]], task_status: TaskStatus[list[str]]
+    doors: Doors, service: Service, shutdown: Callable[[], Awaitable[object]], task_status: TaskStatus[list[str]]
 ) -> None:
     """Serve on sockets that listen already."""
     config = service.config
+    urls = urls_of(doors, config)
     try:
         tls = service.settings.create_ssl_context()
     except OSError as exc:  # SSLError among them
@@ -86,15 +87,14 @@ async def serve_on(
     with unwrapped():
         async with _lifespan(service), anyio.create_task_group() as group:
             group.start_soon(service.sweep, name="nardis.server.sweep")
-            async with _accepting(config.backend)(service, listeners, tls) as close_door:
+            async with _accepting(config.backend)(service, doors.sockets, tls) as close_door:
                 try:
-                    task_status.started(urls_of(listeners, config))
+                    task_status.started(urls)
                     tell(config, ready=True)
                     await shutdown()
                     tell(config, ready=False)
                     close_door()
-                    for listener in listeners:
-                        listener.close()
+                    doors.close()
                     await _drain(service)
                 finally:
                     with anyio.CancelScope(shield=True):

@@ -7,6 +7,8 @@ import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
+from ._forks import undone_in_children
+
 __all__ = ["signals"]
 
 
@@ -28,8 +30,13 @@ def signals(handler: Callable[[int], object]) -> Generator[socket.socket, None, 
         arrived.setblocking(False)
         heard.setblocking(False)
         before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        try:
-            yield arrived
-        finally:
+
+        def restore() -> None:
             for number, each in before.items():
                 signal.signal(number, each)
+
+        try:
+            with undone_in_children(restore):
+                yield arrived
+        finally:
+            restore()

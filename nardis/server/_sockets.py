@@ -1,7 +1,8 @@
 """
 Sockets that listen: `host:port`, `unix:/path`, and `fd://N` for one that somebody else opened (systemd's socket activation).
 
-Options are set on the listening socket; on Linux those accepted from it inherit them.
+Options are set on the listening socket; on Linux those accepted from it inherit them. A socket listens for as long as any process
+has it open, so each that has one must close it.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from ..errors import StartFailed, UsageError
 from ._config import Config
+from ._forks import undone_in_children
 
-__all__ = ["host_and_port", "listening", "reserving", "urls_of"]
+__all__ = ["Doors", "host_and_port", "listening", "reserving", "urls_of"]
 
 # A client that vanished is noticed within two minutes, also by a stream that has nothing to send: seconds until the first probe,
 # seconds between two, and how many.
@@ -27,27 +30,133 @@ KEEP_ALIVE_PROBES: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCN
 UNSENT_BYTES: Final = 64 * 1024
 
 
-@contextmanager
-def listening(config: Config) -> Generator[list[socket.socket], None, None]:
-    """Listen on all addresses, or on none; sockets of our own are closed at the end, and their paths removed."""
-    with ExitStack() as stack:
-        yield [stack.enter_context(_listener(address, config)) for address in config.bind]
+class Doors:
+    """
+    The sockets that clients come in by, until they are closed.
+
+    Attributes:
+        sockets: One for each address.
+    """
+
+    def __init__(self, sockets: Sequence[socket.socket] = ()) -> None:
+        self.sockets: list[socket.socket] = list(sockets)
+        self._paths: list[str] = []
+        self._lent: list[int] = []
+        self._closing = Lock()
+
+    def __iter__(self) -> Iterator[socket.socket]:
+        return iter(self.sockets)
+
+    def open(self, address: str, config: Config) -> None:
+        """Listen on *address*."""
+        with _told(address):
+            if address.startswith("unix:"):
+                path = address.removeprefix("unix:")
+                sock = _listen_on_path(path, config)
+                self._paths.append(path)
+            elif address.startswith("fd://"):
+                number = _number_of(address)
+                sock = _inherited(number)
+                self._lent.append(number)
+            else:
+                sock = _listen_on_port(address, config)
+        self.sockets.append(sock)
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            _tune(sock, config)
+
+    def reserve(self, address: str) -> None:
+        """Bind to *address* and do not listen there."""
+        if address.startswith(("unix:", "fd://")):
+            raise UsageError(f"reuse_port is for ports; {address} is handed down to all workers without it")
+        with _told(address):
+            sock = socket.socket(_family(address))
+            self.sockets.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind(_split(address))
+
+    def take_over(self) -> None:
+        """
+        Let go of the sockets that were lent by number, and keep our own of them.
+
+        A null device takes their place: the number may be closed once more by somebody who does not know.
+        """
+        if self._lent:
+            with open(os.devnull, "rb") as null:
+                while self._lent:
+                    os.dup2(null.fileno(), self._lent.pop(), inheritable=False)
+
+    def close(self) -> None:
+        """Close them all, and remove their paths; no event loop may look at them any more."""
+        with self._closing:
+            self._remove_paths()
+            for each in self.sockets:
+                each.close()
+
+    def bolt(self) -> None:
+        """
+        Let nobody in any more, also where an event loop looks at them and cannot be asked to stop because it does not run.
+
+        In the place of each is one that nobody can find, so the loop sees that nobody comes. A system that cannot do that waits
+        for the loop.
+        """
+        with suppress(OSError), _hidden() as hidden, self._closing:
+            self._remove_paths()
+            for number in [each.fileno() for each in self.sockets if each.fileno() >= 0]:
+                os.dup2(hidden.fileno(), number, inheritable=False)
+
+    def leave(self) -> None:
+        """Close them in a process that was forked; all else is the parent's."""
+        self._paths.clear()
+        self._closing = Lock()  # a thread that is not here may hold the other one
+        for each in self.sockets:
+            # Not `close()`: uvloop counts as a user of the socket, and keeps it open.
+            if (number := each.detach()) >= 0:
+                os.close(number)
+
+    def _remove_paths(self) -> None:
+        # Before they are closed: as long as somebody listens there, no other server takes the path.
+        while self._paths:
+            with suppress(OSError):
+                os.unlink(self._paths.pop())
 
 
 @contextmanager
-def reserving(config: Config) -> Generator[list[socket.socket], None, None]:
+def listening(config: Config, given: Sequence[socket.socket] = ()) -> Generator[Doors, None, None]:
+    """Listen on all addresses, or on none; where sockets are *given*, on these alone. They are closed at the end."""
+    doors = Doors(given)
+    with undone_in_children(doors.leave):
+        try:
+            for address in () if given else config.bind:
+                doors.open(address, config)
+            yield doors
+        finally:
+            doors.close()
+
+
+@contextmanager
+def reserving(config: Config) -> Generator[Doors, None, None]:
     """Bind all addresses without listening, so that workers which share them by SO_REUSEPORT find them free."""
-    with ExitStack() as stack:
-        reserved: list[socket.socket] = []
+    doors = Doors()
+    try:
         for address in config.bind:
-            if address.startswith(("unix:", "fd://")):
-                raise UsageError(f"reuse_port is for ports; {address} is handed down to all workers without it")
-            with _told(address):
-                sock = stack.enter_context(socket.socket(_family(address)))
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                sock.bind(_split(address))
-            reserved.append(sock)
-        yield reserved
+            doors.reserve(address)
+        yield doors
+    finally:
+        doors.close()
+
+
+def _hidden() -> socket.socket:
+    """Listen on a name that Linux makes up, by a protocol that nobody speaks."""
+    hidden = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        hidden.bind("")
+        hidden.listen()
+        hidden.setblocking(False)
+    except BaseException:
+        hidden.close()
+        raise
+    return hidden
 
 
 @contextmanager
@@ -57,29 +166,6 @@ def _told(address: str) -> Generator[None, None, None]:
         yield
     except (OSError, ValueError) as exc:
         raise StartFailed(f"cannot listen on {address}: {getattr(exc, 'strerror', None) or exc}") from exc
-
-
-@contextmanager
-def _listener(address: str, config: Config) -> Generator[socket.socket, None, None]:
-    path: str | None = None
-    with _told(address):
-        if address.startswith("unix:"):
-            path = address.removeprefix("unix:")
-            listener = _listen_on_path(path, config)
-        elif address.startswith("fd://"):
-            listener = _inherited(int(address.removeprefix("fd://")))
-        else:
-            listener = _listen_on_port(address, config)
-    listener.setblocking(False)
-    with listener:
-        if listener.family != socket.AF_UNIX:
-            _tune(listener, config)
-        try:
-            yield listener
-        finally:
-            if path is not None:
-                with suppress(OSError):
-                    os.unlink(path)
 
 
 def _tune(listener: socket.socket, config: Config) -> None:
@@ -110,6 +196,8 @@ def _family(address: str) -> socket.AddressFamily:
 
 
 def _listen_on_path(path: str, config: Config) -> socket.socket:
+    if not path:
+        raise ValueError("write it as unix:PATH, unix:/run/site.sock for instance")
     _remove_abandoned(path)
     listener = socket.socket(socket.AF_UNIX)
     try:
@@ -132,6 +220,13 @@ def _remove_abandoned(path: str) -> None:
                     os.unlink(path)
 
 
+def _number_of(address: str) -> int:
+    number = address.removeprefix("fd://")
+    if not number.isdecimal():
+        raise ValueError("write it as fd://N, with the number of a socket that was handed down, fd://3 for instance")
+    return int(number)
+
+
 def _inherited(fd: int) -> socket.socket:
     listener = socket.socket(fileno=os.dup(fd))
     if listener.type != socket.SOCK_STREAM or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
@@ -146,7 +241,7 @@ def host_and_port(sock: socket.socket) -> str:
     return f"[{host}]:{port}" if sock.family == socket.AF_INET6 else f"{host}:{port}"
 
 
-def urls_of(sockets: Sequence[socket.socket], config: Config) -> list[str]:
+def urls_of(sockets: Iterable[socket.socket], config: Config) -> list[str]:
     """Say where a client finds each of *sockets*."""
     scheme = "http" if config.certfile is None else "https"
     return [

@@ -5,6 +5,9 @@ The supervisor opens the sockets and hands them down, so that no connection is l
 wait for the next one. It replaces what crashed, with growing pauses, and on SIGHUP each worker by a new one: the successor is
 ready before its predecessor is asked to go. Workers have sessions of their own: Ctrl-C reaches the supervisor alone, which asks
 them once.
+
+At the end everybody closes the door at once: the supervisor its own sockets, each worker the ones that it was given, and a
+worker that has not asked for them yet gets none.
 """
 
 from __future__ import annotations
@@ -24,11 +27,12 @@ import anyio
 from anyio.abc import Process, TaskGroup
 
 from ..errors import NardisError, StartFailed
-from ._config import Config, settings
-from ._run import READY, SUPERVISOR_VARIABLE, WATCHDOG_S, notify_systemd
+from ._config import DEFAULT_BIND, Config, settings
+from ._line import ASKING, READY, SUPERVISOR_VARIABLE, dismiss, let_in
+from ._run import WATCHDOG_S, notify_systemd
 from ._serve import tell, unwrapped
 from ._signals import signals
-from ._sockets import host_and_port, listening, reserving, urls_of
+from ._sockets import Doors, host_and_port, listening, reserving, urls_of
 
 __all__ = ["supervise"]
 
@@ -49,20 +53,39 @@ async def supervise(target: str, config: Config, announce: Callable[[list[str]],
     Raises:
         StartFailed: An address is taken, or the first worker did not start; it has said why.
     """
-    with unwrapped(), reserving(config) if config.reuse_port else listening(config) as sockets:
-        supervisor = Supervisor(target, config, sockets)
+    with unwrapped(), reserving(config) if config.reuse_port else listening(config) as doors:
+        doors.take_over()
+        supervisor = Supervisor(target, config, doors)
         with signals(supervisor.take_signal) as arrived:
             await supervisor.run(arrived, announce)
 
 
 class Worker:
-    """One process that serves."""
+    """
+    One process that serves.
+
+    Attributes:
+        since: When it was started.
+        admitted: It may serve, and has its sockets.
+        ready: It serves.
+        dismissed: It was asked to end.
+    """
 
     def __init__(self, process: Process, line: socket.socket) -> None:
         self.process: Process = process
         self.line: socket.socket = line
         self.since: float = anyio.current_time()
+        self.admitted: bool = False
+        self.ready: bool = False
         self.dismissed: bool = False
+
+    async def begin(self, sockets: Sequence[socket.socket]) -> bool:
+        """Hand it *sockets* when it asks, and wait until it serves; False if it does not come so far."""
+        if await self.hear() == ASKING and not self.dismissed:
+            self.admitted = True
+            let_in(self.line, sockets)
+            self.ready = await self.hear() == READY
+        return self.ready
 
     async def hear(self) -> bytes:
         """Give the next thing it says; nothing once it is gone."""
@@ -73,11 +96,17 @@ class Worker:
             return b""
 
     def dismiss(self) -> None:
-        """Ask it to end: not by a signal, because a second one, of systemd's for instance, would end it at once."""
+        """
+        Ask it to end: not by a signal, because a second one, of systemd's for instance, would end it at once.
+
+        One that still loads the application has nothing to bring to an end, and would hear of it late.
+        """
         if not self.dismissed:
             self.dismissed = True
-            with suppress(OSError):
-                self.line.send(b"!")
+            dismiss(self.line)
+            if not self.admitted and self.process.returncode is None:
+                with suppress(ProcessLookupError):
+                    self.process.terminate()
 
     def kill(self) -> None:
         """End it at once, if it is still there."""
@@ -88,9 +117,10 @@ class Worker:
 class Supervisor:
     """Keeps workers running."""
 
-    def __init__(self, target: str, config: Config, sockets: Sequence[socket.socket]) -> None:
+    def __init__(self, target: str, config: Config, doors: Doors) -> None:
         self._config = config
-        self._sockets = sockets
+        self._doors = doors
+        self._urls = urls_of(doors, config)
         self._command = [sys.executable, "-m", "nardis", "serve", target]
         self._workers: set[Worker] = set()
         self._stopping = anyio.Event()
@@ -105,12 +135,13 @@ class Supervisor:
         async with anyio.create_task_group() as self._group:
             self._group.start_soon(self._heed, signalled)
             # One first: what keeps it from starting is said once.
-            first = await self._start()
+            async with self._changing:
+                first = await self._start()
             if first is None and not self._stopping.is_set():
                 raise StartFailed("the first worker did not start")
             await self._fill()
             if not self._stopping.is_set():
-                announce(urls_of(self._sockets, self._config))
+                announce(self._urls)
                 notify_systemd("READY=1")
                 tell(self._config, ready=True)
             await self._stopping.wait()
@@ -127,12 +158,11 @@ class Supervisor:
         """Start a worker and wait until it is ready; None if it did not come so far."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        inherited = [] if self._config.reuse_port else [each.fileno() for each in self._sockets]
         process = await anyio.open_process(
             self._command,
             stdin=subprocess.DEVNULL, stdout=None, stderr=None,
-            pass_fds=[*inherited, theirs.fileno()],
-            env=self._environment(inherited, theirs.fileno()),
+            pass_fds=[theirs.fileno()],
+            env=self._environment(theirs.fileno()),
             start_new_session=True,
         )  # fmt: skip
         theirs.close()
@@ -140,18 +170,17 @@ class Supervisor:
         self._workers.add(worker)
         if self._stopping.is_set():
             worker.dismiss()
-        ready = await worker.hear() == READY
-        if ready:
+        if await worker.begin([] if self._config.reuse_port else self._doors.sockets):
             self._group.start_soon(self._watch, worker)
             return worker
         await process.wait()
         self._forget(worker)
         return None
 
-    def _environment(self, inherited: Sequence[int], line: int) -> Mapping[str, str]:
+    def _environment(self, line: int) -> Mapping[str, str]:
         ours = {each.variable for each in settings()}
-        config = replace(self._config, workers=1, ready=None)
-        config = replace(config, bind=[f"fd://{fd}" for fd in inherited] or [host_and_port(each) for each in self._sockets])
+        bind = [host_and_port(each) for each in self._doors] if self._config.reuse_port else DEFAULT_BIND
+        config = replace(self._config, workers=1, bind=bind, ready=None)
         environment = {name: value for name, value in os.environ.items() if name not in ours}
         # What this process finds beside its program, its workers find too.
         path = [sys.path[0], environment.get("PYTHONPATH", "")]
@@ -163,11 +192,9 @@ class Supervisor:
         if await worker.hear():
             while not await self._replace(worker):
                 await self._pause()
-        status = await worker.process.wait()
-        self._forget(worker)
+        await self._gone(worker)
         if worker.dismissed or self._stopping.is_set():
             return
-        logger.error("worker %d ended with status %d: it is replaced", worker.process.pid, status)
         if anyio.current_time() - worker.since > LONGEST_PAUSE_S:
             self._pause_s = FIRST_PAUSE_S
         await self._pause()
@@ -204,6 +231,18 @@ class Supervisor:
                 logger.error("the successor of worker %d did not start: it stays", worker.process.pid)
             return self._stopping.is_set()
 
+    async def _gone(self, worker: Worker) -> None:
+        """Wait until a worker is gone, and say so."""
+        status = await worker.process.wait()
+        if worker not in self._workers:
+            return
+        self._forget(worker)
+        if worker.ready and not worker.dismissed and not self._stopping.is_set():
+            logger.error("worker %d ended with status %d: it is replaced", worker.process.pid, status)
+        # One that was not admitted has been ended by a signal.
+        if self._stopping.is_set() and worker.admitted and status != 0 and self._failed is None:
+            self._failed = f"worker {worker.process.pid} ended its shutdown with status {status}"
+
     def _forget(self, worker: Worker) -> None:
         self._workers.discard(worker)
         worker.line.close()
@@ -239,17 +278,12 @@ class Supervisor:
             await self._gone(next(iter(self._workers)))
 
     async def _stop(self) -> None:
-        """Ask all workers to go, also those that are just starting; who does not go in time is killed."""
+        """Close the doors, and ask all workers to go, also those that are just starting; who does not go in time is killed."""
         self._stopping.set()
+        self._doors.close()
         for worker in tuple(self._workers):
             worker.dismiss()
         await anyio.sleep(self._config.graceful_s + WATCHDOG_S + KILL_S)
         for worker in tuple(self._workers):
             self._failed = f"worker {worker.process.pid} did not end: it was killed"
             worker.kill()
-
-    async def _gone(self, worker: Worker) -> None:
-        status = await worker.process.wait()
-        self._forget(worker)
-        if status != 0 and self._failed is None:
-            self._failed = f"worker {worker.process.pid} ended its shutdown with status {status}"

@@ -2,11 +2,13 @@
 The application that the tests of draining and of the supervisor serve.
 
 Every answer ends with END, so that by its content alone one sees whether it is whole. Files beside the records tell a process
-that starts what to do: `refuse-to-start` fails its start, `slow-start` holds it up for as long as it is there.
+that starts what to do: `refuse-to-start` fails its start; `slow-import`, `slow-start` and `blocking-start` hold it up for as long
+as they are there, the last one without a turn for its event loop.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -27,13 +29,24 @@ BLOCK = bytes(64 * 1024)
 # Longer than any server of these tests may live after its signal.
 TOO_LONG_S = 30
 
+
+def ordered(what: str) -> bool:
+    """Whether a file beside the records tells to do *what*."""
+    return Path(os.environ.get("NARDIS_OBSERVED", "observed")).with_name(what).exists()
+
+
+if ordered("slow-import"):  # pragma: no cover  # its process is ended without measuring
+    record("lifespan", "importing", pid=os.getpid())
+    while ordered("slow-import"):
+        time.sleep(0.01)
+
 app = Nardis()
 
 
 @contextmanager
 def recorded(req: Request) -> Iterator[None]:
     """Record that a handler has begun, and that it has ended."""
-    record(req.path, "started")
+    record(req.path, "started", pid=os.getpid())
     try:
         yield
     finally:
@@ -42,15 +55,24 @@ def recorded(req: Request) -> Iterator[None]:
 
 @app.lifespan
 async def lifespan(app: Nardis) -> AsyncIterator[None]:
-    orders = Path(os.environ["NARDIS_OBSERVED"]).parent
     record("lifespan", "starting", pid=os.getpid())
-    if (orders / "refuse-to-start").exists():
+    if ordered("refuse-to-start"):
         raise RuntimeError("told not to start")
-    while (orders / "slow-start").exists():  # noqa: ASYNC110  # whoever removes it is another process
+    while ordered("slow-start"):  # noqa: ASYNC110  # whoever removes it is another process
         await anyio.sleep(0.01)
+    while ordered("blocking-start"):
+        time.sleep(0.01)  # noqa: ASYNC251
     record("lifespan", "started", pid=os.getpid())
-    yield
+    async with anyio.create_task_group() as group:
+        group.start_soon(tell_draining)
+        yield
+        group.cancel_scope.cancel()
     record("lifespan", "ended", pid=os.getpid())
+
+
+async def tell_draining() -> None:
+    await app.draining.wait()
+    record("lifespan", "draining", pid=os.getpid())
 
 
 @app.get("/hello")
@@ -135,6 +157,23 @@ async def ignore_cancellation(req: Request, res: Response) -> None:  # pragma: n
 async def block_a_thread(req: Request, res: Response) -> None:  # pragma: no cover  # neither does this one's
     record(req.path, "started")
     await anyio.to_thread.run_sync(time.sleep, TOO_LONG_S)
+
+
+@app.get("/fork")
+async def fork(req: Request, res: Response) -> None:
+    """Leave a child behind that has all that this process has."""
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(TOO_LONG_S,), daemon=True)
+    child.start()
+    await res.send(b"%d" % child.pid + END)
+
+
+@app.get("/block-at-once")
+async def block_at_once(req: Request, res: Response) -> None:
+    """Hold the event loop up until a file says that it is enough."""
+    record(req.path, "started")
+    while not ordered("enough"):
+        time.sleep(0.01)  # noqa: ASYNC251
+    await res.send(END)
 
 
 @app.get("/block-the-loop")

@@ -121,14 +121,19 @@ class Server:
         return self.process.wait(20)
 
 
-def start(kind: str, directory: Path, *options: str, target: str = TARGET) -> subprocess.Popen[bytes]:
-    """Start a server of *kind*, in a process group of its own; it writes to files of *directory*."""
+def start(
+    kind: str, directory: Path, *options: str, target: str = TARGET, lent: socket.socket | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a server of *kind*, in a process group of its own; it writes to files of *directory*, and inherits what is *lent*."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         words = [word.format(free_port=free.getsockname()[1]) for word in COMMANDS[kind]]
     command = [sys.executable, "-m", *words, *options, target]
     environment = os.environ | {"NARDIS_OBSERVED": str(directory / "observed")}
     with open(directory / "log", "wb") as log:
-        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True,
+            pass_fds=[] if lent is None else [lent.fileno()],
+        )  # fmt: skip
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -99,6 +99,8 @@ def test_help_is_help(args, capsys):
         (["serve", "site_app", "--drain", "5", "--graceful", "1"], "graceful"),
         (["serve", "site_app", "--bind", "127.0.0.1:port"], "port"),
         (["serve", "site_app", "--bind", "nonsense"], "HOST:PORT"),
+        (["serve", "site_app", "--bind", "fd://x"], "fd://N"),
+        (["serve", "site_app", "--bind", "unix:"], "unix:PATH"),
         (["serve", "site_app", "--bind", "127.0.0.1:99999"], "99999"),
     ],
 )

@@ -1,13 +1,14 @@
 """Listening: addresses, paths and inherited sockets, all or none, and what is left afterwards."""
 
 import os
+import select
 import socket
 import sys
 
 import pytest
 
 from nardis.errors import StartFailed, UsageError
-from nardis.server import Config
+from nardis.server import Config, _forks, _sockets
 from nardis.server._sockets import listening, reserving, urls_of
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="paths and inherited sockets are those of POSIX")
@@ -117,6 +118,29 @@ def test_an_inherited_socket_stays_open():
             """It listens as before."""
 
 
+def test_an_inherited_socket_that_is_taken_over_is_closed_with_the_others():
+    """Its number is a null device from then on, which programs that are started do not inherit."""
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        address = opened.getsockname()
+        os.set_inheritable(opened.fileno(), True)
+        with listening(Config(bind=[f"fd://{opened.fileno()}"])) as doors:
+            doors.take_over()
+            assert not os.get_inheritable(opened.fileno())
+            with socket.create_connection(address):
+                """It listens as before."""
+            doors.close()
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(address)
+        assert os.read(opened.fileno(), 1) == b""
+
+
+def test_where_no_socket_was_inherited_there_is_nothing_to_take_over():
+    with listening(Config(bind=["127.0.0.1:0"])) as doors:
+        doors.take_over()
+        with socket.create_connection(doors.sockets[0].getsockname()):
+            """It listens as before."""
+
+
 def test_an_inherited_path_is_not_removed(tmp_path):
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as opened:
@@ -153,6 +177,76 @@ def test_a_server_can_take_its_port_again_at_once():
 def test_sockets_are_not_inherited_by_whatever_the_application_starts():
     with listening(Config(bind=["127.0.0.1:0"])) as [listener]:
         assert not os.get_inheritable(listener.fileno())
+
+
+# --- how they close -----------------------------------------------------------------------------------------------------
+
+
+def test_closed_doors_stay_closed_and_another_server_has_the_path(tmp_path):
+    """Whoever closes them a second time takes nothing away from the next."""
+    config = Config(bind=[f"unix:{tmp_path}/socket"])
+    with listening(config) as doors:
+        doors.close()
+        with listening(config):
+            doors.close()
+            connect(tmp_path / "socket")
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="only Linux makes up names for sockets")
+def test_bolted_doors_look_to_an_event_loop_as_if_nobody_came(tmp_path):
+    """It may go on looking at them, and close them when it comes to it."""
+    with listening(Config(bind=["127.0.0.1:0", f"unix:{tmp_path}/socket"])) as doors:
+        address = doors.sockets[0].getsockname()
+        with select.epoll() as loop:
+            for each in doors:
+                loop.register(each.fileno(), select.EPOLLIN)
+            doors.bolt()
+
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(address)
+            assert not (tmp_path / "socket").exists()
+            assert loop.poll(0) == []
+            for each in doors:
+                loop.register(each.fileno(), select.EPOLLIN)
+                with pytest.raises(BlockingIOError):
+                    each.accept()
+                assert not os.get_inheritable(each.fileno())
+
+
+def test_doors_that_are_closed_are_not_bolted():
+    with listening(Config(bind=["127.0.0.1:0"])) as doors:
+        number = doors.sockets[0].fileno()
+        doors.close()
+        doors.bolt()
+
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(number)
+
+
+def test_a_system_that_cannot_bolt_them_waits_for_the_event_loop(monkeypatch):
+    class Unnamed(socket.socket):
+        def bind(self, address):
+            raise OSError("no name was given")
+
+    with listening(Config(bind=["127.0.0.1:0"])) as doors:
+        monkeypatch.setattr(_sockets.socket, "socket", Unnamed)
+        doors.bolt()
+        monkeypatch.undo()
+
+        with socket.create_connection(doors.sockets[0].getsockname()):
+            """They are open."""
+
+
+def test_a_forked_child_closes_its_copies_and_nothing_else(tmp_path):
+    """What it does first, done here; in a child of its own it is seen by `tests/server/test_doors.py`."""
+    path = tmp_path / "socket"
+    with listening(Config(bind=[f"unix:{path}"])) as doors, doors.sockets[0].dup():
+        _forks._undo_all()
+        assert doors.sockets[0].fileno() < 0
+        _forks._undo_all()
+        connect(path)
+        doors.leave()  # also where it closed them itself
+    assert path.exists()
 
 
 def test_ports_can_be_reserved_for_workers_that_share_them():

@@ -12,8 +12,10 @@ import pytest
 
 from nardis.errors import NardisError, StartFailed
 from nardis.server import Config, _supervisor
-from nardis.server._run import READY, RETIRING, SPARE_FILES, _room_for_connections
+from nardis.server._line import ASKING, READY, RETIRING
+from nardis.server._run import SPARE_FILES, _room_for_connections
 from nardis.server._serve import unwrapped
+from nardis.server._sockets import listening
 from nardis.server._supervisor import LONGEST_PAUSE_S, Supervisor, Worker
 
 pytestmark = pytest.mark.anyio
@@ -26,14 +28,33 @@ class FakeProcess:
         self.pid = pid
         self.returncode = None
         self.killed = False
+        self.terminated = False
+        self.given = []
         self._line = line
         self._ended = anyio.Event()
 
     def say(self, what):
         self._line.send(what)
 
+    async def asks(self):
+        """Ask to serve, and wait for what it needs for that."""
+        self.say(ASKING)
+        while True:
+            await anyio.wait_readable(self._line)
+            said, numbers, *_ = socket.recv_fds(self._line, 1, 1)
+            self.given += [socket.socket(fileno=number) for number in numbers]
+            if said == b".":
+                return
+            assert said == b"s"
+
+    async def serves(self):
+        """Ask to serve, and do so."""
+        await self.asks()
+        self.say(READY)
+
     def end(self, status):
-        self._line.close()
+        for each in (*self.given, self._line):
+            each.close()
         self.returncode = status
         self._ended.set()
 
@@ -54,6 +75,11 @@ class FakeProcess:
     def kill(self):
         self.killed = True
         self.end(-signal.SIGKILL)
+
+    def terminate(self):
+        """Take a signal while the application is loaded."""
+        self.terminated = True
+        self.end(-signal.SIGTERM)
 
 
 class Stage:
@@ -87,7 +113,7 @@ class Stage:
     async def ready(self):
         """Let the next process be one that is ready."""
         process = await self.opened.receive()
-        process.say(READY)
+        await process.serves()
         return process
 
     async def fails(self):
@@ -109,9 +135,10 @@ class Stage:
 async def supervising(monkeypatch, **settings):
     """Run a supervisor beside the block, to its end, whose error is raised."""
     ours, theirs = socket.socketpair()
-    with ours, theirs, socket.create_server(("127.0.0.1", 0)) as listener, unwrapped(), anyio.fail_after(10):
+    config = Config(bind=["127.0.0.1:0"], **settings)
+    with ours, theirs, listening(config) as doors, unwrapped(), anyio.fail_after(10):
         theirs.setblocking(False)
-        stage = Stage(Supervisor("site:app", Config(**settings), [listener]), ours)
+        stage = Stage(Supervisor("site:app", config, doors), ours)
         monkeypatch.setattr(anyio, "open_process", stage.open_process)
         try:
             async with anyio.create_task_group() as group:
@@ -130,7 +157,7 @@ async def test_an_address_is_announced_when_all_workers_are_ready(monkeypatch):
         second = await stage.opened.receive()
         await anyio.wait_all_tasks_blocked()
         assert not stage.announced.is_set()
-        second.say(READY)
+        await second.serves()
         await stage.announced.wait()
         await stage.stop(first, second)
 
@@ -149,20 +176,20 @@ async def test_a_stop_while_the_first_worker_starts_is_no_failed_start(monkeypat
         first = await stage.opened.receive()
         stage.signal(signal.SIGTERM)
         await stage.supervisor._stopping.wait()
-        first.end(0)
+        assert first.terminated
     assert stage._count == 1
     assert not stage.announced.is_set()
 
 
-async def test_a_worker_that_comes_after_the_stop_is_dismissed_at_once(monkeypatch):
-    """The first one, before it is ready."""
+async def test_a_worker_that_comes_after_the_stop_is_ended_at_once(monkeypatch):
+    """The first one, before it has loaded the application: that is no fault."""
     async with supervising(monkeypatch, workers=2) as stage:
         stage.may_open = anyio.Event()
         first = await stage.opened.receive()
         stage.signal(signal.SIGTERM)
         await stage.supervisor._stopping.wait()
         stage.may_open.set()
-        await first.leaves()
+    assert first.terminated
     assert not stage.announced.is_set()
 
 
@@ -174,10 +201,24 @@ async def test_a_stop_while_workers_are_added_dismisses_all_of_them_and_announce
         stage.signal(signal.SIGTERM)
         await stage.supervisor._stopping.wait()
         stage.may_open.set()
-        await second.leaves()
         await first.leaves()
+    assert second.terminated
     assert stage._count == 2
     assert not stage.announced.is_set()
+
+
+async def test_a_hang_up_while_the_first_worker_starts_waits_for_it(monkeypatch):
+    """Its successor would dismiss it before it is ready, and that would look like a failed start."""
+    async with supervising(monkeypatch, workers=1) as stage:
+        first = await stage.opened.receive()
+        stage.signal(signal.SIGHUP)
+        await anyio.wait_all_tasks_blocked()
+        assert stage._count == 1
+        await first.serves()
+        second = await stage.ready()
+        await first.leaves()
+        await stage.stop(second)
+    assert stage.announced.is_set()
 
 
 async def test_a_worker_that_does_not_start_is_tried_again_until_the_stop(monkeypatch, caplog):
@@ -209,12 +250,26 @@ async def test_a_worker_whose_successor_does_not_start_stays_and_is_replaced_lat
     assert caplog.text.count("it stays") == 1
 
 
+async def test_a_restart_that_meets_the_stop_is_left_off(monkeypatch):
+    async with supervising(monkeypatch, workers=1) as stage:
+        worker = await stage.ready()
+        await stage.announced.wait()
+        stage.signal(signal.SIGHUP)
+        successor = await stage.opened.receive()
+        stage.signal(signal.SIGTERM)
+        stage.signal(signal.SIGHUP)
+        await worker.leaves()
+    assert successor.terminated
+    assert stage._count == 2
+
+
 async def test_a_stop_while_a_successor_starts_ends_both_and_complains_of_neither(monkeypatch, caplog):
     async with supervising(monkeypatch, workers=1) as stage:
         old = await stage.ready()
         await stage.announced.wait()
         old.say(RETIRING)
         new = await stage.opened.receive()
+        await new.asks()
         stage.signal(signal.SIGTERM)
         await new.leaves()
         await old.leaves()
@@ -231,7 +286,7 @@ async def test_a_worker_that_ends_while_its_successor_was_asked_for_has_that_one
         new = await stage.opened.receive()
         stage.signal(signal.SIGHUP)
         await anyio.wait_all_tasks_blocked()
-        new.say(READY)
+        await new.serves()
         await old.leaves()
         newer = await stage.ready()  # SIGHUP was for all that there were, the successor among them
         await new.leaves()
@@ -254,6 +309,60 @@ async def test_a_worker_that_lived_long_is_followed_as_soon_as_the_first(monkeyp
             await anyio.wait_all_tasks_blocked()
         await stage.stop(worker)
     assert caplog.text.count("the next attempt is in 0.1 s") == 2
+
+
+# --- the doors ----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_doors_are_closed_before_anybody_ends(monkeypatch):
+    """A worker has its own copies of them, which it closes itself."""
+    async with supervising(monkeypatch, workers=1) as stage:
+        first = await stage.ready()
+        [door] = stage.supervisor._doors
+        assert [each.getsockname() for each in first.given] == [door.getsockname()]
+        stage.signal(signal.SIGTERM)
+        await first.dismissed()
+        assert door.fileno() < 0
+        first.end(0)
+
+
+async def test_a_worker_that_asks_at_the_moment_of_the_stop_is_given_nothing(monkeypatch):
+    async with supervising(monkeypatch, workers=1) as stage:
+        first = await stage.opened.receive()
+        first.terminate = lambda: first.say(ASKING)  # it is a little further than the supervisor knows
+        stage.signal(signal.SIGTERM)
+        await first.leaves()
+    assert first.given == []
+
+
+async def test_workers_that_share_a_port_open_it_themselves(monkeypatch):
+    async with supervising(monkeypatch, workers=1, reuse_port=True) as stage:
+        first = await stage.ready()
+        assert first.given == []
+        await stage.stop(first)
+
+
+async def test_a_worker_that_ends_before_it_is_told_to_is_no_fault(monkeypatch):
+    """It may be gone before anybody has noticed."""
+
+    def terminate():
+        first.end(1)
+        raise ProcessLookupError
+
+    async with supervising(monkeypatch, workers=1) as stage:
+        first = await stage.opened.receive()
+        first.terminate = terminate
+        stage.signal(signal.SIGTERM)
+
+
+async def test_only_one_that_is_still_there_is_asked_to_end():
+    ours, theirs = socket.socketpair()
+    with ours:
+        worker = Worker(FakeProcess(1, theirs), ours)
+        worker.process.end(1)
+        worker.dismiss()
+        worker.dismiss()
+        assert not worker.process.terminated
 
 
 # --- the end ------------------------------------------------------------------------------------------------------------
