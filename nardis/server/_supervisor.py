@@ -266,7 +266,7 @@ class Supervisor:
                 if number == signal.SIGHUP:
                     self._group.start_soon(self._replace_all)
                 else:
-                    self._group.start_soon(self._stop)
+                    self._stop()
 
     async def _replace_all(self) -> None:
         for worker in tuple(self._workers):
@@ -277,12 +277,15 @@ class Supervisor:
         while self._workers:
             await self._gone(next(iter(self._workers)))
 
-    async def _stop(self) -> None:
-        """Close the doors, and ask all workers to go, also those that are just starting; who does not go in time is killed."""
+    def _stop(self) -> None:
+        """Close the doors, and ask all workers to go, also those that are just starting."""
         self._stopping.set()
         self._doors.close()
         for worker in tuple(self._workers):
             worker.dismiss()
+        self._group.start_soon(self._kill_late)
+
+    async def _kill_late(self) -> None:
         await anyio.sleep(self._config.graceful_s + WATCHDOG_S + KILL_S)
         for worker in tuple(self._workers):
             self._failed = f"worker {worker.process.pid} did not end: it was killed"
