@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib.util
-import logging
 import os
 import socket
 import sys
 import threading
+import time
 from dataclasses import replace
 from functools import partial
 from random import randint
@@ -24,10 +24,10 @@ import anyio
 
 from .._types import ASGIApp
 from ..errors import UsageError
-from ._access import logger as access_logger
 from ._config import Config
 from ._hypercorn.connection import Service
 from ._line import READY, RETIRING, Line, line_to_supervisor
+from ._logs import counted, lifecycle, set_up_logs, stopping
 from ._serve import first_leaf, serve_on
 from ._signals import signals
 from ._sockets import Doors, listening
@@ -98,6 +98,7 @@ def _serve_alone(target: str | ASGIApp, config: Config, line: Line | None, annou
         failure = anyio.run(partial(process.serve, app, arrived), backend=config.backend, backend_options=options)
     if failure is not None:
         raise failure
+    process.has_ended()
 
 
 class _Process:
@@ -114,9 +115,11 @@ class _Process:
         self._line = line
         self._announce = announce
         self._stop = anyio.Event()
+        self._stopped_at = 0.0
         self._serves = False
         self._asked_to_stop = False
         self._watched = False
+        self._cancelled = 0
 
     async def serve(self, app: ASGIApp, signalled: socket.socket) -> Exception | None:
         """Serve until told to stop; an error is returned, past the groups that would wrap it."""
@@ -131,7 +134,7 @@ class _Process:
                 group.start_soon(self._wait_for_supervisor, self._line)
                 group.start_soon(self._retire, service.enough, self._line)
             try:
-                await serve_on(self.doors, service, self._stop.wait, self)
+                self._cancelled = await serve_on(self.doors, service, self._stop.wait, self)
             except Exception as exc:
                 failure = first_leaf(exc)
             group.cancel_scope.cancel()
@@ -148,11 +151,24 @@ class _Process:
         if self._line is not None:
             self._line.say(READY)
         else:
-            _announce(self._announce, self._config, value or [])
+            urls = value or []
+            _announce(self._announce, self._config, urls)
+            lifecycle.info("started: %s with %s, pid %d", ", ".join(urls), self._config.backend, os.getpid())
             notify_systemd("READY=1")
+
+    def has_ended(self) -> None:
+        """Log that it is over, and at what price."""
+        cancelled = counted(self._cancelled, "request was cancelled", "requests were cancelled")
+        if self._line is None:
+            took_s = time.monotonic() - self._stopped_at
+            lifecycle.info("ended after %.1f s%s", took_s, f"; {cancelled}" if self._cancelled else "")
+        elif self._cancelled:
+            lifecycle.info("worker %d: %s", os.getpid(), cancelled)
 
     async def _wait_for_signal(self, signalled: socket.socket) -> None:
         await anyio.wait_readable(signalled)
+        if self._line is None:
+            stopping(signalled.recv(1)[0], self._config)
         self._begin_to_stop()
 
     async def _wait_for_supervisor(self, line: Line) -> None:
@@ -189,6 +205,7 @@ class _Process:
         """Close the doors soon, and leave the process when the time is up, whatever it does then."""
         if not self._watched:
             self._watched = True
+            self._stopped_at = time.monotonic()
             for seconds, act in ((BOLT_S, self._bolt), (self._config.graceful_s + WATCHDOG_S, _leave)):
                 timer = threading.Timer(seconds, act)
                 timer.daemon = True
@@ -230,18 +247,3 @@ def _room_for_connections() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
     return sys.maxsize if soft == resource.RLIM_INFINITY else max(soft - SPARE_FILES, 1)
-
-
-def set_up_logs(config: Config) -> None:
-    """Let what we have to say be seen, in whole lines, unless the application's own logging takes it."""
-    log = logging.getLogger("nardis")
-    if not log.hasHandlers():
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        log.addHandler(handler)
-        access_logger.propagate = False
-    if config.access_log is not None:
-        if not access_logger.hasHandlers():
-            access_logger.addHandler(logging.StreamHandler(sys.stdout))
-        if access_logger.level == logging.NOTSET:
-            access_logger.setLevel(logging.INFO)

@@ -73,10 +73,10 @@ async def serve(
 
 async def serve_on(
     doors: Doors, service: Service, shutdown: Callable[[], Awaitable[object]], task_status: TaskStatus[list[str]]
-) -> None:
-    """Serve on sockets that listen already."""
+) -> int:
+    """Serve on sockets that listen already; how many requests the end of draining has cancelled is returned."""
     config = service.config
-    urls = urls_of(doors, config)
+    urls, cancelled = urls_of(doors, config), 0
     try:
         tls = service.settings.create_ssl_context()
     except OSError as exc:  # SSLError among them
@@ -95,11 +95,12 @@ async def serve_on(
                     tell(config, ready=False)
                     close_door()
                     doors.close()
-                    await _drain(service)
+                    cancelled = await _drain(service)
                 finally:
                     with anyio.CancelScope(shield=True):
                         await _cut(service)
             group.cancel_scope.cancel()
+    return cancelled
 
 
 @asynccontextmanager
@@ -118,13 +119,15 @@ async def _lifespan(service: Service) -> AsyncGenerator[None, None]:
         group.cancel_scope.cancel()
 
 
-async def _drain(service: Service) -> None:
-    """Let what runs end; cancel the rest when its time is up, and give its clean-up the time that is left."""
+async def _drain(service: Service) -> int:
+    """Let what runs end; cancel the rest, which is counted, when its time is up, and give its clean-up the time that is left."""
     config = service.config
     service.drain()
     await _idle(service, config.drain_s)
+    late = service.calls
     service.interrupt()
     await _idle(service, service.draining + config.graceful_s - service.clock())
+    return late
 
 
 async def _cut(service: Service) -> None:

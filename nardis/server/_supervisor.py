@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -29,6 +30,7 @@ from anyio.abc import Process, TaskGroup
 from ..errors import NardisError, StartFailed
 from ._config import DEFAULT_BIND, Config, settings
 from ._line import ASKING, READY, SUPERVISOR_VARIABLE, dismiss, let_in
+from ._logs import counted, lifecycle, stopping
 from ._run import WATCHDOG_S, notify_systemd
 from ._serve import tell, unwrapped
 from ._signals import signals
@@ -128,6 +130,7 @@ class Supervisor:
         self._group: TaskGroup
         self._pause_s = FIRST_PAUSE_S
         self._asked_to_stop = False
+        self._stopped_at = 0.0
         self._failed: str | None = None
 
     async def run(self, signalled: socket.socket, announce: Callable[[list[str]], None]) -> None:
@@ -142,6 +145,10 @@ class Supervisor:
             await self._fill()
             if not self._stopping.is_set():
                 announce(self._urls)
+                lifecycle.info(
+                    "started: %s with %s, pid %d, %s", ", ".join(self._urls), self._config.backend, os.getpid(),
+                    counted(self._config.workers, "worker", "workers"),
+                )  # fmt: skip
                 notify_systemd("READY=1")
                 tell(self._config, ready=True)
             await self._stopping.wait()
@@ -149,6 +156,7 @@ class Supervisor:
             tell(self._config, ready=False)
             await self._end()
             self._group.cancel_scope.cancel()
+        lifecycle.info("ended after %.1f s", time.monotonic() - self._stopped_at)
         if self._failed is not None:
             raise NardisError(self._failed)
 
@@ -171,6 +179,7 @@ class Supervisor:
         if self._stopping.is_set():
             worker.dismiss()
         if await worker.begin([] if self._config.reuse_port else self._doors.sockets):
+            lifecycle.info("worker %d began", process.pid)
             self._group.start_soon(self._watch, worker)
             return worker
         await process.wait()
@@ -224,7 +233,8 @@ class Supervisor:
         async with self._changing:
             if worker.process.returncode is not None or worker.dismissed or self._stopping.is_set():
                 return True
-            if await self._start() is not None:
+            if (successor := await self._start()) is not None:
+                lifecycle.info("worker %d is replaced by %d", worker.process.pid, successor.process.pid)
                 worker.dismiss()
                 return True
             if not self._stopping.is_set():
@@ -237,8 +247,13 @@ class Supervisor:
         if worker not in self._workers:
             return
         self._forget(worker)
-        if worker.ready and not worker.dismissed and not self._stopping.is_set():
-            logger.error("worker %d ended with status %d: it is replaced", worker.process.pid, status)
+        if worker.ready:
+            expected = worker.dismissed or self._stopping.is_set()
+            lifecycle.log(
+                logging.INFO if expected else logging.ERROR,
+                "worker %d ended with status %d" if expected else "worker %d ended with status %d: it is replaced",
+                worker.process.pid, status,
+            )  # fmt: skip
         # One that was not admitted has been ended by a signal.
         if self._stopping.is_set() and worker.admitted and status != 0 and self._failed is None:
             self._failed = f"worker {worker.process.pid} ended its shutdown with status {status}"
@@ -266,23 +281,33 @@ class Supervisor:
                 if number == signal.SIGHUP:
                     self._group.start_soon(self._replace_all)
                 else:
-                    self._stop()
+                    self._stop(number)
 
     async def _replace_all(self) -> None:
-        for worker in tuple(self._workers):
-            await self._replace(worker)
+        if self._stopping.is_set():
+            return
+        since, workers = time.monotonic(), tuple(self._workers)
+        lifecycle.info("SIGHUP: reloading; %s to replace", counted(len(workers), "worker", "workers"))
+        replaced = [await self._replace(worker) for worker in workers]
+        if not self._stopping.is_set():
+            failed = counted(replaced.count(False), "successor", "successors")
+            lifecycle.info(
+                "reloaded after %.1f s%s", time.monotonic() - since, "" if all(replaced) else f"; {failed} did not start"
+            )
 
     async def _end(self) -> None:
         """Wait for the last worker; each was asked to go."""
         while self._workers:
             await self._gone(next(iter(self._workers)))
 
-    def _stop(self) -> None:
+    def _stop(self, number: int) -> None:
         """Close the doors, and ask all workers to go, also those that are just starting."""
+        self._stopped_at = time.monotonic()
         self._stopping.set()
         self._doors.close()
         for worker in tuple(self._workers):
             worker.dismiss()
+        stopping(number, self._config)
         self._group.start_soon(self._kill_late)
 
     async def _kill_late(self) -> None:

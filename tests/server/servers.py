@@ -56,6 +56,9 @@ on_each_worker = on("hypercorn-trio", "hypercorn-asyncio", "uvicorn-h11")
 # What a server's log never has in it, whatever the clients did.
 LEAKS = re.compile("never awaited|never retrieved|was destroyed|ResourceWarning|Cancelled caught")
 
+# What ours says when something begins or ends as it should.
+USUAL_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO ")
+
 
 class Server:
     """A running server; what its handlers recorded is in `observed`."""
@@ -89,6 +92,10 @@ class Server:
 
     def log(self) -> str:
         return self._log.read_text()
+
+    def unusual(self) -> list[str]:
+        """Give the lines of the log but for those of a usual life."""
+        return [line for line in self.log().splitlines() if not USUAL_LINE.match(line)]
 
     def observed(self, key: str) -> dict[str, dict[str, Any]]:
         """Give what was recorded under *key*, by event."""

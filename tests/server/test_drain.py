@@ -187,14 +187,14 @@ class Stuck:
 
     status: int
     took_s: float
-    log: str
+    log: list[str]
 
 
 def end(server: Server) -> Stuck:
     server.process.send_signal(signal.SIGTERM)
     since = time.monotonic()
     status = server.process.wait(20)
-    return Stuck(status, time.monotonic() - since, server.log())
+    return Stuck(status, time.monotonic() - since, server.unusual())
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,7 @@ def test_what_does_not_end_is_left_behind(kind: str, path: str, stuck: dict[tupl
 
     assert left.status == 70
     assert left.took_s < SHORT_GRACEFUL_S + 1 + 1, left.took_s
-    [line] = left.log.splitlines()[1:]
+    [line] = left.log[1:]
     assert "stuck" in line
 
 

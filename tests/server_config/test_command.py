@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,7 +15,8 @@ from nardis import UsageError
 from nardis.__main__ import main
 from nardis.server import Config
 from nardis.server._config import settings
-from nardis.server._run import notify_systemd, set_up_logs
+from nardis.server._logs import set_up_logs
+from nardis.server._run import notify_systemd
 
 APP = """
 from nardis import Nardis
@@ -149,7 +151,7 @@ def test_a_startup_that_fails_is_three_lines_at_most(tmp_path, backend):
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_ends_the_server_with_status_0(tmp_path, backend, name):
-    """It says where it listens, serves, and ends without a word."""
+    """It says where it listens, serves, and ends without a complaint."""
     (tmp_path / "site_app.py").write_text(APP)
     command = [sys.executable, "-m", "nardis", "serve", "site_app", "--bind", "127.0.0.1:0", "--backend", backend]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -167,7 +169,8 @@ def test_a_signal_ends_the_server_with_status_0(tmp_path, backend, name):
 
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.endswith(b"hello")
-    assert (rest.strip(), status) == ("", 0)
+    assert [line for line in lines(rest) if " INFO " not in line] == []
+    assert status == 0
 
 
 def fetch(port):
@@ -291,40 +294,52 @@ def test_where_no_systemd_listens_nothing_is_said(monkeypatch, address):
 
 @pytest.fixture
 def loggers():
-    """Give our two loggers as a fresh process has them; they are as before in the end."""
-    both = [logging.getLogger("nardis"), logging.getLogger("nardis.access")]
+    """Give our loggers as a fresh process has them; they are as before in the end."""
+    ours = [logging.getLogger("nardis"), logging.getLogger("nardis.access"), logging.getLogger("nardis.lifecycle")]
     names = ("handlers", "level", "propagate", "parent")
-    before = [{name: getattr(each, name) for name in names} for each in both]
-    for each in both:
+    before = [{name: getattr(each, name) for name in names} for each in ours]
+    for each in ours:
         each.handlers, each.propagate = [], True
         each.setLevel(logging.NOTSET)
-    both[0].parent = logging.RootLogger(logging.WARNING)  # of a process in which nobody has set up logging
-    yield both
-    for each, values in zip(both, before, strict=True):
+    ours[0].parent = logging.RootLogger(logging.WARNING)  # of a process in which nobody has set up logging
+    yield ours
+    for each, values in zip(ours, before, strict=True):
         vars(each).update(values)
         each.setLevel(values["level"])
 
 
 def test_without_logging_of_its_own_an_application_has_ours(loggers, capsys):
-    """Errors to standard error, the access log, bare, to standard output."""
-    ours, access = loggers
+    """Errors and what begins or ends to standard error, with the time; the access log, bare, to standard output."""
+    ours, access, lifecycle = loggers
     set_up_logs(Config(access_log="json"))
     access.info("a line")
     ours.error("a fault")
     ours.info("gossip")
+    lifecycle.info("a beginning")
 
     said = capsys.readouterr()
     assert said.out == "a line\n"
-    assert said.err.endswith(" ERROR a fault\n")
-    assert len(lines(said.err)) == 1
+    first, second = lines(said.err)
+    assert re.fullmatch(r"[-\d]+ [:\d]+,\d{3} ERROR a fault", first)
+    assert re.fullmatch(r"[-\d]+ [:\d]+,\d{3} INFO a beginning", second)
 
 
 def test_the_logging_of_an_application_is_left_alone(loggers, capsys):
-    ours, access = loggers
+    ours, access, lifecycle = loggers
     ours.addHandler(logging.NullHandler())
     access.setLevel(logging.ERROR)
     set_up_logs(Config(access_log="text"))
     access.info("a line")
 
     assert (len(ours.handlers), access.handlers, access.level) == (1, [], logging.ERROR)
+    assert not lifecycle.isEnabledFor(logging.INFO)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["nardis", "nardis.lifecycle"])
+def test_a_level_that_somebody_has_set_holds_for_what_begins_and_ends(loggers, capsys, name):
+    logging.getLogger(name).setLevel(logging.ERROR)
+    set_up_logs(Config())
+    loggers[2].info("a beginning")
+
     assert capsys.readouterr() == ("", "")

@@ -11,6 +11,8 @@ from nardis.server._line import END, SUPERVISOR_VARIABLE
 from nardis.server._signals import signals
 from nardis.server._sockets import listening
 
+# --- signals ------------------------------------------------------------------------------------------------------------
+
 
 def test_a_signal_that_comes_before_the_doors_are_open_ends_it_without_a_lifespan(monkeypatch):
     app, begun = Nardis(), []

@@ -1,5 +1,6 @@
 """What a supervisor does with workers that come late, fail, retire or do not end; each of them does here as the test says."""
 
+import logging
 import os
 import resource
 import signal
@@ -250,7 +251,21 @@ async def test_a_worker_whose_successor_does_not_start_stays_and_is_replaced_lat
     assert caplog.text.count("it stays") == 1
 
 
-async def test_a_restart_that_meets_the_stop_is_left_off(monkeypatch):
+async def test_a_restart_whose_successors_do_not_start_says_so(monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "nardis.lifecycle")
+    async with supervising(monkeypatch, workers=1) as stage:
+        worker = await stage.ready()
+        await stage.announced.wait()
+        stage.signal(signal.SIGHUP)
+        await stage.fails()
+        while "reloaded" not in caplog.text:
+            await anyio.wait_all_tasks_blocked()
+        await stage.stop(worker)
+    assert "1 successor did not start" in caplog.text
+
+
+async def test_a_restart_that_meets_the_stop_is_left_off(monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "nardis.lifecycle")
     async with supervising(monkeypatch, workers=1) as stage:
         worker = await stage.ready()
         await stage.announced.wait()
@@ -261,6 +276,8 @@ async def test_a_restart_that_meets_the_stop_is_left_off(monkeypatch):
         await worker.leaves()
     assert successor.terminated
     assert stage._count == 2
+    assert caplog.text.count("reloading") == 1
+    assert "reloaded" not in caplog.text
 
 
 async def test_a_stop_while_a_successor_starts_ends_both_and_complains_of_neither(monkeypatch, caplog):
