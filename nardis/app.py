@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from threading import current_thread, main_thread
 from types import SimpleNamespace
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -146,6 +147,9 @@ class Nardis(Router):
         Serve this application until SIGINT or SIGTERM: hypercorn, on its trio worker unless *backend* says asyncio.
 
         *options* are those of `nardis.server.Config`. A start that fails ends the program: one line, and status 1.
+
+        Outside of the main thread, as in `Thread(target=app.listen)`, there are no signals, and a start that fails is raised: it
+        serves until the process ends. `nardis.server.serve()` can be stopped in a thread, too.
         """
         from .server import Config, run
 
@@ -153,6 +157,8 @@ class Nardis(Router):
         try:
             run(self, config)
         except StartFailed as exc:
+            if current_thread() is not main_thread():  # where nobody would see a SystemExit
+                raise
             raise SystemExit(f"nardis: {exc}") from None
 
     # --- ASGI ---------------------------------------------------------------------------------------------------------

@@ -55,11 +55,13 @@ def run(target: str | ASGIApp, config: Config | None = None, *, announce: str = 
     *announce* is printed for each address once the server listens there. With several workers, or `max_requests`, this process
     supervises others, which load the application by its name: SIGHUP replaces them one by one.
 
+    Outside of the main thread there are no signals: it serves until the process ends. `serve()` can be stopped there.
+
     A socket given as `fd://N` is taken over: that number is of no use to the program any more.
 
     Raises:
         StartFailed: An address is taken, or the application cannot start.
-        UsageError: There is no such application; or several processes are to serve one that has no name.
+        UsageError: There is no such application; or several processes are to serve one that has no name, or from a thread.
     """
     config = config or Config()
     with line_to_supervisor() as line:
@@ -70,6 +72,11 @@ def run(target: str | ASGIApp, config: Config | None = None, *, announce: str = 
 
 
 def _supervise(target: str | ASGIApp, config: Config, announce: str) -> None:
+    if not _is_main_thread():
+        raise UsageError(
+            "a thread cannot supervise workers, because signals reach the main thread alone: serve with workers=1 and without "
+            "max_requests, or call this in the main thread, or await nardis.server.serve() in an event loop of the thread"
+        )
     if not isinstance(target, str):
         raise UsageError(
             "workers load the application by its name: run('module:app', Config(workers=...)), or `nardis serve module:app`"
@@ -87,7 +94,7 @@ def _serve_alone(target: str | ASGIApp, config: Config, line: Line | None, annou
     options = {"use_uvloop": True} if config.backend == "asyncio" and importlib.util.find_spec("uvloop") else {}
     process = _Process(config, line, announce)
     with contextlib.ExitStack() as stack:
-        arrived = stack.enter_context(signals(process.take_signal))
+        arrived = stack.enter_context(signals(process.take_signal)) if _is_main_thread() else None
         given = [] if line is None else line.ask()
         if given is None:  # the supervisor ends before this worker has begun
             return
@@ -99,6 +106,10 @@ def _serve_alone(target: str | ASGIApp, config: Config, line: Line | None, annou
     if failure is not None:
         raise failure
     process.has_ended()
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 class _Process:
@@ -121,14 +132,15 @@ class _Process:
         self._watched = False
         self._cancelled = 0
 
-    async def serve(self, app: ASGIApp, signalled: socket.socket) -> Exception | None:
+    async def serve(self, app: ASGIApp, signalled: socket.socket | None) -> Exception | None:
         """Serve until told to stop; an error is returned, past the groups that would wrap it."""
         config = self._config
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
             most = None if config.max_requests is None else config.max_requests + randint(0, config.max_requests_jitter)
             service = Service(app, config, most)
-            group.start_soon(self._wait_for_signal, signalled)
+            if signalled is not None:
+                group.start_soon(self._wait_for_signal, signalled)
             if self._line is not None:
                 self._line.heed(self._watch)
                 group.start_soon(self._wait_for_supervisor, self._line)

@@ -1,5 +1,7 @@
 """`app.listen()` is the server's `run` with a port and a host."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 import nardis.server
@@ -46,15 +48,25 @@ def test_listen_refuses_what_config_refuses(runs):
     assert runs == []
 
 
-def test_a_start_that_fails_is_one_line_and_a_status_above_zero(monkeypatch):
-    """As with `nardis serve`: `python hello.py` on a port in use is no reason for a traceback."""
+@pytest.fixture
+def in_use(monkeypatch):
+    """Let nothing be served."""
 
     def fails(app, config):
         raise StartFailed("cannot listen on 127.0.0.1:3000: Address already in use")
 
     monkeypatch.setattr(nardis.server, "run", fails)
 
+
+def test_a_start_that_fails_is_one_line_and_a_status_above_zero(in_use):
+    """As with `nardis serve`: `python hello.py` on a port in use is no reason for a traceback."""
     with pytest.raises(SystemExit) as ended:
         Nardis().listen()
 
     assert ended.value.code == "nardis: cannot listen on 127.0.0.1:3000: Address already in use"
+
+
+def test_a_start_that_fails_in_a_thread_is_raised(in_use):
+    """Nobody would see a SystemExit there."""
+    with ThreadPoolExecutor(1) as pool, pytest.raises(StartFailed, match="already in use"):
+        pool.submit(Nardis().listen).result()

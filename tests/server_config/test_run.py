@@ -1,15 +1,71 @@
-"""`run()` where something is not as usual: a signal that comes early."""
+"""`run()` where something is not as usual: a thread, a signal that comes early."""
 
 import select
 import signal
 import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from nardis import Nardis
+import pytest
+
+from nardis import Nardis, UsageError
 from nardis.server import Config, _forks, _run, run
 from nardis.server._line import END, SUPERVISOR_VARIABLE
 from nardis.server._signals import signals
 from nardis.server._sockets import listening
+
+
+def in_a_thread(function, *args, **options):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *args, **options).result()
+
+
+# --- threads ------------------------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import sys, threading
+from nardis import Nardis
+
+app = Nardis()
+
+@app.get("/")
+async def index(req, res):
+    await res.send("hello from a thread")
+
+threading.Thread(target=app.listen, args=(0,), kwargs={"backend": sys.argv[1]}, daemon=True).start()
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_listen_in_a_thread_serves_until_the_process_ends(backend):
+    """Without a signal handler: the program's own ones are left alone."""
+    command = [sys.executable, "-c", PROGRAM, backend]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        try:
+            port = int(program.stderr.readline().split("http://127.0.0.1:")[1].split()[0])
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                answer = b"".join(iter(lambda: client.recv(65536), b""))
+            program.stdin.close()
+            said, status = program.stderr.read(), program.wait(20)
+        finally:
+            program.kill()
+
+    assert answer.endswith(b"hello from a thread")
+    assert status == 0
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("options", [{"workers": 2}, {"max_requests": 5}])
+def test_workers_need_the_main_thread(options):
+    """The error says what else there is, also to one that has no name for workers."""
+    for serving in (lambda: run("site:app", Config(**options)), lambda: Nardis().listen(**options)):
+        with pytest.raises(UsageError, match=r"main thread.*workers=1.*nardis\.server\.serve"):
+            in_a_thread(serving)
+
 
 # --- signals ------------------------------------------------------------------------------------------------------------
 
