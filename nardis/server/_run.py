@@ -29,7 +29,7 @@ from ._hypercorn.connection import Service
 from ._line import READY, RETIRING, Line, line_to_supervisor
 from ._logs import counted, lifecycle, set_up_logs, stopping
 from ._serve import first_leaf, serve_on
-from ._signals import signals
+from ._signals import need_posix, signals
 from ._sockets import Doors, listening
 from ._target import load
 
@@ -61,9 +61,11 @@ def run(target: str | ASGIApp, config: Config | None = None, *, announce: str = 
 
     Raises:
         StartFailed: An address is taken, or the application cannot start.
-        UsageError: There is no such application; or several processes are to serve one that has no name, or from a thread.
+        UsageError: There is no such application; or several processes are to serve one that has no name, or from a thread; or
+            the system is not POSIX.
     """
     config = config or Config()
+    need_posix()
     with line_to_supervisor() as line:
         if line is None and (config.workers > 1 or config.max_requests is not None):
             _supervise(target, config, announce)

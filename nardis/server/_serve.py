@@ -26,6 +26,7 @@ from ._config import Config
 from ._hypercorn.connection import Service
 from ._lifespan import Lifespan
 from ._overload import with_limit
+from ._signals import need_posix
 from ._sockets import Doors, listening, urls_of
 
 __all__ = ["first_leaf", "serve", "serve_on", "tell", "unwrapped"]
@@ -57,10 +58,11 @@ async def serve(
 
     Raises:
         StartFailed: An address cannot be listened on, or the application's lifespan says that it cannot start.
-        UsageError: *config* is for the other backend.
+        UsageError: *config* is for the other backend, or the system is not POSIX.
 
     Cancellation: connections are cut at once, and the lifespan is cancelled.
     """
+    need_posix()
     backend = current_token().backend_class.__module__.rpartition("_")[2]
     config = config or Config(backend=cast(Any, backend))
     if backend != config.backend:

@@ -1,4 +1,4 @@
-"""Signals that end a process, heard also while its event loop is stuck."""
+"""Signals that end a process, heard also while its event loop is stuck; they are those of POSIX."""
 
 from __future__ import annotations
 
@@ -7,9 +7,24 @@ import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
+from ..errors import UsageError
 from ._forks import undone_in_children
 
-__all__ = ["signals"]
+__all__ = ["need_posix", "signals"]
+
+
+def need_posix() -> None:
+    """
+    Refuse a system that is not POSIX, Windows for instance.
+
+    Raises:
+        UsageError: It says where the application can run.
+    """
+    if not hasattr(signal, "SIGHUP"):
+        raise UsageError(
+            "the server of Nardis needs POSIX (Linux, macOS, or Windows with WSL): on Windows itself give the application to "
+            "uvicorn or hypercorn, `uvicorn module:app`"
+        )
 
 
 @contextmanager

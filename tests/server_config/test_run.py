@@ -1,4 +1,4 @@
-"""`run()` where something is not as usual: a thread, a signal that comes early."""
+"""`run()` where something is not as usual: a thread, a system that is not POSIX, a signal that comes early."""
 
 import select
 import signal
@@ -8,10 +8,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import anyio
 import pytest
 
 from nardis import Nardis, UsageError
-from nardis.server import Config, _forks, _run, run
+from nardis.server import Config, _forks, _run, run, serve
 from nardis.server._line import END, SUPERVISOR_VARIABLE
 from nardis.server._signals import signals
 from nardis.server._sockets import listening
@@ -65,6 +66,32 @@ def test_workers_need_the_main_thread(options):
     for serving in (lambda: run("site:app", Config(**options)), lambda: Nardis().listen(**options)):
         with pytest.raises(UsageError, match=r"main thread.*workers=1.*nardis\.server\.serve"):
             in_a_thread(serving)
+
+
+# --- systems ------------------------------------------------------------------------------------------------------------
+
+ELSEWHERE = """
+import os, select, signal, socket
+del signal.SIGHUP, select.poll, os.fork, os.register_at_fork, socket.AF_UNIX, socket.send_fds, socket.recv_fds
+from nardis.server import Config, run
+run("site:app", Config())
+"""
+
+
+def test_a_system_without_the_signals_of_posix_is_told_what_to_do(monkeypatch):
+    monkeypatch.delattr(signal, "SIGHUP")
+
+    with pytest.raises(UsageError, match="needs POSIX.*uvicorn"):
+        run("site:app")
+    with pytest.raises(UsageError, match="needs POSIX"):
+        anyio.run(serve, Nardis())
+
+
+def test_such_a_system_can_import_the_server():
+    """The error comes where something is served."""
+    done = subprocess.run([sys.executable, "-c", ELSEWHERE], capture_output=True, text=True, timeout=50)
+
+    assert done.stderr.splitlines()[-1].startswith("nardis.errors.UsageError: the server of Nardis needs POSIX")
 
 
 # --- signals ------------------------------------------------------------------------------------------------------------
