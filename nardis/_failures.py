@@ -9,6 +9,7 @@ that was meant for somebody else.
 from __future__ import annotations
 
 import math
+import signal
 import sys
 from typing import Any, Final, cast
 
@@ -35,19 +36,33 @@ def parted(exc: BaseException) -> tuple[BaseException | None, BaseException | No
     """
     Split what left a call into what goes on and what failed, either of which may be None.
 
-    What goes on: the cancellation of the running task, KeyboardInterrupt, and the GeneratorExit of a coroutine that is being
-    closed. A cancellation that reached a task which nobody cancels is a failure: it awaited something that was.
+    What goes on: the cancellation of the running task, Ctrl-C, and the GeneratorExit of a coroutine that is thrown away. A
+    cancellation that reached a task which nobody cancels is a failure: it awaited something that was.
     """
     if isinstance(exc, Exception):
         return None, exc
-    if isinstance(exc, (KeyboardInterrupt, GeneratorExit)):
-        return exc, None
-    going: tuple[type[BaseException], ...] = (KeyboardInterrupt,)
+    if isinstance(exc, GeneratorExit):
+        return (None, exc) if _in_event_loop() else (exc, None)
+    going: tuple[type[BaseException], ...] = (KeyboardInterrupt,) if _may_be_ctrl_c() else ()
     if _is_being_cancelled():
-        going = (KeyboardInterrupt, anyio.get_cancelled_exc_class())
+        going = (*going, anyio.get_cancelled_exc_class())
     if isinstance(exc, BaseExceptionGroup):
         return cast("BaseExceptionGroup[BaseException]", exc).split(going)
     return (exc, None) if isinstance(exc, going) else (None, exc)
+
+
+def _in_event_loop() -> bool:
+    """Whether an event loop runs: a coroutine that it has left behind can await nothing any more."""
+    try:
+        anyio.get_cancelled_exc_class()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _may_be_ctrl_c() -> bool:
+    """Whether a KeyboardInterrupt may come of Ctrl-C: where our own server hears the signal, it does not."""
+    return not str(getattr(signal.getsignal(signal.SIGINT), "__module__", "")).startswith("nardis.server.")
 
 
 def _is_being_cancelled() -> bool:

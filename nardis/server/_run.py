@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib.util
 import os
 import socket
 import sys
@@ -18,12 +17,13 @@ import time
 from dataclasses import replace
 from functools import partial
 from random import randint
-from typing import Final
+from typing import Any, Final
 
 import anyio
 
+from .._failures import failure_of
 from .._types import ASGIApp
-from ..errors import UsageError
+from ..errors import NardisError, UsageError
 from ._config import Config
 from ._hypercorn.connection import Service
 from ._line import READY, RETIRING, Line, line_to_supervisor
@@ -93,7 +93,11 @@ def _serve_alone(target: str | ASGIApp, config: Config, line: Line | None, annou
     app = load(target) if isinstance(target, str) else target
     set_up_logs(config)
     config = replace(config, max_connections=min(config.max_connections, _room_for_connections()))
-    options = {"use_uvloop": True} if config.backend == "asyncio" and importlib.util.find_spec("uvloop") else {}
+    options: dict[str, Any] = {}
+    if config.backend == "asyncio":
+        from ._loops import steady_loop
+
+        options["loop_factory"] = steady_loop
     process = _Process(config, line, announce)
     with contextlib.ExitStack() as stack:
         arrived = stack.enter_context(signals(process.take_signal)) if _is_main_thread() else None
@@ -149,8 +153,9 @@ class _Process:
                 group.start_soon(self._retire, service.enough, self._line)
             try:
                 self._cancelled = await serve_on(self.doors, service, self._stop.wait, self)
-            except Exception as exc:
-                failure = first_leaf(exc)
+            except (Exception, SystemExit, BaseExceptionGroup) as exc:
+                error = failure_of(exc)
+                failure = first_leaf(error) if isinstance(error, Exception) else NardisError(f"serving ended with {error!r}")
             group.cancel_scope.cancel()
         return failure
 

@@ -96,12 +96,11 @@ class Service:
         draining: When a shutdown began; 0.0 before.
         interrupted: What runs is being cancelled.
         call: Runs the application for one scope.
-        hears_signals: Ctrl-C is heard by the process, so that a KeyboardInterrupt is not it.
     """
 
     clock = staticmethod(time.monotonic)
 
-    def __init__(self, app: ASGIApp, config: Config, max_requests: int | None = None, *, hears_signals: bool = False) -> None:
+    def __init__(self, app: ASGIApp, config: Config, max_requests: int | None = None) -> None:
         self.app: ASGIApp = app
         self.config: Config = config
         self.settings: Settings = Settings(config)
@@ -114,7 +113,6 @@ class Service:
         self.draining: float = 0.0
         self.interrupted: bool = False
         self.call: ASGIApp = app
-        self.hears_signals: bool = hears_signals
         self._max_requests = max_requests
         self._told: list[tuple[Callable[[float], object], Callable[[], object]]] = []
 
@@ -512,8 +510,6 @@ async def run_app(service: Service, scope: Scope, inbox: Inbox, send: Callable[[
         await service.call(scope, inbox.get, send if service.is_heard else _Yielding(inbox, send))
     except BaseException as exc:
         going, failure = parted(exc)
-        if isinstance(going, GeneratorExit) or (isinstance(going, KeyboardInterrupt) and service.hears_signals):
-            going, failure = None, going
         if failure is not None and not inbox.claimed:  # else the application has logged it
             logger.error("%s %s failed: %r", scope["type"], scope["path"], failure, exc_info=explained(failure))
         if going is not None:
