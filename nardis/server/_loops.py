@@ -27,7 +27,7 @@ def steady_loop() -> asyncio.AbstractEventLoop:
 
         base = uvloop.Loop
 
-    class Steady(base):
+    class Steady(base):  # type: ignore[misc]  # which of the two is known when it runs
         def run_forever(self) -> None:
             while True:
                 try:

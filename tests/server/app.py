@@ -162,6 +162,15 @@ async def piped_rows(req: Request, res: Response) -> None:
     await res.type("text/plain").pipe(rows(int(req.params["count"]), req.params["id"]))
 
 
+@app.get("/until-a-deadline")
+async def until_a_deadline(req: Request, res: Response) -> None:
+    """Write without a pause until the time is over, which finds the handler in a write."""
+    with anyio.move_on_after(0.1):
+        while True:
+            await res.write("tick ")
+    await res.write("tock")
+
+
 # --- up -----------------------------------------------------------------------------------------------------------------
 
 

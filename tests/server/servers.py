@@ -76,7 +76,7 @@ class Server:
 
     def _address(self) -> re.Match[str] | None:
         assert self.process.poll() is None, self.log()
-        return re.search(r"(?:http://|Listening on TCP address )127\.0\.0\.1:(\d+)", self.log())
+        return re.search(r"(?:https?://|Listening on TCP address )127\.0\.0\.1:(\d+)", self.log())
 
     def listens(self) -> bool:
         with socket.socket() as probe:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.server.client import eventually
-from tests.server.servers import Server
+from tests.server.servers import OURS, Server, on
 
 
 @pytest.mark.parametrize("path", ["/raise", "/abort"])
@@ -57,3 +57,12 @@ def test_a_truncated_response_is_logged_as_such(server: Server) -> None:
     server.ask("GET", "/raise")
 
     eventually(lambda: "GET /raise failed after 4 body bytes, truncated=True" in server.log())
+
+
+@on(*OURS)
+def test_a_stream_whose_time_is_over_ends_whole(server: Server) -> None:
+    """The deadline finds it in a write, of which nothing is lost."""
+    for _ in range(5):
+        answer = server.ask("GET", "/until-a-deadline")
+        assert answer.complete
+        assert answer.body.endswith(b"tick tock")

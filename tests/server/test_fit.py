@@ -43,7 +43,7 @@ async def facts(req: Request, res: Response) -> None:
     if running == "asyncio":
         import asyncio
 
-        running = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+        running = type(asyncio.get_running_loop()).__mro__[1].__module__.partition(".")[0]  # of ours the base
     scope = req.scope
     await res.json({
         "loop": running, "frozen": gc.get_freeze_count(), "scheme": scope["scheme"], "root_path": scope["root_path"],

@@ -83,7 +83,7 @@ class TrioConnection(Connection):
             finally:
                 self.writing = 0.0
                 self._lock.release()
-        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+        except (OSError, trio.ClosedResourceError):
             return False
         except trio.Cancelled:
             self.cut()
@@ -92,19 +92,30 @@ class TrioConnection(Connection):
 
     async def _send_pieces(self, pieces: Sequence[bytes]) -> None:
         if len(pieces) == 1:
-            await self._stream.send_all(pieces[0])
+            await self._send_all(pieces[0])
             return
         sent = await self.socket.sendmsg(pieces)
         for rest in rest_of(pieces, sent):
-            await self._stream.send_all(rest)
+            await self._send_all(rest)
 
     async def _send_encrypted(self, tls: TLS, pieces: Sequence[bytes]) -> None:
         for piece in pieces:
             for at in range(0, len(piece), READ_BYTES):
                 tls.encrypt(memoryview(piece)[at : at + READ_BYTES])
-                await self._stream.send_all(tls.outgoing())
+                await self._send_all(tls.outgoing())
         if data := tls.outgoing():
-            await self._stream.send_all(data)
+            await self._send_all(data)
+
+    async def _send_all(self, data: bytes | memoryview) -> None:
+        """
+        Send *data*; a cancellation comes before its first byte, or while the socket has no room for the rest.
+
+        The stream's `send_all` has a checkpoint of its own before it sends, where a deadline would tear a response of which
+        nothing was lost.
+        """
+        sent: int = await self.socket.send(data)
+        while sent < len(data):
+            sent += await self.socket.send(memoryview(data)[sent:])
 
     async def _say(self) -> None:
         if not self._lock.locked():

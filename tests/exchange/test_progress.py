@@ -1,0 +1,314 @@
+"""Limits measure progress: of a response by what the client takes of it, of a body by its rate."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from nardis import ClientDisconnected, Limits, Nardis
+from nardis._exchange import PIECE_BYTES
+from nardis._extensions import CLIENT
+from nardis._intake import GRACE_S
+
+from .driver import Gate, Identity, Server, part, rest
+
+pytestmark = pytest.mark.anyio
+
+CHUNKED = {"transfer-encoding": "chunked"}
+BIG = bytes(range(256)) * (3 * PIECE_BYTES // 256) + b"end"
+
+
+async def send(res):
+    await res.send(BIG)
+
+
+async def write(res):
+    await res.write(BIG)
+
+
+async def end(res):
+    await res.end(BIG)
+
+
+async def filtered(res):
+    await res.filter(Identity()).send(BIG)
+
+
+ways = pytest.mark.parametrize("way", [send, write, end, filtered], ids=lambda way: way.__name__)
+
+
+@ways
+async def test_a_large_body_goes_out_in_pieces(way):
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        await way(res)
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert call.final
+    assert call.body == BIG
+    assert max(map(len, call.chunks)) == PIECE_BYTES
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES])
+async def test_a_whole_answer_of_any_size_is_whole(size):
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.send(bytes(size))
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert (len(call.body), call.final, call.headers[b"content-length"]) == (size, True, b"%d" % size)
+    assert len(call.chunks) == max(1, -(-size // PIECE_BYTES))
+
+
+@ways
+async def test_each_piece_that_is_taken_renews_the_time_and_who_takes_none_is_cut(way):
+    app, gate = Nardis(limits=Limits(write_stall_s=10)), Gate()
+    log = []
+
+    @app.get("/")
+    async def handler(req, res):
+        try:
+            await way(res)
+        finally:
+            log.append(req.close_reason)
+
+    async with Server(app) as server:
+        call = server.call("/", on_send=gate)
+        for _ in range(3):
+            await server.tick(9)
+            await gate.let()
+        assert not log
+        await server.tick(11)
+        await call.wait()
+
+    assert log == ["stalled"]
+    assert not call.final
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+async def test_a_client_that_leaves_between_two_pieces_gets_no_more_of_them(cancels):
+    app, gate, log = Nardis(), Gate(), []
+
+    @app.get("/", cancel_on_disconnect=cancels)
+    async def handler(req, res):
+        try:
+            await res.send(BIG)
+        except ClientDisconnected:
+            log.append("told")
+
+    async with Server(app) as server:
+        call = server.call("/", on_send=gate)
+        await server.tick()
+        await server.tick()
+        await gate.let(2)
+        call.disconnect()
+        await rest()
+        if not cancels:
+            await gate.let()
+        await call.wait()
+
+    assert len(call.sent) == (2 if cancels else 3)
+    assert log == ([] if cancels else ["told"])
+    assert call.error is None
+
+
+class Client:
+    """What our runner knows of a client."""
+
+    def __init__(self):
+        self.progressed = 0.0
+        self.gone = self.claimed = False
+        self.listener = None
+
+    def has_left(self):
+        return self.gone
+
+
+def with_client(call):
+    client = Client()
+    call.scope["extensions"] = {CLIENT: client}
+    return client
+
+
+async def stream(req, res):
+    while True:
+        await res.write("x")
+
+
+async def test_the_runner_has_the_better_clock():
+    """It sees each byte of a piece that is being sent."""
+    app, gate = Nardis(limits=Limits(write_stall_s=10)), Gate()
+    app.get("/", stream)
+
+    async with Server(app) as server:
+        call = server.call("/", on_send=gate)
+        client = with_client(call)
+        for _ in range(5):
+            await server.tick(9)
+            client.progressed = server.now
+        assert not call.ended.is_set()
+        await server.tick(11)
+        await call.wait()
+
+    assert not call.final
+    assert client.claimed
+    assert client.listener is None
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+@pytest.mark.parametrize(("what", "reason"), [("left", "gone"), ("stalled", "stalled")])
+async def test_the_runner_tells_at_once_what_happens_to_a_client(what, reason, cancels):
+    """Not at the next tick. A client that left cancels nothing where the route opted out; one that stalls always does."""
+    app, log = Nardis(cancel_on_disconnect=cancels), []
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.write("x")
+        try:
+            await anyio.sleep(0.05)
+        finally:
+            log.append(req.close_reason)
+
+    async with Server(app) as server:
+        call = server.call("/")
+        client = with_client(call)
+        await rest()
+        getattr(client.listener, what)()
+        await call.wait()
+
+    assert log == [None if what == "left" and not cancels else reason]
+
+
+async def test_the_end_of_a_response_is_not_taken_for_a_client_that_left():
+    app, log = Nardis(), []
+    ended = anyio.Event()
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.send("x")
+        await ended.wait()
+        log.append(req.close_reason)
+
+    async with Server(app) as server:
+        call = server.call("/")
+        client = with_client(call)
+        await rest()
+        client.listener.left()
+        ended.set()
+        await call.wait()
+
+    assert log == [None]
+
+
+# --- bodies -------------------------------------------------------------------------------------------------------------
+
+
+async def upload(server, seconds, size, pieces, **limits):
+    """Send *pieces* of *size* bytes, one each so many *seconds*; the call is given."""
+    server.app.limits = Limits(**limits)
+    call = server.call("/", method="POST", headers=CHUNKED)
+    for _ in range(pieces):
+        await server.tick(seconds)
+        call.push(part(bytes(size)))
+        await rest()
+    call.push(part(b"", more=False))
+    await rest()
+    return call
+
+
+@pytest.fixture
+def reading():
+    app = Nardis()
+
+    @app.post("/")
+    async def handler(req, res):
+        size = 0
+        async for chunk in req:
+            size += len(chunk)
+        await res.json(size)
+
+    return app
+
+
+@pytest.mark.parametrize(("size", "status"), [(1, 408), (100, 408), (900, 408), (1_000, 200), (50_000, 200)])
+async def test_a_body_below_the_rate_is_a_408(reading, size, status):
+    """A piece each 5 seconds, at 200 bytes a second: each must have a thousand."""
+    async with Server(reading) as server:
+        call = await upload(server, 5, size, 100, body_idle_s=30, body_min_rate=200)
+
+    assert call.status == status
+
+
+async def test_who_is_behind_has_as_long_as_for_one_piece(reading):
+    async with Server(reading) as server:
+        call = await upload(server, 5, 1, 6, body_idle_s=30, body_min_rate=200)
+        assert call.status == 200
+
+        call = await upload(server, 5, 1, 7, body_idle_s=30, body_min_rate=200)
+        assert call.status == 408
+
+
+async def test_who_is_behind_has_a_moment_also_where_a_piece_has_less(reading):
+    async with Server(reading) as server:
+        call = await upload(server, 0.2, 1, int(GRACE_S / 0.2) - 1, body_idle_s=0.5, body_min_rate=200)
+        assert call.status == 200
+
+        call = await upload(server, 0.2, 1, int(GRACE_S / 0.2) + 3, body_idle_s=0.5, body_min_rate=200)
+        assert call.status == 408
+
+
+async def test_bytes_that_came_early_buy_no_more_than_the_grace(reading):
+    """A megabyte at first is no licence to trickle for an hour."""
+    async with Server(reading) as server:
+        server.app.limits = Limits(body_idle_s=30, body_min_rate=200)
+        call = server.call("/", part(bytes(1_000_000)), method="POST", headers=CHUNKED)
+        for _ in range(8):
+            await server.tick(5)
+            call.push(part(b"x"))
+        await call.wait()
+
+    assert call.status == 408
+
+
+async def test_time_in_which_the_handler_does_not_wait_does_not_count():
+    app = Nardis(limits=Limits(body_idle_s=30, body_min_rate=200))
+    gate = Gate()
+
+    @app.post("/")
+    async def handler(req, res):
+        async for chunk in req:
+            await res.write(chunk)
+
+    async with Server(app) as server:
+        call = server.call("/", method="POST", headers=CHUNKED, on_send=gate)
+        for at in range(20):
+            call.push(part(b"x"))
+            await server.tick(20)
+            await gate.let(2 if at == 0 else 1)
+        call.push(part(b"", more=False))
+        await rest()
+        await gate.let()
+        await call.wait()
+
+    assert (call.final, len(call.body)) == (True, 20)
+
+
+async def test_the_default_lets_a_phone_on_2g_through_and_no_trickle(reading):
+    async with Server(reading) as server:
+        assert (await upload(server, 5, 5 * 250, 100)).status == 200
+        assert (await upload(server, 5, 1, 100)).status == 408
+
+
+async def test_without_a_rate_any_byte_will_do(reading):
+    async with Server(reading) as server:
+        call = await upload(server, 25, 1, 20, body_min_rate=0)
+
+    assert call.status == 200
