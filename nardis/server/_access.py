@@ -89,11 +89,12 @@ class _Entry:
         """Give the facts of the line."""
         scope = self.scope
         client = scope.get("client")
-        ended = self.ended or (self.left and scope["type"] == "websocket")
+        stalled = getattr(extension(scope, CLIENT), "stalled", False)
+        # An application that is no Nardis may not have noticed that its last piece was cut.
+        ended = (self.ended and not stalled) or (self.left and scope["type"] == "websocket")
         status = self.status if self.status is not None or not self.failed else 500
         reason = self.notes.get("close_reason")
         if reason is None and not ended and not (self.failed and self.status is None):
-            stalled = getattr(extension(scope, CLIENT), "stalled", False)
             reason = "stalled" if stalled else "gone" if self.left else "shutdown" if draining else None
         return {
             "client": f"{client[0]}:{client[1]}" if client else None,

@@ -162,6 +162,16 @@ async def piped_rows(req: Request, res: Response) -> None:
     await res.type("text/plain").pipe(rows(int(req.params["count"]), req.params["id"]))
 
 
+@app.get("/whole/:mebibytes")
+async def whole(req: Request, res: Response) -> None:
+    await res.send(bytes(int(req.params["mebibytes"]) * MIB))
+
+
+@app.get("/one-write/:mebibytes")
+async def one_write(req: Request, res: Response) -> None:
+    await res.write(bytes(int(req.params["mebibytes"]) * MIB))
+
+
 @app.get("/until-a-deadline")
 async def until_a_deadline(req: Request, res: Response) -> None:
     """Write without a pause until the time is over, which finds the handler in a write."""

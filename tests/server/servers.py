@@ -82,8 +82,8 @@ class Server:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def connect(self, *, receive_buffer: int | None = None) -> Connection:
-        return Connection(self.port, receive_buffer=receive_buffer)
+    def connect(self, *, receive_buffer: int | None = None, timeout_s: float | None = None) -> Connection:
+        return Connection(self.port, receive_buffer=receive_buffer, timeout_s=timeout_s)
 
     def ask(self, method: str, target: str) -> Answer:
         """Ask over a connection of its own."""

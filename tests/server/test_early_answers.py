@@ -123,3 +123,29 @@ def test_a_small_body_that_nobody_read_does_not_cost_the_connection(server: Serv
             answer = connection.ask("POST", "/unread", bytes(size))
             assert (answer.status, answer.body, answer.complete) == (200, b"not read", True)
             assert "connection" not in answer.headers
+
+
+@on(*OURS)
+def test_an_answer_is_there_for_who_sends_first_and_reads_then(server: Server) -> None:
+    """The bound on what is dropped of a body ends nothing: the socket is held for its time, and what is sent fails nowhere."""
+    with server.connect(timeout_s=0.3) as connection:
+        connection.request("POST", "/unread", content_length=64 * MIB)
+        sent = 0
+        with contextlib.suppress(TimeoutError):
+            for _ in range(300):
+                sent += connection.socket.send(bytes(64 * 1024))
+        assert sent > 4 * MIB
+        connection.socket.settimeout(5)
+        assert connection.answer().body == b"not read"
+
+
+@on(*OURS)
+@pytest.mark.parametrize("size", [5, 100_000])
+def test_the_refusal_of_a_body_that_was_never_asked_for_says_that_it_closes(server: Server, size: int) -> None:
+    """RFC 9112 §9.6: the client may send the body or not, and nobody can tell what comes next."""
+    with server.connect() as connection:
+        connection.request("POST", "/unread", content_length=size, expect="100-continue")
+        answer = connection.answer()
+
+        assert (answer.status, answer.headers.get("connection")) == (200, "close")
+        assert connection.at_end()
