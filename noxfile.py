@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-PYTHONS = ["3.11", "3.12", "3.13"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 # Those that a machine lacks are skipped with a word. The one that runs nox is always there and always in the list, so at least
 # one runs; where it is newer than we promise, it shows whether we could.
 TEST_PYTHONS = PYTHONS if THIS_PYTHON in PYTHONS else [*PYTHONS, THIS_PYTHON]
