@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import h2.config
@@ -29,7 +29,7 @@ class Ended(Exception):
 
 @dataclass
 class Stream:
-    """What came on one stream; *reset* is the error code of a RST_STREAM."""
+    """What came on one stream; *reset* is the error code of a RST_STREAM, *interim* the statuses before the last."""
 
     status: int | None = None
     headers: dict[str, str] | None = None
@@ -37,6 +37,7 @@ class Stream:
     ended: bool = False
     reset: int | None = None
     trailers: dict[str, str] | None = None
+    interim: list[int] = field(default_factory=list[int])
 
 
 class H2Client:
@@ -153,6 +154,8 @@ class H2Client:
             if isinstance(event, h2.events.ResponseReceived):
                 stream.headers = {str(name): str(value) for name, value in event.headers}
                 stream.status = int(stream.headers[":status"])
+            elif isinstance(event, h2.events.InformationalResponseReceived):
+                stream.interim += [int(value) for name, value in event.headers if name == ":status"]
             elif isinstance(event, h2.events.DataReceived):
                 stream.body += event.data
                 if self.credit:

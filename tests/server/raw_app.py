@@ -174,7 +174,7 @@ async def hold(call: Call) -> None:
     await digest(call)
 
 
-async def digest(call: Call) -> None:
+async def digest(call: Call, pause_s: float = 0) -> None:
     summed, more = hashlib.sha256(), True
     while more:
         message = await call.receive()
@@ -182,7 +182,14 @@ async def digest(call: Call) -> None:
             return
         summed.update(message["body"])
         more = message["more_body"]
+        if pause_s:
+            await anyio.sleep(pause_s)
     await call.answer(summed.hexdigest().encode())
+
+
+async def sluggish(call: Call) -> None:
+    """Give the digest of a body that comes faster than it is taken."""
+    await digest(call, pause_s=0.001)
 
 
 async def unread(call: Call) -> None:
@@ -420,6 +427,7 @@ HANDLERS: dict[str, Callable[[Call], Awaitable[None]]] = {
     "progress": progress_of,
     "release": release,
     "slow": slow,
+    "sluggish": sluggish,
     "status": status,
     "tick": tick,
     "trailed": trailed,

@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
@@ -43,7 +44,7 @@ from tests.server.wsclient import (
 
 TARGET = "tests.server.raw_app:app"
 
-NO_ERROR, INTERNAL_ERROR, REFUSED_STREAM, ENHANCE_YOUR_CALM = 0x0, 0x2, 0x7, 0xB  # RFC 9113 §7
+NO_ERROR, INTERNAL_ERROR, REFUSED_STREAM, CANCEL = 0x0, 0x2, 0x7, 0x8  # RFC 9113 §7
 SERVICE_RESTART = 1012
 
 GLUED = b"\x81\x82\x00\x00\x00\x00hi"  # a text message of a WebSocket
@@ -540,6 +541,30 @@ def test_h2_window_lets_a_send_return_when_the_client_leaves(server: Server, key
     assert server.event(f"{key}-12", "returned")
 
 
+@pytest.mark.parametrize("kind", OURS)
+def test_h2_window_ends_a_stream_that_stalls_and_none_that_is_slow(kind: str, tmp_path: Path, key: str):
+    """However long a piece takes: the application sends 64 KiB at once, and the client takes byte after byte."""
+    with (
+        serving(kind, tmp_path, "--write-stall", "0.5", target=TARGET) as server,
+        H2Client(server.port, window=0, credit=False) as client,
+    ):
+        slow_id, begun = client.request("GET", f"/flood/{key}-slow"), time.monotonic()
+        stalled_id = client.request("GET", f"/flood/{key}-stalled")
+        slow, stalled = client.streams[slow_id], client.streams[stalled_id]
+        while stalled.reset is None or time.monotonic() - begun < 1.5:
+            taken = len(slow.body)
+            client.open_window(1)
+            client.open_window(1, slow_id)
+            client.until(lambda taken=taken: len(slow.body) > taken)
+
+        assert (stalled.reset, stalled.body) == (CANCEL, b"")
+        assert server.event(f"{key}-stalled", "ended")
+        assert slow.reset is None
+        assert client.answer(slow_id).reset == CANCEL  # it has stopped
+        assert len(slow.body) < 64 * KIB
+        assert server.stop() == 0, server.log()
+
+
 # --- h2_honesty ---------------------------------------------------------------------------------------------------------
 
 
@@ -674,7 +699,7 @@ def test_h2_frames_end_their_stream_alone(server: Server, key: str, break_a_stre
         break_a_stream(client)
 
         assert client.ask("GET", "/hello").body == b"hello"
-        assert client.streams[3].reset is not None or client.streams[3].status == 400
+        client.until(lambda: client.streams[3].reset is not None or client.streams[3].status == 400)
 
 
 @broken_streams(late_data, connect_without_path, path_beyond_ascii)
@@ -751,19 +776,92 @@ def test_h2_uploads_of_stock_block_other_streams(stock_trio: Server, key: str):
     assert answer is None, CAN_GO + "h2_uploads"
 
 
-def test_h2_uploads_of_tiny_frames_end_before_they_fill_memory(server: Server, key: str):
+@pytest.mark.parametrize("piece", [16 * KIB, 2 * KIB], ids=["large pieces", "small pieces"])
+def test_h2_uploads_wait_for_a_handler_that_is_slower_than_they(server: Server, piece: int):
+    """With 200-byte pieces an upload was reset after 5.8 MB, with large ones after 3 to 4 MB."""
+    process = psutil.Process(server.process.pid)
+    summed = hashlib.sha256()
+    with H2Client(server.port) as client:
+        stream_id = client.request("POST", "/sluggish", end=False)
+        rss = process.memory_info().rss
+        for number in range(128):
+            data = block(number)
+            summed.update(data)
+            for start in range(0, len(data), piece):
+                client.send_body(stream_id, data[start : start + piece], end=False)
+        client.send_body(stream_id, b"")
+
+        assert client.answer(stream_id).body == summed.hexdigest().encode()
+        assert process.memory_info().rss - rss < 8 * MIB
+
+
+def test_h2_uploads_of_tiny_frames_cost_no_more_memory_than_their_bytes(server: Server, key: str):
     process = psutil.Process(server.process.pid)
     with beside_another(server, f"{key}-other") as client:
         stream_id = client.request("POST", f"/hold/{key}", end=False)
         server.event(key, "started")
         rss, stream = process.memory_info().rss, client.streams[stream_id]
-        while stream.reset is None:
+        for _ in range(10):
             client.send_frames(*(DataFrame(stream_id, b"x") for _ in range(4096)))
             client.ping()
 
-        assert stream.reset == ENHANCE_YOUR_CALM
-        assert process.memory_info().rss - rss < 16 * MIB
-    server.ask("GET", f"/release/{key}")
+        assert stream.reset is None
+        assert process.memory_info().rss - rss < 4 * MIB
+        server.ask("GET", f"/release/{key}")
+        client.send_frames(DataFrame(stream_id, flags=["END_STREAM"]))
+        assert client.answer(stream_id).body == hashlib.sha256(10 * 4096 * b"x").hexdigest().encode()
+
+
+def test_h2_uploads_of_nothing_cost_no_memory(server: Server, key: str):
+    """Neither empty frames nor padding, of which there may be any number."""
+    process = psutil.Process(server.process.pid)
+    with H2Client(server.port) as client:
+        stream_id = client.request("POST", f"/hold/{key}", end=False)
+        server.event(key, "started")
+        rss = process.memory_info().rss
+        for _ in range(5):
+            client.send_frames(*(DataFrame(stream_id) for _ in range(1000)))
+            client.send_frames(*(DataFrame(stream_id, flags=["PADDED"], pad_length=255) for _ in range(1000)))
+            client.ping()
+
+        assert process.memory_info().rss - rss < 4 * MIB
+        server.ask("GET", f"/release/{key}")
+        client.send_frames(DataFrame(stream_id, b"x", flags=["END_STREAM"]))
+        assert client.answer(stream_id).body == hashlib.sha256(b"x").hexdigest().encode()
+
+
+def expect_an_invitation(server: Server, timeout_s: float | None = None) -> Stream:
+    """Send a body when the server invites it, and give the answer."""
+    with H2Client(server.port, timeout_s=timeout_s) as client:
+        stream_id = client.request("POST", "/digest", [("expect", "100-continue")], end=False)
+        client.until(lambda: client.streams[stream_id].interim)
+        client.send_body(stream_id, b"body")
+        return client.answer(stream_id)
+
+
+def test_h2_uploads_are_invited_by_100_continue(server: Server):
+    answer = expect_an_invitation(server)
+
+    assert (answer.interim, answer.body) == ([100], hashlib.sha256(b"body").hexdigest().encode())
+
+
+def test_h2_uploads_may_be_messages_larger_than_the_window(server: Server, key: str):
+    text = "".join(f"{number:08}" for number in range(128 * KIB))
+    with WebSocketH2(server, key) as websocket:
+        websocket.send(TextMessage(text))
+        echo = ""
+        while len(echo) < len(text):
+            event = websocket.next()
+            assert isinstance(event, TextMessage)
+            echo += event.data
+        assert echo == text
+
+
+def test_h2_uploads_of_stock_wait_for_100_continue_for_ever(stock_trio: Server):
+    answer = None
+    with suppress(TimeoutError):
+        answer = expect_an_invitation(stock_trio, FAULT_S)
+    assert answer is None, CAN_GO + "h2_uploads"
 
 
 # --- h2: a shutdown is announced ----------------------------------------------------------------------------------------

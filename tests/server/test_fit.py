@@ -22,7 +22,7 @@ import pytest
 import sniffio
 import trustme
 
-from nardis import Nardis, Request, Response
+from nardis import HTTPError, Nardis, Request, Response
 from nardis.__main__ import main
 from tests.server.client import Connection
 from tests.server.servers import COMMANDS, LEAKS, OURS, ROOT, Server
@@ -76,6 +76,11 @@ async def flood(req: Request, res: Response) -> None:
 @app.put("/size")
 async def size(req: Request, res: Response) -> None:
     await res.json(sum([len(chunk) async for chunk in req]))
+
+
+@app.put("/refused")
+async def refused(req: Request, res: Response) -> None:
+    raise HTTPError(401)
 
 
 @pytest.fixture(scope="module")
@@ -261,6 +266,31 @@ def test_bodies_go_down_and_up_over_tls(url: str, trusting: list[object], option
 
     assert curl(f"{url}/pieces", *trusting, option).split() == [b"%d" % number for number in range(100)]
     assert curl(f"{url}/size", *trusting, option, "--upload-file", tmp_path / "large") == b"%d" % (5 * MIB)
+
+
+def see_refusals(url: str, upload: Path, *options: object) -> None:
+    """
+    Have uploads refused that nobody reads.
+
+    curl 7.88 saw none of the answers that it read together with a reset. Only errors are asked for
+    here: after the end of any other answer it reads nothing any more, and waits to send the rest.
+    """
+    upload.write_bytes(bytes(8 * MIB))
+    for _ in range(5):
+        curl(f"{url}/refused", *options, "--header", "expect:", "--upload-file", upload, status=22)  # CURLE_HTTP_RETURNED_ERROR
+
+
+@with_curl
+def test_a_refusal_is_readable_over_http2_and_tls(url: str, trusting: list[object], tmp_path: Path) -> None:
+    see_refusals(url, tmp_path / "upload", *trusting, "--http2")
+
+
+@with_curl
+@pytest.mark.parametrize("kind", OURS)
+def test_a_refusal_is_readable_over_http2_in_the_clear(kind: str, tmp_path: Path) -> None:
+    with fitted(kind, tmp_path) as server:
+        see_refusals(f"http://127.0.0.1:{server.port}", tmp_path / "upload", "--http2-prior-knowledge")
+        server.ends_well()
 
 
 @with_curl

@@ -73,6 +73,26 @@ def test_http2_an_echo_answers_each_piece_before_the_next_is_sent(server: Server
         assert client.answer(echo).ended
 
 
+@on_ours
+def test_http2_an_expectation_is_met_by_the_first_read(server: Server, key: str) -> None:
+    with speaking(server) as client:
+        upload = client.request("POST", f"/limited/{key}", [("expect", "100-continue")], end=False)
+        stream = client.streams[upload]
+        client.until(lambda: stream.interim)
+        client.send_body(upload, b"body")
+
+        assert (client.answer(upload).body, stream.interim) == (b"4", [100])
+
+
+@on_ours
+def test_http2_an_expectation_is_not_met_by_a_refusal(server: Server, key: str) -> None:
+    with speaking(server) as client:
+        fields = [("expect", "100-continue"), ("content-length", str(64 * MIB))]
+        answer = client.answer(client.request("POST", f"/limited/{key}", fields, end=False))
+
+        assert (answer.status, answer.interim) == (413, [])
+
+
 @pytest.mark.parametrize("path", ["wait", "tick", "flood"])
 @on_ours
 def test_http2_a_handler_is_cancelled_when_its_stream_is(server: Server, key: str, path: str) -> None:

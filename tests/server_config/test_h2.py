@@ -1,6 +1,7 @@
 """One connection of HTTP/2 between the socket and the application: frames in, frames out, without either end."""
 
 import importlib
+import time
 from contextlib import asynccontextmanager
 
 import anyio
@@ -11,14 +12,22 @@ import h2.settings
 import pytest
 from anyio.lowlevel import checkpoint
 from h2.errors import ErrorCodes
-from hypercorn.events import Closed, RawData
+from hypercorn.events import Closed, RawData, Updated
 from hypercorn.typing import ConnectionState
+from hyperframe.frame import DataFrame, Frame, HeadersFrame, PingFrame, RstStreamFrame, WindowUpdateFrame
+from wsproto import ConnectionType
+from wsproto.connection import Connection as Frames
+from wsproto.events import BytesMessage, Ping, Pong
 
 from nardis.errors import FieldError
 from nardis.server import Config
 from nardis.server._hypercorn.connection import Service, run_app
 from nardis.server._hypercorn.h2 import H2
-from nardis.server._hypercorn.inbox import Inbox
+from nardis.server._hypercorn.h2_frames import RESETS
+from nardis.server._hypercorn.h2_honesty import STOP_S
+from nardis.server._hypercorn.h2_uploads import CONNECTION_WINDOW_BYTES, WINDOW_BYTES
+from nardis.server._hypercorn.h2_window import ANSWERS_BYTES, OUT_BYTES
+from nardis.server._hypercorn.inbox import BOUND_BYTES, Inbox
 
 pytestmark = pytest.mark.anyio
 
@@ -41,26 +50,55 @@ class Tasks:
     def __init__(self, service, group):
         self._service = service
         self._group = group
+        self.inboxes = []
 
     def spawn(self, function, *args):
         self._group.start_soon(function, *args)
 
     async def spawn_app(self, app, config, scope, send):
         inbox = Inbox()
+        self.inboxes.append(inbox)
         self.spawn(run_app, self._service, scope, inbox, send)
         return inbox.put
 
 
+def frames_of(data):
+    """List the frames that *data* consists of."""
+    frames = []
+    while data:
+        frame, length = Frame.parse_frame_header(memoryview(data[:9]))
+        frames.append(frame)
+        data = data[9 + length :]
+    return frames
+
+
 class Conversation:
-    """A client, and the connection that serves it; `said` is what the server said, as events of h2."""
+    """
+    A client, and the connection that serves it.
+
+    Attributes:
+        said: What the server said, as events of h2.
+        writes: The same, as a list for each write.
+        sizes: The bytes of each write.
+        reset_frames: The streams of which a RST_STREAM came, each as often as it did.
+        idle: What the connection was told last.
+        readable: The client reads; else the socket is full.
+    """
 
     def __init__(self, service, context, group, window):
         self.said = []
+        self.writes = []
+        self.sizes = []
+        self.reset_frames = []
         self.closings = 0
+        self.idle = None
+        self.readable = anyio.Event()
+        self.readable.set()
         self.group = group
+        tasks = Tasks(service, group)
+        self.inboxes = tasks.inboxes
         self.server = H2(
-            service.app, service.settings, context, Tasks(service, group), ConnectionState({}), False, None, None,
-            self._send, service.config,
+            service.app, service.settings, context, tasks, ConnectionState({}), False, None, None, self._send, service.config,
         )  # fmt: skip
         self.client = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         if window is not None:
@@ -70,7 +108,14 @@ class Conversation:
 
     async def _send(self, event):
         if isinstance(event, RawData):
-            self.said += self.client.receive_data(event.data)
+            await self.readable.wait()
+            self.sizes.append(len(event.data))
+            self.reset_frames += [frame.stream_id for frame in frames_of(event.data) if isinstance(frame, RstStreamFrame)]
+            # Of what comes after a GOAWAY h2 takes nothing.
+            self.writes.append([] if self.goodbyes() else self.client.receive_data(event.data))
+            self.said += self.writes[-1]
+        elif isinstance(event, Updated):
+            self.idle = event.idle
         elif isinstance(event, Closed):
             self.closings += 1
             await self.server.handle(Closed())
@@ -79,6 +124,27 @@ class Conversation:
         """Let the server hear what the client has to say, and do what comes of it."""
         await self.server.handle(RawData(self.client.data_to_send()))
         await settled()
+
+    async def send_frames(self, *frames):
+        """Send frames past what h2 allows a client."""
+        await self.server.handle(RawData(b"".join(frame.serialize() for frame in frames)))
+        await settled()
+
+    async def until(self, condition, work=settled):
+        """Do *work* again and again, until *condition* is true."""
+        while not condition():
+            await work()
+
+    async def during(self, seconds, work=settled):
+        """Do *work* again and again, for so long."""
+        end = time.monotonic() + seconds
+        await self.until(lambda: time.monotonic() > end, work)
+
+    async def open_window(self, size, *stream_ids):
+        """Let the server send as much more on these streams."""
+        for stream_id in stream_ids:
+            self.client.increment_flow_control_window(size, stream_id)
+        await self.flush()
 
     async def request(self, fields=REQUEST, *, end=True):
         """Open a stream, and give its number."""
@@ -351,3 +417,568 @@ async def test_what_is_said_while_a_handshake_is_being_denied_is_of_no_matter(co
         assert conversation.body() == b"not here"
         assert ErrorCodes.PROTOCOL_ERROR not in conversation.resets()
         assert len(conversation.heard(h2.events.StreamEnded)) == 1
+
+
+# --- early answers ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stops_after(monkeypatch):
+    """Set the time from an answer to the reset of its upload."""
+
+    def set_to(seconds):
+        monkeypatch.setattr("nardis.server._hypercorn.h2_honesty.STOP_S", seconds)
+
+    return set_to
+
+
+async def test_the_reset_that_stops_an_upload_leaves_in_a_later_write_than_the_answer(conversing):
+    """curl 7.88 loses an answer that it reads together with the reset."""
+    async with conversing(quick) as conversation:
+        begun = time.monotonic()
+        await conversation.request(end=False)
+        await conversation.until(conversation.resets)
+
+        assert time.monotonic() - begun > STOP_S
+        assert (conversation.body(), conversation.resets()) == (b"answer", [ErrorCodes.NO_ERROR])
+        for write in conversation.writes:
+            kinds = {type(event) for event in write}
+            assert not {h2.events.StreamEnded, h2.events.StreamReset} <= kinds
+
+
+async def test_the_reset_waits_for_an_answer_that_waits_for_the_socket(conversing):
+    async with conversing(quick) as conversation:
+        conversation.readable = anyio.Event()
+        await conversation.request(end=False)
+        await conversation.during(2 * STOP_S)
+        conversation.readable.set()
+        await conversation.until(conversation.resets)
+
+        assert h2.events.StreamReset not in {type(event) for write in conversation.writes[:-1] for event in write}
+        assert conversation.body() == b"answer"
+
+
+def end_by_a_frame(client, stream_id):
+    client.end_stream(stream_id)
+
+
+def end_by_trailers(client, stream_id):
+    client.send_headers(stream_id, [("x-sum", "5")], end_stream=True)
+
+
+def reset(client, stream_id):
+    client.reset_stream(stream_id)
+
+
+def leave(client, stream_id):
+    client.close_connection()
+
+
+@pytest.mark.parametrize("stop", [end_by_a_frame, end_by_trailers, reset, leave])
+async def test_an_upload_that_ends_by_itself_is_not_reset(conversing, stops_after, stop):
+    stops_after(0.2)
+    async with conversing(quick) as conversation:
+        stream_id = await conversation.request(end=False)
+        stop(conversation.client, stream_id)
+        await conversation.flush()
+        await conversation.during(0.3)
+
+        assert conversation.reset_frames == []
+        assert conversation.goodbyes() == []
+
+
+async def test_uploads_are_stopped_before_a_draining_connection_closes(conversing, stops_after):
+    stops_after(0.3)
+    async with conversing(quick) as conversation:
+        first, second = await conversation.request(end=False), await conversation.request(end=False)
+        conversation.server.goodbye()
+        await settled()
+        assert conversation.closings == 0
+
+        await conversation.until(lambda: conversation.closings)
+        assert conversation.reset_frames == [first, second]
+
+
+async def test_a_draining_connection_waits_for_no_upload_that_has_ended(conversing, stops_after):
+    stops_after(60)
+    async with conversing(quick) as conversation:
+        stream_id = await conversation.request(end=False)
+        conversation.server.goodbye()
+        await conversation.send_frames(DataFrame(stream_id, flags=["END_STREAM"]))
+
+        assert conversation.closings == 1
+        assert conversation.reset_frames == []
+
+
+def given_back(conversation):
+    """Sum up what the server gave back, by stream; 0 is the connection."""
+    sums = {}
+    for event in conversation.heard(h2.events.WindowUpdated):
+        sums[event.stream_id] = sums.get(event.stream_id, 0) + event.delta
+    return sums
+
+
+async def test_what_comes_between_an_answer_and_the_reset_is_dropped_and_gives_its_window_back(conversing, stops_after):
+    stops_after(60)
+    async with conversing(quick) as conversation:
+        stream_id = await conversation.request(end=False)
+        conversation.said.clear()
+        conversation.client.send_data(stream_id, bytes(1000), pad_length=23)
+        await conversation.flush()
+
+        assert given_back(conversation) == {0: 1024}
+
+
+async def test_a_stream_is_reset_once_whatever_still_comes(conversing):
+    """And late frames do not use up the window of the connection."""
+    async with conversing(quick) as conversation:
+        stream_id = await conversation.request(end=False)
+        await conversation.until(conversation.resets)
+        conversation.said.clear()
+        for _ in range(2 * CONNECTION_WINDOW_BYTES // (16 * 16 * 1024)):
+            await conversation.send_frames(*(DataFrame(stream_id, bytes(16 * 1024)) for _ in range(16)))
+        trailers = conversation.client.encoder.encode([("x-sum", "5")])
+        await conversation.send_frames(
+            WindowUpdateFrame(stream_id, window_increment=10),
+            HeadersFrame(stream_id, trailers, flags=["END_HEADERS", "END_STREAM"]),
+            RstStreamFrame(stream_id),
+            DataFrame(stream_id, b"later still"),
+        )
+
+        assert conversation.reset_frames == [stream_id]
+        assert given_back(conversation)[0] >= 1.5 * CONNECTION_WINDOW_BYTES
+        await conversation.request()
+        assert len(conversation.heard(h2.events.ResponseReceived)) == 1
+        assert conversation.goodbyes() == []
+
+
+async def test_data_after_the_end_of_a_stream_resets_it_once(conversing):
+    async with conversing(quick) as conversation:
+        stream_id = await conversation.request()
+        for _ in range(3):
+            await conversation.send_frames(DataFrame(stream_id, b"late"))
+
+        assert conversation.reset_frames == [stream_id]
+
+
+async def test_what_is_remembered_of_resets_is_bounded(conversing, monkeypatch):
+    monkeypatch.setattr("nardis.server._hypercorn.h2_frames.RESETS", 2)
+    async with conversing(quick) as conversation:
+        stream_ids = [await conversation.request() for _ in range(3)]
+        for stream_id in (*stream_ids, stream_ids[2], stream_ids[0]):
+            await conversation.send_frames(DataFrame(stream_id, b"late"))
+
+        assert conversation.reset_frames == [*stream_ids, stream_ids[0]]
+    assert RESETS > 1000
+
+
+async def test_a_client_may_stop_each_of_its_uploads_that_were_answered(conversing, stops_after):
+    """That is no sign of an attack."""
+    stops_after(60)
+    async with conversing(quick) as conversation:
+        for _ in range(250):
+            conversation.client.reset_stream(await conversation.request(end=False))
+            await conversation.flush()
+
+        assert conversation.goodbyes() == []
+
+
+# --- 100 Continue -------------------------------------------------------------------------------------------------------
+
+EXPECTING = [*REQUEST, ("expect", "100-Continue")]
+
+
+class Asking:
+    """An application that reads its request when it is told to, and then answers."""
+
+    def __init__(self):
+        self.ask = anyio.Event()
+        self.body = b""
+
+    async def __call__(self, scope, receive, send):
+        await self.ask.wait()
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            self.body += message["body"]
+            more = message["more_body"]
+        await quick(scope, receive, send)
+
+
+def invitations(conversation):
+    return [dict(event.headers)[":status"] for event in conversation.heard(h2.events.InformationalResponseReceived)]
+
+
+async def test_a_client_is_invited_when_the_application_first_asks_for_the_body(conversing):
+    app = Asking()
+    async with conversing(app) as conversation:
+        stream_id = await conversation.request(EXPECTING, end=False)
+        assert invitations(conversation) == []
+
+        app.ask.set()
+        await settled()
+        assert invitations(conversation) == ["100"]
+
+        for piece in (b"one", b"two"):
+            conversation.client.send_data(stream_id, piece)
+            await conversation.flush()
+        conversation.client.end_stream(stream_id)
+        await conversation.flush()
+        assert (app.body, conversation.body()) == (b"onetwo", b"answer")
+        assert invitations(conversation) == ["100"]
+
+
+def send_a_piece(client, stream_id):
+    client.send_data(stream_id, b"piece")
+
+
+@pytest.mark.parametrize("act", [send_a_piece, end_by_a_frame, end_by_trailers, reset, leave])
+async def test_who_does_not_wait_to_be_invited_is_not(conversing, act):
+    app = Asking()
+    async with conversing(app) as conversation:
+        stream_id = await conversation.request(EXPECTING, end=False)
+        act(conversation.client, stream_id)
+        await conversation.flush()
+        app.ask.set()
+        await settled()
+
+        assert invitations(conversation) == []
+
+
+@pytest.mark.parametrize(("fields", "end"), [(EXPECTING, True), (REQUEST, False), ([*REQUEST, ("expect", "more")], False)])
+async def test_nobody_is_invited_to_send_a_body_that_is_whole_or_not_held_back(conversing, fields, end):
+    app = Asking()
+    app.ask.set()
+    async with conversing(app) as conversation:
+        await conversation.request(fields, end=end)
+
+        assert invitations(conversation) == []
+
+
+async def test_nobody_is_invited_after_the_head_of_the_answer(conversing):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await receive()
+
+    async with conversing(app) as conversation:
+        await conversation.request(EXPECTING, end=False)
+
+        assert len(conversation.heard(h2.events.ResponseReceived)) == 1
+        assert invitations(conversation) == []
+        assert conversation.resets() == []
+
+
+async def test_nobody_is_invited_on_a_connection_that_is_being_closed(conversing):
+    app = Asking()
+    async with conversing(app) as conversation:
+        await conversation.request(EXPECTING, end=False)
+        conversation.readable = anyio.Event()
+        await conversation.server.handle(RawData(bytes(9) + b"DATA of no stream"))
+        app.ask.set()
+        await settled()
+        conversation.readable.set()
+        await settled()
+
+        assert invitations(conversation) == []
+        assert len(conversation.goodbyes()) == 1
+
+
+# --- what is known at once ----------------------------------------------------------------------------------------------
+
+
+async def flood(scope, receive, send):
+    """Send half a mebibyte, and wait until the client has left."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": bytes(512 * 1024), "more_body": True})
+    await patient(scope, receive, send)
+
+
+@asynccontextmanager
+async def full(conversing, count, **settings):
+    """Give a conversation whose socket is full of what *count* streams have to say."""
+    async with conversing(flood, window=2**20, **settings) as conversation:
+        conversation.client.increment_flow_control_window(2**24)
+        conversation.readable = anyio.Event()
+        stream_ids = [await conversation.request() for _ in range(count)]
+        yield conversation, stream_ids
+        conversation.readable.set()
+
+
+async def test_a_reset_is_known_in_the_turn_in_which_it_was_read(conversing):
+    """Also while the socket is full, and behind something that has an answer."""
+    async with full(conversing, 3) as (conversation, stream_ids):
+        for inbox, stream_id in zip(conversation.inboxes, stream_ids, strict=True):
+            assert not inbox.has_left()
+            frames = PingFrame(0, b"nardis's"), RstStreamFrame(stream_id, error_code=ErrorCodes.CANCEL)
+            conversation.group.start_soon(conversation.send_frames, *frames)
+            await settled()
+            assert inbox.has_left()
+
+
+async def test_who_asks_and_does_not_read_is_not_heard_any_more(conversing):
+    """The answers to pings would fill memory."""
+    heard = 0
+
+    async def ping():
+        nonlocal heard
+        for _ in range(40):
+            await conversation.server.handle(RawData(1000 * PingFrame(0, b"nardis's").serialize()))
+            heard += 1
+
+    async with full(conversing, 1) as (conversation, _):
+        conversation.group.start_soon(ping)
+        await settled()
+        pong_bytes = 1000 * len(PingFrame(0, b"nardis's").serialize())
+        assert 0 < heard <= ANSWERS_BYTES / pong_bytes
+        conversation.readable.set()
+        await conversation.until(lambda: heard == 40)
+
+
+async def test_bodies_of_many_streams_wait_for_the_socket_together(conversing):
+    async with full(conversing, 20) as (conversation, _):
+        conversation.readable.set()
+        await conversation.until(lambda: len(conversation.body()) == 20 * 512 * 1024)
+
+        assert max(conversation.sizes) < 2 * OUT_BYTES + 16 * 1024
+
+
+async def test_a_connection_is_idle_when_its_last_stream_was_reset(conversing):
+    """By whichever side: else it would never have its time limit."""
+    async with conversing(patient) as conversation:
+        first, second = await conversation.request(), await conversation.request()
+        conversation.client.reset_stream(first)
+        await conversation.flush()
+        assert conversation.idle is False
+        conversation.client.reset_stream(second)
+        await conversation.flush()
+        assert conversation.idle is True
+
+        await conversation.request([*REQUEST[:3], (":path", "no path")])
+        assert conversation.resets() == [ErrorCodes.PROTOCOL_ERROR]
+        assert conversation.idle is True
+
+
+# --- progress -----------------------------------------------------------------------------------------------------------
+
+STALL_S = 0.4
+
+
+async def test_a_stalled_stream_is_reset_in_its_time_beside_an_active_one(conversing):
+    async with conversing(flood, window=0, write_stall_s=STALL_S) as conversation:
+        begun = time.monotonic()
+        stalled, active = await conversation.request(), await conversation.request()
+        await conversation.until(conversation.resets, lambda: conversation.open_window(1, active))
+
+        assert conversation.reset_frames == [stalled]
+        assert STALL_S < time.monotonic() - begun < STALL_S + 2
+        assert len(conversation.body()) > 10
+
+
+async def test_each_byte_that_the_window_takes_renews_the_time(conversing):
+    """A slow reader gets its data; when it stops, it has its time and no more."""
+    async with conversing(flood, window=0, write_stall_s=STALL_S) as conversation:
+        stream_id = await conversation.request()
+        [inbox] = conversation.inboxes
+        assert inbox.progressed == 0.0
+
+        async def read_a_byte():
+            taken, progressed = len(conversation.body()), inbox.progressed
+            await conversation.during(STALL_S / 4)
+            await conversation.open_window(1, stream_id)
+            assert len(conversation.body()) == taken + 1
+            assert inbox.progressed > progressed
+
+        await conversation.during(3 * STALL_S, read_a_byte)
+        assert conversation.resets() == []
+
+        await conversation.until(conversation.resets)
+        assert conversation.resets() == [ErrorCodes.CANCEL]
+        assert STALL_S < time.monotonic() - inbox.progressed < STALL_S + 2
+        assert conversation.idle is True
+
+
+async def test_time_in_which_an_application_sends_nothing_is_no_stall(conversing):
+    release = anyio.Event()
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ans", "more_body": True})
+        await release.wait()
+        await send({"type": "http.response.body", "body": b"wer"})
+
+    async with conversing(app, window=3, write_stall_s=STALL_S) as conversation:
+        stream_id = await conversation.request()
+        await conversation.during(2 * STALL_S)
+        release.set()
+        await conversation.during(STALL_S / 2)
+        await conversation.open_window(3, stream_id)
+
+        assert conversation.body() == b"answer"
+        assert conversation.resets() == []
+
+
+async def test_time_in_which_the_socket_is_full_is_no_stall_of_a_stream(conversing):
+    """The connection has a limit for that; a stream shows only that it waits."""
+    async with full(conversing, 2, write_stall_s=STALL_S) as (conversation, stream_ids):
+        await conversation.during(2 * STALL_S)
+        assert [inbox.flushing for inbox in conversation.inboxes] == [True, True]
+        assert conversation.resets() == []
+
+        conversation.client.increment_flow_control_window(2**20, stream_ids[0])
+        conversation.readable.set()
+        await conversation.until(lambda: len(conversation.body()) == 2 * 512 * 1024)
+        await settled()
+        assert [inbox.flushing for inbox in conversation.inboxes] == [False, False]
+        assert conversation.resets() == []
+
+
+# --- uploads ------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_application_gives_back_the_window_of_what_it_takes_and_no_more(conversing):
+    take, taken = [anyio.Event() for _ in range(3)], []
+
+    async def app(scope, receive, send):
+        for event in take:
+            await event.wait()
+            taken.append(len((await receive())["body"]))
+        await patient(scope, receive, send)
+
+    async with conversing(app) as conversation:
+        stream_id = await conversation.request(end=False)
+        for size in (15_000, 100, 100, 16_000, 16_000, 16_000, 16_000):
+            conversation.client.send_data(stream_id, bytes(size), pad_length=200)
+            await conversation.flush()
+        conversation.client.send_data(stream_id, b"", pad_length=100)
+        await conversation.flush()
+        assert given_back(conversation)[stream_id] == 101
+
+        for event in take[:2]:
+            event.set()
+            await settled()
+        take[2].set()
+        assert taken == [63_200, 16_000]
+        assert given_back(conversation)[stream_id] == 101 + sum(taken) + 7 * 201
+        assert conversation.client.local_flow_control_window(stream_id) == WINDOW_BYTES
+
+
+async def test_what_lies_may_be_taken_after_h2_has_forgotten_the_stream(conversing):
+    """h2 does so when the next one begins."""
+    app = Asking()
+    async with conversing(app) as conversation:
+        stream_id = await conversation.request(end=False)
+        conversation.client.send_data(stream_id, b"", pad_length=9)
+        conversation.client.reset_stream(stream_id)
+        await conversation.request(end=False)
+        app.ask.set()
+
+        assert not conversation.goodbyes()
+        assert conversation.closings == 0
+
+
+# --- websockets ---------------------------------------------------------------------------------------------------------
+
+
+class Socket:
+    """The client's end of a WebSocket over a stream."""
+
+    def __init__(self, conversation, stream_id):
+        self._conversation = conversation
+        self._id = stream_id
+        self._frames = Frames(ConnectionType.CLIENT)
+        self._read = 0
+
+    async def send(self, event):
+        """Send as much as the windows allow, and the rest as they open."""
+        data, client = self._frames.send(event), self._conversation.client
+        while data:
+            room = min(client.local_flow_control_window(self._id), client.max_outbound_frame_size)
+            if room:
+                client.send_data(self._id, data[:room])
+                data = data[room:]
+            await self._conversation.flush()
+
+    def received(self):
+        """Give what has come since the last time."""
+        data = b"".join(event.data for event in self._conversation.heard(h2.events.DataReceived) if event.stream_id == self._id)
+        self._frames.receive_data(data[self._read :])
+        self._read = len(data)
+        return list(self._frames.events())
+
+
+class Listening:
+    """An application that accepts a WebSocket, and takes its messages when it is told to."""
+
+    def __init__(self):
+        self.listen = anyio.Event()
+        self.heard = []
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "http":
+            return await quick(scope, receive, send)
+        await receive()
+        await send({"type": "websocket.accept"})
+        await self.listen.wait()
+        while (message := await receive())["type"] == "websocket.receive":
+            self.heard.append(message["bytes"])
+
+
+async def test_a_message_may_be_larger_than_the_window(conversing):
+    app = Listening()
+    app.listen.set()
+    async with conversing(app) as conversation:
+        websocket = Socket(conversation, await conversation.request(WEBSOCKET, end=False))
+        await websocket.send(BytesMessage(3 * WINDOW_BYTES * b"x"))
+
+        assert app.heard == [3 * WINDOW_BYTES * b"x"]
+
+
+async def test_messages_that_nobody_takes_wait_for_room_and_for_the_window(conversing):
+    """Their client is made to wait, and is not reset."""
+    app, sent = Listening(), 0
+
+    async def send():
+        nonlocal sent
+        for number in range(250):
+            await websocket.send(BytesMessage(b"%02000d" % number))
+            sent += 1
+
+    async with conversing(app) as conversation:
+        websocket = Socket(conversation, stream_id := await conversation.request(WEBSOCKET, end=False))
+        [inbox] = conversation.inboxes
+        conversation.group.start_soon(send)
+        await conversation.until(lambda: not conversation.client.local_flow_control_window(stream_id))
+        await settled()
+        assert inbox.weight <= BOUND_BYTES + 2100
+        assert sent < 250
+
+        app.listen.set()
+        await conversation.until(lambda: len(app.heard) == 250)
+        assert app.heard == [b"%02000d" % number for number in range(250)]
+        assert conversation.resets() == []
+
+
+async def test_a_pong_that_waits_for_the_window_holds_up_nothing_else(conversing):
+    app = Listening()
+    async with conversing(app, window=0) as conversation:
+        websocket = Socket(conversation, stream_id := await conversation.request(WEBSOCKET, end=False))
+        await websocket.send(Ping(b"there?"))
+        other = await conversation.request()
+        assert [event.stream_id for event in conversation.heard(h2.events.ResponseReceived)] == [stream_id, other]
+
+        await conversation.open_window(100, stream_id)
+        assert websocket.received() == [Pong(b"there?")]
+        app.listen.set()
+
+
+async def test_padding_on_a_websocket_is_given_back_at_once(conversing):
+    app = Listening()
+    app.listen.set()
+    async with conversing(app) as conversation:
+        stream_id = await conversation.request(WEBSOCKET, end=False)
+        conversation.client.send_data(stream_id, b"", pad_length=99)
+        await conversation.flush()
+
+        assert given_back(conversation)[stream_id] == 100

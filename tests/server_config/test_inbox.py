@@ -1,6 +1,8 @@
 """What an application receives from, between it and the protocol: nothing is lost, doubled, or held without bound."""
 
 import itertools
+import tracemalloc
+from collections import deque
 
 import anyio
 import pytest
@@ -8,7 +10,7 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nardis.server._hypercorn.inbox import BOUND_BYTES, MESSAGE_BYTES, MESSAGE_OVERHEAD_BYTES, Inbox, inbox_of
+from nardis.server._hypercorn.inbox import BOUND_BYTES, MESSAGE_BYTES, MESSAGE_OVERHEAD_BYTES, SMALL_BYTES, Inbox, inbox_of
 
 pytestmark = pytest.mark.anyio
 
@@ -86,38 +88,56 @@ async def test_a_piece_too_many_waits_until_there_is_room():
     inbox, told = Inbox(), []
 
     async def produce():
-        for _ in range(3):
+        for _ in range(4):
             await inbox.put(body(bytes(MESSAGE_BYTES), more=True))
             told.append(inbox.weight)
 
     async with anyio.create_task_group() as group:
         group.start_soon(produce)
         await anyio.wait_all_tasks_blocked()
-        assert len(told) == 1
-        assert inbox.weight <= BOUND_BYTES + MESSAGE_OVERHEAD_BYTES * 2
-        await inbox.get()
-        await anyio.wait_all_tasks_blocked()
-        assert len(told) == 2
+        assert told == [MESSAGE_BYTES, BOUND_BYTES]
+        assert inbox.weight == BOUND_BYTES + MESSAGE_BYTES
         await inbox.get()
         await anyio.wait_all_tasks_blocked()
         assert len(told) == 3
+        await inbox.get()
+        await anyio.wait_all_tasks_blocked()
+        assert len(told) == 4
 
 
-async def test_tiny_pieces_weigh_more_than_their_bytes():
-    """A client that sends single bytes is made to wait long before a hundred thousand of them lie here."""
+async def test_tiny_pieces_cost_no_more_memory_than_their_bytes():
+    """A client may send single bytes, as many as there is room for."""
+    inbox = Inbox()
+    tracemalloc.start()
+    try:
+        for number in range(BOUND_BYTES):
+            inbox.add(BODY[number : number + 1])
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert inbox.weight == BOUND_BYTES
+    assert held < 2 * BOUND_BYTES
+    assert [(await inbox.get())["body"] for _ in range(2)] == [BODY[:MESSAGE_BYTES], BODY[MESSAGE_BYTES:BOUND_BYTES]]
+    assert inbox.weight == 0
+
+
+async def test_tiny_pieces_wait_for_room_like_others():
     inbox, count = Inbox(), 0
 
     async def produce():
         nonlocal count
         while True:
-            await inbox.put(body(b"x", more=True))
+            await inbox.put(body(bytes(64), more=True))
             count += 1
 
     async with anyio.create_task_group() as group:
         group.start_soon(produce)
         await anyio.wait_all_tasks_blocked()
-        assert count <= BOUND_BYTES / MESSAGE_OVERHEAD_BYTES
-        assert len((await inbox.get())["body"]) >= count
+        assert count == BOUND_BYTES // 64
+        await inbox.get()
+        await anyio.wait_all_tasks_blocked()
+        assert count == (BOUND_BYTES + MESSAGE_BYTES) // 64
         group.cancel_scope.cancel()
 
 
@@ -240,17 +260,97 @@ async def test_messages_of_a_websocket_keep_their_order_and_their_bound():
     assert inbox.weight == 0
 
 
-async def test_what_was_taken_is_told_to_flow_control_once():
+WINDOW_BYTES = 200_000
+
+steps = st.one_of(
+    st.tuples(st.just("piece"), st.one_of(st.integers(0, 300), st.integers(0, 20_000)), st.integers(0, 256)),
+    st.tuples(st.just("message"), st.integers(0, 70_000), st.sampled_from(["bytes", "text"])),
+    st.just(("get",)),
+)
+
+
+class Sender:
+    """A client that sends as much as its window allows, and what lies of it, by its own account."""
+
+    def __init__(self):
+        self.room = WINDOW_BYTES
+        self.given = []
+        self.pieces = deque()  # of each its size and its flow-controlled bytes
+        self.messages = deque()
+        self.inbox = Inbox()
+        self.inbox.bounded = False
+        self.inbox.taken = self.given.append
+
+    def send_piece(self, size, padding):
+        if size + padding <= self.room:
+            self.room -= size + padding
+            self.inbox.add(bytes(size), size + padding)
+            if size:
+                self.pieces.append((size, size + padding))
+            elif padding:
+                self.room += self.given.pop()  # padding alone is given back at once
+
+    async def send_message(self, size, kind):
+        await self.inbox.put({"type": "websocket.receive", kind: {"bytes": b"x", "text": "x"}[kind] * size})
+        self.messages.append(size + MESSAGE_OVERHEAD_BYTES)
+
+    async def take(self):
+        """Let the application take one message, which gives back what it came in, to the byte."""
+        message = await self.inbox.get()
+        if message["type"] == "websocket.receive":
+            self.messages.popleft()
+            return
+        size, credit = len(message["body"]), 0
+        while size > 0:
+            taken, came_in = self.pieces.popleft()
+            size, credit = size - taken, credit + came_in
+        assert (size, self.given) == (0, [credit])
+        self.room += self.given.pop()
+
+    def check(self):
+        assert self.given == []
+        assert self.inbox.owed == WINDOW_BYTES - self.room == sum(credit for _, credit in self.pieces)
+        assert self.inbox.weight == sum(self.messages) + sum(size for size, _ in self.pieces)
+
+
+@given(st.lists(steps, max_size=60))
+async def test_no_order_of_puts_and_gets_lets_the_credit_or_the_weight_drift(steps):
+    """What lies never exceeds the window, because the client has no other room than what is given back."""
+    sender = Sender()
+    for kind, *facts in steps:
+        if kind == "piece":
+            sender.send_piece(*facts)
+        elif kind == "message":
+            await sender.send_message(*facts)
+        elif sender.inbox.weight:
+            await sender.take()
+        sender.check()
+        assert sender.room >= 0
+    with anyio.fail_after(20):
+        while sender.pieces or sender.messages:
+            await sender.take()
+    sender.check()
+    assert (sender.room, sender.inbox.weight) == (WINDOW_BYTES, 0)
+
+
+async def test_what_is_dropped_weighs_nothing():
+    inbox = Inbox()
+    inbox.add(bytes(SMALL_BYTES), SMALL_BYTES + 10)
+    inbox.close(LEFT)
+
+    assert (inbox.weight, inbox.owed) == (0, 0)
+    inbox.add(b"late", 4)
+    assert (inbox.weight, inbox.owed) == (0, 0)
+
+
+async def test_nothing_is_given_back_to_a_client_that_has_sent_all():
     inbox, told = Inbox(), []
-    await inbox.put(body(b"abc", more=True))
-    inbox.owed = 3
-    await inbox.get()
-    assert inbox.owed == 3
     inbox.taken = told.append
-    for _ in range(2):
-        await inbox.put(body(b"def", more=True))
-        await inbox.get()
-    assert told == [3]
+    inbox.add(b"last", 4)
+    await inbox.put(body(b"", more=False))
+
+    assert await inbox.get() == body(b"last", more=False)
+    assert told == []
 
 
 async def test_who_asks_first_is_told_of_once():

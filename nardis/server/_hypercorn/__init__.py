@@ -16,9 +16,9 @@ What the rest of the runner uses is small, so that another server of the same de
 | `websockets` | the application hears 1006 however one ended, or nothing; a broken rule is not answered; a shutdown cuts |
 | `pieces` | the piece that a slow reader is waiting for is held twice |
 | `h2_window` | responses are buffered without bound while the client's window is shut |
-| `h2_honesty` | a failed response stays open; lengths and fields are not checked |
-| `h2_frames` | late or broken frames of one stream are faults of the connection |
-| `h2_uploads` | an upload that nobody reads blocks the other streams |
+| `h2_honesty` | a failed response stays open; lengths and fields are not checked; an upload goes on after its answer |
+| `h2_frames` | late or broken frames of one stream are faults of the connection; a reset waits behind other frames |
+| `h2_uploads` | an upload that nobody reads blocks the other streams; `100 Continue` never comes |
 | `h2_websockets` | the end of a stream is not heard by its WebSocket, nor is it said |
 | `h2` | a shutdown is not announced; put together what stands above |
 

@@ -41,7 +41,7 @@ class H2(SteadyH2):
 
     def finished(self) -> bool:
         """Tell whether all was said, so that the connection can be closed."""
-        return super().finished() or (self._leaving and not self.streams)
+        return super().finished() or (self._leaving and not self.streams and not self._to_stop)
 
     async def _create_stream(self, request: h2.events.RequestReceived) -> None:
         if self._leaving:

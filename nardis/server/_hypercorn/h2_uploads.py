@@ -1,15 +1,18 @@
 """
 HTTP/2: an upload that nobody reads does not block the other streams.
 
-Fault (hypercorn 0.18): the task that reads the socket waits until an application has taken what arrived, so that nothing else of
-the connection is heard meanwhile: no WINDOW_UPDATE, no PING, no reset, no new stream. Both windows are given back together.
+Faults (hypercorn 0.18): the task that reads the socket waits until an application has taken what arrived, so that nothing else
+of the connection is heard meanwhile: no WINDOW_UPDATE, no PING, no reset, no new stream. Both windows are given back together.
+A client that waits for `100 Continue` waits for ever.
 
 Cure: what arrives waits at its stream, bounded by the window of that stream, which is given back as the application takes (RFC
-9113 §5.2). The connection's window is given back at once, so no stream can use it up.
+9113 §5.2). The connection's window is given back at once, so no stream can use it up. The client is invited to go on when the
+application first asks for the body (RFC 9110 §10.1.1).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -18,10 +21,9 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
-from hypercorn.protocol.events import Body
 
 from .h2_honesty import HonestH2
-from .inbox import inbox_of
+from .inbox import Inbox, inbox_of
 
 __all__ = ["FairH2"]
 
@@ -31,9 +33,6 @@ WINDOW_BYTES: Final = 256 * 1024
 # The connection's window is given back as data arrives; it is only what may be on its way.
 CONNECTION_WINDOW_BYTES: Final = 1024 * 1024
 START_WINDOW_BYTES: Final = 2**16 - 1
-
-# Small frames cost more memory than their bytes: beyond this a stream is ended (RFC 9113 §10.5).
-WEIGHT_BYTES: Final = 8 * WINDOW_BYTES
 
 
 class FairH2(HonestH2):
@@ -50,6 +49,24 @@ class FairH2(HonestH2):
         self.connection.increment_flow_control_window(CONNECTION_WINDOW_BYTES - START_WINDOW_BYTES)
         self.kick()
 
+    async def _create_stream(self, request: h2.events.RequestReceived) -> None:
+        await super()._create_stream(request)
+        stream = self.streams.get(request.stream_id)
+        inbox = inbox_of(stream)
+        if inbox is None:
+            return  # it is answered without the application
+        inbox.bounded = False
+        inbox.taken = partial(self._give_back, request.stream_id)
+        if request.stream_ended is None and _expects_100(request.headers):
+            inbox.asked = partial(self._invite, request.stream_id, inbox)
+
+    async def _invite(self, stream_id: int, inbox: Inbox) -> None:
+        """Ask the client for the body that it holds back, unless it does not any more, or has its answer."""
+        if stream_id in self.streams and stream_id not in self._accounts and not inbox.whole:
+            with suppress(h2.exceptions.ProtocolError):  # the stream, or the connection, has ended
+                self.connection.send_headers(stream_id, [(b":status", b"100")])
+                await self._flush()
+
     async def take_data(self, event: h2.events.DataReceived) -> None:
         """Take a piece of a body without waiting for anybody."""
         size = event.flow_controlled_length
@@ -59,22 +76,16 @@ class FairH2(HonestH2):
         inbox = inbox_of(stream)
         if stream is None or inbox is None:
             return  # the response is complete already
-        inbox.bounded = False
-        inbox.taken = partial(self._give_back, event.stream_id)
-        inbox.owed += size
-        await stream.handle(Body(stream_id=event.stream_id, data=event.data))
-        if not event.data and inbox.owed:  # padding alone: no message will be taken for it
-            inbox.owed -= size
-            self._give_back(event.stream_id, size)
-        if inbox.weight > WEIGHT_BYTES:
-            await self._end_stream(event.stream_id, h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
-
-    async def _end_stream(self, stream_id: int, error: h2.errors.ErrorCodes) -> None:
-        self.reset(stream_id, error)
-        await self._close_stream(stream_id)
+        inbox.asked = None  # the client did not wait to be asked
+        inbox.add(event.data, size)
 
     def _give_back(self, stream_id: int, size: int) -> None:
         """Let the client send as much again."""
-        with suppress(h2.exceptions.ProtocolError, ValueError):  # the stream has ended; or a size of none
+        # The stream may have ended, and h2 may have forgotten it; to give back nothing is an error (§6.9.1).
+        with suppress(h2.exceptions.ProtocolError, KeyError, ValueError):
             self.connection.increment_flow_control_window(size, stream_id)
             self.kick()
+
+
+def _expects_100(fields: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"expect" and value.lower() == b"100-continue" for name, value in fields)

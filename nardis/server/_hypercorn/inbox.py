@@ -7,6 +7,10 @@ noticed, because nobody reads its socket; the end of a stream is one more messag
 
 Cure: a queue bounded in bytes, into which the end always fits. Once the client is gone the bound is lifted, what the kernel still
 has of the body is read, and the disconnect comes next: at once if the body was cut, after one last message if it is whole.
+
+Each piece of a body lies here with its credit, the flow-controlled bytes of HTTP/2 that it came in. Whoever takes the piece
+gives back that credit and no other, so that what lies never exceeds the window of its stream (RFC 9113 §5.2). Small pieces
+are joined when they arrive: thousands of tiny frames cost no more memory than their bytes.
 """
 
 from __future__ import annotations
@@ -28,7 +32,10 @@ BOUND_BYTES: Final = 128 * 1024
 # One message of the body, at most, unless the client has left.
 MESSAGE_BYTES: Final = 64 * 1024
 
-# A message costs this much beside its bytes, about: tiny ones may not add up to more memory than the bound is for.
+# A piece below this is joined to the one before it: alone it would cost about 150 bytes more than it holds.
+SMALL_BYTES: Final = 1024
+
+# A message of a WebSocket costs this much beside its bytes, about: it cannot be joined to another, so it is counted.
 MESSAGE_OVERHEAD_BYTES: Final = 64
 
 
@@ -38,17 +45,17 @@ class Inbox:
 
     Attributes:
         bounded: Whether `put` waits for room. Where the protocol has flow control of its own it need not.
-        weight: Bytes that lie here, with their overhead.
+        weight: Bytes that lie here; a message of a WebSocket counts with its overhead.
         whole: The body has arrived.
         closed: Nothing more comes; what `get` gives at the end.
         asked: Called once, when the application first asks.
-        taken: Called with the number of flow-controlled bytes that the application took.
-        owed: Flow-controlled bytes that arrived and were not taken yet.
+        taken: Called with the credit of what the application took, in flow-controlled bytes.
+        owed: The credit of what lies here, in flow-controlled bytes.
         listener: The exchange of a Nardis application, which is told at once when the client leaves or stalls.
         claimed: There is one, or was: it looks after the limits of its request, and logs its failures.
         stalled: The client took nothing for too long.
         progressed: When the client last took a byte of the response, by `time.monotonic`; 0.0 is never.
-        flushing: The response waits for the socket, and not for a window.
+        flushing: Bytes of it wait because the socket is full, and not because the window of their stream is shut.
     """
 
     __slots__ = (
@@ -72,7 +79,7 @@ class Inbox:
     )
 
     def __init__(self) -> None:
-        self._pieces: deque[bytes] = deque()
+        self._pieces: deque[tuple[bytes | bytearray, int]] = deque()  # each with its credit
         self._messages: deque[Message] = deque()  # of a WebSocket
         self._arrived: anyio.Event | None = None
         self._room: anyio.Event | None = None
@@ -105,24 +112,43 @@ class Inbox:
         if self.closed is not None:
             return
         if kind == "http.request":
-            if message["body"]:
-                self._pieces.append(message["body"])
-                self.weight += len(message["body"]) + MESSAGE_OVERHEAD_BYTES
             self.whole = not message["more_body"]
+            self.add(message["body"])
+            self._wake()
         elif kind.endswith("disconnect"):
             self.close(message)
         else:
             self._messages.append(message)
             self.weight += _weight(message)
-        self._wake()
+            self._wake()
         while self.bounded and self.weight > BOUND_BYTES and self.closed is None:
             self._room = self._room or anyio.Event()
             await self._room.wait()
+
+    def add(self, data: bytes, credit: int = 0) -> None:
+        """Take a piece of the body, which came in *credit* flow-controlled bytes: its own and its padding."""
+        if self.closed is not None:
+            return
+        if not data:  # padding alone: no message would be taken for it
+            return self._give_back(credit)
+        pieces = self._pieces
+        if pieces and len(data) < SMALL_BYTES and len(pieces[-1][0]) + len(data) <= MESSAGE_BYTES:
+            last, before = pieces.pop()
+            joined = last if isinstance(last, bytearray) else bytearray(last)
+            joined += data
+            pieces.append((joined, before + credit))
+        else:
+            pieces.append((data, credit))
+        self.weight += len(data)
+        self.owed += credit
+        self._wake()
 
     def close(self, message: Message) -> None:
         """Let *message*, a disconnect, be the last one: what came of a body that is not whole is dropped."""
         self.closed = message
         if not self.whole:
+            self.weight -= sum(len(data) for data, _ in self._pieces)
+            self.owed = 0
             self._pieces.clear()
         self._wake()
         self.lift()
@@ -158,9 +184,6 @@ class Inbox:
             self.weight -= _weight(message)
         else:
             message = self._next_of_body()
-        if self.owed and self.taken is not None:
-            owed, self.owed = self.owed, 0
-            self.taken(owed)
         if self.weight <= BOUND_BYTES:
             self._make_room()
         return message
@@ -168,16 +191,22 @@ class Inbox:
     def _next_of_body(self) -> Message:
         """Take what lies here, up to the size of a message; all of it once the client has left."""
         pieces = self._pieces
-        body = pieces.popleft() if pieces else b""
-        if pieces:
-            taken, size = [body], len(body)
-            while pieces and (self.closed is not None or size + len(pieces[0]) <= MESSAGE_BYTES):
-                size += len(pieces[0])
-                taken.append(pieces.popleft())
-            body = b"".join(taken)
-        self.weight = self.weight - len(body) if pieces else 0
+        taken: list[bytes | bytearray] = []
+        size = credit = 0
+        while pieces and (not taken or self.closed is not None or size + len(pieces[0][0]) <= MESSAGE_BYTES):
+            data, came_in = pieces.popleft()
+            taken.append(data)
+            size += len(data)
+            credit += came_in
+        self.weight -= size
+        self.owed -= credit
+        self._give_back(credit)
         self._said_whole = self.whole and not pieces
-        return {"type": "http.request", "body": body, "more_body": not self._said_whole}
+        return {"type": "http.request", "body": b"".join(taken), "more_body": not self._said_whole}
+
+    def _give_back(self, credit: int) -> None:
+        if credit and self.taken is not None and not self.whole:  # after the end there is nothing to send
+            self.taken(credit)
 
     def _wake(self) -> None:
         if self._arrived is not None:
