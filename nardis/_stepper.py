@@ -144,7 +144,7 @@ class _Thread(Thread):
         self._source = source
         self._iterator: Iterator[Any] | None = None
         self._token = current_token()
-        self._context = copy_context()
+        self._handlers_context = copy_context()  # `_context` is Thread's own, from Python 3.14 on
         self._answered = anyio.Event()
         self._piece: Any = None
         self._error: BaseException | None = None
@@ -205,7 +205,7 @@ class _Thread(Thread):
 
     def run(self) -> None:
         """Do what is asked for, until there is nothing more to do."""
-        self._context.run(self._live)
+        self._handlers_context.run(self._live)
 
     def _live(self) -> None:
         while (order := self.orders.get()) == "step":
