@@ -372,3 +372,39 @@ async def test_the_watcher_does_not_begin_beside_a_reader(verb):
 
     assert chunks == [b"a", b"b"]
     assert call.final
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "watched"),
+    [
+        ("GET", {"expect": "100-continue"}, True),
+        ("POST", {"expect": "100-continue", "content-length": "5"}, False),
+        ("POST", {"expect": "100-continue", "transfer-encoding": "chunked"}, False),
+    ],
+    ids=["no body", "a length", "chunks"],
+)
+async def test_an_expectation_hides_a_client_only_until_the_head_has_left(method, headers, watched):
+    """A `receive` would invite the client to send a body that the handler may yet refuse; after the head it does not."""
+    app, started = Nardis(), anyio.Event()
+
+    @app.all("/")
+    async def handler(req, res):
+        await started.wait()
+        await res.write("x")
+        await anyio.sleep_forever()
+
+    async with Server(app) as server:
+        call = server.call("/", *([] if method == "POST" else [part(b"", more=False)]), method=method, headers=headers)
+        await server.tick()
+        await server.tick()
+        assert bool(call.receives) is watched
+
+        started.set()
+        await rest()
+        await server.tick()
+        assert call.receiving == 1
+        call.disconnect()
+        await call.wait()
+
+    assert call.aborted
+    assert call.error is None

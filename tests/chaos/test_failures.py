@@ -1,4 +1,4 @@
-"""One call is one failure domain: whatever leaves it, except its own cancellation, is its failure and nobody else's."""
+"""A BaseException at each place that runs users' code: it is the failure of that call, and reaches nothing else."""
 
 from __future__ import annotations
 
