@@ -12,7 +12,7 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.settings
-from hyperframe.frame import Frame, GoAwayFrame
+from hyperframe.frame import Frame, GoAwayFrame, RstStreamFrame
 
 from tests.server import client
 
@@ -59,6 +59,7 @@ class H2Client:
         self.streams: dict[int, Stream] = {}
         self.goodbyes: list[GoAwayFrame] = []
         self.pongs: list[bytes] = []
+        self.reset_frames: list[int] = []  # their streams; h2 tells of the first of each
         self._buffer = b""
         self.h2 = h2.connection.H2Connection(
             h2.config.H2Configuration(header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False)
@@ -141,6 +142,8 @@ class H2Client:
                 frame.parse_body(memoryview(whole[PREFACE_BYTES:]))
                 self.goodbyes.append(frame)
             else:
+                if isinstance(frame, RstStreamFrame):
+                    self.reset_frames.append(frame.stream_id)
                 self._take(self.h2.receive_data(whole))
         self.flush()
 

@@ -23,7 +23,7 @@ from urllib.request import urlopen
 import h2.exceptions
 import psutil
 import pytest
-from hyperframe.frame import DataFrame
+from hyperframe.frame import DataFrame, RstStreamFrame, WindowUpdateFrame
 from wsproto.events import CloseConnection, TextMessage
 
 from tests.server.client import Connection, eventually
@@ -700,6 +700,18 @@ def test_h2_frames_end_their_stream_alone(server: Server, key: str, break_a_stre
 
         assert client.ask("GET", "/hello").body == b"hello"
         client.until(lambda: client.streams[3].reset is not None or client.streams[3].status == 400)
+
+
+def test_h2_frames_reset_a_stream_once(server: Server, key: str):
+    """Whatever still comes of an upload that was stopped."""
+    with beside_another(server, key) as client:
+        stream_id = client.request("POST", "/early", end=False)
+        client.until(lambda: client.streams[stream_id].reset is not None)
+        client.send_frames(*(DataFrame(stream_id, bytes(16 * KIB)) for _ in range(32)), WindowUpdateFrame(stream_id, 1))
+        client.send_frames(RstStreamFrame(stream_id), DataFrame(stream_id, flags=["END_STREAM"]))
+        client.ping()
+
+        assert client.reset_frames == [stream_id]
 
 
 @broken_streams(late_data, connect_without_path, path_beyond_ascii)

@@ -27,7 +27,7 @@ from hyperframe.frame import Frame, RstStreamFrame
 
 from .h2_websockets import SocketsH2
 from .h2_window import ANSWERS_BYTES
-from .inbox import inbox_of
+from .inbox import found_inbox
 from .websockets import HANDSHAKE_FIELDS
 
 __all__ = ["SteadyH2"]
@@ -116,8 +116,7 @@ class SteadyH2(SocketsH2):
         self._to_stop.pop(stream_id, None)
         if stream_id in self.streams:  # else it has its answer, and only stops its upload
             self._count_reset()
-            if inbox := inbox_of(self.streams[stream_id]):
-                inbox.leave()
+            found_inbox(self.streams[stream_id]).leave()
             await self._close_stream(stream_id)
             await self.send(Updated(idle=self.idle))
 

@@ -68,7 +68,7 @@ class HonestH2(WindowedH2):
             elif at <= now:
                 del self._to_stop[stream_id]
                 self.reset(stream_id, h2.errors.ErrorCodes.NO_ERROR)
-        return min(self._to_stop.values()) - now if self._to_stop else None
+        return min(self._to_stop.values()) - now if self._to_stop else super().do_what_is_due()
 
     async def stream_send(self, event: StreamEvent) -> None:
         """Take what an application sends; what contradicts what it said is an error, for it and for the client."""

@@ -17,13 +17,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
 
 from .h2_honesty import HonestH2
-from .inbox import Inbox, inbox_of
+from .inbox import Inbox, found_inbox, inbox_of
 
 __all__ = ["FairH2"]
 
@@ -51,13 +50,10 @@ class FairH2(HonestH2):
 
     async def _create_stream(self, request: h2.events.RequestReceived) -> None:
         await super()._create_stream(request)
-        stream = self.streams.get(request.stream_id)
-        inbox = inbox_of(stream)
-        if inbox is None:
-            return  # it is answered without the application
+        inbox = found_inbox(self.streams[request.stream_id])
         inbox.bounded = False
         inbox.taken = partial(self._give_back, request.stream_id)
-        if request.stream_ended is None and _expects_100(request.headers):
+        if _expects_100(request.headers):
             inbox.asked = partial(self._invite, request.stream_id, inbox)
 
     async def _invite(self, stream_id: int, inbox: Inbox) -> None:
