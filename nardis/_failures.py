@@ -95,14 +95,15 @@ def reduced(error: BaseException) -> BaseException:
         return error.error
     if not isinstance(error, BaseExceptionGroup):
         return error
-    leaves = [leaf for leaf in _leaves(error) if not isinstance(leaf, ClientDisconnected)]
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    leaves = [leaf for leaf in _leaves(group) if not isinstance(leaf, ClientDisconnected)]
     telling = [leaf for leaf in leaves if not isinstance(leaf, GeneratorExit)]
     if len(telling) > 1 or (leaves and not telling):
-        return error
+        return group
     leaf = telling[0] if telling else ClientDisconnected("the client left")
     if isinstance(leaf, anyio.get_cancelled_exc_class()):
-        return error  # raised by itself it would be taken for a cancellation
-    leaf.__cause__ = error
+        return group  # raised by itself it would be taken for a cancellation
+    leaf.__cause__ = group
     return leaf.error if isinstance(leaf, Carried) else leaf
 
 

@@ -329,10 +329,10 @@ def _with_its_status(error: Exception) -> Exception:
         return error
     detail: object = getattr(error, "detail", None)
     headers: object = getattr(error, "headers", None)
-    given = cast("Mapping[Any, Any]", headers) if isinstance(headers, Mapping) else {}
-    return HTTPError(
-        status, detail if isinstance(detail, str) else "", headers={str(name): str(value) for name, value in given.items()}
-    )
+    given: dict[str, str] = {}
+    if isinstance(headers, Mapping):
+        given = {str(name): str(value) for name, value in cast("Mapping[object, object]", headers).items()}
+    return HTTPError(status, detail if isinstance(detail, str) else "", headers=given)
 
 
 def as_asgi3(app: Any) -> ASGIApp:

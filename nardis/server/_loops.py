@@ -31,7 +31,7 @@ def steady_loop() -> asyncio.AbstractEventLoop:
         def run_forever(self) -> None:
             while True:
                 try:
-                    return cast(None, super().run_forever())
+                    return cast(None, super().run_forever())  # pyright: ignore[reportUnknownMemberType]  # as above
                 except (SystemExit, KeyboardInterrupt) as exc:
                     logger.debug("a task ended with %r; the event loop goes on", exc)
 

@@ -36,6 +36,7 @@ from nardis import (
     wrap,
 )
 from nardis.asgi import asgi2
+from nardis.lifespan import Draining
 from nardis.routing import BaseHTTPMatcher, Get, RegexPattern
 from nardis.server import Config
 from nardis.testing import Client, TestResponse
@@ -129,7 +130,7 @@ async def test_registration_keeps_the_types_of_functions() -> None:
     assert_type(app.url_for("ab"), str)
     assert_type(app.routes(), list[tuple[str | None, str, str | None]])
     assert_type(app.state, SimpleNamespace)
-    assert_type(app.draining, anyio.Event)
+    assert_type(app.draining, Draining)
 
 
 async def hello_asgi(scope: Scope, receive: Receive, send: Send) -> None:

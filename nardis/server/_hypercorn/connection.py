@@ -19,7 +19,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
@@ -55,8 +55,9 @@ TURN_S: Final = 0.001
 # An idle connection may have its next request on the way when a shutdown begins: it is waited for.
 DRAIN_IDLE_S: Final = 0.5
 
-# After our last byte, what the client still sends is read and dropped for this long, and up to this much: closing at once would
-# reset the connection, and the client might lose the answer (RFC 9112 §9.6). Beyond that much nothing more is read.
+# After our last byte, what the client still sends is read and dropped for this long: closing at once would reset the connection, and
+# the client might lose the answer (RFC 9112 §9.6). In the clear nothing is read beyond this much, and the socket is held. Over TLS
+# clients such as requests and urllib3 give an answer up when a write fails, so all is read that comes in the time.
 LINGER_S: Final = 1.0
 LINGER_BYTES: Final = 4 * 1024 * 1024
 
@@ -340,7 +341,7 @@ class Connection(ABC):
         dropped = 0
         while data := await self._receive():
             dropped += len(data)
-            if dropped > LINGER_BYTES:
+            if dropped > LINGER_BYTES and self.tls is None:
                 await anyio.sleep(LINGER_S)
                 return
 
@@ -486,7 +487,7 @@ def contained(connection: Connection) -> Generator[None, None, None]:
     except BaseException as exc:
         going, fault = parted(exc)
         if isinstance(fault, BaseExceptionGroup):
-            fault = fault.split(OSError)[1]
+            fault = cast("BaseExceptionGroup[BaseException]", fault).split(OSError)[1]
         if fault is not None and not isinstance(fault, OSError):  # else the client is gone
             _log_fault(fault)
             connection.cut()
