@@ -55,9 +55,9 @@ TURN_S: Final = 0.001
 # An idle connection may have its next request on the way when a shutdown begins: it is waited for.
 DRAIN_IDLE_S: Final = 0.5
 
-# After our last byte, what the client still sends is read and dropped for this long: closing at once would reset the connection, and
-# the client might lose the answer (RFC 9112 §9.6). In the clear nothing is read beyond this much, and the socket is held. Over TLS
-# clients such as requests and urllib3 give an answer up when a write fails, so all is read that comes in the time.
+# After our last byte, what the client still sends is read and dropped for this long: closing at once would reset the connection,
+# and the client might lose the answer (RFC 9112 §9.6). In the clear nothing is read beyond this much, and the socket is held.
+# Over TLS clients such as requests and urllib3 give an answer up when a write fails: all is read that comes in the time.
 LINGER_S: Final = 1.0
 LINGER_BYTES: Final = 4 * 1024 * 1024
 
