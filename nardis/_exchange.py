@@ -52,7 +52,6 @@ from ._types import Message, Receive, Scope, Send
 from .errors import (
     ClientDisconnected,
     ContentLengthMismatch,
-    HTTPError,
     NardisError,
     ResponseAborted,
     ResponseAlreadyEnded,
@@ -356,8 +355,7 @@ class Exchange:
     def give_up(self, error: BaseException) -> None:
         """End the handler, because *error* keeps us from looking after it."""
         self.fail(error)
-        if self.failure is None:
-            self.failure = error
+        self.failure = self.failure or error
         self._cancel()
 
     def server_failed(self, exc: BaseException) -> Message:
@@ -385,8 +383,6 @@ class Exchange:
                 return await call()
             finally:
                 self._operations.discard(scope)
-        if self.timeout_status == 408:
-            raise HTTPError(408, "the request body stopped arriving")
         await self.raise_gone()
 
     def look(self, now: float) -> None:

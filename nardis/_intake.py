@@ -102,10 +102,8 @@ class Intake:
                     message = await self._receive()
                 else:
                     message = await self._next_message()
-            except NardisError:
-                raise
             except BaseException as exc:
-                if parted(exc)[0] is not None:
+                if isinstance(exc, NardisError) or parted(exc)[0] is not None:
                     raise
                 message = exchange.server_failed(exc)
             finally:

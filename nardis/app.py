@@ -133,8 +133,7 @@ class Nardis(Router):
         self._sweeper = None
 
     def _interrupt(self) -> None:
-        if self._sweeper is not None:
-            interrupt_all(self._sweeper.exchanges, "shutdown")
+        interrupt_all(() if self._sweeper is None else self._sweeper.exchanges, "shutdown")
 
     def _joined(self) -> Iterator[Nardis]:
         """Go through this application and those joined to it by `use()`, from the outside in."""
@@ -219,8 +218,7 @@ class Nardis(Router):
                     if exchange.close_reason is None:
                         exchange.close_reason = "shutdown"  # a server cancels a handler for nothing else
                     raise going  # noqa: B904  # it is in *exc*
-                if failure is not None:  # of a cancelled task group, whose cancellation our scope has kept
-                    error = reduced(failure)
+                error = reduced(failure or exc)  # of a cancelled task group, whose cancellation our scope has kept
             if exchange.state != ENDED or error is not None:
                 await self._settle(req, res, exchange, error)
         finally:
@@ -322,12 +320,8 @@ class Nardis(Router):
         exchange.since = exchange.sweeper.clock()
         with exchange.own_scope():
             try:
-                if req._walk is not None:
-                    await answer_error(req._walk, error)
-                elif isinstance(error, HTTPError):
-                    await answer_problem(error, req, res)
-                else:
-                    raise error
+                walk = req._walk
+                await (self._answer_error(error, req, res) if walk is None else answer_error(walk, error))
             except BaseException as exc:
                 await self._answer_500(failure_of(exc), req, res)
         if exchange.state != ENDED and not exchange.gone:

@@ -223,8 +223,7 @@ async def test_a_generator_with_a_task_group_that_is_left_by_break_is_a_visible_
     async def merged():
         async with anyio.create_task_group() as group:
             group.start_soon(anyio.sleep_forever)
-            while True:
-                yield b"x"
+            yield b"x"
 
     @app.get("/")
     async def handler(req, res):
@@ -232,7 +231,7 @@ async def test_a_generator_with_a_task_group_that_is_left_by_break_is_a_visible_
             async for piece in source:
                 await res.write(piece)
                 break
-        await res.end("whole")
+        await res.end("whole")  # pragma: no cover  # never reached: that is the claim
 
     async with Server(app) as server:
         call = await server.finished("/")
@@ -273,15 +272,23 @@ async def test_ctrl_c_goes_on():
     assert caught.group_contains(KeyboardInterrupt)
 
 
-async def test_a_failure_beside_the_cancellation_by_a_server_is_logged_and_the_cancellation_goes_on(caplog):
+@pytest.mark.parametrize("grouped", [False, True])
+async def test_a_failure_beside_the_cancellation_by_a_server_is_logged(grouped, caplog):
     app = Nardis()
 
-    @app.get("/")
-    async def handler(req, res):
+    async def fails():
         try:
             await anyio.sleep_forever()
         finally:
             raise OfItsOwn("beside")
+
+    @app.get("/")
+    async def handler(req, res):
+        if not grouped:
+            await fails()
+        async with anyio.create_task_group() as group:
+            group.start_soon(fails)
+            await anyio.sleep_forever()
 
     async with Server(app) as server:
         call = server.call("/")
@@ -515,3 +522,66 @@ async def test_a_function_of_the_other_event_loop_is_named_with_what_to_use(rais
     assert f"This runs on {anyio_backend_name}" in response.text
     assert "anyio.sleep()" in response.text
     assert "--backend" in caplog.text
+
+
+async def test_a_fault_in_ending_one_exchange_is_its_own(monkeypatch):
+    """At the shutdown, the others are ended all the same."""
+    from nardis._exchange import Exchange, interrupt_all
+
+    app, log = Nardis(), []
+
+    @app.get("/:name")
+    async def handler(req, res):
+        try:
+            await anyio.sleep_forever()
+        finally:
+            log.append((req.params["name"], req.close_reason))
+
+    interrupt = Exchange.interrupt
+
+    def fails(exchange, reason, status=503):
+        if exchange.scope["path"] == "/faulty":
+            raise OfItsOwn("fault")
+        interrupt(exchange, reason, status)
+
+    monkeypatch.setattr(Exchange, "interrupt", fails)
+    async with Server(app) as server:
+        faulty, sound = server.call("/faulty"), server.call("/sound")
+        await rest()
+        interrupt_all(app._sweeper.exchanges, "shutdown")
+        await faulty.wait()
+        await sound.wait()
+
+    assert sorted(log) == [("faulty", None), ("sound", "shutdown")]
+    assert (faulty.status, sound.status) == (500, 503)
+
+
+def test_outside_of_an_event_loop_a_coroutine_that_is_thrown_away_goes():
+    """Nothing can be awaited there any more."""
+    from nardis._failures import parted
+
+    thrown = GeneratorExit()
+    assert parted(thrown) == (thrown, None)
+
+
+async def test_a_group_is_reduced_to_what_there_is_to_answer():
+    from nardis import ClientDisconnected
+    from nardis._failures import Carried, reduced
+
+    error, left, closed = ValueError("v"), ClientDisconnected("left"), GeneratorExit()
+    cancelled = BaseExceptionGroup("", [asyncio.CancelledError()])
+
+    def group(*errors):
+        return BaseExceptionGroup("", errors)
+
+    assert reduced(error) is error
+    assert reduced(group(error, left)) is error
+    assert reduced(group(group(error), closed)) is error
+    assert reduced(group(Carried(closed), left)) is closed
+    assert reduced(Carried(error)) is error
+    assert isinstance(reduced(group(left)), ClientDisconnected)
+    only_closed, two = group(closed), group(error, SystemExit(1))
+    assert reduced(only_closed) is only_closed
+    assert reduced(two) is two
+    if "asyncio" in anyio.get_cancelled_exc_class().__module__:
+        assert reduced(cancelled) is cancelled

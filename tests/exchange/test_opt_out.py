@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from nardis import ClientDisconnected, Limits, Nardis
+from nardis._exchange import interrupt_all
 from nardis.errors import ResponseAborted
 
 from .driver import Gate, Server, part, rest
@@ -146,6 +147,34 @@ async def test_a_route_may_be_cancelled_where_the_application_opted_out():
     assert call.error is None
 
 
+async def test_a_shutdown_ends_what_stands_around_such_a_route_as_well():
+    app, log = Nardis(cancel_on_disconnect=False), []
+
+    @app.use
+    async def middleware(req, res, next):
+        await next()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            log.append("the middleware is cancelled")
+
+    @app.get("/", cancel_on_disconnect=True)
+    async def handler(req, res):
+        try:
+            await anyio.sleep_forever()
+        finally:
+            log.append(req.close_reason)
+
+    async with Server(app) as server:
+        call = server.call("/")
+        await rest()
+        interrupt_all(app._sweeper.exchanges, "shutdown")
+        await call.wait()
+
+    assert log == ["shutdown", "the middleware is cancelled"]
+    assert (call.status, call.final) == (503, True)
+
+
 async def test_a_route_cancelled_before_its_head_where_the_application_opted_out_sends_nothing():
     app = Nardis(cancel_on_disconnect=False)
 
@@ -211,11 +240,6 @@ async def test_a_writer_whose_client_stopped_reading_is_cut(opted_out, answer):
 @pytest.mark.parametrize("started", [False, True], ids=["before the head", "after the head"])
 async def test_handler_s_of_a_route_ends_it_where_the_application_opted_out(started):
     app, log = Nardis(cancel_on_disconnect=False), []
-
-    @app.use
-    async def middleware(req, res, next):
-        await next()
-        log.append("next returned")
 
     @app.get("/", limits=Limits(handler_s=5))
     async def handler(req, res):

@@ -93,8 +93,9 @@ async def test_each_piece_that_is_taken_renews_the_time_and_who_takes_none_is_cu
     assert not call.final
 
 
+@pytest.mark.parametrize("taken", [2, 3])
 @pytest.mark.parametrize("cancels", [True, False])
-async def test_a_client_that_leaves_between_two_pieces_gets_no_more_of_them(cancels):
+async def test_a_client_that_leaves_between_two_pieces_gets_no_more_of_them(cancels, taken):
     app, gate, log = Nardis(), Gate(), []
 
     @app.get("/", cancel_on_disconnect=cancels)
@@ -108,14 +109,14 @@ async def test_a_client_that_leaves_between_two_pieces_gets_no_more_of_them(canc
         call = server.call("/", on_send=gate)
         await server.tick()
         await server.tick()
-        await gate.let(2)
+        await gate.let(taken)
         call.disconnect()
         await rest()
         if not cancels:
             await gate.let()
         await call.wait()
 
-    assert len(call.sent) == (2 if cancels else 3)
+    assert len(call.sent) == taken + (not cancels)
     assert log == ([] if cancels else ["told"])
     assert call.error is None
 
@@ -312,3 +313,38 @@ async def test_without_a_rate_any_byte_will_do(reading):
         call = await upload(server, 25, 1, 20, body_min_rate=0)
 
     assert call.status == 200
+
+
+# --- WebSockets ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_denial_that_nobody_takes_is_given_up():
+    app = Nardis(limits=Limits(write_stall_s=10))
+
+    @app.use
+    async def guard(req, res, next):
+        await res.status(403).send("x" * 100_000)
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        if message["type"].endswith(".body"):
+            await anyio.sleep_forever()
+
+    scope = {"type": "websocket", "path": "/", "query_string": b"", "headers": [], "extensions": {"websocket.http.response": {}}}
+    ended = []
+
+    async def run():
+        try:
+            await app(scope, receive, send)
+        except ClientDisconnected:
+            ended.append(True)
+
+    async with Server(app) as server:
+        server.group.start_soon(run)
+        await rest()
+        assert not ended
+        await server.tick(11)
+
+    assert ended == [True]

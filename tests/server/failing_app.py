@@ -93,11 +93,6 @@ async def hello(req: Request, res: Response) -> None:
     await res.send("hello")
 
 
-@app.get("/process")
-async def process(req: Request, res: Response) -> None:
-    await res.json(0)
-
-
 @app.get("/before/:fault")
 async def before(req: Request, res: Response) -> None:
     await FAULTS[req.params["fault"]]()
@@ -161,9 +156,6 @@ async def raw(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         return await send({"type": "lifespan.shutdown.complete"})
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.accept"})
     fault = scope["path"].rpartition("/")[2]
     if fault not in FAULTS:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import ssl
@@ -91,35 +92,34 @@ def test_curl_tells_a_cut_response_from_a_whole_one(server: Server, authority: P
 
 @needs_curl
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
-def test_curl_reads_an_early_answer(server: Server, authority: Path, version: str, tmp_path: Path) -> None:
+def test_curl_reads_an_early_refusal(server: Server, authority: Path, version: str, tmp_path: Path) -> None:
     """The rest of 32 MiB is on its way meanwhile."""
     body = tmp_path / "body"
     body.write_bytes(bytes(32 * MIB))
     for _ in range(5):
-        done = curl(server, authority, "/unread", version, "-X", "POST", "-H", "Expect:", "-T", str(body), "-w", "%{http_code}")
-        assert done.stdout == b"not read200"
-
-
-def early_answer(connection: socket.socket) -> tuple[bytes, int]:
-    """Send what the server takes of a body, piece by piece and in no hurry to read; give the answer and the bytes sent."""
-    connection.sendall(b"POST /unread HTTP/1.1\r\nhost: localhost\r\ncontent-length: 67108864\r\n\r\n")
-    sent = 0
-    for _ in range(300):
-        try:
-            sent += connection.send(bytes(65536))
-        except TimeoutError:
-            break
-    return connection.recv(65536), sent
+        sent = ("-X", "POST", "-H", "Expect:", "-T", str(body))
+        done = curl(server, authority, "/limited/curl", version, *sent, "-o", "/dev/null", "-w", "%{http_code}")
+        assert (done.stdout, done.returncode) == (b"413", 0)
 
 
 def test_an_early_answer_is_there_for_who_sends_first_and_reads_then(server: Server, authority: Path) -> None:
-    """The bound on what is dropped ends nothing: the socket is held for its time."""
+    """As requests and urllib3 do: a write that fails is the end for them."""
     with connected(server, authority) as connection:
-        connection.settimeout(0.3)
-        answer, sent = early_answer(connection)
+        connection.sendall(b"POST /unread HTTP/1.1\r\nhost: localhost\r\ncontent-length: 33554432\r\n\r\n")
+        connection.sendall(bytes(16 * MIB))
 
-    assert answer.startswith(b"HTTP/1.1 200")
-    assert sent > 4 * MIB
+        assert read_all(connection).startswith(b"HTTP/1.1 200")
+
+
+def test_what_is_no_tls_in_the_middle_ends_the_connection(server: Server, authority: Path, key: str) -> None:
+    """The handler is cancelled, whatever it writes meanwhile; there is no fault."""
+    with connected(server, authority) as connection:
+        connection.sendall(f"GET /tick/{key} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+        assert connection.recv(100)
+        with socket.socket(fileno=os.dup(connection.fileno())) as plain:
+            plain.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+        assert server.event(key, "cancelled")["reason"] == "gone"
+    assert "fault" not in server.log()
 
 
 def test_a_client_that_does_not_speak_tls_is_left(server: Server) -> None:

@@ -92,9 +92,6 @@ class Protocol:
     def is_unfinished(self):
         return False
 
-    def goodbye(self):
-        return False
-
     def websockets(self):
         return []
 
@@ -102,7 +99,7 @@ class Protocol:
 class FakeConnection(Connection):
     """A connection without a socket that lists what is done to it; *taken* counts what its client took."""
 
-    _receive = _say = _half_close = None  # not called
+    _receive = _say = _half_close = _has_input = None  # not called
 
     def __init__(self, **settings):
         super().__init__(Service(app, Config(**settings)))
@@ -124,9 +121,6 @@ class FakeConnection(Connection):
 
     def _count_taken(self):
         return self.taken
-
-    def _has_input(self):
-        return False
 
     def is_closed(self):
         return self.closed
@@ -194,9 +188,6 @@ class Listener:
     def __init__(self):
         self.heard = []
 
-    def left(self):
-        self.heard.append("left")
-
     def stalled(self):
         self.heard.append("stalled")
 
@@ -250,9 +241,6 @@ class Faulty(FakeConnection):
         raise self.fault
 
     def interrupt(self):
-        raise self.fault
-
-    def hung_up(self):
         raise self.fault
 
     def end(self):
@@ -490,7 +478,7 @@ class Transport:
 def over(transport, *, lost=False):
     """Give a connection over *transport*."""
     writer = SimpleNamespace(transport=transport, get_extra_info={"socket": transport}.get)
-    reader = asyncio_worker.Reader()
+    reader = asyncio_worker.Reader(None)
     protocol = asyncio_worker.Protocol(reader)
     protocol.lost = lost
     return asyncio_worker.AsyncioConnection(Service(app, Config()), reader, writer, protocol)
@@ -503,6 +491,46 @@ async def test_a_socket_that_may_be_anothers_by_now_is_not_reset(lost, done):
     over(transport, lost=lost).cut()
 
     assert transport.log == done
+
+
+@on_asyncio
+async def test_where_the_system_does_not_count_what_was_taken_progress_is_what_was_sent():
+    """On a unix socket, for one."""
+    transport = Transport(unsent=7)
+    transport.family = socket.AF_UNIX
+
+    assert over(transport)._count_taken() == -7
+
+
+class Session:
+    """A session of TLS that has something of its own to say, twice."""
+
+    def __init__(self):
+        self.said = [None, b"hello"]
+        self.has_to_say = True
+
+    def decrypt(self):
+        return self.said.pop(0)
+
+    def feed(self, data):
+        assert data == b"record"
+
+
+async def test_what_tls_has_to_say_for_itself_is_said_while_reading():
+    """A new key, an alert."""
+    connection = FakeConnection()
+    connection.tls = Session()
+
+    async def receive():
+        return b"record"
+
+    async def say():
+        connection.log.append("said")
+
+    connection._receive, connection._say = receive, say
+
+    assert await connection._read() == b"hello"
+    assert connection.log == ["said", "said"]
 
 
 @on_asyncio

@@ -305,7 +305,7 @@ class Connection(ABC):
             if not data:
                 return b""
             tls.feed(data)
-        if not said:
+        if tls.has_to_say:  # an alert
             await self._say()
         return said
 
@@ -430,11 +430,10 @@ class Connection(ABC):
 
     def _count_taken(self) -> int:
         """Return a number that changes when the client takes something."""
+        info = b""
         if TCP_INFO is not None and self.socket.family != socket.AF_UNIX:
-            info: bytes = self.socket.getsockopt(socket.IPPROTO_TCP, TCP_INFO, TCP_INFO_BYTES)
-            if len(info) >= BYTES_ACKED.size:
-                return int(BYTES_ACKED.unpack_from(info)[0])
-        return -self._unsent()
+            info = self.socket.getsockopt(socket.IPPROTO_TCP, TCP_INFO, TCP_INFO_BYTES)
+        return int(BYTES_ACKED.unpack_from(info)[0]) if len(info) >= BYTES_ACKED.size else -self._unsent()
 
     def _stall(self, seconds: float) -> None:
         """Cut a client that does not read; those who answer it learn that this is why."""

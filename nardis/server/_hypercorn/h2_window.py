@@ -29,7 +29,7 @@ from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.typing import ConnectionState, TaskGroup, WorkerContext
 
 from .._config import Config
-from .inbox import found_inbox, inbox_of
+from .inbox import Inbox, found_inbox, inbox_of
 from .settings import Settings
 
 __all__ = ["ANSWERS_BYTES", "WindowedH2", "clock"]
@@ -176,7 +176,7 @@ class WindowedH2(H2Protocol):
             inbox = found_inbox(self.streams[stream_id])
             room = min(self.connection.local_flow_control_window(stream_id), OUT_BYTES)
             if room <= 0:
-                await self._wait_for_window(stream_id, max(since, inbox.progressed))
+                await self._wait_for_window(stream_id, inbox, max(since, inbox.progressed))
                 continue
             if len(self._out) <= OUT_BYTES:  # else other streams have filled it
                 for start in range(0, min(room, len(rest)), self.connection.max_outbound_frame_size):
@@ -200,15 +200,14 @@ class WindowedH2(H2Protocol):
             if inbox.progressed:
                 inbox.progressed = clock()
 
-    async def _wait_for_window(self, stream_id: int, since: float) -> None:
+    async def _wait_for_window(self, stream_id: int, inbox: Inbox, since: float) -> None:
         """Wait until some window may have grown; reset the stream when nothing of it went out for too long."""
         if self._opened.is_set():
             self._opened = anyio.Event()
         with anyio.move_on_after(since + self._write_stall_s - clock()) as scope:
             await self._opened.wait()
         if scope.cancelled_caught:
-            if inbox := inbox_of(self.streams.get(stream_id)):
-                inbox.stall()
+            inbox.stall()
             await self._end_stream(stream_id, h2.errors.ErrorCodes.CANCEL)
 
     async def _close_stream(self, stream_id: int) -> None:
