@@ -26,6 +26,9 @@ __all__ = ["Doors", "host_and_port", "listening", "reserving", "urls_of"]
 # seconds between two, and how many.
 KEEP_ALIVE_PROBES: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
+# How much longer than `write_stall_s` the system waits for a client that takes nothing: our own clock comes first and knows why.
+SPARE_S: Final = 10.0
+
 # What the system takes beyond what it can send at once: more would be memory, and news that a slow client is slow comes later.
 UNSENT_BYTES: Final = 64 * 1024
 
@@ -172,7 +175,11 @@ def _tune(listener: socket.socket, config: Config) -> None:
     """Send at once, and notice clients that vanished: those that take nothing, and those that are owed nothing."""
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    options = {**KEEP_ALIVE_PROBES, "TCP_USER_TIMEOUT": int(config.write_stall_s * 1000), "TCP_NOTSENT_LOWAT": UNSENT_BYTES}
+    options = {
+        **KEEP_ALIVE_PROBES,
+        "TCP_USER_TIMEOUT": int((config.write_stall_s + SPARE_S) * 1000),
+        "TCP_NOTSENT_LOWAT": UNSENT_BYTES,
+    }
     for name, value in options.items():
         if hasattr(socket, name):
             listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
