@@ -493,6 +493,21 @@ async def test_a_socket_that_may_be_anothers_by_now_is_not_reset(lost, done):
     assert transport.log == done
 
 
+class Ended:
+    """A session of TLS that has ended."""
+
+    def encrypt(self, data):
+        raise OSError("ended")
+
+
+@on_asyncio
+async def test_what_a_session_of_tls_that_ended_cannot_encrypt_is_for_a_client_that_is_gone():
+    connection = over(Transport())
+    connection.tls = Ended()
+
+    assert await connection._transmit([b"data"]) is False
+
+
 @on_asyncio
 async def test_where_the_system_does_not_count_what_was_taken_progress_is_what_was_sent():
     """On a unix socket, for one."""
