@@ -649,3 +649,26 @@ async def test_writers_take_turns():
 
     assert sock.sent == b"one two three"
     assert not connection.writing
+
+
+class Speaking:
+    """A session of TLS that has an alert to send."""
+
+    def outgoing(self):
+        return b"alert"
+
+
+@on_trio
+@pytest.mark.parametrize(("busy", "sent"), [(False, b"alert"), (True, b"")])
+async def test_a_reader_sends_what_tls_has_to_say_and_waits_for_no_writer(busy, sent):
+    """Who is sending takes it along."""
+    sock = Socket()
+    sock.room.set()
+    connection = trio_worker.TrioConnection(Service(app, Config()), SimpleNamespace(socket=sock))
+    connection.tls = Speaking()
+    if busy:
+        await connection._lock.acquire()
+
+    await connection._say()
+
+    assert sock.sent == sent

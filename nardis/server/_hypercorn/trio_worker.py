@@ -118,7 +118,7 @@ class TrioConnection(Connection):
             sent += await self.socket.send(memoryview(data)[sent:])
 
     async def _say(self) -> None:
-        if not self._lock.locked():  # pragma: no branch  # else the one that sends takes it along
+        if not self._lock.locked():  # else the one that sends takes it along
             await self._transmit(())
 
     def _half_close(self) -> None:
