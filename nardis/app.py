@@ -241,7 +241,7 @@ class Nardis(Router):
         try:
             error = await self._run(req, res, exchange)
             if error is not None:
-                raise error
+                raise as_exception(error)
         finally:
             sweeper.exchanges.discard(exchange)
             await exchange.clean_up()

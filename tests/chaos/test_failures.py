@@ -585,3 +585,20 @@ async def test_a_group_is_reduced_to_what_there_is_to_answer():
     assert reduced(two) is two
     if "asyncio" in anyio.get_cancelled_exc_class().__module__:
         assert reduced(cancelled) is cancelled
+
+
+@every_fault
+async def test_out_of_a_websocket_comes_nothing_that_ends_a_server(fault):
+    app = Nardis()
+
+    async def chat(scope, receive, send):
+        raise fault()
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    app.mount("/chat", chat)
+    scope = {"type": "websocket", "path": "/chat", "query_string": b"", "headers": []}
+    async with Server(app):
+        with pytest.raises(Exception, match=r"\w"):  # that it is one is the claim
+            await app(scope, receive, None)

@@ -332,6 +332,43 @@ async def test_at_the_end_of_the_drain_calls_are_cancelled_that_no_application_l
     assert connection.log == done
 
 
+@pytest.mark.parametrize("fault", [ValueError("v"), SystemExit(3)], ids=repr)
+async def test_an_application_that_cannot_hear_of_the_shutdown_keeps_no_other_from_it(fault, caplog):
+    service, told = Service(app, Config(drain_s=4)), []
+
+    def fails(*args):
+        raise fault
+
+    service.tell(fails, fails)
+    service.tell(told.append, lambda: told.append("interrupted"))
+
+    service.drain()
+    service.interrupt()
+    service.cut()
+
+    assert told == [4, "interrupted", "interrupted"]
+    assert caplog.text.count("a fault in the runner") == 3
+
+
+async def test_the_sweep_goes_on_after_a_fault_of_its_own(monkeypatch):
+    monkeypatch.setattr("nardis.server._hypercorn.connection.TICK_S", 0)
+    service, looks, again = Service(app, Config()), [], anyio.Event()
+
+    def look(now):
+        looks.append(now)
+        if len(looks) == 1:
+            raise ValueError
+        again.set()
+
+    service.look = look
+    async with anyio.create_task_group() as group:
+        group.start_soon(service.sweep)
+        await again.wait()
+        group.cancel_scope.cancel()
+
+    assert len(looks) >= 2
+
+
 async def test_an_application_is_told_of_the_drain_and_how_long_it_is():
     service, told = Service(app, Config(drain_s=4)), []
     service.tell(told.append, lambda: told.append("interrupted"))

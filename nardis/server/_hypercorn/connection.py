@@ -17,8 +17,9 @@ import ssl
 import struct
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final, cast
 
 import anyio
@@ -141,28 +142,25 @@ class Service:
         """Begin to shut down: say so to the applications, and on every connection."""
         self.draining = clock()
         self.settings.draining = True
-        for drain, _ in self._told:
-            drain(self.config.drain_s)
+        self._tell_all(partial(drain, self.config.drain_s) for drain, _ in self._told)
         self._for_each(lambda connection: connection.protocol.goodbye())
 
     def interrupt(self) -> None:
         """Cancel what runs: an application that is heard does it by itself, and WebSockets are told."""
         self.interrupted = True
-        for _, interrupt in self._told:
-            interrupt()
+        self._tell_all(interrupt for _, interrupt in self._told)
         self._for_each(lambda connection: connection.interrupt())
 
     def cut(self) -> None:
         """Cut all connections, and cancel what runs for them."""
-        for _, interrupt in self._told:
-            interrupt()
+        self._tell_all(interrupt for _, interrupt in self._told)
         self._for_each(lambda connection: connection.end())
 
     async def sweep(self) -> None:
         """Look at all connections, four times a second, until cancelled."""
         while True:
             await anyio.sleep(TICK_S)
-            self.look(clock())
+            self._tell_all([partial(self.look, clock())])
 
     def look(self, now: float) -> None:
         """Look at each connection once; *now* is in seconds of `time.monotonic`."""
@@ -182,6 +180,16 @@ class Service:
                 poll.register(number, HANG_UP)
             gone = {asked[number] for number, _ in poll.poll(0)}
             self._for_each(lambda connection: connection.hung_up(), gone)
+
+    def _tell_all(self, calls: Iterable[Callable[[], object]]) -> None:
+        """Make each call; a fault in one of them keeps nobody else from his."""
+        for call in calls:
+            try:
+                call()
+            except BaseException as exc:
+                logger.error(
+                    "a fault in the runner, or in an application that it tells of the shutdown", exc_info=failure_of(exc)
+                )
 
     def _for_each(self, act: Callable[[Connection], object], connections: set[Connection] | None = None) -> None:
         """Do something with each connection; a fault in one of them ends that one alone."""
