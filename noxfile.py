@@ -46,11 +46,22 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types with mypy and pyright, both strict, and that every public name of Nardis has a complete type."""
     session.install("-e", ".[all]", *group("test"), *group("types"))
-    session.run("mypy", *(path for path in ("nardis", "noxfile.py", "tests/typing") if (ROOT / path).exists()))
+    session.run(
+        "mypy",
+        *(path for path in ("nardis", "noxfile.py", "tests/typing") if (ROOT / path).exists()),
+    )
     # The pin is on purpose: no hint that a newer pyright exists. Without --project a pyrightconfig.json above the checkout wins.
     quiet = {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
     session.run("pyright", "--project", "pyproject.toml", env=quiet)
-    session.run("pyright", "--project", "pyproject.toml", "--ignoreexternal", "--verifytypes", "nardis", env=quiet)
+    session.run(
+        "pyright",
+        "--project",
+        "pyproject.toml",
+        "--ignoreexternal",
+        "--verifytypes",
+        "nardis",
+        env=quiet,
+    )
 
 
 @nox.session(python=TEST_PYTHONS)
@@ -68,8 +79,18 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Run the tests with the lowest version of each dependency that pyproject.toml allows."""
     bounds = lower_bounds()
-    session.install("-e", ".[all]", *group("lowest"), *(f"{name}=={version}" for name, version in bounds.items()))
-    session.run("python", "-c", "import sys, importlib.metadata as m; print({n: m.version(n) for n in sys.argv[1:]})", *bounds)
+    session.install(
+        "-e",
+        ".[all]",
+        *group("lowest"),
+        *(f"{name}=={version}" for name, version in bounds.items()),
+    )
+    session.run(
+        "python",
+        "-c",
+        "import sys, importlib.metadata as m; print({n: m.version(n) for n in sys.argv[1:]})",
+        *bounds,
+    )
     pytest(session)
 
 
@@ -108,7 +129,16 @@ def docs(session: nox.Session) -> None:
     session.install("-e", ".[all]", *group("test"), *group("docs"))
     session.run("pytest", "tests/test_docs.py", *session.posargs)
     site = Path(session.create_tmp()).resolve() / "site"
-    session.run("mkdocs", "build", "--quiet", "--strict", "--config-file", "docs/_site/mkdocs.yml", "--site-dir", str(site))
+    session.run(
+        "mkdocs",
+        "build",
+        "--quiet",
+        "--strict",
+        "--config-file",
+        "docs/_site/mkdocs.yml",
+        "--site-dir",
+        str(site),
+    )
     session.log(f"the pages are in {site / 'index.html'}")
 
 
@@ -118,7 +148,14 @@ def servers(session: nox.Session) -> None:
     session.install("-e", ".[all]", *group("servers"))
     # As a module: the plugin is imported before pytest would find the checkout.
     session.run(
-        "python", "-m", "pytest", "-p", "tests.server.report", "tests/server", *session.posargs, env={"NARDIS_SERVERS": "all"}
+        "python",
+        "-m",
+        "pytest",
+        "-p",
+        "tests.wire.report",
+        "tests/wire",
+        *session.posargs,
+        env={"NARDIS_SERVERS": "all"},
     )
 
 
@@ -134,14 +171,29 @@ def demo(session: nox.Session) -> None:
     """Serve the demo on trio and on asyncio: a page to open, and curl lines to try; Ctrl-C ends it."""
     session.install("-e", ".")
     # Seconds for a clean stop; nox alone would allow half of one.
-    session.run("python", "-m", "nardis", "demo", *session.posargs, interrupt_timeout=10, terminate_timeout=5)
+    session.run(
+        "python",
+        "-m",
+        "nardis",
+        "demo",
+        *session.posargs,
+        interrupt_timeout=10,
+        terminate_timeout=5,
+    )
 
 
 def pytest(session: nox.Session, *wrapper: str) -> None:
     """Run all tests but those with a session of their own, or what stands after `--`."""
-    # A process for each core; the tests of a file stay together, and with them the servers that they share.
-    spread = ("--numprocesses=logical", "--dist=loadfile")
-    session.run(*wrapper, "pytest", *spread, "--ignore=tests/examples", "--ignore=tests/demo", *session.posargs)
+    # More than there are cores: tests over sockets mostly wait. Those of a file stay together, as do the servers they share.
+    spread = ("--numprocesses=4", "--dist=loadfile")
+    session.run(
+        *wrapper,
+        "pytest",
+        *spread,
+        "--ignore=tests/examples",
+        "--ignore=tests/demo",
+        *session.posargs,
+    )
 
 
 def group(name: str) -> list[str]:
@@ -152,9 +204,15 @@ def group(name: str) -> list[str]:
 def lower_bounds() -> dict[str, str]:
     """Return the lowest version that pyproject.toml allows of each dependency and each extra; all must name one with `>=`."""
     extras: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
-    texts: list[str] = PROJECT["project"]["dependencies"] + [text for texts in extras.values() for text in texts]
-    requirements = [requirement for requirement in map(Requirement, texts) if requirement.name != "nardis"]
+    texts: list[str] = PROJECT["project"]["dependencies"] + [
+        text for texts in extras.values() for text in texts
+    ]
+    requirements = [
+        requirement for requirement in map(Requirement, texts) if requirement.name != "nardis"
+    ]
     return {
-        requirement.name: next(part.version for part in requirement.specifier if part.operator == ">=")
+        requirement.name: next(
+            part.version for part in requirement.specifier if part.operator == ">="
+        )
         for requirement in requirements
     }

@@ -21,13 +21,21 @@ COUNTED_ENTRIES = ("raw", "nardis", "nardis-kept", "starlette", "litestar", "bla
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What Nardis costs beside raw ASGI and its peers.")
-    parser.add_argument("--quick", action="store_true", help="few short rounds, no instructions; printed only")
-    parser.add_argument("--apps", type=names, help="only these columns, with commas; raw is always there")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="What Nardis costs beside raw ASGI and its peers."
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="few short rounds, no instructions; printed only"
+    )
+    parser.add_argument(
+        "--apps", type=names, help="only these columns, with commas; raw is always there"
+    )
     parser.add_argument("--cases", type=names, help="only these rows")
     parser.add_argument("--backends", type=names, default=["asyncio", "trio"])
     parser.add_argument("--rounds", type=int, default=0, help="by default 5, quick 3")
-    parser.add_argument("--budget", type=float, default=0, help="seconds of CPU time for each batch")
+    parser.add_argument(
+        "--budget", type=float, default=0, help="seconds of CPU time for each batch"
+    )
     return parser.parse_args()
 
 
@@ -37,7 +45,9 @@ def names(text: str) -> list[str]:
 
 def chosen_entries(only: Sequence[str] | None) -> tuple[list[Entry], list[Entry]]:
     """Return the columns that are measured, and those that are asked for but not installed."""
-    asked = [entry for entry in ENTRIES if only is None or entry.name in only or entry.name == "raw"]
+    asked = [
+        entry for entry in ENTRIES if only is None or entry.name in only or entry.name == "raw"
+    ]
     missing = [entry for entry in asked if entry.version is None]
     for entry in missing:
         print(f"{entry.title} is not installed: skipped")
@@ -47,17 +57,28 @@ def chosen_entries(only: Sequence[str] | None) -> tuple[list[Entry], list[Entry]
 def cases_for(backend: str, asked: argparse.Namespace) -> list[Case]:
     """Leave routing out on trio, as its cost does not depend on the event loop, and in quick runs, as it takes long to set up."""
     routing = backend != "trio" and not asked.quick
-    return [case for case in CASES if case.name in (asked.cases or BY_NAME) and (routing or case.kind != "routing")]
+    return [
+        case
+        for case in CASES
+        if case.name in (asked.cases or BY_NAME) and (routing or case.kind != "routing")
+    ]
 
 
 def main() -> None:
     asked = options()
     entries, missing = chosen_entries(asked.apps)
-    count, budget = asked.rounds or (3 if asked.quick else 5), asked.budget or (0.005 if asked.quick else 0.04)
+    count, budget = (
+        asked.rounds or (3 if asked.quick else 5),
+        asked.budget or (0.005 if asked.quick else 0.04),
+    )
     results = report.Results(entries, missing, count, budget)
     for backend in asked.backends:
-        results.times[backend] = rounds.measure(backend, entries, cases_for(backend, asked), count, budget)
-    results.imports = imports.measure([entry for entry in entries if entry.imports], 1 if asked.quick else 5)
+        results.times[backend] = rounds.measure(
+            backend, entries, cases_for(backend, asked), count, budget
+        )
+    results.imports = imports.measure(
+        [entry for entry in entries if entry.imports], 1 if asked.quick else 5
+    )
     results.instructions = "this is a quick run" if asked.quick else counts(entries, asked.cases)
     text = report.render(results)
     print(text)
@@ -72,8 +93,13 @@ def counts(entries: Sequence[Entry], only: Sequence[str] | None) -> instructions
     if not cases:
         return "no short request was asked for"
     try:
-        return instructions.count("asyncio", [entry for entry in entries if entry.name in COUNTED_ENTRIES], cases)
-    except (rounds.Failed, subprocess.SubprocessError) as error:  # a container may forbid callgrind_control its ptrace
+        return instructions.count(
+            "asyncio", [entry for entry in entries if entry.name in COUNTED_ENTRIES], cases
+        )
+    except (
+        rounds.Failed,
+        subprocess.SubprocessError,
+    ) as error:  # a container may forbid callgrind_control its ptrace
         return f"valgrind failed: {error}"
 
 

@@ -29,7 +29,10 @@ import trio
 from .cases import Case
 
 Message = dict[str, Any]
-App = Callable[[dict[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+App = Callable[
+    [dict[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]],
+    Awaitable[None],
+]
 
 FIELDS = [
     (b"host", b"127.0.0.1:8000"),
@@ -66,7 +69,9 @@ def run(backend: str, main: Callable[[Loop], Coroutine[Any, Any, None]]) -> None
 
 async def _on_asyncio(main: Callable[[Loop], Coroutine[Any, Any, None]]) -> None:
     async with asyncio.TaskGroup() as group:
-        await main(Loop(asyncio.Event, partial(asyncio.sleep, 0), lambda start: group.create_task(start())))
+        await main(
+            Loop(asyncio.Event, partial(asyncio.sleep, 0), lambda start: group.create_task(start()))
+        )
 
 
 async def _on_trio(main: Callable[[Loop], Coroutine[Any, Any, None]]) -> None:
@@ -93,7 +98,9 @@ class Life:
         self._ending.set()
 
     async def _run(self) -> None:
-        await self._app({"type": "lifespan", "asgi": ASGI, "state": self.state}, self._receive, self._send)
+        await self._app(
+            {"type": "lifespan", "asgi": ASGI, "state": self.state}, self._receive, self._send
+        )
 
     async def _receive(self) -> Message:
         if self._asked:
@@ -182,7 +189,9 @@ class Served:
     app: App
     loop: Loop
     life: Life
-    lengths: dict[str, int] = field(default_factory=dict)  # of the answer to each case that was checked
+    lengths: dict[str, int] = field(
+        default_factory=dict
+    )  # of the answer to each case that was checked
 
     @classmethod
     async def begin(cls, app: App, loop: Loop) -> Served:
@@ -194,7 +203,10 @@ class Served:
         """Make a scope as a server does: new for each request, as applications write into it."""
         headers = [*FIELDS]
         if case.content_type:
-            headers += (b"content-type", case.content_type), (b"content-length", b"%d" % sum(map(len, case.body)))
+            headers += (
+                (b"content-type", case.content_type),
+                (b"content-length", b"%d" % sum(map(len, case.body))),
+            )
         return {
             "type": "http", "asgi": ASGI, "http_version": "1.1", "method": case.method, "scheme": "http", "path": case.path,
             "raw_path": case.path.encode(), "query_string": b"", "root_path": "", "headers": headers,
@@ -207,17 +219,27 @@ class Served:
         with middleware_calls() as calls:
             await self.app(self.scope(case), visit.receive, visit.send)
         if len(calls) < case.middlewares:
-            raise WrongAnswer(f"{case.name}: of {case.middlewares} middlewares {len(calls)} were called")
+            raise WrongAnswer(
+                f"{case.name}: of {case.middlewares} middlewares {len(calls)} were called"
+            )
         body = b"".join(visit.kept)
         if visit.status != case.status or not visit.complete or not case.right(body):
-            raise WrongAnswer(f"{case.name}: status {visit.status}, complete {visit.complete}, {len(body)} bytes: {body[:80]!r}")
+            raise WrongAnswer(
+                f"{case.name}: status {visit.status}, complete {visit.complete}, {len(body)} bytes: {body[:80]!r}"
+            )
         self.lengths[case.name] = len(body)
 
     async def batch(self, case: Case, count: int) -> int:
         """Serve *count* requests and return their CPU time in ns, driver included; status and length of each are checked."""
         if case.name not in self.lengths:
             await self.check(case)
-        app, loop, body, status, length = self.app, self.loop, case.body, case.status, self.lengths[case.name]
+        app, loop, body, status, length = (
+            self.app,
+            self.loop,
+            case.body,
+            case.status,
+            self.lengths[case.name],
+        )
         template, state = self.scope(case), self.life.state
         right = 0
         start = time.process_time_ns()

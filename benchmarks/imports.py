@@ -44,7 +44,11 @@ def measure(entries: Sequence[Entry], rounds: int) -> dict[str, ImportCost]:
 
 def probe(entry: Entry) -> ImportCost:
     run = subprocess.run(
-        [sys.executable, "-c", PROBE.format(entry.imports)], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        [sys.executable, "-c", PROBE.format(entry.imports)],
+        check=True,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
     )
     spent, pages, modules = map(int, run.stdout.split())
     return ImportCost(spent / 1e6, pages * os.sysconf("SC_PAGE_SIZE") / 2**20, modules)
@@ -52,5 +56,7 @@ def probe(entry: Entry) -> ImportCost:
 
 def middle(costs: list[ImportCost]) -> ImportCost:
     return ImportCost(
-        statistics.median(cost.cpu_ms for cost in costs), statistics.median(cost.rss_mib for cost in costs), costs[0].modules
+        statistics.median(cost.cpu_ms for cost in costs),
+        statistics.median(cost.rss_mib for cost in costs),
+        costs[0].modules,
     )

@@ -36,17 +36,35 @@ def count(backend: str, entries: Sequence[Entry], cases: Sequence[Case]) -> Coun
     """Count each case with all entries, two at a time: a count does not mind."""
     with ThreadPoolExecutor(2) as pool:
         columns = list(pool.map(partial(count_entry, backend, cases), entries))
-    return {case.name: {entry.name: column[case.name] for entry, column in zip(entries, columns, strict=True)} for case in cases}
+    return {
+        case.name: {
+            entry.name: column[case.name] for entry, column in zip(entries, columns, strict=True)
+        }
+        for case in cases
+    }
 
 
 def count_entry(backend: str, cases: Iterable[Case], entry: Entry) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-        command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/out"]
+        command = [
+            "valgrind",
+            "--tool=callgrind",
+            "--instr-atstart=no",
+            f"--callgrind-out-file={folder}/out",
+        ]
         # The same addresses and the same hashes each time.
-        prefix = [*(["setarch", "-R"] if shutil.which("setarch") else []), "env", "PYTHONHASHSEED=0", *command]
+        prefix = [
+            *(["setarch", "-R"] if shutil.which("setarch") else []),
+            "env",
+            "PYTHONHASHSEED=0",
+            *command,
+        ]
         with Process(entry, backend, *prefix) as worker:
             counts = {case.name: count_case(worker, case, Path(folder)) for case in cases}
-    print(f"{backend:8}{entry.name:12}", *(f"{name} {total / 1e3:,.1f} k" for name, total in counts.items()))
+    print(
+        f"{backend:8}{entry.name:12}",
+        *(f"{name} {total / 1e3:,.1f} k" for name, total in counts.items()),
+    )
     return counts
 
 
@@ -63,11 +81,20 @@ def dumped(worker: Process, case: Case, number: int, folder: Path) -> int:
     control(worker, "--zero")
     worker.ask(case, count=number)
     control(worker, "--dump")
-    totals = [int(total) for path in folder.iterdir() for total in re.findall(r"^totals: (\d+)", path.read_text(), re.MULTILINE)]
+    totals = [
+        int(total)
+        for path in folder.iterdir()
+        for total in re.findall(r"^totals: (\d+)", path.read_text(), re.MULTILINE)
+    ]
     for path in folder.iterdir():
         path.unlink()
     return max(totals)
 
 
 def control(worker: Process, order: str) -> None:
-    subprocess.run(["callgrind_control", order, str(worker.process.pid)], check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        ["callgrind_control", order, str(worker.process.pid)],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )

@@ -43,14 +43,20 @@ def render(results: Results) -> str:
 
 
 def heading(results: Results) -> str:
-    versions = [f"{entry.title} {entry.version}" for entry in results.entries if entry.version and entry.imports]
+    versions = [
+        f"{entry.title} {entry.version}"
+        for entry in results.entries
+        if entry.version and entry.imports
+    ]
     notes = [f"{entry.title}: {entry.nature}" for entry in results.entries if entry.nature]
     python = f"{platform.python_implementation()} {platform.python_version()}"
     lines = [
         f"{datetime.date.today().isoformat()}, {python}, {platform.system()} on {platform.machine()}, {os.cpu_count()} cores.",
         f"{', '.join(versions)}.",
         f"{'; '.join(notes)}." if notes else "",
-        f"Not installed, so skipped: {', '.join(entry.title for entry in results.missing)}." if results.missing else "",
+        f"Not installed, so skipped: {', '.join(entry.title for entry in results.missing)}."
+        if results.missing
+        else "",
         f"Medians of {results.rounds} rounds, in which each has {results.budget * 1000:g} ms for each case.",
         KEPT,
     ]
@@ -80,7 +86,9 @@ def timed(backend: str, entries: Sequence[Entry], figures: Figures) -> Iterable[
             yield f"{judged}\n\n{table(entries, figures, kind, cell)}"
 
 
-def table(entries: Sequence[Entry], figures: Figures, kind: str, cell: Callable[[Figure], str]) -> str:
+def table(
+    entries: Sequence[Entry], figures: Figures, kind: str, cell: Callable[[Figure], str]
+) -> str:
     rows = []
     for case in (case for case in in_order(kind) if case.name in figures):
         row = figures[case.name]
@@ -92,7 +100,9 @@ def table(entries: Sequence[Entry], figures: Figures, kind: str, cell: Callable[
 def in_order(kind: str) -> list[Case]:
     """Return the cases of a table; routing is told with its middle, which is a short request as well."""
     if kind == "routing":
-        return sorted((case for case in CASES if case.name.startswith("routes")), key=lambda case: case.routes)
+        return sorted(
+            (case for case in CASES if case.name.startswith("routes")), key=lambda case: case.routes
+        )
     return [case for case in CASES if case.kind == kind]
 
 
@@ -102,10 +112,20 @@ def counted(results: Results) -> Iterable[str]:
         yield f"Not counted: {results.instructions}."
         return
     titles = {case.name: case.title for case in CASES}
-    columns = [entry for entry in results.entries if any(entry.name in row for row in results.instructions.values())]
-    yield "Thousands for a request on asyncio, the driver's included, counted by callgrind.\n\n" + markdown(
-        ["", *(entry.title for entry in columns)],
-        [[titles[name], *(f"{row[entry.name] / 1e3:,.1f}" for entry in columns)] for name, row in results.instructions.items()],
+    columns = [
+        entry
+        for entry in results.entries
+        if any(entry.name in row for row in results.instructions.values())
+    ]
+    yield (
+        "Thousands for a request on asyncio, the driver's included, counted by callgrind.\n\n"
+        + markdown(
+            ["", *(entry.title for entry in columns)],
+            [
+                [titles[name], *(f"{row[entry.name] / 1e3:,.1f}" for entry in columns)]
+                for name, row in results.instructions.items()
+            ],
+        )
     )
 
 
@@ -116,11 +136,18 @@ def imported(results: Results) -> Iterable[str]:
         return
     floor = results.imports["raw"]
     rows = [
-        [entry.title, f"{cost.cpu_ms:.0f} ms", f"{cost.rss_mib - floor.rss_mib:.1f} MiB", cost.modules - floor.modules]
+        [
+            entry.title,
+            f"{cost.cpu_ms:.0f} ms",
+            f"{cost.rss_mib - floor.rss_mib:.1f} MiB",
+            cost.modules - floor.modules,
+        ]
         for entry in results.entries
         if entry.name != "raw" and (cost := results.imports.get(entry.name))
     ]
-    yield "In a fresh process, over an interpreter that imports nothing.\n\n" + markdown(["", "CPU", "memory", "modules"], rows)
+    yield "In a fresh process, over an interpreter that imports nothing.\n\n" + markdown(
+        ["", "CPU", "memory", "modules"], rows
+    )
 
 
 def markdown(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:

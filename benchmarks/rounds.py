@@ -53,7 +53,12 @@ class Process:
     def __enter__(self) -> Process:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         assert self.process.stdin
         assert self.process.stdout
         try:
@@ -77,24 +82,37 @@ class Process:
         return next(iter(answer.values()))
 
 
-def measure(backend: str, entries: Sequence[Entry], cases: Iterable[Case], rounds: int, budget: float) -> Figures:
+def measure(
+    backend: str, entries: Sequence[Entry], cases: Iterable[Case], rounds: int, budget: float
+) -> Figures:
     """Measure each case with all entries; the first of them, raw ASGI, is what the others are compared with."""
     with ExitStack() as stack:
-        workers = [stack.enter_context(Process(entry, backend)) for entry in entries if backend in entry.backends]
+        workers = [
+            stack.enter_context(Process(entry, backend))
+            for entry in entries
+            if backend in entry.backends
+        ]
         figures: Figures = {}
         for case in cases:
             figures[case.name] = compare(case, workers, rounds, budget)
-            print(f"{backend:8}{case.name:12}", *(f"{name} ×{figure.ratio:.2f}" for name, figure in figures[case.name].items()))
+            print(
+                f"{backend:8}{case.name:12}",
+                *(f"{name} ×{figure.ratio:.2f}" for name, figure in figures[case.name].items()),
+            )
         return figures
 
 
-def compare(case: Case, workers: Sequence[Process], rounds: int, budget: float) -> dict[str, Figure]:
+def compare(
+    case: Case, workers: Sequence[Process], rounds: int, budget: float
+) -> dict[str, Figure]:
     counts = {worker: count for worker in workers if (count := fitting(worker, case, budget))}
     times: dict[str, list[float]] = {worker.entry.name: [] for worker in counts}
     order = list(counts)
     for _ in range(rounds):
         for worker in order:
-            times[worker.entry.name].append(worker.ask(case, count=counts[worker]) / counts[worker] / 1e3)
+            times[worker.entry.name].append(
+                worker.ask(case, count=counts[worker]) / counts[worker] / 1e3
+            )
         order.reverse()
     return {name: figure(took, times["raw"]) for name, took in times.items()}
 

@@ -20,7 +20,9 @@ from anyio import to_thread
 
 from nardis import HTTPError, Limits, Nardis, Next, Request, Response, Router
 
-SECRET = os.environ.get("SECRET") or os.urandom(32).hex()  # without one, tokens last as long as this process
+SECRET = (
+    os.environ.get("SECRET") or os.urandom(32).hex()
+)  # without one, tokens last as long as this process
 ALGORITHM = "HS256"  # one, and not whichever the token names
 TOKEN_S = 600
 SALT = os.urandom(16)
@@ -33,7 +35,9 @@ def digest(password: str) -> bytes:
 
 # In earnest this is a table with a salt for each user.
 PASSWORDS = {"alice": digest("wonderland")}
-NOBODY = os.urandom(64)  # compared with where there is no such user: nothing hashes to it, and the time tells nothing
+NOBODY = os.urandom(
+    64
+)  # compared with where there is no such user: nothing hashes to it, and the time tells nothing
 
 app = Nardis(limits=Limits(streamed_body_bytes=1024**3, body_idle_s=15))
 account = Router()
@@ -48,7 +52,11 @@ async def basic(req: Request, res: Response, next: Next) -> None:
     name, password = credentials(req.get("authorization", ""))
     given = await to_thread.run_sync(digest, password)
     if not hmac.compare_digest(given, PASSWORDS.get(name, NOBODY)):
-        raise HTTPError(401, "wrong name or password", headers={"www-authenticate": 'Basic realm="account", charset="UTF-8"'})
+        raise HTTPError(
+            401,
+            "wrong name or password",
+            headers={"www-authenticate": 'Basic realm="account", charset="UTF-8"'},
+        )
     req.state.user = name
     await next()
 
@@ -57,7 +65,11 @@ def credentials(field: str) -> tuple[str, str]:
     """Take name and password out of an Authorization field; both are empty if it has none."""
     scheme, _, encoded = field.partition(" ")
     try:
-        text = base64.b64decode(encoded.strip(), validate=True).decode() if scheme.lower() == "basic" else ""
+        text = (
+            base64.b64decode(encoded.strip(), validate=True).decode()
+            if scheme.lower() == "basic"
+            else ""
+        )
     except (binascii.Error, UnicodeDecodeError):
         text = ""
     name, _, password = text.partition(":")
@@ -69,12 +81,18 @@ async def bearer(req: Request, res: Response, next: Next) -> None:
     """Ask for a token (RFC 6750). Nothing has been read of the body yet, and unless `next` is called nothing is."""
     scheme, _, token = req.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
-        raise HTTPError(401, "a token is needed", headers={"www-authenticate": 'Bearer realm="api"'})
+        raise HTTPError(
+            401, "a token is needed", headers={"www-authenticate": 'Bearer realm="api"'}
+        )
     try:
-        claims = jwt.decode(token.strip(), SECRET, algorithms=[ALGORITHM], options={"require": ["exp", "sub"]})
+        claims = jwt.decode(
+            token.strip(), SECRET, algorithms=[ALGORITHM], options={"require": ["exp", "sub"]}
+        )
     except jwt.InvalidTokenError as exc:
         challenge = 'Bearer realm="api", error="invalid_token"'
-        raise HTTPError(401, "this token is not valid, or not any more", headers={"www-authenticate": challenge}) from exc
+        raise HTTPError(
+            401, "this token is not valid, or not any more", headers={"www-authenticate": challenge}
+        ) from exc
     req.state.user = claims["sub"]
     await next()
 

@@ -24,11 +24,15 @@ app = Nardis(limits=Limits(write_stall_s=20))
 async def file(req: Request, res: Response) -> None:
     """Send a file with its length, so that the client can show progress and notice when it gets less."""
     try:
-        source = await to_thread.run_sync(open, FILE, "rb")  # a disk may be slow: never open files in the event loop
+        source = await to_thread.run_sync(
+            open, FILE, "rb"
+        )  # a disk may be slow: never open files in the event loop
     except FileNotFoundError as exc:
         raise HTTPError(404, "there is no such file") from exc
     res.type("application/octet-stream").set("content-length", os.fstat(source.fileno()).st_size)
-    await res.pipe(source)  # reads in worker threads, a piece at a time, and closes the file whatever happens
+    await res.pipe(
+        source
+    )  # reads in worker threads, a piece at a time, and closes the file whatever happens
 
 
 @app.get("/squares")

@@ -19,7 +19,9 @@ from nardis import HTTPError, Limits, Nardis, Request, Response
 COMMAND = shlex.split(os.environ.get("COMMAND", "gzip -c"))
 
 # However it goes, no child lives longer than ten minutes.
-app = Nardis(limits=Limits(streamed_body_bytes=1024**3, body_idle_s=15, write_stall_s=15, handler_s=600))
+app = Nardis(
+    limits=Limits(streamed_body_bytes=1024**3, body_idle_s=15, write_stall_s=15, handler_s=600)
+)
 
 
 @app.put("/relay")

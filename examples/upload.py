@@ -22,7 +22,9 @@ async def upload(req: Request, res: Response) -> None:
     res.type("text/plain")
     digest = hashlib.sha256()
     size = told = 0
-    async for chunk in req:  # never empty, at most a few times 64 KiB: hashing it here holds nobody up
+    async for (
+        chunk
+    ) in req:  # never empty, at most a few times 64 KiB: hashing it here holds nobody up
         digest.update(chunk)
         size += len(chunk)
         if size - told >= PROGRESS_BYTES:

@@ -10,17 +10,18 @@ Nardis: a streaming-first web framework on asyncio and trio.
         await res.send("<h1>Index</h1>")
 """
 
-from ._exchange import shielded
-from ._types import ErrorHandler, Handler, Middleware, Next
-from ._wrap import wrap
+from ._exchange.exchange import shielded
+from ._foreign.wrapped import wrap
 from .app import Nardis
 from .asgi import main
 from .errors import ClientDisconnected, HTTPError, SkipRoute, UsageError
+from .handlers import ErrorHandler, Handler, Middleware
 from .limits import Limits
 from .request import Request
 from .response import Response
 from .routing import Router
 from .routing.matchers import delete, get, head, options, patch, post, put
+from .types import Next
 
 __all__ = [
     "ClientDisconnected",

@@ -62,7 +62,9 @@ def _in_event_loop() -> bool:
 
 def _may_be_ctrl_c() -> bool:
     """Whether a KeyboardInterrupt may come of Ctrl-C: where our own server hears the signal, it does not."""
-    return not str(getattr(signal.getsignal(signal.SIGINT), "__module__", "")).startswith("nardis.server.")
+    return not str(getattr(signal.getsignal(signal.SIGINT), "__module__", "")).startswith(
+        "nardis.server."
+    )
 
 
 def _is_being_cancelled() -> bool:
@@ -130,9 +132,15 @@ _WRONG_ON_ASYNCIO: Final = ("must be called from async context", "Task got bad y
 
 def explained(error: BaseException) -> BaseException:
     """Add a note to an error that comes of calling the other event loop's functions; tracebacks show it."""
-    if isinstance(error, (RuntimeError, AttributeError, TypeError)) and not hasattr(error, "__notes__"):
+    if isinstance(error, (RuntimeError, AttributeError, TypeError)) and not hasattr(
+        error, "__notes__"
+    ):
         on_trio = anyio.get_cancelled_exc_class().__module__.startswith("trio")
-        ours, other, said = ("trio", "asyncio", _WRONG_ON_TRIO) if on_trio else ("asyncio", "trio", _WRONG_ON_ASYNCIO)
+        ours, other, said = (
+            ("trio", "asyncio", _WRONG_ON_TRIO)
+            if on_trio
+            else ("asyncio", "trio", _WRONG_ON_ASYNCIO)
+        )
         if str(error).startswith(said) or _module_of(error).partition(".")[0] == other:
             error.add_note(
                 f"This runs on {ours}, where functions of {other} do not work. Use anyio's, such as anyio.sleep(), which run on "

@@ -16,20 +16,22 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import anyio
 
-from ._chain import Walk, advance, answer_error, is_open, run_error_handler
-from ._exchange import ENDED, IDLE, Exchange, Sweeper, interrupt_all
-from ._extensions import ACCESS, CLIENT, ERRORS, Client, extension
+from ._asgi.extensions import ACCESS, CLIENT, ERRORS, Client, extension
+from ._exchange.exchange import ENDED, IDLE, Exchange
+from ._exchange.handshake import Handshake
+from ._exchange.sweeper import Sweeper, interrupt_all
 from ._failures import as_exception, explained, failure_of, name_of, parted, reduced
-from ._gate import checked_path
-from ._handshake import Handshake
-from ._problem import answer_problem
-from ._types import Receive, Scope, Send
+from ._http.request_head import checked_path
 from .errors import ClientDisconnected, HTTPError, ResponseAborted, StartFailed, UsageError
-from .lifespan import Draining, Tasks, run_lifespan
+from .lifespan import Draining, run_lifespan
 from .limits import Limits
 from .request import Request
 from .response import Response
 from .routing import Router
+from .routing.fallbacks import answer_problem
+from .routing.walk import Walk, advance, answer_error, is_open, run_error_handler
+from .tasks import Tasks
+from .types import Receive, Scope, Send
 
 __all__ = ["JSONCodec", "Nardis"]
 
@@ -90,7 +92,9 @@ class Nardis(Router):
         self.state: SimpleNamespace = SimpleNamespace()
         self.tasks: Tasks = Tasks()
         self._draining: Draining | None = None
-        self._clock: Callable[[], float] = time.monotonic  # of everything below; tests have their own
+        self._clock: Callable[[], float] = (
+            time.monotonic
+        )  # of everything below; tests have their own
         self._sweeper: Sweeper | None = None
         self._lifespan: LifespanFunction | None = None
 
@@ -140,7 +144,12 @@ class Nardis(Router):
         return (router for router in self._below() if isinstance(router, Nardis))
 
     def listen(
-        self, port: int = 3000, host: str = "127.0.0.1", *, backend: Literal["trio", "asyncio"] = "trio", **options: Any
+        self,
+        port: int = 3000,
+        host: str = "127.0.0.1",
+        *,
+        backend: Literal["trio", "asyncio"] = "trio",
+        **options: Any,
     ) -> None:
         """
         Serve this application until SIGINT or SIGTERM: hypercorn, on its trio worker unless *backend* says asyncio.
@@ -152,7 +161,11 @@ class Nardis(Router):
         """
         from .server import Config, run
 
-        config = Config(bind=(f"[{host}]:{port}" if ":" in host else f"{host}:{port}",), backend=backend, **options)
+        config = Config(
+            bind=(f"[{host}]:{port}" if ":" in host else f"{host}:{port}",),
+            backend=backend,
+            **options,
+        )
         try:
             run(self, config)
         except StartFailed as exc:
@@ -180,7 +193,9 @@ class Nardis(Router):
         else:
             raise UsageError(f"this ASGI scope is not supported: {kind!r}")
 
-    async def _serve_alone(self, serve: Callable[..., Awaitable[None]], scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_alone(
+        self, serve: Callable[..., Awaitable[None]], scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Serve a request without a lifespan: it brings its own sweeper."""
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
@@ -216,9 +231,13 @@ class Nardis(Router):
                     if failure is not None:
                         _log_late(req, failure, "in its clean-up")
                     if exchange.close_reason is None:
-                        exchange.close_reason = "shutdown"  # a server cancels a handler for nothing else
+                        exchange.close_reason = (
+                            "shutdown"  # a server cancels a handler for nothing else
+                        )
                     raise going  # noqa: B904  # it is in *exc*
-                error = reduced(failure or exc)  # of a cancelled task group, whose cancellation our scope has kept
+                error = reduced(
+                    failure or exc
+                )  # of a cancelled task group, whose cancellation our scope has kept
             if exchange.state != ENDED or error is not None:
                 await self._settle(req, res, exchange, error)
         finally:
@@ -233,7 +252,9 @@ class Nardis(Router):
             if client is not None:
                 client.listener = None
 
-    async def _serve_handshake(self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper) -> None:
+    async def _serve_handshake(
+        self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper
+    ) -> None:
         """Run the chain for the opening of a WebSocket: somebody answers, which denies it, or is handed the connection."""
         exchange = Handshake(scope, receive, send, sweeper, self.limits)
         req = Request(exchange.scope, exchange, self)
@@ -263,9 +284,15 @@ class Nardis(Router):
             return None
         except BaseException as exc:
             error = failure_of(exc)
-        return error if exchange.state != IDLE or exchange.closing else await self._answer_error(error, req, res)
+        return (
+            error
+            if exchange.state != IDLE or exchange.closing
+            else await self._answer_error(error, req, res)
+        )
 
-    async def _answer_error(self, error: BaseException, req: Request, res: Response) -> BaseException | None:
+    async def _answer_error(
+        self, error: BaseException, req: Request, res: Response
+    ) -> BaseException | None:
         """Answer what came out of the chain; give back what is nothing to answer: the client left."""
         if isinstance(error, ClientDisconnected):
             return error
@@ -291,7 +318,9 @@ class Nardis(Router):
             logger.error("the handler of status 500 failed too: %s", again, exc_info=again)
         await answer_problem(HTTPError(500), req, res, error if self.debug else None)
 
-    async def _settle(self, req: Request, res: Response, exchange: Exchange, error: BaseException | None) -> None:
+    async def _settle(
+        self, req: Request, res: Response, exchange: Exchange, error: BaseException | None
+    ) -> None:
         """Bring an exchange that did not end by itself to an honest end: an answer, silence, or a visible cut."""
         reason = exchange.close_reason
         error = error or exchange.failure
@@ -304,16 +333,26 @@ class Nardis(Router):
                 _log_late(req, error, "in its clean-up")
             if reason is not None:
                 status = exchange.timeout_status
-                detail = "the request body stopped arriving" if status == 408 else f"the handler was ended: {reason}"
+                detail = (
+                    "the request body stopped arriving"
+                    if status == 408
+                    else f"the handler was ended: {reason}"
+                )
                 await self._answer_anew(HTTPError(status, detail), req, res, exchange)
         elif exchange.state == IDLE and error is not None:
             await self._answer_anew(error, req, res, exchange)
         else:
             if not known or reason is not None:
                 _log_cut(req, error, reason, res.bytes_sent)
-            raise ResponseAborted(f"the response was cut: {reason or 'res.abort()'}") if error is None else as_exception(error)
+            raise (
+                ResponseAborted(f"the response was cut: {reason or 'res.abort()'}")
+                if error is None
+                else as_exception(error)
+            )
 
-    async def _answer_anew(self, error: BaseException, req: Request, res: Response, exchange: Exchange) -> None:
+    async def _answer_anew(
+        self, error: BaseException, req: Request, res: Response, exchange: Exchange
+    ) -> None:
         """Answer in a fresh scope, after a limit, the shutdown or a fault ended the handler before the head left."""
         exchange.closing = False
         exchange.cancel_scope = None
@@ -321,7 +360,11 @@ class Nardis(Router):
         with exchange.own_scope():
             try:
                 walk = req._walk
-                await (self._answer_error(error, req, res) if walk is None else answer_error(walk, error))
+                await (
+                    self._answer_error(error, req, res)
+                    if walk is None
+                    else answer_error(walk, error)
+                )
             except BaseException as exc:
                 await self._answer_500(failure_of(exc), req, res)
         if exchange.state != ENDED and not exchange.gone:
@@ -330,7 +373,9 @@ class Nardis(Router):
 
 def _log_late(req: Request, error: BaseException, when: str) -> None:
     """Log an error that comes too late to be answered."""
-    logger.error("%s %s failed %s: %s", req.method, req.original_url, when, error, exc_info=explained(error))
+    logger.error(
+        "%s %s failed %s: %s", req.method, req.original_url, when, error, exc_info=explained(error)
+    )
     _report(req, error)
 
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias, TypedDict, cast
 
-from ._types import ASGIApp, ErrorHandler, Handler, Receive, Scope, Send
-from ._wrap import wrap
+from ._foreign.wrapped import wrap
 from .app import Nardis
 from .errors import UsageError
+from .handlers import ErrorHandler, Handler
 from .request import Request
 from .response import Response
 from .routing.matchers import BaseHTTPMatcher, default_404, default_500
+from .types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["Config", "asgi2", "main", "wrap"]
 
@@ -49,9 +50,13 @@ def main(config: Config | Iterable[BaseHTTPMatcher], /) -> Nardis:
         UsageError: The dict has a member that nobody knows.
         TypeError: A route is none, or an action is no async function of two parameters.
     """
-    given: Mapping[str, Any] = cast("Mapping[str, Any]", config) if isinstance(config, Mapping) else {"routes": config}
+    given: Mapping[str, Any] = (
+        cast("Mapping[str, Any]", config) if isinstance(config, Mapping) else {"routes": config}
+    )
     if unknown := given.keys() - Config.__annotations__.keys():
-        raise UsageError(f"main() knows routes, action_404 and action_500, not {', '.join(sorted(unknown))}")
+        raise UsageError(
+            f"main() knows routes, action_404 and action_500, not {', '.join(sorted(unknown))}"
+        )
     app = Nardis(method_not_allowed=False)
     for route in given.get("routes", ()):
         if not isinstance(route, BaseHTTPMatcher):

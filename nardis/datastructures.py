@@ -8,23 +8,28 @@ those of one name, `pairs()` everything in order. Nothing is decoded before it i
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, MutableMapping, Sequence, ValuesView
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+    ValuesView,
+)
 from typing import TYPE_CHECKING, TypeVar, cast, overload
-from urllib.parse import unquote_to_bytes
 
 from ._http.cookies import MAX_COOKIES, parse_cookies
 from ._http.fields import check_name, check_value
-from .errors import HTTPError
+from ._http.urlencoded import MAX_PAIRS, parse_urlencoded
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
 
-__all__ = ["Cookies", "Headers", "MutableHeaders", "Query", "parse_urlencoded"]
+__all__ = ["Cookies", "Headers", "MutableHeaders", "Query"]
 
 T = TypeVar("T")
-
-# A query line of 64 KiB holds 20,000 pairs; no form a person fills in has more than a few hundred.
-MAX_PAIRS = 1000
 
 # Their values are credentials: a repr ends up in logs and tracebacks.
 _SECRET = frozenset({b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"})
@@ -106,7 +111,9 @@ class Headers(Mapping[str, str]):
         return True
 
     def __iter__(self) -> Iterator[str]:
-        return iter([field.decode("latin-1") for field in dict.fromkeys(field for field, _ in self.raw)])
+        return iter(
+            [field.decode("latin-1") for field in dict.fromkeys(field for field, _ in self.raw)]
+        )
 
     def __len__(self) -> int:
         return len({field for field, _ in self.raw})
@@ -117,14 +124,19 @@ class Headers(Mapping[str, str]):
             return self._lines() == other._lines()
         if isinstance(other, Mapping):
             theirs = cast("Mapping[object, object]", other)
-            return self._combined() == {name.lower() if isinstance(name, str) else name: theirs[name] for name in theirs}
+            return self._combined() == {
+                name.lower() if isinstance(name, str) else name: theirs[name] for name in theirs
+            }
         return NotImplemented
 
     # Two mappings with an `__eq__` of their own are not hashable, and this one may change under its owner's hands.
     __hash__ = None  # type: ignore[assignment]  # mypy: object declares a method
 
     def __repr__(self) -> str:
-        pairs = [(field.decode("latin-1"), "..." if field in _SECRET else value.decode("latin-1")) for field, value in self.raw]
+        pairs = [
+            (field.decode("latin-1"), "..." if field in _SECRET else value.decode("latin-1"))
+            for field, value in self.raw
+        ]
         return f"{type(self).__name__}({pairs!r})"
 
     def _lines(self) -> dict[bytes, list[bytes]]:
@@ -134,7 +146,10 @@ class Headers(Mapping[str, str]):
         return lines
 
     def _combined(self) -> dict[str, str]:
-        return {field.decode("latin-1"): _combine(field, values) for field, values in self._lines().items()}
+        return {
+            field.decode("latin-1"): _combine(field, values)
+            for field, values in self._lines().items()
+        }
 
 
 def _key(name: object) -> bytes | None:
@@ -173,7 +188,9 @@ class MutableHeaders(Headers, MutableMapping[str, str]):
 
     guard: Callable[[str], None] | None
 
-    def __init__(self, raw: Iterable[tuple[bytes, bytes]] = (), *, guard: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, raw: Iterable[tuple[bytes, bytes]] = (), *, guard: Callable[[str], None] | None = None
+    ) -> None:
         super().__init__(raw)
         self.guard = guard
 
@@ -335,7 +352,9 @@ class Query(_Pairs):
     def __init__(self, raw: bytes | str = b"", *, max_pairs: int = MAX_PAIRS) -> None:
         super().__init__()
         # Lone surrogates become bytes that are no UTF-8, and then U+FFFD, as in a browser.
-        self.raw: bytes = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else bytes(raw)
+        self.raw: bytes = (
+            raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else bytes(raw)
+        )
         self.max_pairs: int = max_pairs
 
     def _parse(self) -> list[tuple[str, str]]:
@@ -375,31 +394,3 @@ class Cookies(_Pairs):
     def __repr__(self) -> str:
         # No names either: reading them may raise, and a repr must not.
         return f"Cookies(<{len(self._value)} characters>)"
-
-
-def parse_urlencoded(raw: bytes, max_pairs: int = MAX_PAIRS) -> list[tuple[str, str]]:
-    """
-    Read `application/x-www-form-urlencoded` bytes, a query or a form, into pairs in order.
-
-    Any bytes can be read: invalid escapes stay as they are, invalid UTF-8 becomes U+FFFD, a piece without `=` is a name with an
-    empty value, empty pieces are skipped.
-
-    Raises:
-        HTTPError: 400, there are more than *max_pairs* pairs.
-
-    Source: WHATWG URL §5.1.
-    >>> parse_urlencoded(b"a=1&b&=c&&d=%zz%ff")
-    [('a', '1'), ('b', ''), ('', 'c'), ('d', '%zz\ufffd')]
-    """
-    pieces = [piece for piece in raw.replace(b"+", b" ").split(b"&") if piece]
-    if len(pieces) > max_pairs:
-        raise HTTPError(400, f"more than {max_pairs} pairs of names and values")
-    pairs: list[tuple[str, str]] = []
-    for piece in pieces:
-        name, _, value = piece.partition(b"=")
-        pairs.append((_decode(name), _decode(value)))
-    return pairs
-
-
-def _decode(text: bytes) -> str:
-    return (unquote_to_bytes(text) if b"%" in text else text).decode("utf-8", "replace")

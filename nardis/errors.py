@@ -88,7 +88,9 @@ class ForgottenAwait(UsageError):
     """A verb such as `res.send()` was called without `await`, so it never ran."""
 
     def __init__(self, verb: str, handler: str) -> None:
-        super().__init__(f"{handler} called res.{verb}() without awaiting it, so nothing was sent: write `await res.{verb}(...)`")
+        super().__init__(
+            f"{handler} called res.{verb}() without awaiting it, so nothing was sent: write `await res.{verb}(...)`"
+        )
 
 
 class HeadersAlreadySent(UsageError):
@@ -157,9 +159,18 @@ class HTTPError(NardisError):
         extensions: Further members of the problem details, such as `limit=1048576`.
     """
 
-    def __init__(self, status: int, detail: str = "", *, headers: Mapping[str, str] | None = None, **extensions: Any) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str = "",
+        *,
+        headers: Mapping[str, str] | None = None,
+        **extensions: Any,
+    ) -> None:
         if not 400 <= status <= 599:
-            raise UsageError(f"HTTPError takes a status from 400 to 599, not {status}: send other answers with res.status()")
+            raise UsageError(
+                f"HTTPError takes a status from 400 to 599, not {status}: send other answers with res.status()"
+            )
         super().__init__(status, detail)
         self.status = status
         self.detail = detail

@@ -11,25 +11,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-from anyio.abc import TaskGroup
 
-from ._exchange import Sweeper, interrupt_all, shielded
-from ._extensions import RUNNER, Runner, extension
+from ._asgi.extensions import RUNNER, Runner, extension
+from ._exchange.exchange import shielded
+from ._exchange.sweeper import Sweeper, interrupt_all
 from ._failures import explained, parted
-from ._mount import Mounted
-from ._types import ASGIApp, Message, Receive, Scope, Send
-from ._wrap import LifespanCrossing, Wrapped
-from .errors import LifespanRequired, StartFailed, UsageError
+from ._foreign.crossing import LifespanCrossing
+from ._foreign.mounted import Mounted
+from ._foreign.wrapped import Wrapped
+from .errors import StartFailed, UsageError
+from .types import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from .app import Nardis
 
-__all__ = ["Draining", "Tasks", "run_lifespan", "wait_idle"]
+__all__ = ["Draining", "run_lifespan", "wait_idle"]
 
 logger: logging.Logger = logging.getLogger("nardis")
 
@@ -62,58 +63,6 @@ class Draining:
     def seconds_left(self) -> float | None:
         """The seconds until what still runs is cancelled; None before the shutdown, and where the server does not say."""
         return None if self._until is None else max(self._until - time.monotonic(), 0.0)
-
-
-class Tasks:
-    """
-    Background tasks that belong to the application: they outlive requests and end with the lifespan.
-
-    A failing task is logged and takes nothing else down. At shutdown all have `limits.cleanup_s` to finish, then they are
-    cancelled.
-    """
-
-    def __init__(self, *, pending: bool = False) -> None:
-        self._group: TaskGroup | None = None
-        # Started while the lifespan is being entered: they begin when it is.
-        self._pending: list[tuple[Callable[..., Awaitable[object]], tuple[Any, ...], str | None]] | None = [] if pending else None
-
-    def start_soon(self, fn: Callable[..., Awaitable[object]], *args: Any, name: str | None = None) -> None:
-        """
-        Run `await fn(*args)` in the background.
-
-        Raises:
-            LifespanRequired: No lifespan is running.
-        """
-        if self._group is not None:
-            self._group.start_soon(self._supervised, fn, args, name=name or getattr(fn, "__qualname__", "nardis.task"))
-        elif self._pending is not None:
-            self._pending.append((fn, args, name))
-        else:
-            raise LifespanRequired("app.tasks.start_soon()")
-
-    async def _supervised(self, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
-        try:
-            await fn(*args)
-        except BaseException as exc:
-            going, failure = parted(exc)
-            if failure is not None:
-                logger.error("a background task failed: %r", fn, exc_info=explained(failure))
-            if going is not None:
-                raise going  # noqa: B904  # it is in *exc*
-
-    @asynccontextmanager
-    async def opened(self, seconds: float) -> AsyncGenerator[None, None]:
-        """Take tasks; at the end wait for them, at most *seconds*, then cancel those that are left."""
-        async with anyio.create_task_group() as group:
-            self._group = group
-            for fn, args, name in self._pending or ():
-                self.start_soon(fn, *args, name=name)
-            self._pending = None
-            try:
-                yield
-            finally:
-                self._group = None
-                group.cancel_scope.deadline = anyio.current_time() + seconds
 
 
 async def run_lifespan(app: Nardis, scope: Scope, receive: Receive, send: Send) -> None:
@@ -158,8 +107,15 @@ async def run_lifespan(app: Nardis, scope: Scope, receive: Receive, send: Send) 
         await send({"type": "lifespan.shutdown.complete"})
     else:
         # The server tells of a failed start, in a line; the traceback is for those who look for it.
-        logger.log(logging.ERROR if started else logging.DEBUG, "lifespan %s failed", phase, exc_info=explained(failure))
-        await send({"type": f"lifespan.{phase}.failed", "message": f"{type(failure).__name__}: {failure}"})
+        logger.log(
+            logging.ERROR if started else logging.DEBUG,
+            "lifespan %s failed",
+            phase,
+            exc_info=explained(failure),
+        )
+        await send(
+            {"type": f"lifespan.{phase}.failed", "message": f"{type(failure).__name__}: {failure}"}
+        )
 
 
 def _wrapped(app: Nardis) -> list[Wrapped]:
@@ -175,7 +131,9 @@ def _wrapped(app: Nardis) -> list[Wrapped]:
 
 
 @asynccontextmanager
-async def _surrounded(wrapped: list[Wrapped], scope: Scope, seconds: float) -> AsyncGenerator[list[_Surrounding], None]:
+async def _surrounded(
+    wrapped: list[Wrapped], scope: Scope, seconds: float
+) -> AsyncGenerator[list[_Surrounding], None]:
     """Run the lifespans of foreign middlewares around what is done in the block."""
     failure: BaseException | None = None
     async with anyio.create_task_group() as group:
@@ -243,7 +201,11 @@ class _Guest:
         self._started, self._stopping, self._stopped = anyio.Event(), anyio.Event(), anyio.Event()
 
     def scope(self) -> dict[str, Any]:
-        return {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
+        return {
+            "type": "lifespan",
+            "asgi": {"version": "3.0", "spec_version": "2.0"},
+            "state": self.state,
+        }
 
     async def run(self) -> None:
         try:

@@ -7,99 +7,38 @@ Source: RFC 9110 (semantics), RFC 8259 (JSON), the ASGI HTTP specification (the 
 from __future__ import annotations
 
 import codecs
-import json as stdjson
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import copy_context
 from functools import cached_property
-from math import isfinite, isinf
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, overload
 from urllib.parse import unquote
 
-import anyio
-from anyio.abc import ByteReceiveStream
-
-from ._exchange import CloseReason, Exchange
-from ._gate import quoted
-from ._http import fields
-from ._intake import Intake, too_large
-from ._place import Place
-from ._types import Scope
+from ._exchange.exchange import CloseReason, Exchange
+from ._exchange.intake import too_large
+from ._http import media_types, negotiation
+from ._http.request_head import quoted
+from ._http.strict_json import decode_json, decode_typed
+from ._paths.trail import Place
+from .body import Body
 from .datastructures import Cookies, Headers, Query
-from .errors import BodyAlreadyRead, HTTPError, UsageError
+from .errors import BodyAlreadyRead, HTTPError
+from .types import Scope
 
 if TYPE_CHECKING:
-    from ._chain import Walk
     from .app import Nardis
     from .routing import Layer
+    from .routing.walk import Walk
 
-__all__ = ["Body", "Request"]
+__all__ = ["Request"]
 
 T = TypeVar("T")
 
 # Codecs of Python that no peer may choose: they are no charsets, or fail in ways of their own.
-_NO_CHARSETS: Final = frozenset({"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
-
+_NO_CHARSETS: Final = frozenset(
+    {"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
+)
 Bytes: TypeAlias = bytes  # inside Request the name belongs to a method
-
-
-class Body(ByteReceiveStream):
-    """
-    The request body as an anyio byte stream and as an async iterator of `bytes`.
-
-    Chunks come as the server delivers them, never empty, and are asked for one by one: what is not read is not taken from the
-    client. It has one reader at a time and is read once.
-
-    Cancellation: a cancelled read loses nothing; the next one goes on where it was.
-    """
-
-    def __init__(self, intake: Intake) -> None:
-        self._intake = intake
-        self._rest = b""
-        self._closed = False
-
-    def __aiter__(self) -> Body:
-        if self._intake.complete and self._intake.received and not self._rest:
-            raise BodyAlreadyRead(
-                "the request body was read to its end before, and it is not kept: read it once, or use `await req.bytes()`"
-            )
-        return self
-
-    # One coroutine for each chunk: the exchange's own, which ends with StopAsyncIteration.
-    def __anext__(self) -> Coroutine[Any, Any, bytes]:  # pyright: ignore[reportIncompatibleMethodOverride]  # it is awaited all the same
-        if self._rest or self._closed:
-            return self._leftover()
-        return self._intake.next_chunk()
-
-    async def _leftover(self) -> bytes:
-        if self._closed:
-            raise StopAsyncIteration
-        rest, self._rest = self._rest, b""
-        return rest
-
-    async def receive(self, max_bytes: int = 65536) -> bytes:
-        """
-        Return at least one and at most *max_bytes* bytes.
-
-        Raises:
-            anyio.EndOfStream: The body is complete.
-            anyio.ClosedResourceError: This stream was closed.
-            ClientDisconnected: The client left, and the handler is not cancelled for it.
-            HTTPError: 413 when the body is over its limit, 408 when it stopped arriving.
-        """
-        if self._closed:
-            raise anyio.ClosedResourceError
-        try:
-            chunk = self._rest or await self._intake.next_chunk()
-        except StopAsyncIteration:
-            raise anyio.EndOfStream from None
-        self._rest = chunk[max_bytes:]
-        return chunk[:max_bytes]
-
-    async def aclose(self) -> None:
-        """Read no more. The rest of the body is left to the end of the exchange."""
-        self._closed = True
-        await anyio.lowlevel.checkpoint()
 
 
 class Request:
@@ -140,7 +79,9 @@ class Request:
         self.route: Layer | None = None
         self._exchange = exchange
         self._walk: Walk | None = None  # through the innermost router entered so far
-        self._raw: Bytes = b"/"  # the path below the server's root_path, as received; routes are matched on it
+        self._raw: Bytes = (
+            b"/"  # the path below the server's root_path, as received; routes are matched on it
+        )
         self._served = False  # a route of this very method matched
         self._place: Place | None = None  # where the current router or prefix stands
         self._allowed: frozenset[str] = frozenset()  # methods of routes that matched the path
@@ -155,7 +96,11 @@ class Request:
     @property
     def path(self) -> str:
         """The decoded path, relative to the prefix that the current handler was registered under."""
-        return unquote(self._raw.decode("latin-1"), errors="replace") if self._place is None else self._place.path
+        return (
+            unquote(self._raw.decode("latin-1"), errors="replace")
+            if self._place is None
+            else self._place.path
+        )
 
     @property
     def raw_path(self) -> Bytes:
@@ -259,7 +204,7 @@ class Request:
     def _media_type(self) -> tuple[str, dict[str, str]]:
         value = self.headers.get("content-type")
         try:
-            return fields.parse_media_type(value) if value else ("", {})
+            return media_types.parse_media_type(value) if value else ("", {})
         except HTTPError:
             return "", {}
 
@@ -364,11 +309,18 @@ class Request:
         `Nardis(json=...)` says what else is JSON; these two and NaN it cannot let in.
         """
         given = self._exchange.fields.get(b"content-type", b"application/json")
-        if given != b"application/json" and not fields.is_json(self.content_type or ""):
-            raise HTTPError(415, f"expected a JSON body, not {self.content_type or 'an unreadable Content-Type'}")
+        if given != b"application/json" and not media_types.is_json(self.content_type or ""):
+            raise HTTPError(
+                415,
+                f"expected a JSON body, not {self.content_type or 'an unreadable Content-Type'}",
+            )
         body = await self.bytes(limit)
         depth = self._exchange.limits.json_depth
-        return decode_json(body, depth, self.app.json_codec) if type is None else decode_typed(body, type, depth)
+        return (
+            decode_json(body, depth, self.app.json_codec)
+            if type is None
+            else decode_typed(body, type, depth)
+        )
 
     def defer(self, async_fn: Callable[..., Awaitable[object]], *args: Any) -> None:
         """
@@ -390,138 +342,10 @@ class Request:
     def accepts(self, first: str, /, *types: str) -> str | None: ...
     def accepts(self, *types: str) -> str | list[str] | None:
         """Return the first choice of the client among *types* (`"json"`, `"text/html"`), None if it takes none of them."""
-        return fields.accepts_types(self.headers.get("accept"), types)
+        return negotiation.accepts_types(self.headers.get("accept"), types)
 
     def is_type(self, *types: str) -> str | None:
         """Return the first of *types* that the body's Content-Type fits, None without a body."""
         if not self._exchange.expects_body:
             return None
-        return fields.type_is(self.headers.get("content-type"), types)
-
-
-def decode_json(body: bytes, depth: int, codec: Any = None) -> Any:
-    """
-    Decode strict JSON, with at most *depth* levels of nesting.
-
-    Raises:
-        HTTPError: 400.
-
-    Source: RFC 8259 §2 to §9; the limits are those that §6, §8.2 and §9 allow.
-
-    >>> decode_json(b'{"a": [1]}', 2)
-    {'a': [1]}
-    """
-    try:
-        value = _decode(body.decode()) if codec is None else codec.loads(body)
-    except UnicodeDecodeError as exc:
-        raise HTTPError(400, "the JSON body is not valid UTF-8") from exc
-    except RecursionError as exc:
-        raise HTTPError(400, f"the JSON body is nested deeper than {depth} levels") from exc
-    except ValueError as exc:
-        what = "it begins with a byte order mark" if body.startswith(codecs.BOM_UTF8) else exc
-        raise HTTPError(400, f"the body is not valid JSON: {what}") from exc
-    if _brackets(body) > depth and _deeper(value, depth):
-        raise HTTPError(400, f"the JSON body is nested deeper than {depth} levels")
-    # The body is UTF-8, so only an escape can have made a surrogate. Most bodies have no backslash, which is found at once.
-    halves = b"\\" in body and (b"\\ud" in body or b"\\uD" in body)
-    if halves or codec is not None:
-        _check_writable(value, texts=halves)
-    return value
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if isinf(number):
-        shown = text if len(text) <= 20 else f"{text[:20]}..."
-        raise HTTPError(400, f"the number {shown} in the JSON body is too great: at most about 1.8e308 is taken")
-    return number
-
-
-# One decoder for all: json.loads() with arguments makes one for each call (9.9 against 8.2 us for 1 KB, measured).
-_decode: Final = stdjson.JSONDecoder(parse_float=_finite, parse_constant=_no_constant).decode
-
-
-def _check_writable(value: Any, *, texts: bool) -> None:
-    """
-    Refuse what could be read but never be written as JSON in UTF-8: numbers that are not finite, and half a surrogate pair.
-
-    Args:
-        value: What a decoder gave.
-        texts: Whether to look at the texts as well.
-
-    Raises:
-        HTTPError: 400.
-    """
-    values = [value]
-    try:
-        for each in values:
-            # A third quicker than isinstance() throughout, measured.
-            kind = type(each)  # pyright: ignore[reportUnknownVariableType]  # of Any it makes type[Unknown]
-            if kind is int:
-                continue
-            if kind is str:
-                if texts:
-                    each.encode()
-            elif kind is float:
-                if not isfinite(each):
-                    raise HTTPError(400, f"the JSON body has {each} for a number, which is not JSON")
-            elif isinstance(each, dict):
-                members = cast("dict[Any, Any]", each)
-                values += members.values()
-                if texts:
-                    values += members
-            elif isinstance(each, list):
-                values += cast("list[Any]", each)
-    except UnicodeEncodeError as exc:
-        raise HTTPError(400, "the JSON body has half of a surrogate pair, which is no character: \\ud800 or its like") from exc
-
-
-def _brackets(body: bytes) -> int:
-    """Count what could open a level: few brackets need no look at the value."""
-    return body.count(b"[") + body.count(b"{")
-
-
-def _deeper(value: Any, depth: int) -> bool:
-    level = [value]
-    for _ in range(depth):
-        level = [child for parent in level for child in _children(parent)]
-    return any(isinstance(each, (dict, list)) for each in level)
-
-
-def _children(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return cast("dict[str, Any]", value).values()
-    return cast("list[Any]", value) if isinstance(value, list) else ()
-
-
-def decode_typed(body: bytes, type: Any, depth: int) -> Any:
-    """
-    Decode JSON into *type* and validate it.
-
-    Raises:
-        HTTPError: 400 for what `decode_json` refuses; 422 for JSON that does not fit, and from msgspec for too great a number.
-        UsageError: msgspec is not installed, and *type* has no `model_validate_json`.
-    """
-    validate = getattr(type, "model_validate_json", None)
-    # pydantic's own parser takes NaN, and 1e999 as infinity (2.14); msgspec's (0.22) refuses both, and half a surrogate pair.
-    if validate is not None or _brackets(body) > depth:
-        decode_json(body, depth)
-    if validate is not None:
-        try:
-            return validate(body)
-        except ValueError as exc:
-            raise HTTPError(422, str(exc)) from exc
-    try:
-        import msgspec
-    except ImportError as exc:
-        raise UsageError("req.json(Model) needs msgspec: pip install 'nardis[msgspec]'") from exc
-    try:
-        return msgspec.json.decode(body, type=type)
-    except msgspec.ValidationError as exc:
-        raise HTTPError(422, str(exc)) from exc
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise HTTPError(400, f"the body is not valid JSON: {exc}") from exc
+        return media_types.type_is(self.headers.get("content-type"), types)

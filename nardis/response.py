@@ -15,14 +15,14 @@ from inspect import CORO_CREATED, getcoroutinestate, iscoroutinefunction
 from types import CoroutineType
 from typing import Any, Final, NoReturn, TypeAlias, overload
 
-from ._exchange import ENDED, IDLE, Codec, Exchange
-from ._http import fields
+from ._exchange.exchange import ENDED, IDLE, Codec, Exchange
+from ._http import fields, media_types
 from ._http.location import encode_location
-from ._pipe import pump, to_bytes
-from ._types import Message
+from ._sending.sources import pump, to_bytes
 from .datastructures import MutableHeaders
 from .errors import FieldError, HeadersAlreadySent, HTTPError, UsageError, reason_phrase
 from .request import Request
+from .types import Message
 
 __all__ = ["Response"]
 
@@ -31,21 +31,27 @@ _CHARSET: Final = re.compile(rb"""[ \t]*;[ \t]*charset=("[^"]*"|[^;]*)""", re.IG
 Verb: TypeAlias = Coroutine[Any, Any, None]
 
 # One encoder for all: json.dumps() with arguments makes one for each call (1,700 against 2,900 ns, measured). NaN is not JSON.
-_encode_json: Final = stdjson.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_encode_json: Final = stdjson.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":")
+).encode
 
 _HTML: Final = b"text/html; charset=utf-8"
 _JSON: Final = b"application/json; charset=utf-8"
 _OCTETS: Final = b"application/octet-stream"
 
 # RFC 9113 §8.2.2: an HTTP/2 message with one of these is malformed.
-_CONNECTION_SPECIFIC: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+_CONNECTION_SPECIFIC: Final = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
+)
 
 # Statuses whose messages have no body, and no length either (RFC 9110 §8.6, §15.3.5, §15.4.5).
 _BODILESS: Final = frozenset({204, 304})
 _OF_A_BODY: Final = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
 
 # What describes the body that an error answer replaces.
-_OF_THE_BODY: Final = frozenset({b"accept-ranges", b"cache-control", b"etag", b"expires", b"last-modified"})
+_OF_THE_BODY: Final = frozenset(
+    {b"accept-ranges", b"cache-control", b"etag", b"expires", b"last-modified"}
+)
 
 
 class Response:
@@ -66,7 +72,9 @@ class Response:
         self._fields: list[tuple[bytes, bytes]] = []
         self._sealed = False  # the head was composed
         self._hooks: list[Callable[[], object]] | None = None
-        self._verb: CoroutineType[Any, Any, None] | None = None  # the last verb called, to find one that was never awaited
+        self._verb: CoroutineType[Any, Any, None] | None = (
+            None  # the last verb called, to find one that was never awaited
+        )
         exchange.head = self
 
     def __repr__(self) -> str:
@@ -123,7 +131,9 @@ class Response:
     def set(self, name: str, value: str | int, /) -> Response: ...
     @overload
     def set(self, name: Mapping[str, str | int], /) -> Response: ...
-    def set(self, name: str | Mapping[str, str | int], value: str | int | None = None, /) -> Response:
+    def set(
+        self, name: str | Mapping[str, str | int], value: str | int | None = None, /
+    ) -> Response:
         """
         Set one header field, or several from a mapping; a field set before is replaced.
 
@@ -139,7 +149,9 @@ class Response:
             self._refuse(f"set header {name!r}")
         key_bytes = fields.check_name(name)
         if value is None:
-            raise FieldError(f"set({name!r}) needs a value; to take a field away use res.remove({name!r})")
+            raise FieldError(
+                f"set({name!r}) needs a value; to take a field away use res.remove({name!r})"
+            )
         self._put(key_bytes, fields.check_value(name, value))
         return self
 
@@ -147,7 +159,11 @@ class Response:
         lines = self._fields
         for at, line in enumerate(lines):
             if line[0] == name:
-                lines[:] = [*lines[:at], (name, value), *(other for other in lines[at + 1 :] if other[0] != name)]
+                lines[:] = [
+                    *lines[:at],
+                    (name, value),
+                    *(other for other in lines[at + 1 :] if other[0] != name),
+                ]
                 return
         lines.append((name, value))
 
@@ -202,7 +218,9 @@ class Response:
         """
         self._guard("add an on_head hook")
         if iscoroutinefunction(hook):
-            raise UsageError(f"on_head() hooks are sync, and {hook!r} is async: do what awaits before the head is sent")
+            raise UsageError(
+                f"on_head() hooks are sync, and {hook!r} is async: do what awaits before the head is sent"
+            )
         if self._hooks is None:
             self._hooks = []
         self._hooks.append(hook)
@@ -420,7 +438,9 @@ class Response:
         if size is not None and not exchange.codecs and status not in _BODILESS:
             for line in lines:
                 if line[0] == b"content-length":
-                    if size or self.req.method != "HEAD":  # a handler of HEAD may know the length and not the body
+                    if (
+                        size or self.req.method != "HEAD"
+                    ):  # a handler of HEAD may know the length and not the body
                         self._put(b"content-length", b"%d" % size)
                     break
             else:
@@ -433,7 +453,11 @@ class Response:
                 lines[:] = [line for line in lines if line[0] not in _CONNECTION_SPECIFIC]
         elif close:
             self._put(b"connection", b"close")
-        return {"type": "http.response.start", "status": status, "headers": lines}, declared, has_body
+        return (
+            {"type": "http.response.start", "status": status, "headers": lines},
+            declared,
+            has_body,
+        )
 
     def _compose_open(self, has_body: bool) -> int | None:
         """Settle what the head says of a body that comes in pieces, passes filters, or must not be there."""
@@ -466,7 +490,11 @@ class Response:
         self._exchange.end_data = None
         self._status = 500
         if self._fields:
-            kept = [line for line in self._fields if not (line[0].startswith(b"content-") or line[0] in _OF_THE_BODY)]
+            kept = [
+                line
+                for line in self._fields
+                if not (line[0].startswith(b"content-") or line[0] in _OF_THE_BODY)
+            ]
             self._fields[:] = kept
         if isinstance(error, HTTPError):
             self._status = error.status
@@ -483,11 +511,13 @@ def in_utf8(content_type: bytes) -> bytes:
     (b'text/csv; charset=utf-8; header=present', b'application/xml')
     """
     try:
-        media_type, parameters = fields.parse_media_type(content_type.decode("latin-1"))
+        media_type, parameters = media_types.parse_media_type(content_type.decode("latin-1"))
     except HTTPError:
         return content_type
     charset = parameters.get("charset")
-    if (charset is None and not media_type.startswith("text/")) or (charset or "").lower() == "utf-8":
+    if (charset is None and not media_type.startswith("text/")) or (
+        charset or ""
+    ).lower() == "utf-8":
         return content_type
     if charset is None:
         return content_type + b"; charset=utf-8"
@@ -496,7 +526,7 @@ def in_utf8(content_type: bytes) -> bytes:
 
 @lru_cache(maxsize=128)
 def _media_type(t: str) -> bytes:
-    return fields.mime_type(t).encode("latin-1")
+    return media_types.mime_type(t).encode("latin-1")
 
 
 def weakened(line: tuple[bytes, bytes]) -> tuple[bytes, bytes]:

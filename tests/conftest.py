@@ -12,11 +12,15 @@ from hypothesis import settings
 
 # A shared machine is slow now and then, which is no finding: no deadline for an example. CI looks at the same examples each time.
 settings.register_profile("nardis", deadline=None)
-settings.register_profile("nardis-ci", settings.get_profile("nardis"), derandomize=True, database=None, print_blob=True)
+settings.register_profile(
+    "nardis-ci", settings.get_profile("nardis"), derandomize=True, database=None, print_blob=True
+)
 settings.load_profile("nardis-ci" if "CI" in os.environ else "nardis")
 
 # Nor is it one that asyncio's debug mode found a step slow: tests that look at what was logged would stumble over it.
-logging.getLogger("asyncio").addFilter(lambda record: not str(record.msg).startswith("Executing %s took"))
+logging.getLogger("asyncio").addFilter(
+    lambda record: not str(record.msg).startswith("Executing %s took")
+)
 
 
 @pytest.fixture(
@@ -25,7 +29,9 @@ logging.getLogger("asyncio").addFilter(lambda record: not str(record.msg).starts
         pytest.param(
             ("asyncio", {"use_uvloop": True}),
             id="uvloop",
-            marks=pytest.mark.skipif(sys.platform == "win32", reason="there is no uvloop for Windows"),
+            marks=pytest.mark.skipif(
+                sys.platform == "win32", reason="there is no uvloop for Windows"
+            ),
         ),
         pytest.param(("trio", {}), id="trio"),
     ]

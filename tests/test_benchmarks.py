@@ -19,7 +19,9 @@ def test_each_case_is_answered_rightly(name, backend):
 
     async def main(loop):
         for case in FAST:
-            served = await driver.Served.begin(apps.BY_NAME[name].make(case.routes, case.middlewares), loop)
+            served = await driver.Served.begin(
+                apps.BY_NAME[name].make(case.routes, case.middlewares), loop
+            )
             await served.check(case)
             served.life.end()
             right.append(case)

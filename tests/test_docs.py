@@ -35,7 +35,10 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^([ \t]*)```(\w*)[^\n]*\n(.*?)^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
 HIDDEN = re.compile(r"^<!-- console\n(.*?)^-->$", re.MULTILINE | re.DOTALL)
 # Inline links and images, and reference definitions; `scheme:` links are somebody else's pages.
-LINK = re.compile(r"\]\(<?(?![a-z]+:)([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)|^\[[^\]]+\]: +(?![a-z]+:)(\S+)", re.MULTILINE)
+LINK = re.compile(
+    r"\]\(<?(?![a-z]+:)([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)|^\[[^\]]+\]: +(?![a-z]+:)(\S+)",
+    re.MULTILINE,
+)
 
 Backend: TypeAlias = Literal["trio", "asyncio"]
 
@@ -57,10 +60,14 @@ class Block(NamedTuple):
 def blocks(text: str) -> list[Block]:
     """Return the blocks of a page, and the hidden ones, in their order."""
     found = [
-        (match.start(), match[2], re.sub(f"^{match[1]}", "", match[3], flags=re.MULTILINE)) for match in FENCE.finditer(text)
+        (match.start(), match[2], re.sub(f"^{match[1]}", "", match[3], flags=re.MULTILINE))
+        for match in FENCE.finditer(text)
     ]
     found += [(match.start(), "console", match[1]) for match in HIDDEN.finditer(text)]
-    return [Block(text.count("\n", 0, start) + 1, language, body) for start, language, body in sorted(found)]
+    return [
+        Block(text.count("\n", 0, start) + 1, language, body)
+        for start, language, body in sorted(found)
+    ]
 
 
 def commands(text: str) -> Iterator[tuple[str, str]]:
@@ -89,7 +96,9 @@ def dead_links(page):
     for link in links(page.read_text()):
         path, _, anchor = link.partition("#")
         target = page.parent / path if path else page
-        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target.read_text())):
+        if not target.exists() or (
+            anchor and target.suffix == ".md" and anchor not in anchors(target.read_text())
+        ):
             dead.append(link)
     return dead
 
@@ -112,7 +121,9 @@ async def differences(page: Path, folder: Path, backend: Backend) -> list[str]:
                     if backend != "trio" and SHOWN_URL not in command:
                         continue  # it talks to nobody: once is enough
                     printed = await output(command.replace(SHOWN_URL, url), folder)
-                    if not re.fullmatch(re.escape(expected).replace(r"\.\.\.", ".*"), printed, re.DOTALL):
+                    if not re.fullmatch(
+                        re.escape(expected).replace(r"\.\.\.", ".*"), printed, re.DOTALL
+                    ):
                         found.append(f"{page.name}:{block.line}: {command}\n{printed}")
     forget(folder)
     return found
@@ -124,7 +135,13 @@ async def executed(block: Block, page: Path, folder: Path) -> dict[str, Any]:
     if file_name:
         (folder / file_name[1]).write_text(block.text)
     forget(folder)  # an earlier step of the page may have saved another text under this name
-    code = compile("\n" * block.line + block.text, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    code = compile(
+        "\n" * block.line + block.text,
+        str(page),
+        "exec",
+        flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+        dont_inherit=True,
+    )
     module = ModuleType("__main__")
     result = FunctionType(code, module.__dict__)()
     if code.co_flags & CO_COROUTINE:
@@ -163,7 +180,11 @@ async def output(command: str, folder: Path) -> str:
         "PYTEST_ADDOPTS": "-p no:hypothesispytest",  # half the time of a small run
     }
     done = await anyio.run_process(
-        ["bash", "-c", SHELL.format(command)], cwd=folder, env=environment, stderr=subprocess.STDOUT, check=False
+        ["bash", "-c", SHELL.format(command)],
+        cwd=folder,
+        env=environment,
+        stderr=subprocess.STDOUT,
+        check=False,
     )
     return done.stdout.decode().replace("\r", "").strip()
 
@@ -178,7 +199,9 @@ def test_links_lead_somewhere(page):
 @ids
 def test_a_page_does_what_it_says(page, backend, tmp_path, monkeypatch):
     """A reader can paste what we show, and sees what we say."""
-    monkeypatch.setattr(Nardis, "listen", lambda app, *args, **options: None)  # it would block; and the server here is ours
+    monkeypatch.setattr(
+        Nardis, "listen", lambda app, *args, **options: None
+    )  # it would block; and the server here is ours
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -191,7 +214,12 @@ def test_the_code_of_others_is_python(page):
     """What we show of other frameworks at least compiles; we do not install them all."""
     for block in blocks(page.read_text()):
         if block.language == "py":
-            compile("\n" * block.line + block.text, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            compile(
+                "\n" * block.line + block.text,
+                str(page),
+                "exec",
+                flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+            )
 
 
 def test_the_link_checker_finds_what_is_broken(tmp_path):

@@ -18,7 +18,8 @@ NOXFILE = ast.parse((ROOT / "noxfile.py").read_text())
 SESSIONS = [
     node
     for node in NOXFILE.body
-    if isinstance(node, ast.FunctionDef) and any("nox.session" in ast.unparse(decorator) for decorator in node.decorator_list)
+    if isinstance(node, ast.FunctionDef)
+    and any("nox.session" in ast.unparse(decorator) for decorator in node.decorator_list)
 ]
 
 
@@ -26,7 +27,9 @@ def test_the_installed_version_is_the_written_one():
     """An environment that is out of date is told by name, before it fails in stranger ways."""
     installed = importlib.metadata.version("nardis")
 
-    assert installed == __version__, f"nardis {installed} is installed: run `pip install -e .` again"
+    assert installed == __version__, (
+        f"nardis {installed} is installed: run `pip install -e .` again"
+    )
 
 
 def test_the_changelog_begins_with_what_is_unreleased():
@@ -34,7 +37,9 @@ def test_the_changelog_begins_with_what_is_unreleased():
     headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
     assert headings[0] == "[Unreleased]"
-    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", heading) for heading in headings[1:])
+    assert all(
+        re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", heading) for heading in headings[1:]
+    )
 
 
 def test_the_nox_sessions_are_those_we_document():
@@ -56,8 +61,14 @@ def test_a_nox_session_explains_itself(session):
 def test_ci_tests_every_python_that_we_promise():
     """The classifiers, the noxfile and .ci/run name the same Pythons."""
     classifiers = PYPROJECT["project"]["classifiers"]
-    promised = re.findall(r"^Programming Language :: Python :: (3\.\d+)$", "\n".join(classifiers), re.MULTILINE)
-    assigned = {ast.unparse(node.targets[0]): node.value for node in NOXFILE.body if isinstance(node, ast.Assign)}
+    promised = re.findall(
+        r"^Programming Language :: Python :: (3\.\d+)$", "\n".join(classifiers), re.MULTILINE
+    )
+    assigned = {
+        ast.unparse(node.targets[0]): node.value
+        for node in NOXFILE.body
+        if isinstance(node, ast.Assign)
+    }
 
     assert ast.literal_eval(assigned["PYTHONS"]) == promised
     assert f"for python in {' '.join(promised)}; do" in (ROOT / ".ci" / "run").read_text()
@@ -72,15 +83,24 @@ def test_two_commands_do_all_the_setup(session):
 
 def test_ci_takes_its_test_command_from_the_readme():
     """What a newcomer types is what CI runs."""
-    assert "grep -m1 -x 'pip install nox && nox -s tests' README.md" in (ROOT / ".ci" / "run").read_text()
+    assert (
+        "grep -m1 -x 'pip install nox && nox -s tests' README.md"
+        in (ROOT / ".ci" / "run").read_text()
+    )
 
 
 def test_every_dependency_has_a_lower_bound():
     """The session `lowest` installs just that version, so a bound that is missing would go untested."""
     extras = PYPROJECT["project"]["optional-dependencies"]
-    requirements = PYPROJECT["project"]["dependencies"] + [line for lines in extras.values() for line in lines]
+    requirements = PYPROJECT["project"]["dependencies"] + [
+        line for lines in extras.values() for line in lines
+    ]
 
-    assert [line for line in requirements if not line.startswith("nardis[") and not re.match(r"[\w-]+>=[\d.]+", line)] == []
+    assert [
+        line
+        for line in requirements
+        if not line.startswith("nardis[") and not re.match(r"[\w-]+>=[\d.]+", line)
+    ] == []
 
 
 def test_the_extra_all_names_every_extra():

@@ -45,7 +45,9 @@ async def noop(request, handler):
 
 
 def make(routes, middlewares):
-    app = Application(router=Router())  # else all applications of a process share one, and the middlewares of the first
+    app = Application(
+        router=Router()
+    )  # else all applications of a process share one, and the middlewares of the first
     app.router.add_get("/hello", hello)
     for path in STREAMS:
         app.router.add_get(path, stream_of(path))

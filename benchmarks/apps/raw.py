@@ -18,7 +18,11 @@ async def app(scope, receive, send):
     elif path in STREAMS:
         await stream(send, *STREAMS[path])
     elif path == "/count":
-        await answer(send, json.dumps({"count": len(json.loads(await gather(receive))["items"])}).encode(), b"application/json")
+        await answer(
+            send,
+            json.dumps({"count": len(json.loads(await gather(receive))["items"])}).encode(),
+            b"application/json",
+        )
     elif path == "/upload":
         await upload(receive, send)
     else:
@@ -38,7 +42,13 @@ async def answer(send, body, content_type, status=200):
 
 
 async def stream(send, count, piece):
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/octet-stream")]})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [(b"content-type", b"application/octet-stream")],
+        }
+    )
     for _ in range(count):
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

@@ -10,7 +10,9 @@ from sanic.response import json, text
 from ..cases import HELLO, STREAMS, item
 
 numbers = counter()  # its applications need names of their own
-Sanic.test_mode = True  # else a process has one application: starting it rewrites methods of Sanic itself, once
+Sanic.test_mode = (
+    True  # else a process has one application: starting it rewrites methods of Sanic itself, once
+)
 
 
 async def hello(request):
@@ -34,7 +36,9 @@ async def stream(request):
 
 async def upload(request):
     size = 0
-    async for chunk in request.stream:  # as an ASGI application it never ends the documented `read()` until None
+    async for (
+        chunk
+    ) in request.stream:  # as an ASGI application it never ends the documented `read()` until None
         size += len(chunk)
     return text(str(size))
 

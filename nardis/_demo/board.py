@@ -75,4 +75,6 @@ def board_of(req: Request) -> Board:
 
 def to_page(req: Request) -> Teller:
     """Begin to tell the page of *req*."""
-    return Teller(board_of(req), req.path.split("/")[1], req.get("user-agent", "").partition("/")[0])
+    return Teller(
+        board_of(req), req.path.split("/")[1], req.get("user-agent", "").partition("/")[0]
+    )

@@ -44,7 +44,9 @@ async def cors(req: Request, res: Response, next: Next) -> None:
     """Let the page of one server use the other one: the same host, any port."""
     origin = req.get("origin", "")
     if origin and urlsplit(origin).hostname == urlsplit(f"//{req.get('host', '')}").hostname:
-        res.set("access-control-allow-origin", origin).set("access-control-allow-methods", "GET, PUT").vary("Origin")
+        res.set("access-control-allow-origin", origin).set(
+            "access-control-allow-methods", "GET, PUT"
+        ).vary("Origin")
     await next()
 
 
@@ -53,7 +55,12 @@ async def index(req: Request, res: Response) -> None:
     """Send the page; what it may load from elsewhere is nothing."""
     res.set("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
             "img-src data:; connect-src http: https:; base-uri 'none'; form-action 'none'")  # fmt: skip
-    facts = {"here": running_on(), "ports": req.app.state.ports, "stream_bytes": STREAM_BYTES, "runners": list(RUNNERS)}
+    facts = {
+        "here": running_on(),
+        "ports": req.app.state.ports,
+        "stream_bytes": STREAM_BYTES,
+        "runners": list(RUNNERS),
+    }
     await res.send(render(facts, stream=stream, upload=upload, leave=leave, race=race))
 
 

@@ -11,7 +11,7 @@ import anyio
 from anyio.from_thread import start_blocking_portal
 
 from ..server import Config, run, serve
-from ..server._sockets import listening, urls_of
+from ..server.sockets import listening, urls_of
 from .handlers import make_app
 
 __all__ = ["run_demo"]
@@ -42,9 +42,14 @@ def run_demo(config: Config) -> None:
     """
     backend: Literal["trio", "asyncio"] = "asyncio" if config.backend == "trio" else "trio"
     with listening(replace(config, bind=_addresses(config.bind))) as (socket, other_socket):
-        ports: dict[str, int] = {config.backend: socket.getsockname()[1], backend: other_socket.getsockname()[1]}
+        ports: dict[str, int] = {
+            config.backend: socket.getsockname()[1],
+            backend: other_socket.getsockname()[1],
+        }
         url, other = urls_of([socket, other_socket], config)
-        announcement = ANNOUNCEMENT.format(url=url, backend=config.backend, other=other, other_backend=backend)
+        announcement = ANNOUNCEMENT.format(
+            url=url, backend=config.backend, other=other, other_backend=backend
+        )
         with start_blocking_portal(backend) as portal:
             stop = portal.call(anyio.Event)
 
@@ -55,10 +60,16 @@ def run_demo(config: Config) -> None:
                     portal.start_task_soon(stop.set)  # both end at once
 
             beside = replace(config, bind=[f"fd://{other_socket.fileno()}"], backend=backend)
-            ended, _ = portal.start_task(partial(serve, make_app(ports), beside, shutdown=stop.wait))
+            ended, _ = portal.start_task(
+                partial(serve, make_app(ports), beside, shutdown=stop.wait)
+            )
             other_socket.close()
             try:
-                run(make_app(ports), replace(config, bind=[f"fd://{socket.fileno()}"], ready=on_ready), announce=announcement)
+                run(
+                    make_app(ports),
+                    replace(config, bind=[f"fd://{socket.fileno()}"], ready=on_ready),
+                    announce=announcement,
+                )
             finally:
                 portal.call(stop.set)
                 ended.result()

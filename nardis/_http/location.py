@@ -41,7 +41,9 @@ def encode_location(url: str) -> str:
         if _CLEAN.fullmatch(url):
             return url
     except TypeError as exc:  # A URL object of some library, or bytes.
-        raise FieldError(f"a location is a str, not {type(url).__name__}: convert it with str() first") from exc
+        raise FieldError(
+            f"a location is a str, not {type(url).__name__}: convert it with str() first"
+        ) from exc
     if not url.isascii():
         # Through UTF-16, so that a surrogate pair is read as the character it stands for, and only a lone one is replaced.
         url = url.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

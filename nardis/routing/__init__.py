@@ -1,6 +1,17 @@
 """Routing: which function answers which method and path."""
 
-from .matchers import BaseHTTPMatcher, Delete, Get, Head, Options, Patch, Post, Put, default_404, default_500
+from .matchers import (
+    BaseHTTPMatcher,
+    Delete,
+    Get,
+    Head,
+    Options,
+    Patch,
+    Post,
+    Put,
+    default_404,
+    default_500,
+)
 from .pattern import PathMatcher, RegexPattern
 from .router import Layer, Route, Router, RouterRoute
 

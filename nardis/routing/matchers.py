@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from .._patterns import Segments, compile_pattern
+from .._paths.pattern import compile_pattern
+from .._paths.segments import Segments
 from ..errors import HTTPError
 from .pattern import PathMatcher, RegexPattern
 from .router import Route, Router, flattened
 
 if TYPE_CHECKING:
-    from .._chain import Match
-    from .._types import Handler, Middleware
+    from ..handlers import Handler, Middleware
     from ..limits import Limits
     from ..request import Request
     from ..response import Response
+    from .walk import Match
 
 __all__ = [
     "BaseHTTPMatcher",
@@ -89,9 +90,16 @@ class BaseHTTPMatcher:
         if self.pattern_cls is None:
             handlers = flattened(self.action)
             return router.method(
-                self.method, self.pattern, *handlers, limits=limits, cancel_on_disconnect=cancels, name=self.name
+                self.method,
+                self.pattern,
+                *handlers,
+                limits=limits,
+                cancel_on_disconnect=cancels,
+                name=self.name,
             )
-        route = _MatchedRoute(router, self.method, self.pattern, self.pattern_cls(self.pattern), limits, cancels)
+        route = _MatchedRoute(
+            router, self.method, self.pattern, self.pattern_cls(self.pattern), limits, cancels
+        )
         for handler in flattened(self.action):
             route(handler)
         router._add(route)
@@ -153,7 +161,14 @@ def get(
 
     Paths and handlers are those of `app.get`; a *pattern_cls* reads the path as it wants.
     """
-    return Get(path, handlers, pattern_cls, limits=limits, cancel_on_disconnect=cancel_on_disconnect, name=name)
+    return Get(
+        path,
+        handlers,
+        pattern_cls,
+        limits=limits,
+        cancel_on_disconnect=cancel_on_disconnect,
+        name=name,
+    )
 
 
 def post(
@@ -165,7 +180,14 @@ def post(
     name: str | None = None,
 ) -> Post:
     """Make a route for POST; see `get`."""
-    return Post(path, handlers, pattern_cls, limits=limits, cancel_on_disconnect=cancel_on_disconnect, name=name)
+    return Post(
+        path,
+        handlers,
+        pattern_cls,
+        limits=limits,
+        cancel_on_disconnect=cancel_on_disconnect,
+        name=name,
+    )
 
 
 def put(
@@ -177,7 +199,14 @@ def put(
     name: str | None = None,
 ) -> Put:
     """Make a route for PUT; see `get`."""
-    return Put(path, handlers, pattern_cls, limits=limits, cancel_on_disconnect=cancel_on_disconnect, name=name)
+    return Put(
+        path,
+        handlers,
+        pattern_cls,
+        limits=limits,
+        cancel_on_disconnect=cancel_on_disconnect,
+        name=name,
+    )
 
 
 def patch(
@@ -189,7 +218,14 @@ def patch(
     name: str | None = None,
 ) -> Patch:
     """Make a route for PATCH; see `get`."""
-    return Patch(path, handlers, pattern_cls, limits=limits, cancel_on_disconnect=cancel_on_disconnect, name=name)
+    return Patch(
+        path,
+        handlers,
+        pattern_cls,
+        limits=limits,
+        cancel_on_disconnect=cancel_on_disconnect,
+        name=name,
+    )
 
 
 def delete(
@@ -201,7 +237,14 @@ def delete(
     name: str | None = None,
 ) -> Delete:
     """Make a route for DELETE; see `get`."""
-    return Delete(path, handlers, pattern_cls, limits=limits, cancel_on_disconnect=cancel_on_disconnect, name=name)
+    return Delete(
+        path,
+        handlers,
+        pattern_cls,
+        limits=limits,
+        cancel_on_disconnect=cancel_on_disconnect,
+        name=name,
+    )
 
 
 def head(
@@ -213,7 +256,14 @@ def head(
     name: str | None = None,
 ) -> Head:
     """Make a route for HEAD; see `get`."""
-    return Head(path, handlers, pattern_cls, limits=limits, cancel_on_disconnect=cancel_on_disconnect, name=name)
+    return Head(
+        path,
+        handlers,
+        pattern_cls,
+        limits=limits,
+        cancel_on_disconnect=cancel_on_disconnect,
+        name=name,
+    )
 
 
 def options(
@@ -225,7 +275,14 @@ def options(
     name: str | None = None,
 ) -> Options:
     """Make a route for OPTIONS; see `get`."""
-    return Options(path, handlers, pattern_cls, limits=limits, cancel_on_disconnect=cancel_on_disconnect, name=name)
+    return Options(
+        path,
+        handlers,
+        pattern_cls,
+        limits=limits,
+        cancel_on_disconnect=cancel_on_disconnect,
+        name=name,
+    )
 
 
 class _MatchedRoute(Route):
@@ -234,7 +291,13 @@ class _MatchedRoute(Route):
     __slots__ = ("_matcher",)
 
     def __init__(
-        self, owner: Router, method: str, text: str, matcher: PathMatcher, limits: Limits | None, cancels: bool | None
+        self,
+        owner: Router,
+        method: str,
+        text: str,
+        matcher: PathMatcher,
+        limits: Limits | None,
+        cancels: bool | None,
     ) -> None:
         super().__init__(owner, compile_pattern("/{*path}"), method, limits, cancels, None)
         self.path = text

@@ -12,16 +12,19 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar, cast, overload
 
-from .._chain import Match, Step, enter
+from .._asgi.adapt import ASGI2App
 from .._failures import name_of
-from .._index import Index
-from .._mount import ASGI2App, Mounted
-from .._patterns import Pattern, Segments, compile_pattern, split_path
+from .._foreign.mounted import Mounted
+from .._paths.index import Index
+from .._paths.pattern import Pattern, compile_pattern
+from .._paths.segments import Segments, split_path
 from ..errors import HTTPError, UsageError
 from ..limits import Limits
+from .walk import Match, Step, enter
 
 if TYPE_CHECKING:
-    from .._types import ASGIApp, ErrorHandler, Handler, Middleware
+    from ..handlers import ErrorHandler, Handler, Middleware
+    from ..types import ASGIApp
 
 __all__ = ["Layer", "Route", "Router", "RouterRoute", "flattened", "step_of"]
 
@@ -48,9 +51,23 @@ class Layer:
         straight: Its steps need no more than a call.
     """
 
-    __slots__ = ("always", "cancels", "is_route", "limits", "method", "mounted", "path", "pattern", "router", "steps", "straight")
+    __slots__ = (
+        "always",
+        "cancels",
+        "is_route",
+        "limits",
+        "method",
+        "mounted",
+        "path",
+        "pattern",
+        "router",
+        "steps",
+        "straight",
+    )
 
-    def __init__(self, pattern: Pattern, steps: Sequence[Step] = (), router: Router | None = None) -> None:
+    def __init__(
+        self, pattern: Pattern, steps: Sequence[Step] = (), router: Router | None = None
+    ) -> None:
         self.is_route: bool = False
         self.method: str | None = None
         self.limits: Limits | None = None
@@ -80,7 +97,13 @@ class Route(Layer):
     __slots__ = ("_name", "_owner")
 
     def __init__(
-        self, owner: Router, pattern: Pattern, method: str | None, limits: Limits | None, cancels: bool | None, name: str | None
+        self,
+        owner: Router,
+        pattern: Pattern,
+        method: str | None,
+        limits: Limits | None,
+        cancels: bool | None,
+        name: str | None,
     ) -> None:
         super().__init__(pattern)
         self._owner = owner
@@ -124,7 +147,9 @@ class Router:
         merge_params: Whether handlers see the captures of the prefixes around this router as well; their own win.
     """
 
-    def __init__(self, *, case_sensitive: bool = True, strict: bool = False, merge_params: bool = True) -> None:
+    def __init__(
+        self, *, case_sensitive: bool = True, strict: bool = False, merge_params: bool = True
+    ) -> None:
         self.case_sensitive = case_sensitive
         self.strict = strict
         self.merge_params = merge_params
@@ -278,7 +303,13 @@ class Router:
     @overload
     def use(self, prefix: Path, /) -> Callable[[F], F]: ...
     @overload
-    def use(self, first: Path | Middleware | Router, second: Middleware | Router, /, *rest: Middleware | Router) -> None: ...
+    def use(
+        self,
+        first: Path | Middleware | Router,
+        second: Middleware | Router,
+        /,
+        *rest: Middleware | Router,
+    ) -> None: ...
     def use(self, first: Any, /, *rest: Any) -> Any:
         """
         Run middlewares, or enter routers, for every path below a prefix: `use(middleware)`, `use("/api", guard, router)`.
@@ -333,13 +364,22 @@ class Router:
 
     def _mounts(self) -> list[Mounted]:
         """List the foreign applications of this router and of those inside it."""
-        return [layer.mounted for router in self._below() for layer in router._layers if layer.mounted is not None]
+        return [
+            layer.mounted
+            for router in self._below()
+            for layer in router._layers
+            if layer.mounted is not None
+        ]
 
     def _below(self) -> list[Router]:
         """List this router and all that are used inside it, from the outside in."""
         found: list[Router] = [self]
         for router in found:
-            found.extend(layer.router for layer in router._layers if layer.router is not None and layer.router not in found)
+            found.extend(
+                layer.router
+                for layer in router._layers
+                if layer.router is not None and layer.router not in found
+            )
         return found
 
     def error(self, *kinds: type[BaseException] | int) -> Callable[[F], F]:
@@ -350,15 +390,21 @@ class Router:
         the router around this one is asked next.
         """
         if not kinds:
-            raise UsageError("error() takes exception types or statuses: @app.error(KeyError), @app.error(404)")
+            raise UsageError(
+                "error() takes exception types or statuses: @app.error(KeyError), @app.error(404)"
+            )
         for kind in cast("tuple[Any, ...]", kinds):
             is_status = isinstance(kind, int) and 400 <= kind <= 599
             # KeyboardInterrupt and GeneratorExit are no failures of a handler.
             is_type = (
-                isinstance(kind, type) and issubclass(kind, BaseException) and kind not in (KeyboardInterrupt, GeneratorExit)
+                isinstance(kind, type)
+                and issubclass(kind, BaseException)
+                and kind not in (KeyboardInterrupt, GeneratorExit)
             )
             if not (is_status or is_type):
-                raise UsageError(f"error() takes exception types or statuses from 400 to 599, not {kind!r}")
+                raise UsageError(
+                    f"error() takes exception types or statuses from 400 to 599, not {kind!r}"
+                )
 
         def register(handler: F) -> F:
             step_of(handler, "error()", 3, 3)
@@ -395,7 +441,9 @@ class Router:
             return [(layers[at], None) for at in candidates], segments
         # Captures of prefixes are matched anew for each request, which may change what it gets.
         matching = [
-            (layers[at], None if match[0] else match) for at in candidates if (match := layers[at].match(segments)) is not None
+            (layers[at], None if match[0] else match)
+            for at in candidates
+            if (match := layers[at].match(segments)) is not None
         ]
         self._fixed[raw] = plan = (matching, segments)
         return plan
@@ -429,7 +477,9 @@ class Router:
                 found.append((layer.method, layer.path, layer.name))
             elif layer.router is not None:
                 base = "" if layer.path == "/" else layer.path
-                found.extend((method, base + path, name) for method, path, name in layer.router.routes())
+                found.extend(
+                    (method, base + path, name) for method, path, name in layer.router.routes()
+                )
         return found
 
     def url_for(self, name: str, /, **params: object) -> str:
@@ -450,7 +500,10 @@ class Router:
             if isinstance(layer, Route):
                 if layer.name == name:
                     return layer.pattern.build(params)
-            elif layer.router is not None and (path := layer.router._url_for(name, params)) is not None:
+            elif (
+                layer.router is not None
+                and (path := layer.router._url_for(name, params)) is not None
+            ):
                 base = layer.pattern.build(params)
                 return path if base == "/" else base.rstrip("/") + path
         return None
@@ -512,7 +565,8 @@ def flattened(things: Any) -> list[Any]:
 def _is_path(thing: Any) -> TypeGuard[Path]:
     """Tell a pattern, or a list of them, from middlewares and routers."""
     return isinstance(thing, str) or (
-        isinstance(thing, (list, tuple)) and all(isinstance(each, str) for each in cast("Sequence[Any]", thing))
+        isinstance(thing, (list, tuple))
+        and all(isinstance(each, str) for each in cast("Sequence[Any]", thing))
     )
 
 
@@ -523,23 +577,35 @@ def step_of(handler: Any, where: str, least: int, most: int) -> Step:
     Raises:
         TypeError: It is no async function, or takes another number of parameters.
     """
-    wanted = {"error()": "async (err, req, res)", "use()": "a Router or async (req, res, next)"}.get(
-        where, "async (req, res[, next])"
-    )
+    wanted = {
+        "error()": "async (err, req, res)",
+        "use()": "a Router or async (req, res, next)",
+    }.get(where, "async (req, res[, next])")
     hint = "An ASGI application goes to app.mount(prefix, asgi_app), an ASGI middleware to app.use(wrap(Middleware))."
     function = handler
     while isinstance(function, partial):
         function = function.func
     if not callable(function) or isinstance(function, type):
         raise TypeError(f"{where} takes {wanted}, not {handler!r}. {hint}")
-    if not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))):  # noqa: B004
-        blocking = "write `async def`, and give what blocks to `await anyio.to_thread.run_sync(...)`"
-        raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} is not async: {blocking}. {hint}")
+    if not (
+        inspect.iscoroutinefunction(function)
+        or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+    ):
+        blocking = (
+            "write `async def`, and give what blocks to `await anyio.to_thread.run_sync(...)`"
+        )
+        raise TypeError(
+            f"{where} takes {wanted}, and {name_of(handler)} is not async: {blocking}. {hint}"
+        )
     names = _positional(handler)
     if names[:3] == ["scope", "receive", "send"]:
-        raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} looks like an ASGI application. {hint}")
+        raise TypeError(
+            f"{where} takes {wanted}, and {name_of(handler)} looks like an ASGI application. {hint}"
+        )
     if not least <= len(names) <= most:
-        raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} takes {len(names)} parameters. {hint}")
+        raise TypeError(
+            f"{where} takes {wanted}, and {name_of(handler)} takes {len(names)} parameters. {hint}"
+        )
     return handler, len(names) == 3
 
 
@@ -549,7 +615,12 @@ def _positional(handler: Callable[..., Any]) -> list[str]:
     for parameter in inspect.signature(handler).parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
             return [*names, *["*"] * (3 - len(names))]
-        is_positional = parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        if is_positional and (parameter.default is parameter.empty or (len(names) == 2 and parameter.name == "next")):
+        is_positional = parameter.kind in (
+            parameter.POSITIONAL_ONLY,
+            parameter.POSITIONAL_OR_KEYWORD,
+        )
+        if is_positional and (
+            parameter.default is parameter.empty or (len(names) == 2 and parameter.name == "next")
+        ):
             names.append(parameter.name)
     return names

@@ -20,7 +20,9 @@ async def test_a_server_of_asgi_2_calls_it_twice():
         sent.append(message)
 
     double = asgi2(main([get("/", index)]))
-    single = double({"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "headers": []})
+    single = double(
+        {"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "headers": []}
+    )
     await single(None, send)
     assert [message.get("body") for message in sent] == [None, b"index"]
 

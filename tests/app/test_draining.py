@@ -6,8 +6,8 @@ import anyio
 import pytest
 
 from nardis import Nardis
-from nardis._extensions import RUNNER
-from tests.exchange.driver import rest
+from nardis._asgi.extensions import RUNNER
+from tests.peers.driver import rest
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +42,9 @@ class Lifespan:
     async def __aenter__(self):
         self.group = anyio.create_task_group()
         await self.group.__aenter__()
-        self.group.start_soon(self.app, {"type": "lifespan", "extensions": self.extensions}, self.receive, self.send)
+        self.group.start_soon(
+            self.app, {"type": "lifespan", "extensions": self.extensions}, self.receive, self.send
+        )
         while not self.sent:
             await anyio.lowlevel.checkpoint()
         return self
@@ -109,7 +111,14 @@ async def test_the_runner_ends_what_runs_also_where_a_disconnect_cancels_nothing
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "path": "/",
+        "query_string": b"",
+        "headers": [],
+    }
     async with Lifespan(app, {RUNNER: runner}) as lifespan:
         lifespan.group.start_soon(app, scope, anyio.sleep_forever, send)
         await rest()

@@ -408,7 +408,12 @@ async def test_an_error_past_the_head_is_answered_by_nobody():
 
     async with Client(app, raise_app_errors=False) as client:
         response = await client.get("/")
-    assert (response.status_code, response.text, response.complete, asked) == (200, "half", False, [])
+    assert (response.status_code, response.text, response.complete, asked) == (
+        200,
+        "half",
+        False,
+        [],
+    )
 
 
 async def test_status_500_answers_what_nobody_registered_for():

@@ -31,7 +31,10 @@ def refusing(*args, debug=False, **kwargs):
         ("*/*", "text/plain; charset=utf-8"),
         ("text/plain", "text/plain; charset=utf-8"),
         ("text/html", "text/html; charset=utf-8"),
-        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text/html; charset=utf-8"),
+        (
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+            "text/html; charset=utf-8",
+        ),
         ("application/json", "application/problem+json"),
         ("application/problem+json", "application/problem+json"),
         ("application/json, text/html;q=0.5", "application/problem+json"),
@@ -144,7 +147,11 @@ async def test_headers_of_an_http_error_reach_an_error_handler():
 
     async with Client(app) as client:
         response = await client.get("/")
-    assert (response.status_code, response.headers["www-authenticate"], response.text) == (401, "Basic", "who?")
+    assert (response.status_code, response.headers["www-authenticate"], response.text) == (
+        401,
+        "Basic",
+        "who?",
+    )
 
 
 @pytest.mark.parametrize("answer", ["default", "handler", "500"])
@@ -163,7 +170,9 @@ async def test_what_described_the_body_goes_and_the_rest_stays(answer):
 
     @app.use
     async def cors(req, res, next):
-        res.set("access-control-allow-origin", "*").append("set-cookie", "a=1").set("x-request-id", "7").vary("Origin")
+        res.set("access-control-allow-origin", "*").append("set-cookie", "a=1").set(
+            "x-request-id", "7"
+        ).vary("Origin")
         await next()
 
     @app.get("/")
@@ -194,7 +203,14 @@ async def test_what_described_the_body_goes_and_the_rest_stays(answer):
 
     async with Client(app, raise_app_errors=False) as client:
         response = await client.get("/")
-    gone = {"content-encoding", "content-language", "content-disposition", "content-range", "etag", "last-modified"}
+    gone = {
+        "content-encoding",
+        "content-language",
+        "content-disposition",
+        "content-range",
+        "etag",
+        "last-modified",
+    }
     gone |= {"cache-control", "expires", "accept-ranges"}
     assert gone & set(response.headers) == set()
     assert response.headers["content-type"].startswith("text/")
@@ -202,7 +218,14 @@ async def test_what_described_the_body_goes_and_the_rest_stays(answer):
     kept = ("access-control-allow-origin", "set-cookie", "x-request-id")
     assert [response.headers[name] for name in kept] == ["*", "a=1", "7"]
     assert "Origin" in response.headers["vary"]
-    assert response.text == {"default": "404 Not Found\n", "handler": "answered", "500": "500 Internal Server Error\n"}[answer]
+    assert (
+        response.text
+        == {
+            "default": "404 Not Found\n",
+            "handler": "answered",
+            "500": "500 Internal Server Error\n",
+        }[answer]
+    )
 
 
 @pytest.mark.parametrize("accept", ["text/plain", "text/html", "application/json"])
@@ -283,4 +306,8 @@ async def test_a_hook_that_fails_on_an_error_is_a_plain_500():
 
     async with Client(app, raise_app_errors=False) as client:
         response = await client.get("/nothing")
-    assert (response.status_code, response.text, runs) == (500, "500 Internal Server Error\n", [404])
+    assert (response.status_code, response.text, runs) == (
+        500,
+        "500 Internal Server Error\n",
+        [404],
+    )

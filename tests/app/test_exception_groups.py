@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from nardis import ClientDisconnected, HTTPError, Nardis
-from nardis._exchange import sweep
+from nardis._exchange.sweeper import sweep
 from nardis.testing import AppError, Client
 
 pytestmark = pytest.mark.anyio
@@ -62,7 +62,9 @@ async def test_a_task_group_around_a_response_costs_no_error_handling():
     async def handler(req, res):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(anyio.sleep_forever)
-            tasks.start_soon(fails, KeyError("k") if req.params["kind"] == "key" else HTTPError(418, "short"))
+            tasks.start_soon(
+                fails, KeyError("k") if req.params["kind"] == "key" else HTTPError(418, "short")
+            )
 
     async with Client(app) as client:
         assert (await client.get("/key")).text == "KeyError from ExceptionGroup"
@@ -70,7 +72,9 @@ async def test_a_task_group_around_a_response_costs_no_error_handling():
         assert (response.status_code, response.text) == (418, "418 I'm a Teapot: short\n")
 
 
-@pytest.mark.parametrize("error", [group(KeyError("k"), ValueError("v")), group(group(HTTPError(404)), KeyError("k"))])
+@pytest.mark.parametrize(
+    "error", [group(KeyError("k"), ValueError("v")), group(group(HTTPError(404)), KeyError("k"))]
+)
 async def test_several_errors_are_a_500(error):
     app = Nardis()
     app.error(KeyError, ValueError, 404)(says)

@@ -59,7 +59,10 @@ async def test_an_application_without_one_says_that_it_is_ready():
     async with anyio.create_task_group() as group:
         lifespan = await group.start(Lifespan(app).run)
         await lifespan.stop()
-    assert [message["type"] for message in lifespan.sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert [message["type"] for message in lifespan.sent] == [
+        "lifespan.startup.complete",
+        "lifespan.shutdown.complete",
+    ]
 
 
 async def test_lifespans_of_joined_applications_run_inside_the_parents():
@@ -98,7 +101,9 @@ async def test_a_failed_startup_says_why(joined, caplog):
     with pytest.raises(AppError, match=r"lifespan\.startup\.failed: ConnectionError: no database"):
         async with Client(app if joined else broken):
             pytest.fail("must not start")  # pragma: no cover - must not happen
-    assert not [record for record in caplog.records if record.levelname == "ERROR"]  # the server tells, in a line
+    assert not [
+        record for record in caplog.records if record.levelname == "ERROR"
+    ]  # the server tells, in a line
     if joined:
         assert log[0] == "app starts"
 

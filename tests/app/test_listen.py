@@ -30,7 +30,12 @@ def test_listen_takes_port_host_backend_and_the_options_of_config(runs):
     Nardis().listen(8080, "0.0.0.0", backend="asyncio", drain_s=1, graceful_s=2)
 
     [(_, config)] = runs
-    assert (list(config.bind), config.backend, config.drain_s, config.graceful_s) == (["0.0.0.0:8080"], "asyncio", 1, 2)
+    assert (list(config.bind), config.backend, config.drain_s, config.graceful_s) == (
+        ["0.0.0.0:8080"],
+        "asyncio",
+        1,
+        2,
+    )
 
 
 def test_listen_takes_an_ipv6_address(runs):

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from nardis import HTTPError, Nardis
-from nardis._exchange import sweep
+from nardis._exchange.sweeper import sweep
 from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio

@@ -101,7 +101,9 @@ async def test_an_application_that_is_mounted_twice_starts_once():
     assert log == ["a startup", "a shutdown"]
 
 
-@pytest.mark.parametrize(("stage", "message"), [(failed, "no database"), (silent, "its startup failed")])
+@pytest.mark.parametrize(
+    ("stage", "message"), [(failed, "no database"), (silent, "its startup failed")]
+)
 async def test_a_start_that_fails_is_ours_and_stops_those_before(stage, message):
     app, log = Nardis(), []
     app.mount("/a", Foreign(log, "a"))
@@ -123,7 +125,9 @@ async def test_an_application_without_a_lifespan_is_served_without(stage, caplog
     assert "has no lifespan" in caplog.text
 
 
-@pytest.mark.parametrize(("stage", "words"), [(failed, "no database"), (raises, "the lifespan of mount(Foreign) failed")])
+@pytest.mark.parametrize(
+    ("stage", "words"), [(failed, "no database"), (raises, "the lifespan of mount(Foreign) failed")]
+)
 async def test_a_shutdown_that_fails_is_logged(stage, words, caplog):
     app, log = Nardis(), []
     app.mount("/a", Foreign(log, "a", shutdown=stage))

@@ -70,4 +70,8 @@ async def test_an_error_of_a_request_without_a_lifespan_is_the_error_itself():
         pass
 
     with pytest.raises(KeyError):
-        await app({"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "headers": []}, receive, send)
+        await app(
+            {"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "headers": []},
+            receive,
+            send,
+        )

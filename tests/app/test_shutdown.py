@@ -150,7 +150,10 @@ async def test_exchanges_that_take_too_long_are_cancelled():
 
     async with anyio.create_task_group() as group:
         lifespan = await group.start(Lifespan(app).run)
-        async with Client(app, lifespan=False) as client, client.stream("GET", "/forever") as response:
+        async with (
+            Client(app, lifespan=False) as client,
+            client.stream("GET", "/forever") as response,
+        ):
             lifespan.stopping.set()
             await response.head()
             assert response.status_code == 503
@@ -181,7 +184,9 @@ async def test_a_stream_that_takes_too_long_is_cut_and_does_not_look_whole(caplo
         await lifespan.done.wait()
     assert reasons == ["shutdown"]
     # Nobody's fault, and so no error.
-    assert [record.levelname for record in caplog.records if getattr(record, "truncated", False)] == ["INFO"]
+    assert [
+        record.levelname for record in caplog.records if getattr(record, "truncated", False)
+    ] == ["INFO"]
 
 
 async def test_a_server_that_cancels_a_handler_shuts_down():
@@ -238,4 +243,6 @@ async def test_a_cancelled_handler_whose_clean_up_fails_is_answered_all_the_same
                 await response.read()
                 assert response.complete
         await lifespan.done.wait()
-    assert [record.exc_info[0] for record in caplog.records if record.levelname == "ERROR"] == [KeyError]
+    assert [record.exc_info[0] for record in caplog.records if record.levelname == "ERROR"] == [
+        KeyError
+    ]

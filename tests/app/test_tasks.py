@@ -186,4 +186,6 @@ async def test_what_is_no_async_function_is_logged_and_takes_nothing_down(wrong,
         app.tasks.start_soon(sync if wrong is print else wrong, name="wrong")
         await anyio.wait_all_tasks_blocked()
         assert (await client.get("/")).text == "ok"
-    assert [record.exc_info[0] for record in caplog.records if record.levelname == "ERROR"] == [TypeError]
+    assert [record.exc_info[0] for record in caplog.records if record.levelname == "ERROR"] == [
+        TypeError
+    ]

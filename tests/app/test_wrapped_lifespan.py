@@ -7,7 +7,7 @@ import pytest
 
 from nardis import Nardis, Router, wrap
 from nardis.testing import Client
-from tests.exchange.driver import rest
+from tests.peers.driver import rest
 
 pytestmark = pytest.mark.anyio
 

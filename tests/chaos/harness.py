@@ -17,8 +17,8 @@ from typing import Any
 import anyio
 from anyio.lowlevel import checkpoint
 
-from nardis._exchange import TICK_S, sweep
-from tests.exchange.driver import Call, Server
+from nardis._exchange.sweeper import TICK_S, sweep
+from tests.peers.driver import Call, Server
 
 from .scenarios import Scenario, World
 
@@ -26,7 +26,9 @@ MOST_POINTS = 200
 
 
 @types.coroutine
-def troubled(coro: Coroutine[Any, Any, None], at: int, trouble: Callable[[], None]) -> Generator[Any, Any, int]:
+def troubled(
+    coro: Coroutine[Any, Any, None], at: int, trouble: Callable[[], None]
+) -> Generator[Any, Any, int]:
     """Run *coro*, make *trouble* at its yield number *at*, and give the number of its yields."""
     points = 0
     step: Callable[[Any], Any] = coro.send
@@ -76,7 +78,15 @@ async def pause(message: dict[str, Any]) -> None:
     await checkpoint()
 
 
-async def run(scenario: Scenario, world: World, at: int, kind: str, *, watched: bool = False, before: int | None = None) -> Call:
+async def run(
+    scenario: Scenario,
+    world: World,
+    at: int,
+    kind: str,
+    *,
+    watched: bool = False,
+    before: int | None = None,
+) -> Call:
     """
     Run *scenario* with trouble of a *kind* at point *at*, and check that nothing is left over.
 
@@ -105,8 +115,14 @@ async def run(scenario: Scenario, world: World, at: int, kind: str, *, watched: 
                 for exchange in tuple(app._sweeper.exchanges):
                     exchange.interrupt("deadline")
 
-        messages = scenario.messages if before is None else [*scenario.messages[:before], {"type": "http.disconnect"}]
-        call = server.call("/", *messages, method=scenario.method, headers=scenario.headers, on_send=pause)
+        messages = (
+            scenario.messages
+            if before is None
+            else [*scenario.messages[:before], {"type": "http.disconnect"}]
+        )
+        call = server.call(
+            "/", *messages, method=scenario.method, headers=scenario.headers, on_send=pause
+        )
         call.at, call.trouble = at, trouble
         with anyio.fail_after(10):
             while not call.ended.is_set():
@@ -126,7 +142,9 @@ def check(scenario: Scenario, world: World, call: Call, kind: str) -> None:
     """A response is one of the whole ones, or the client can tell that it is not; and everything was closed."""
     answers = [*scenario.answers, *([(503, None)] if kind == "deadline" else [])]
     if call.final:
-        assert any(call.status == status and body in (None, call.body) for status, body in answers), (call.status, call.body)
+        assert any(
+            call.status == status and body in (None, call.body) for status, body in answers
+        ), (call.status, call.body)
     elif kind != "cancel":
         # Nobody else ended the application: it had a reason, and a server that is still there hears of a cut as an exception.
         gone = any(message["type"] == "http.disconnect" for message in call.received)
@@ -135,7 +153,9 @@ def check(scenario: Scenario, world: World, call: Call, kind: str) -> None:
         assert call.error is not None
         assert not isinstance(call.error, Exception)
     whole = scenario.answers[0][1]
-    assert call.status != scenario.answers[0][0] or whole.startswith(call.body), "bytes out of order"
+    assert call.status != scenario.answers[0][0] or whole.startswith(call.body), (
+        "bytes out of order"
+    )
     assert world.leaks() == []
 
 

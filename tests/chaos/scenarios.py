@@ -11,7 +11,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from nardis import Limits, Nardis, Router, shielded
-from tests.exchange.driver import Identity, part
+from tests.peers.driver import Identity, part
 
 CHUNKED = {"transfer-encoding": "chunked"}
 
@@ -415,7 +415,9 @@ UPLOAD = [part(b"abc"), part(b""), part(b"def"), part(b"", more=False)]
 
 SCENARIOS = [
     Scenario(plain, [(200, b"plain")]),
-    Scenario(json_post, [(201, b'{"a":1}')], "POST", [part(b'{"a"'), part(b":1}", more=False)], CHUNKED),
+    Scenario(
+        json_post, [(201, b'{"a":1}')], "POST", [part(b'{"a"'), part(b":1}", more=False)], CHUNKED
+    ),
     Scenario(streamed_download, [(200, b"0,1,2,3,4,.")]),
     Scenario(upload_loop, [(200, b'{"bytes":6}')], "POST", UPLOAD, CHUNKED),
     Scenario(duplex_echo, [(200, b"abcdef")], "POST", UPLOAD, CHUNKED),

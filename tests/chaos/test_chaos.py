@@ -31,7 +31,9 @@ async def points_of(scenario, path, kind, *, watched):
     """Make trouble at each point, until the scenario is through before it; give the number of points."""
     at = 1
     call = await run(scenario, World(path), at, kind, watched=watched)
-    while not call.points or call.points >= at:  # no points: the trouble came out of the application
+    while (
+        not call.points or call.points >= at
+    ):  # no points: the trouble came out of the application
         at += 1
         assert at < MOST_POINTS, "it does not come to an end"
         call = await run(scenario, World(path), at, kind, watched=watched)
@@ -66,7 +68,9 @@ async def test_trouble_at_every_point(scenario, kind, watched, path):
 
 
 @every_scenario
-async def test_the_client_leaves_before_between_and_after_the_messages_of_its_request(scenario, path):
+async def test_the_client_leaves_before_between_and_after_the_messages_of_its_request(
+    scenario, path
+):
     with no_warnings():
         for before in range(len(scenario.messages) + 1):
             for watched in (False, True):

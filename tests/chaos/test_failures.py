@@ -12,7 +12,7 @@ import pytest
 from nardis import HTTPError, Nardis, Router, wrap
 from nardis.errors import ResponseAborted
 from nardis.testing import Client
-from tests.exchange.driver import Identity, Server, part, rest
+from tests.peers.driver import Identity, Server, part, rest
 
 pytestmark = pytest.mark.anyio
 
@@ -159,7 +159,9 @@ async def test_what_leaves_users_code_is_logged_once_and_answered_with_a_500(pla
         another = await server.finished("/other")
 
     assert (call.status, call.final, call.error) == (500, True, None)
-    assert len([each for each in caplog.records if each.levelname == "ERROR" and each.exc_info]) == 1
+    assert (
+        len([each for each in caplog.records if each.levelname == "ERROR" and each.exc_info]) == 1
+    )
     assert "shutdown" not in caplog.text
     assert another.body == b"other"
 
@@ -241,7 +243,9 @@ async def test_a_generator_with_a_task_group_that_is_left_by_break_is_a_visible_
 
 
 @pytest.mark.parametrize(
-    "anyio_backend", [("asyncio", {"debug": True}), ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
+    "anyio_backend",
+    [("asyncio", {"debug": True}), ("asyncio", {"use_uvloop": True})],
+    ids=["asyncio", "uvloop"],
 )
 async def test_a_cancellation_of_what_a_handler_awaits_is_a_failure_of_it_and_no_shutdown(caplog):
     app = Nardis()
@@ -266,8 +270,17 @@ async def test_a_cancellation_of_what_a_handler_awaits_is_a_failure_of_it_and_no
 async def test_ctrl_c_goes_on():
     app = Nardis()
     await in_a_handler(app, KeyboardInterrupt)
-    scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "query_string": b"", "headers": []}
-    with pytest.raises(BaseExceptionGroup) as caught:  # of the task group that a request without a lifespan has
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "path": "/",
+        "query_string": b"",
+        "headers": [],
+    }
+    with pytest.raises(
+        BaseExceptionGroup
+    ) as caught:  # of the task group that a request without a lifespan has
         await app(scope, None, None)
     assert caught.group_contains(KeyboardInterrupt)
 
@@ -386,7 +399,9 @@ async def test_a_server_that_fails_counts_as_a_client_that_left(where, fault, ca
 
     async with Server(app) as server:
         if where == "receive":
-            call = server.call("/", fault(), method="POST", headers={"transfer-encoding": "chunked"})
+            call = server.call(
+                "/", fault(), method="POST", headers={"transfer-encoding": "chunked"}
+            )
         else:
             call = server.call("/", part(b"", more=False), method="POST", on_send=fail)
         await call.wait()
@@ -398,7 +413,7 @@ async def test_a_server_that_fails_counts_as_a_client_that_left(where, fault, ca
 @every_fault
 async def test_a_fault_in_looking_after_one_exchange_is_its_own(fault, monkeypatch, caplog):
     """The sweeper looks at the others, and goes on looking."""
-    from nardis._exchange import Exchange
+    from nardis._exchange.exchange import Exchange
 
     app = Nardis()
 
@@ -468,7 +483,9 @@ class Says(Exception):
     ],
     ids=repr,
 )
-async def test_an_exception_of_a_mounted_application_that_has_a_status_is_answered_with_it(error, status, text):
+async def test_an_exception_of_a_mounted_application_that_has_a_status_is_answered_with_it(
+    error, status, text
+):
     """Starlette's HTTPException, out of its bare StaticFiles."""
     app = Nardis()
 
@@ -500,7 +517,9 @@ async def test_a_body_that_is_too_large_past_the_head_is_a_line(caplog):
 
 
 @pytest.mark.parametrize("raised", [False, True], ids=["seen by its frame", "seen by its words"])
-async def test_a_function_of_the_other_event_loop_is_named_with_what_to_use(raised, anyio_backend_name, caplog):
+async def test_a_function_of_the_other_event_loop_is_named_with_what_to_use(
+    raised, anyio_backend_name, caplog
+):
     app = Nardis(debug=True)
 
     @app.get("/")
@@ -526,7 +545,8 @@ async def test_a_function_of_the_other_event_loop_is_named_with_what_to_use(rais
 
 async def test_a_fault_in_ending_one_exchange_is_its_own(monkeypatch):
     """At the shutdown, the others are ended all the same."""
-    from nardis._exchange import Exchange, interrupt_all
+    from nardis._exchange.exchange import Exchange
+    from nardis._exchange.sweeper import interrupt_all
 
     app, log = Nardis(), []
 

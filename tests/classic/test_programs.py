@@ -25,7 +25,10 @@ async def test_a_response_is_sent_piece_by_piece(on_asyncio):
         assert chunks == [
             b"<!doctype html><title>countdown</title>", b"<p>3</p>", b"<p>2</p>", b"<p>1</p>", b"<p>go</p>",
         ]  # fmt: skip
-        assert (response.headers["content-type"], response.complete) == ("text/html; charset=utf-8", True)
+        assert (response.headers["content-type"], response.complete) == (
+            "text/html; charset=utf-8",
+            True,
+        )
 
 
 async def test_groups_of_a_regular_expression_are_parameters():
@@ -78,9 +81,15 @@ async def test_actions_answer_for_what_nobody_answers_and_for_what_failed():
 @pytest.mark.parametrize("app", [actions.plain, actions.spelled_out], ids=["by-default", "by-name"])
 async def test_without_them_there_are_small_pages(app):
     async with Client(app, raise_app_errors=False) as client:
-        for path, status, title in (("/nothing", 404, "404 Not Found"), ("/fail", 500, "500 Internal Server Error")):
+        for path, status, title in (
+            ("/nothing", 404, "404 Not Found"),
+            ("/fail", 500, "500 Internal Server Error"),
+        ):
             response = await client.get(path)
-            assert (response.status_code, response.headers["content-type"]) == (status, "text/html; charset=utf-8")
+            assert (response.status_code, response.headers["content-type"]) == (
+                status,
+                "text/html; charset=utf-8",
+            )
             assert f"<h1>{title}</h1>" in response.text
 
 
@@ -94,9 +103,15 @@ async def test_the_old_names_of_a_response_work():
     async def moved(req, res):
         await res.redirect("/ticket", code=301)
 
-    async with Client(main({"routes": [Get(r"^/ticket$", ticket), Get(r"^/moved$", moved)]})) as client:
+    async with Client(
+        main({"routes": [Get(r"^/ticket$", ticket), Get(r"^/moved$", moved)]})
+    ) as client:
         response = await client.get("/ticket")
-        assert (response.text, response.headers["x-ticket"], response.complete) == ("seven", "7", True)
+        assert (response.text, response.headers["x-ticket"], response.complete) == (
+            "seven",
+            "7",
+            True,
+        )
         assert response.headers["content-type"].startswith("text/html")
         response = await client.get("/moved")
         assert (response.status_code, response.headers["location"]) == (301, "/ticket")

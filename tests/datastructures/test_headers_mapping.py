@@ -21,7 +21,9 @@ RAW = [
     (b"x_a", b"caf\xe9"),
 ]
 
-LINES = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"cookie", b"set-cookie"]), st.binary(max_size=3)))
+LINES = st.lists(
+    st.tuples(st.sampled_from([b"a", b"b", b"cookie", b"set-cookie"]), st.binary(max_size=3))
+)
 
 
 @pytest.mark.parametrize(

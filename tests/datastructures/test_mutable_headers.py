@@ -69,12 +69,21 @@ def test_update_from_headers_takes_over_every_line() -> None:
     """As a plain mapping they would show one Set-Cookie only."""
     headers = MutableHeaders([(b"set-cookie", b"old=1"), (b"a", b"1"), (b"set-cookie", b"old=2")])
     headers.update(Headers([(b"set-cookie", b"a=1"), (b"b", b"2"), (b"set-cookie", b"b=2")]), c="3")
-    assert headers.raw == [(b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"), (b"a", b"1"), (b"b", b"2"), (b"c", b"3")]
+    assert headers.raw == [
+        (b"set-cookie", b"a=1"),
+        (b"set-cookie", b"b=2"),
+        (b"a", b"1"),
+        (b"b", b"2"),
+        (b"c", b"3"),
+    ]
     headers.update(headers)
     assert len(headers.raw) == 5
 
 
-@pytest.mark.parametrize(("name", "value"), [("x a", "1"), ("x-a", "1\n"), ("x-a", "€"), ("x-a", None), ("x-a", b"1"), (1, "1")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("x a", "1"), ("x-a", "1\n"), ("x-a", "€"), ("x-a", None), ("x-a", b"1"), (1, "1")],
+)
 def test_what_must_not_be_sent_is_refused_and_changes_nothing(name: str, value: str) -> None:
     headers = MutableHeaders([(b"x-a", b"0")])
     with pytest.raises(FieldError):
@@ -111,7 +120,13 @@ def test_the_guard_is_asked_before_each_change() -> None:
     headers.update(Headers([(b"c", b"1")]))
     headers.setdefault("c", "2")
     headers.clear()
-    assert asked == ["set header 'X-A'", "append header 'x-a'", "remove header 'x-a'", "set header 'c'", "remove all headers"]
+    assert asked == [
+        "set header 'X-A'",
+        "append header 'x-a'",
+        "remove header 'x-a'",
+        "set header 'c'",
+        "remove all headers",
+    ]
 
 
 def test_a_guard_that_raises_keeps_everything_as_it_was() -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nardis.datastructures import Query, parse_urlencoded
+from nardis._http.urlencoded import parse_urlencoded
+from nardis.datastructures import Query
 from nardis.errors import HTTPError
 
 

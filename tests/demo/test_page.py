@@ -14,13 +14,17 @@ from typing import Any
 
 import pytest
 
-from tests.server.client import eventually
+from tests.peers.client import eventually
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="the session `browser` installs selenium")
+webdriver = pytest.importorskip(
+    "selenium.webdriver", reason="the session `browser` installs selenium"
+)
 chromium = shutil.which("chromium") or shutil.which("google-chrome")
 chromedriver = shutil.which("chromedriver")
 
-pytestmark = pytest.mark.skipif(not (chromium and chromedriver), reason="there is no Chromium here, or no ChromeDriver")
+pytestmark = pytest.mark.skipif(
+    not (chromium and chromedriver), reason="there is no Chromium here, or no ChromeDriver"
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,10 +40,19 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Run the demo: where each of its servers is."""
     log = tmp_path_factory.mktemp("demo") / "log"
     command = [sys.executable, "-m", "nardis", "demo", "--bind", "127.0.0.1:0"]
-    with log.open("wb") as out, subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out) as process:
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out) as process,
+    ):
         try:
             eventually(lambda: log.read_text().count("/#me") == 2, 20)
-            yield dict(zip(("trio", "asyncio"), re.findall(r"(http://\S+)/#me", log.read_text()), strict=True))
+            yield dict(
+                zip(
+                    ("trio", "asyncio"),
+                    re.findall(r"(http://\S+)/#me", log.read_text()),
+                    strict=True,
+                )
+            )
             process.send_signal(signal.SIGINT)
             assert process.wait(20) == 0
         finally:
@@ -103,12 +116,17 @@ def test_a_stream_waits_for_its_reader_and_goes_on_with_it(page: Page) -> None:
     page.click("#stream [data-do=pause]")
     page.shows("#stream [data-is=handler]", "It waits in res.write().")
     page.shows("#stream [data-is=client]", "It does not read.")
-    assert page.script("return stream.got < stream.told.sent && stream.told.sent < facts.stream_bytes")
+    assert page.script(
+        "return stream.got < stream.told.sent && stream.told.sent < facts.stream_bytes"
+    )
 
     page.slide("pace", 8)
     page.comes_to("stream", "done")
     page.shows("#stream [data-is=handler]", "It ended: all sent.")
-    assert (page.text("#stream [data-is=sent]"), page.text("#stream [data-is=got]")) == ("64.0 MiB", "64.0 MiB")
+    assert (page.text("#stream [data-is=sent]"), page.text("#stream [data-is=got]")) == (
+        "64.0 MiB",
+        "64.0 MiB",
+    )
 
 
 def test_a_stream_that_is_left_ends(page: Page) -> None:
@@ -121,10 +139,16 @@ def test_a_stream_that_is_left_ends(page: Page) -> None:
     page.shows("#stream [data-is=handler]", "It ended: gone.")
 
 
-def test_an_upload_tells_its_progress_meanwhile_and_both_ends_have_the_same_hash(page: Page) -> None:
+def test_an_upload_tells_its_progress_meanwhile_and_both_ends_have_the_same_hash(
+    page: Page,
+) -> None:
     page.slide("take", 4)
     page.click("#upload [data-do=start]")
-    eventually(lambda: page.script("return upload.request && 0 < upload.told.hashed && upload.told.hashed < upload.size"))
+    eventually(
+        lambda: page.script(
+            "return upload.request && 0 < upload.told.hashed && upload.told.hashed < upload.size"
+        )
+    )
 
     page.comes_to("upload", "done")
     assert "the same" in page.text("#upload .verdict")
@@ -137,7 +161,9 @@ def test_a_file_can_be_uploaded(page: Page, tmp_path: Path) -> None:
     page.click("#upload [data-do=start]")
     page.shows("#upload .verdict", "Choose a file first.")
     (tmp_path / "file").write_bytes(b"abc")
-    page.browser.find_element("css selector", "#upload [type=file]").send_keys(str(tmp_path / "file"))
+    page.browser.find_element("css selector", "#upload [type=file]").send_keys(
+        str(tmp_path / "file")
+    )
     page.click("#upload [data-do=start]")
 
     assert page.shows("#upload .verdict", "the same")

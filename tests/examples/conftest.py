@@ -99,8 +99,20 @@ def curl() -> Iterator[Callable[..., Curl]]:
     started: list[Curl] = []
 
     def start(*arguments: str, stdin: int | IO[bytes] = subprocess.DEVNULL) -> Curl:
-        command = [program, "--silent", "--show-error", "--no-buffer", "--noproxy", "*", "--max-time", "50", *arguments]
-        started.append(Curl(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0))
+        command = [
+            program,
+            "--silent",
+            "--show-error",
+            "--no-buffer",
+            "--noproxy",
+            "*",
+            "--max-time",
+            "50",
+            *arguments,
+        ]
+        started.append(
+            Curl(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+        )
         return started[-1]
 
     yield start

@@ -33,7 +33,9 @@ def test_a_name_and_a_password_give_a_token_that_lets_an_upload_in(serve, curl, 
 
     with serve(TARGET, SECRET=SECRET) as server:
         given = run(curl("--user", "alice:wonderland", f"{server.url}/account/token"))
-        answer = run(curl("-T", str(path), "-H", f"Authorization: Bearer {given}", f"{server.url}/api/files"))
+        answer = run(
+            curl("-T", str(path), "-H", f"Authorization: Bearer {given}", f"{server.url}/api/files")
+        )
 
     assert json.loads(answer) == {"user": "alice", "bytes": 3 * MIB}
 
@@ -47,7 +49,14 @@ def test_another_name_or_password_gives_none(serve, curl, user):
 def test_an_upload_without_a_token_is_refused_while_nothing_of_it_was_sent(serve, curl):
     """The client has a body that never ends, and begins with nothing."""
     with serve(TARGET) as server:
-        client = curl("-T", ".", "--write-out", "%{http_code}", f"{server.url}/api/files", stdin=subprocess.PIPE)
+        client = curl(
+            "-T",
+            ".",
+            "--write-out",
+            "%{http_code}",
+            f"{server.url}/api/files",
+            stdin=subprocess.PIPE,
+        )
         given = client.feed(b"")
         assert b"401" in client.stdout.read()
         assert len(given) < 100  # what woke curl up to look
@@ -73,11 +82,16 @@ async def test_nothing_of_the_body_is_read_without_a_token(field, monkeypatch):
     monkeypatch.setattr(auth, "SECRET", SECRET)
     headers = {"authorization": field} if field else {}
 
-    async with Client(auth.app) as client, client.stream("PUT", "/api/files", headers=headers) as response:
+    async with (
+        Client(auth.app) as client,
+        client.stream("PUT", "/api/files", headers=headers) as response,
+    ):
         assert response.status_code == 401
         assert response.headers["www-authenticate"].startswith('Bearer realm="api"')
         assert response.headers["connection"] == "close"
-        assert b"401" in await response.read()  # all of it is here, and of the body nothing has been sent
+        assert (
+            b"401" in await response.read()
+        )  # all of it is here, and of the body nothing has been sent
         assert response.complete
 
 
@@ -87,13 +101,18 @@ async def test_a_field_without_name_and_password_is_challenged(field):
     async with Client(auth.app) as client:
         response = await client.get("/account/token", headers={"authorization": field})
 
-    assert (response.status_code, response.headers["www-authenticate"]) == (401, 'Basic realm="account", charset="UTF-8"')
+    assert (response.status_code, response.headers["www-authenticate"]) == (
+        401,
+        'Basic realm="account", charset="UTF-8"',
+    )
 
 
 @pytest.mark.anyio
 async def test_a_token_is_not_kept_by_caches():
     async with Client(auth.app) as client:
-        response = await client.get("/account/token", headers={"authorization": "Basic YWxpY2U6d29uZGVybGFuZA=="})
+        response = await client.get(
+            "/account/token", headers={"authorization": "Basic YWxpY2U6d29uZGVybGFuZA=="}
+        )
 
     assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
     assert jwt.decode(response.text, auth.SECRET, ["HS256"])["sub"] == "alice"

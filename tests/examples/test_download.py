@@ -40,7 +40,9 @@ def test_the_file_announces_its_length(serve, curl, large):
 
 def test_a_missing_file_is_a_404(serve, curl, tmp_path):
     with serve(TARGET, FILE=str(tmp_path / "missing")) as server:
-        status, _ = curl("--output", "/dev/null", "--write-out", "%{http_code}", f"{server.url}/file").communicate()
+        status, _ = curl(
+            "--output", "/dev/null", "--write-out", "%{http_code}", f"{server.url}/file"
+        ).communicate()
 
         assert status == b"404"
 

@@ -11,7 +11,10 @@ import pytest
 
 TARGET = "examples/relay.py:app"
 MIB = 1024 * 1024
-PARTIAL_FILE, SEND_FAILED = 18, 55  # curl's exit status for a body that was cut, and for an upload that was
+PARTIAL_FILE, SEND_FAILED = (
+    18,
+    55,
+)  # curl's exit status for a body that was cut, and for an upload that was
 GONE_S = 10
 
 
@@ -78,7 +81,15 @@ def test_a_child_that_fails_half_way_cuts_the_response(serve, curl, noise):
 
 def test_a_child_that_fails_at_once_is_a_502(serve, curl, noise):
     with serve(TARGET, COMMAND="sh -c 'exit 3'") as server:
-        client = curl("--upload-file", str(noise), "--output", "/dev/null", "--write-out", "%{http_code}", f"{server.url}/relay")
+        client = curl(
+            "--upload-file",
+            str(noise),
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code}",
+            f"{server.url}/relay",
+        )
         status, _ = client.communicate()
 
         assert status == b"502"

@@ -16,7 +16,9 @@ def test_progress_comes_back_while_the_upload_goes_on(serve, curl):
         client = curl("--upload-file", ".", f"{server.url}/upload", stdin=subprocess.PIPE)
         given = b""
         for step in range(4):
-            given += client.feed(bytes([step]) * (MIB + MIB // 8))  # curl may hold back the last part of what it has
+            given += client.feed(
+                bytes([step]) * (MIB + MIB // 8)
+            )  # curl may hold back the last part of what it has
             told = re.fullmatch(rb"(\d+) bytes\n", client.stdout.readline())
             assert told
             assert (step + 1) * MIB <= int(told[1]) <= len(given)
@@ -48,7 +50,14 @@ def test_a_client_that_leaves_half_way_is_no_error(serve, curl):
 def test_a_body_over_the_limit_is_refused_beforehand(serve, curl):
     with serve(TARGET) as server:
         client = curl(
-            *("--request", "PUT", "--header", f"content-length: {10 * 1024**3 + 1}", "--header", "expect:"),
+            *(
+                "--request",
+                "PUT",
+                "--header",
+                f"content-length: {10 * 1024**3 + 1}",
+                "--header",
+                "expect:",
+            ),
             *("--output", "/dev/null", "--write-out", "%{http_code}", f"{server.url}/upload"),
         )
         status, _ = client.communicate()

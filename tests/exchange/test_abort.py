@@ -9,8 +9,7 @@ import pytest
 
 from nardis import Nardis, shielded
 from nardis.errors import NardisError, ResponseAborted
-
-from .driver import Gate, Server, rest
+from tests.peers.driver import Gate, Server, rest
 
 pytestmark = pytest.mark.anyio
 

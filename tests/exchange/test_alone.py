@@ -6,14 +6,15 @@ import anyio
 import pytest
 
 from nardis import Nardis
-
-from .driver import Server, part, rest
+from tests.peers.driver import Server, part, rest
 
 pytestmark = pytest.mark.anyio
 
 
 def tasks_of_nardis():
-    return [task.name for task in anyio.get_running_tasks() if (task.name or "").startswith("nardis.")]
+    return [
+        task.name for task in anyio.get_running_tasks() if (task.name or "").startswith("nardis.")
+    ]
 
 
 async def test_a_request_is_answered_and_leaves_no_task():
@@ -25,7 +26,9 @@ async def test_a_request_is_answered_and_leaves_no_task():
         await res.send(await req.bytes())
 
     async with Server(app, sweeping=False) as server:
-        call = await server.finished("/", part(b"body", more=False), method="POST", headers={"content-length": "4"})
+        call = await server.finished(
+            "/", part(b"body", more=False), method="POST", headers={"content-length": "4"}
+        )
 
     assert (call.body, call.final, call.error) == (b"body", True, None)
     assert tasks_of_nardis() == []

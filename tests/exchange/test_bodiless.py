@@ -8,8 +8,7 @@ import anyio
 import pytest
 
 from nardis import Nardis, shielded
-
-from .driver import Server, rest
+from tests.peers.driver import Server, rest
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +35,13 @@ async def test_the_first_write_of_a_head_request_ends_it_and_its_handler():
         call = await server.finished("/", method="HEAD")
 
     assert log == ["left", ("next returned", True), "not cancelled"]
-    assert (call.status, call.headers[b"x-a"], call.body, call.final, call.error) == (200, b"1", b"", True, None)
+    assert (call.status, call.headers[b"x-a"], call.body, call.final, call.error) == (
+        200,
+        b"1",
+        b"",
+        True,
+        None,
+    )
 
 
 @pytest.mark.parametrize("verb", ["send", "json"])
@@ -149,7 +154,12 @@ async def test_an_error_of_a_head_handler_before_its_head_is_answered_without_a_
     async with Server(app) as server:
         call = await server.finished("/", method="HEAD")
 
-    assert (call.status, call.headers[b"content-length"], call.body, call.final) == (404, b"7", b"", True)
+    assert (call.status, call.headers[b"content-length"], call.body, call.final) == (
+        404,
+        b"7",
+        b"",
+        True,
+    )
 
 
 @pytest.mark.parametrize("status", [204, 304])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nardis import HTTPError, Limits, Nardis
-
-from .driver import Server, part
+from tests.peers.driver import Server, part
 
 pytestmark = pytest.mark.anyio
 
@@ -34,12 +33,22 @@ def limited(request):
     return make
 
 
-@pytest.mark.parametrize(("handler", "limit"), [(gather, 10), (stream, 20)], ids=["gathered", "streamed"])
+@pytest.mark.parametrize(
+    ("handler", "limit"), [(gather, 10), (stream, 20)], ids=["gathered", "streamed"]
+)
 async def test_a_declared_length_over_the_limit_is_refused_before_reading(limited, handler, limit):
     async with Server(limited(handler)) as server:
-        fits = await server.finished("/", part(b"x" * limit, more=False), method="POST", headers={"content-length": str(limit)})
+        fits = await server.finished(
+            "/",
+            part(b"x" * limit, more=False),
+            method="POST",
+            headers={"content-length": str(limit)},
+        )
         call = await server.finished(
-            "/", part(b"x" * (limit + 1), more=False), method="POST", headers={"content-length": str(limit + 1)}
+            "/",
+            part(b"x" * (limit + 1), more=False),
+            method="POST",
+            headers={"content-length": str(limit + 1)},
         )
 
     assert (fits.status, len(fits.body)) == (200, limit)
@@ -48,17 +57,23 @@ async def test_a_declared_length_over_the_limit_is_refused_before_reading(limite
 
 async def test_a_refusal_reads_nothing(limited):
     async with Server(limited(gather)) as server:
-        call = await server.finished("/", method="POST", headers={"content-length": "99", "expect": "100-continue"})
+        call = await server.finished(
+            "/", method="POST", headers={"content-length": "99", "expect": "100-continue"}
+        )
 
     assert (call.status, call.receives) == (413, 0)
 
 
-@pytest.mark.parametrize(("handler", "limit"), [(gather, 10), (stream, 20)], ids=["gathered", "streamed"])
+@pytest.mark.parametrize(
+    ("handler", "limit"), [(gather, 10), (stream, 20)], ids=["gathered", "streamed"]
+)
 async def test_a_chunked_body_is_counted_while_it_streams(limited, handler, limit):
     pieces = [part(b"x") for _ in range(limit)]
 
     async with Server(limited(handler)) as server:
-        fits = await server.finished("/", *pieces, part(b"", more=False), method="POST", headers=CHUNKED)
+        fits = await server.finished(
+            "/", *pieces, part(b"", more=False), method="POST", headers=CHUNKED
+        )
         call = await server.finished("/", *pieces, part(b"x"), method="POST", headers=CHUNKED)
 
     assert (fits.status, len(fits.body)) == (200, limit)
@@ -76,7 +91,9 @@ async def test_the_reader_can_handle_it():
         await res.send(f"{caught.value.status}: {len(taken)} bytes")
 
     async with Server(app) as server:
-        call = await server.finished("/", *[part(b"x") for _ in range(30)], method="POST", headers=CHUNKED)
+        call = await server.finished(
+            "/", *[part(b"x") for _ in range(30)], method="POST", headers=CHUNKED
+        )
 
     assert (call.status, call.body) == (200, b"413: 20 bytes")
 
@@ -92,7 +109,9 @@ async def test_a_reader_that_goes_on_is_refused_again():
         await res.send("refused three times")
 
     async with Server(app) as server:
-        call = await server.finished("/", *[part(b"x" * 30) for _ in range(30)], method="POST", headers=CHUNKED)
+        call = await server.finished(
+            "/", *[part(b"x" * 30) for _ in range(30)], method="POST", headers=CHUNKED
+        )
 
     assert call.body == b"refused three times"
 
@@ -106,7 +125,9 @@ async def test_a_limit_that_is_passed_after_the_head_cuts_the_response():
             await res.write(chunk)
 
     async with Server(app) as server:
-        call = await server.finished("/", *[part(b"x" * 8) for _ in range(3)], method="POST", headers=CHUNKED)
+        call = await server.finished(
+            "/", *[part(b"x" * 8) for _ in range(3)], method="POST", headers=CHUNKED
+        )
 
     assert call.aborted
     assert call.body == b"x" * 16
@@ -121,7 +142,9 @@ async def test_a_body_that_nobody_reads_has_no_limit():
         await res.send("not interested")
 
     async with Server(app) as server:
-        call = await server.finished("/", part(b"x" * 99, more=False), method="POST", headers={"content-length": "99"})
+        call = await server.finished(
+            "/", part(b"x" * 99, more=False), method="POST", headers={"content-length": "99"}
+        )
 
     assert call.status == 200
 
@@ -137,6 +160,8 @@ async def test_the_limits_of_a_route_hold_for_what_a_middleware_read_before():
     app.post("/", stream, limits=TIGHT)
 
     async with Server(app) as server:
-        call = await server.finished("/", part(b"x" * 15), part(b"x" * 15), method="POST", headers=CHUNKED)
+        call = await server.finished(
+            "/", part(b"x" * 15), part(b"x" * 15), method="POST", headers=CHUNKED
+        )
 
     assert (call.status, call.final) == (413, True)

@@ -8,8 +8,7 @@ from anyio.lowlevel import checkpoint
 
 from nardis import Nardis
 from nardis.errors import ResponseAborted, ResponseAlreadyEnded
-
-from .driver import Gate, Identity, Server, part, rest
+from tests.peers.driver import Gate, Identity, Server, part, rest
 
 pytestmark = pytest.mark.anyio
 

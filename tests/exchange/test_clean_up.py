@@ -8,8 +8,7 @@ from anyio.lowlevel import checkpoint
 
 from nardis import ClientDisconnected, Limits, Nardis, shielded
 from nardis.errors import ResponseAlreadyEnded
-
-from .driver import Server, rest
+from tests.peers.driver import Server, rest
 
 pytestmark = pytest.mark.anyio
 
@@ -118,7 +117,9 @@ async def test_deferred_calls_have_a_bounded_time_together(caplog):
     assert "cleanup_s" in caplog.text
 
 
-@pytest.mark.parametrize("how", ["fails", "fails after the head", "is cancelled", "is cut", "takes too long"])
+@pytest.mark.parametrize(
+    "how", ["fails", "fails after the head", "is cancelled", "is cut", "takes too long"]
+)
 async def test_deferred_calls_run_whatever_happened(how):
     app, log = Nardis(limits=Limits(handler_s=10)), []
 

@@ -7,8 +7,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from nardis import Nardis
-
-from .driver import Identity, Server
+from tests.peers.driver import Identity, Server
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +39,9 @@ async def end(res):
 
 
 @pytest.mark.parametrize("started", [False, True], ids=["before the head", "after the head"])
-@pytest.mark.parametrize("verb", [write, filtered, flush, send, end], ids=lambda verb: verb.__name__)
+@pytest.mark.parametrize(
+    "verb", [write, filtered, flush, send, end], ids=lambda verb: verb.__name__
+)
 async def test_a_verb_in_a_cancelled_scope_sends_nothing_and_tears_nothing(verb, started):
     app = Nardis()
 

@@ -6,9 +6,8 @@ import anyio
 import pytest
 
 from nardis import Nardis
-from nardis._intake import DRAIN_BYTES
-
-from .driver import Gate, Server, part, rest
+from nardis._exchange.intake import DRAIN_BYTES
+from tests.peers.driver import Gate, Server, part, rest
 
 pytestmark = pytest.mark.anyio
 
@@ -56,9 +55,13 @@ def refusing():
         ("3", LARGE, False),
     ],
 )
-async def test_a_large_or_unknown_rest_costs_an_http_1_connection(refusing, path, version, headers, closes):
+async def test_a_large_or_unknown_rest_costs_an_http_1_connection(
+    refusing, path, version, headers, closes
+):
     async with Server(refusing) as server:
-        call = await server.finished(path, part(b"x"), method="POST", headers=headers, http_version=version)
+        call = await server.finished(
+            path, part(b"x"), method="POST", headers=headers, http_version=version
+        )
 
     assert (call.status, call.body, call.final) == (403, b"no", True)
     assert call.headers.get(b"connection") == (b"close" if closes else None)
@@ -81,7 +84,9 @@ async def test_only_the_rest_that_was_not_read_counts(declared, closes):
         await res.send("enough")
 
     async with Server(app) as server:
-        call = await server.finished("/", part(b"x" * 100), method="POST", headers={"content-length": str(declared)})
+        call = await server.finished(
+            "/", part(b"x" * 100), method="POST", headers={"content-length": str(declared)}
+        )
 
     assert (b"connection" in call.headers) == closes
 
@@ -95,7 +100,9 @@ async def test_a_body_that_was_read_to_its_end_keeps_the_connection():
         await res.send("thanks")
 
     async with Server(app) as server:
-        call = await server.finished("/", part(b"x"), part(b"y", more=False), method="POST", headers=CHUNKED)
+        call = await server.finished(
+            "/", part(b"x"), part(b"y", more=False), method="POST", headers=CHUNKED
+        )
 
     assert b"connection" not in call.headers
 
@@ -188,7 +195,12 @@ async def test_the_rest_is_drained_beside_the_last_send(version, streamed):
     async with Server(app) as server:
         bounded = Bounded(blocks=30)
         call = bounded.call = server.call(
-            "/", *[part(BLOCK) for _ in range(10)], method="POST", headers=LARGE, http_version=version, on_send=bounded
+            "/",
+            *[part(BLOCK) for _ in range(10)],
+            method="POST",
+            headers=LARGE,
+            http_version=version,
+            on_send=bounded,
         )
         await call.wait()
         await rest()
@@ -225,7 +237,9 @@ async def test_draining_has_a_bound():
         await res.send("no")
 
     async with Server(app) as server:
-        call = server.call("/", *[part(BLOCK) for _ in range(200)], method="POST", headers=CHUNKED, on_send=gate)
+        call = server.call(
+            "/", *[part(BLOCK) for _ in range(200)], method="POST", headers=CHUNKED, on_send=gate
+        )
         await gate.let(1)
         for _ in range(3):
             await server.tick()

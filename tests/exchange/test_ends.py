@@ -9,8 +9,7 @@ import pytest
 
 from nardis import Nardis, shielded
 from nardis.errors import ResponseAlreadyEnded
-
-from .driver import Server, rest
+from tests.peers.driver import Server, rest
 
 pytestmark = pytest.mark.anyio
 

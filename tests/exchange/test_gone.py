@@ -6,8 +6,7 @@ import anyio
 import pytest
 
 from nardis import ClientDisconnected, Nardis, shielded
-
-from .driver import Gate, Server, part, rest
+from tests.peers.driver import Gate, Server, part, rest
 
 pytestmark = pytest.mark.anyio
 
@@ -160,7 +159,9 @@ async def test_a_disconnect_is_no_error_and_not_logged(caplog):
     assert not caplog.records
 
 
-@pytest.mark.parametrize(("failure", "logged"), [(BrokenPipeError(), 0), (ValueError("a bug of the server"), 1)])
+@pytest.mark.parametrize(
+    ("failure", "logged"), [(BrokenPipeError(), 0), (ValueError("a bug of the server"), 1)]
+)
 @pytest.mark.parametrize("what", ["head", "chunk", "final"])
 async def test_a_send_that_fails_is_a_client_that_left(what, failure, logged, caplog):
     """
@@ -278,7 +279,9 @@ async def test_a_client_that_left_before_the_handler_began_to_read():
             log.append(req.close_reason)
 
     async with Server(app) as server:
-        call = await server.finished("/", {"type": "http.disconnect"}, method="POST", headers=CHUNKED)
+        call = await server.finished(
+            "/", {"type": "http.disconnect"}, method="POST", headers=CHUNKED
+        )
 
     assert log == ["gone"]
     assert call.untouched
@@ -293,7 +296,9 @@ async def test_a_client_that_leaves_half_way_through_its_body():
             taken.append(chunk)  # noqa: PERF401 - what came before the client left counts
 
     async with Server(app) as server:
-        call = await server.finished("/", part(b"half"), {"type": "http.disconnect"}, method="POST", headers=CHUNKED)
+        call = await server.finished(
+            "/", part(b"half"), {"type": "http.disconnect"}, method="POST", headers=CHUNKED
+        )
 
     assert taken == [b"half"]
     assert call.untouched

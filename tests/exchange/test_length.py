@@ -6,8 +6,7 @@ import pytest
 
 from nardis import Nardis
 from nardis.errors import ContentLengthMismatch
-
-from .driver import Identity, Server
+from tests.peers.driver import Identity, Server
 
 pytestmark = pytest.mark.anyio
 
@@ -117,7 +116,9 @@ class Doubling(Identity):
         return data * 2
 
 
-@pytest.mark.parametrize(("pieces", "whole"), [(["abc", "d"], True), (["abc"], False), (["abc", "de"], False)])
+@pytest.mark.parametrize(
+    ("pieces", "whole"), [(["abc", "d"], True), (["abc"], False), (["abc", "de"], False)]
+)
 async def test_the_length_is_counted_before_the_filters(pieces, whole):
     async def handler(req, res):
         res.set("content-length", 4).filter(Doubling())
@@ -137,4 +138,9 @@ async def test_head_may_declare_a_length_that_it_does_not_send():
 
     call = await answered(handler, method="HEAD")
 
-    assert (call.headers[b"content-length"], call.body, call.final, call.error) == (b"10", b"", True, None)
+    assert (call.headers[b"content-length"], call.body, call.final, call.error) == (
+        b"10",
+        b"",
+        True,
+        None,
+    )

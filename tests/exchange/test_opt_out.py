@@ -6,10 +6,9 @@ import anyio
 import pytest
 
 from nardis import ClientDisconnected, Limits, Nardis
-from nardis._exchange import interrupt_all
+from nardis._exchange.sweeper import interrupt_all
 from nardis.errors import ResponseAborted
-
-from .driver import Gate, Server, part, rest
+from tests.peers.driver import Gate, Server, part, rest
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +36,9 @@ async def test_a_disconnect_is_told_to_the_reader(opted_out):
         log.append("went on")
 
     async with Server(app) as server:
-        call = await server.finished("/", part(b"half"), {"type": "http.disconnect"}, method="POST", headers=CHUNKED)
+        call = await server.finished(
+            "/", part(b"half"), {"type": "http.disconnect"}, method="POST", headers=CHUNKED
+        )
 
     assert log == ["gone", "went on"]
     assert call.untouched

@@ -6,11 +6,10 @@ import anyio
 import pytest
 
 from nardis import ClientDisconnected, Limits, Nardis
-from nardis._exchange import PIECE_BYTES
-from nardis._extensions import CLIENT
-from nardis._intake import GRACE_S
-
-from .driver import Gate, Identity, Server, part, rest
+from nardis._asgi.extensions import CLIENT
+from nardis._exchange.exchange import PIECE_BYTES
+from nardis._exchange.intake import GRACE_S
+from tests.peers.driver import Gate, Identity, Server, part, rest
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +52,9 @@ async def test_a_large_body_goes_out_in_pieces(way):
     assert max(map(len, call.chunks)) == PIECE_BYTES
 
 
-@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES])
+@pytest.mark.parametrize(
+    "size", [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES]
+)
 async def test_a_whole_answer_of_any_size_is_whole(size):
     app = Nardis()
 
@@ -64,7 +65,11 @@ async def test_a_whole_answer_of_any_size_is_whole(size):
     async with Server(app) as server:
         call = await server.finished("/")
 
-    assert (len(call.body), call.final, call.headers[b"content-length"]) == (size, True, b"%d" % size)
+    assert (len(call.body), call.final, call.headers[b"content-length"]) == (
+        size,
+        True,
+        b"%d" % size,
+    )
     assert len(call.chunks) == max(1, -(-size // PIECE_BYTES))
 
 
@@ -239,7 +244,9 @@ def reading():
     return app
 
 
-@pytest.mark.parametrize(("size", "status"), [(1, 408), (100, 408), (900, 408), (1_000, 200), (50_000, 200)])
+@pytest.mark.parametrize(
+    ("size", "status"), [(1, 408), (100, 408), (900, 408), (1_000, 200), (50_000, 200)]
+)
 async def test_a_body_below_the_rate_is_a_408(reading, size, status):
     """A piece each 5 seconds, at 200 bytes a second: each must have a thousand."""
     async with Server(reading) as server:
@@ -259,10 +266,14 @@ async def test_who_is_behind_has_as_long_as_for_one_piece(reading):
 
 async def test_who_is_behind_has_a_moment_also_where_a_piece_has_less(reading):
     async with Server(reading) as server:
-        call = await upload(server, 0.2, 1, int(GRACE_S / 0.2) - 1, body_idle_s=0.5, body_min_rate=200)
+        call = await upload(
+            server, 0.2, 1, int(GRACE_S / 0.2) - 1, body_idle_s=0.5, body_min_rate=200
+        )
         assert call.status == 200
 
-        call = await upload(server, 0.2, 1, int(GRACE_S / 0.2) + 3, body_idle_s=0.5, body_min_rate=200)
+        call = await upload(
+            server, 0.2, 1, int(GRACE_S / 0.2) + 3, body_idle_s=0.5, body_min_rate=200
+        )
         assert call.status == 408
 
 
@@ -332,7 +343,13 @@ async def test_a_denial_that_nobody_takes_is_given_up():
         if message["type"].endswith(".body"):
             await anyio.sleep_forever()
 
-    scope = {"type": "websocket", "path": "/", "query_string": b"", "headers": [], "extensions": {"websocket.http.response": {}}}
+    scope = {
+        "type": "websocket",
+        "path": "/",
+        "query_string": b"",
+        "headers": [],
+        "extensions": {"websocket.http.response": {}},
+    }
     ended = []
 
     async def run():

@@ -7,8 +7,7 @@ import pytest
 
 from nardis import Nardis
 from nardis.errors import BodyAlreadyRead
-
-from .driver import Server, part, rest
+from tests.peers.driver import Server, part, rest
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +25,9 @@ async def test_the_reader_asks_for_no_more_than_it_takes():
         await res.send()
 
     async with Server(app) as server:
-        call = server.call("/", part(b"a"), part(b"b"), part(b"c", more=False), method="POST", headers=CHUNKED)
+        call = server.call(
+            "/", part(b"a"), part(b"b"), part(b"c", more=False), method="POST", headers=CHUNKED
+        )
         await rest()
 
         assert (taken, call.receives) == ([b"a"], 1)
@@ -45,7 +46,15 @@ async def test_empty_messages_are_passed_over():
         await res.send()
 
     async with Server(app) as server:
-        await server.finished("/", part(b""), part(b"a"), part(b""), part(b"", more=False), method="POST", headers=CHUNKED)
+        await server.finished(
+            "/",
+            part(b""),
+            part(b"a"),
+            part(b""),
+            part(b"", more=False),
+            method="POST",
+            headers=CHUNKED,
+        )
 
     assert taken == [b"a"]
 
@@ -61,7 +70,9 @@ async def test_nothing_is_asked_for_after_the_last_message():
         await res.send(b"".join(body))
 
     async with Server(app) as server:
-        call = await server.finished("/", part(b"all", more=False), method="POST", headers={"content-length": "3"})
+        call = await server.finished(
+            "/", part(b"all", more=False), method="POST", headers={"content-length": "3"}
+        )
 
     assert (call.body, call.receives) == (b"all", 1)
 
@@ -159,7 +170,9 @@ async def test_readers_may_take_turns():
         await res.send()
 
     async with Server(app) as server:
-        call = await server.finished("/", part(b"a"), part(b"b"), part(b"c"), method="POST", headers={"content-length": "3"})
+        call = await server.finished(
+            "/", part(b"a"), part(b"b"), part(b"c"), method="POST", headers={"content-length": "3"}
+        )
 
     assert taken == [b"a", b"b", b"c"]
     assert call.error is None
@@ -185,7 +198,9 @@ async def test_a_duplex_handler_answers_each_piece_before_it_asks_for_the_next()
     assert (call.body, call.final) == (b"onetwo", True)
 
 
-@pytest.mark.parametrize(("failure", "logged"), [(ConnectionResetError(), 0), (ValueError("a bug of the server"), 1)])
+@pytest.mark.parametrize(
+    ("failure", "logged"), [(ConnectionResetError(), 0), (ValueError("a bug of the server"), 1)]
+)
 async def test_a_receive_that_fails_is_a_client_that_left(failure, logged, caplog):
     """ASGI 2.4 servers raise OSError for it, and nobody is to blame; anything else is logged. Neither is asked again."""
     app, reasons = Nardis(), []

@@ -10,8 +10,7 @@ import pytest
 
 from nardis import Nardis
 from nardis.errors import ResponseAlreadyEnded
-
-from .driver import Gate, Server, rest
+from tests.peers.driver import Gate, Server, rest
 
 pytestmark = pytest.mark.anyio
 

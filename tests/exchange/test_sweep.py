@@ -7,8 +7,7 @@ import pytest
 
 from nardis import Limits, Nardis, Router, shielded
 from nardis.errors import ResponseAborted
-
-from .driver import Gate, Server, part, rest
+from tests.peers.driver import Gate, Server, part, rest
 
 pytestmark = pytest.mark.anyio
 
@@ -168,7 +167,12 @@ async def test_error_handlers_answer_in_a_fresh_scope(status, registered):
         await call.wait()
 
     assert log == ["the middleware has left", status]
-    assert (call.status, call.body, call.final, call.error) == (status, b'{"mine":%d}' % status, True, None)
+    assert (call.status, call.body, call.final, call.error) == (
+        status,
+        b'{"mine":%d}' % status,
+        True,
+        None,
+    )
 
 
 async def test_an_error_handler_of_a_limit_has_its_limits_too():

@@ -7,8 +7,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from nardis import Nardis
-
-from .driver import Identity, Server
+from tests.peers.driver import Identity, Server
 
 pytestmark = pytest.mark.anyio
 

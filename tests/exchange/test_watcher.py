@@ -8,10 +8,10 @@ import anyio
 import pytest
 
 from nardis import Nardis
-from nardis._exchange import TICK_S, WATCHED_BYTES
-from nardis._intake import AHEAD_UNREAD
-
-from .driver import Server, part, rest
+from nardis._exchange.exchange import WATCHED_BYTES
+from nardis._exchange.intake import AHEAD_UNREAD
+from nardis._exchange.sweeper import TICK_S
+from tests.peers.driver import Server, part, rest
 
 pytestmark = pytest.mark.anyio
 
@@ -64,7 +64,9 @@ async def test_the_watcher_takes_one_message_ahead():
     parking = Parking()
 
     async with Server(parking.app) as server:
-        call = server.call("/", *[part(b"%d" % n) for n in range(20)], method="POST", headers=CHUNKED)
+        call = server.call(
+            "/", *[part(b"%d" % n) for n in range(20)], method="POST", headers=CHUNKED
+        )
         await server.tick()
 
         assert len(call.received) == 1
@@ -75,7 +77,9 @@ async def test_what_lay_unread_for_a_tick_lets_the_watcher_look_behind_it():
     parking = Parking()
 
     async with Server(parking.app) as server:
-        call = server.call("/", *[part(b"%d," % n) for n in range(20)], method="POST", headers=CHUNKED)
+        call = server.call(
+            "/", *[part(b"%d," % n) for n in range(20)], method="POST", headers=CHUNKED
+        )
         await server.tick()
         await server.tick()
         assert len(call.received) == AHEAD_UNREAD == 13
@@ -98,7 +102,9 @@ async def test_the_larger_bound_stays():
         await anyio.sleep_forever()
 
     async with Server(app) as server:
-        call = server.call("/", *[part(b"%d" % n) for n in range(50)], method="POST", headers=CHUNKED)
+        call = server.call(
+            "/", *[part(b"%d" % n) for n in range(50)], method="POST", headers=CHUNKED
+        )
         await server.tick()
         await server.tick()
         go.set()
@@ -192,7 +198,12 @@ async def test_with_expect_100_continue_and_an_unread_body_nobody_touches_receiv
     parking = Parking()
 
     async with Server(parking.app) as server:
-        call = server.call("/", part(b"a", more=False), method="POST", headers={**CHUNKED, "expect": "100-continue"})
+        call = server.call(
+            "/",
+            part(b"a", more=False),
+            method="POST",
+            headers={**CHUNKED, "expect": "100-continue"},
+        )
         for _ in range(3):
             await server.tick()
         assert call.receives == 0
@@ -214,7 +225,9 @@ async def test_with_expect_100_continue_a_body_that_was_asked_for_is_watched():
             reasons.append(req.close_reason)
 
     async with Server(app) as server:
-        call = server.call("/", part(b"a"), method="POST", headers={**CHUNKED, "expect": "100-continue"})
+        call = server.call(
+            "/", part(b"a"), method="POST", headers={**CHUNKED, "expect": "100-continue"}
+        )
         await server.tick()
         call.disconnect()
         await call.wait()
@@ -231,13 +244,18 @@ async def test_an_answer_without_reading_does_not_ask_for_a_body_that_expects_10
 
     async with Server(app) as server:
         call = await server.finished(
-            "/", part(b"a", more=False), method="POST", headers={"content-length": "9999999", "expect": "100-continue"}
+            "/",
+            part(b"a", more=False),
+            method="POST",
+            headers={"content-length": "9999999", "expect": "100-continue"},
         )
 
     assert (call.status, call.receives) == (403, 0)
 
 
-@pytest.mark.parametrize(("failure", "logged"), [(ConnectionResetError(), 0), (ValueError("a bug of the server"), 1)])
+@pytest.mark.parametrize(
+    ("failure", "logged"), [(ConnectionResetError(), 0), (ValueError("a bug of the server"), 1)]
+)
 async def test_a_receive_that_fails_in_the_watcher_counts_as_gone(failure, logged, caplog):
     """It ends its own exchange and no other one."""
     parking = Parking()
@@ -394,7 +412,12 @@ async def test_an_expectation_hides_a_client_only_until_the_head_has_left(method
         await anyio.sleep_forever()
 
     async with Server(app) as server:
-        call = server.call("/", *([] if method == "POST" else [part(b"", more=False)]), method=method, headers=headers)
+        call = server.call(
+            "/",
+            *([] if method == "POST" else [part(b"", more=False)]),
+            method=method,
+            headers=headers,
+        )
         await server.tick()
         await server.tick()
         assert bool(call.receives) is watched

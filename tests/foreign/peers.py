@@ -71,7 +71,11 @@ class WebSocket:
 
 @asynccontextmanager
 async def websocket(
-    app: Any, path: str, headers: list[tuple[bytes, bytes]] | None = None, extensions: dict[str, Any] | None = None, **more: Any
+    app: Any,
+    path: str,
+    headers: list[tuple[bytes, bytes]] | None = None,
+    extensions: dict[str, Any] | None = None,
+    **more: Any,
 ) -> AsyncGenerator[WebSocket, None]:
     """Open a WebSocket; what it is told is on its `sent` once everything rests."""
     scope = {

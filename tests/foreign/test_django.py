@@ -23,7 +23,9 @@ entered = asyncio.Event()
 
 
 async def where(request):
-    return HttpResponse(f"{request.path} {request.path_info} {reverse('where')}", headers={"x-django": "yes"})
+    return HttpResponse(
+        f"{request.path} {request.path_info} {reverse('where')}", headers={"x-django": "yes"}
+    )
 
 
 async def stream(request):
@@ -67,10 +69,20 @@ def django_app():
     from django.conf import settings  # at the top doctest looks into it, which wants it configured
 
     urls = ModuleType("tests_foreign_django_urls")
-    urls.urlpatterns = [path("where", where, name="where"), path("stream", stream), path("size", size)]
+    urls.urlpatterns = [
+        path("where", where, name="where"),
+        path("stream", stream),
+        path("size", size),
+    ]
     urls.urlpatterns += [path("slow", slow), path("ticks", ticks)]
     sys.modules[urls.__name__] = urls
-    settings.configure(ROOT_URLCONF=urls.__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="tests", MIDDLEWARE=[], LOGGING_CONFIG=None)
+    settings.configure(
+        ROOT_URLCONF=urls.__name__,
+        ALLOWED_HOSTS=["*"],
+        SECRET_KEY="tests",
+        MIDDLEWARE=[],
+        LOGGING_CONFIG=None,
+    )
     django.setup()
     logging.getLogger("django").setLevel(logging.CRITICAL)
     yield get_asgi_application()

@@ -17,7 +17,10 @@ pytestmark = pytest.mark.anyio
 @asynccontextmanager
 async def passed_on(inner):
     """Run the lifespan of *inner* as a parent that passes it on does."""
-    heard, said = anyio.create_memory_object_stream[str](5), anyio.create_memory_object_stream[str](5)
+    heard, said = (
+        anyio.create_memory_object_stream[str](5),
+        anyio.create_memory_object_stream[str](5),
+    )
 
     async def receive():
         return {"type": await heard[1].receive()}

@@ -23,8 +23,8 @@ from starlette.responses import PlainTextResponse
 
 from nardis import Nardis, Router, wrap
 from nardis.testing import Client
-from tests.exchange.driver import Server
 from tests.foreign.peers import BODY, START, rest
+from tests.peers.driver import Server
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +44,11 @@ class Hostile:
     async def __call__(self, scope, receive, send):
         async def gentle():
             message = await receive()
-            return {"type": "http.request", "body": b"", "more_body": True} if message["type"] == "http.disconnect" else message
+            return (
+                {"type": "http.request", "body": b"", "more_body": True}
+                if message["type"] == "http.disconnect"
+                else message
+            )
 
         async def tries(message):
             try:
@@ -86,7 +90,9 @@ ALL = [
     pytest.param(lambda: wrap(CORSMiddleware, allow_origins=["*"]), id="cors"),
     pytest.param(lambda: wrap(GZipMiddleware, minimum_size=500), id="gzip"),
     pytest.param(lambda: wrap(SessionMiddleware, secret_key="tests"), id="sessions"),
-    pytest.param(lambda: wrap(TrustedHostMiddleware, allowed_hosts=["testserver"]), id="trustedhost"),
+    pytest.param(
+        lambda: wrap(TrustedHostMiddleware, allowed_hosts=["testserver"]), id="trustedhost"
+    ),
     pytest.param(lambda: wrap(BaseHTTPMiddleware, dispatch=passes), id="basehttp"),
     pytest.param(lambda: wrap(OpenTelemetryMiddleware), id="opentelemetry"),
     pytest.param(lambda: wrap(Hostile), id="hostile"),
@@ -204,7 +210,12 @@ async def test_head_starts_no_stream(middleware):
     jobs = Jobs(middleware)
     async with Client(jobs.app) as client:
         response = await client.head("/stream")
-    assert (response.status_code, response.content, response.complete, jobs.written) == (200, b"", True, 1)
+    assert (response.status_code, response.content, response.complete, jobs.written) == (
+        200,
+        b"",
+        True,
+        1,
+    )
 
 
 async def test_cors_fields_are_on_errors_too():
@@ -223,7 +234,10 @@ async def test_cors_fields_are_on_errors_too():
     async with Client(app, headers=ORIGIN) as client:
         for response in (await client.get("/nothing"), await client.put("/key")):
             assert response.headers["access-control-allow-origin"] == ORIGIN["origin"]
-            assert response.headers["vary"].startswith("Accept, Origin") or response.headers["vary"] == "Origin"
+            assert (
+                response.headers["vary"].startswith("Accept, Origin")
+                or response.headers["vary"] == "Origin"
+            )
         response = await client.options("/key", headers={"access-control-request-method": "PUT"})
         assert (response.status_code, response.text) == (200, "OK")
 
@@ -249,7 +263,10 @@ async def test_gzip_compresses_what_the_handler_writes():
 
     async with Client(app, headers={"accept-encoding": "gzip"}, raise_app_errors=False) as client:
         response = await client.get("/whole")
-        assert (gzip.decompress(response.content), response.headers["content-encoding"]) == (b"x" * 1000, "gzip")
+        assert (gzip.decompress(response.content), response.headers["content-encoding"]) == (
+            b"x" * 1000,
+            "gzip",
+        )
         assert response.headers["content-length"] == str(len(response.content))
         response = await client.get("/stream")
         assert gzip.decompress(response.content) == b"x" * 10_000
@@ -345,7 +362,9 @@ async def test_opentelemetry_records_a_span_for_each_request(caplog):
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("tests")
     app = Nardis()
-    app.use(wrap(OpenTelemetryMiddleware, tracer_provider=provider, exclude_spans=["send", "receive"]))
+    app.use(
+        wrap(OpenTelemetryMiddleware, tracer_provider=provider, exclude_spans=["send", "receive"])
+    )
 
     @app.get("/ok")
     async def ok(req, res):

@@ -73,14 +73,18 @@ async def test_it_knows_where_it_stands(peer):
     """`url_for` builds from `root_path`; a path without its slash is redirected inside."""
     async with Client(peer.app) as client:
         assert (await client.get("/peer/where")).text == "http://testserver/peer/where"
-        assert (await client.get("/peer/where/")).headers["location"] == "http://testserver/peer/where"
+        assert (await client.get("/peer/where/")).headers[
+            "location"
+        ] == "http://testserver/peer/where"
 
 
 async def test_its_files_are_served_with_their_validators(peer):
     async with Client(peer.app) as client:
         response = await client.get("/peer/files/a.txt")
         assert (response.text, response.headers["content-length"]) == ("a file", "6")
-        again = await client.get("/peer/files/a.txt", headers={"if-none-match": response.headers["etag"]})
+        again = await client.get(
+            "/peer/files/a.txt", headers={"if-none-match": response.headers["etag"]}
+        )
         assert (again.status_code, again.content) == (304, b"")
         assert (await client.head("/peer/files/a.txt")).headers["content-length"] == "6"
         assert (await client.get("/peer/files/b.txt")).text == "Not Found"
@@ -147,5 +151,9 @@ async def test_its_websocket_echoes(peer):
     async with Client(peer.app), websocket(peer.app, "/peer/echo") as socket:
         socket.say("hello")
         await rest()
-    assert [message["type"] for message in socket.sent] == ["websocket.accept", "websocket.send", "websocket.close"]
+    assert [message["type"] for message in socket.sent] == [
+        "websocket.accept",
+        "websocket.send",
+        "websocket.close",
+    ]
     assert socket.sent[1]["text"] == "hello"

@@ -19,7 +19,10 @@ def count_calls() -> Callable[..., int]:
 
         def profile(frame: FrameType, event: str, arg: Any) -> None:
             nonlocal calls
-            calls += event in ("call", "c_call")  # pragma: no cover: what a profile function does is not traced
+            calls += event in (
+                "call",
+                "c_call",
+            )  # pragma: no cover: what a profile function does is not traced
 
         before = sys.getprofile()
         sys.setprofile(profile)

@@ -17,14 +17,34 @@ TOKEN_CHARS = "!#$%&'*+-.^_`|~" + string.digits + string.ascii_letters
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("Content-Type", b"content-type"), ("x_a", b"x_a"), ("ETag", b"etag"), ("!#$%&'*+-.^_`|~", b"!#$%&'*+-.^_`|~")],
+    [
+        ("Content-Type", b"content-type"),
+        ("x_a", b"x_a"),
+        ("ETag", b"etag"),
+        ("!#$%&'*+-.^_`|~", b"!#$%&'*+-.^_`|~"),
+    ],
 )
 def test_a_token_becomes_lower_case_bytes(name: str, expected: bytes) -> None:
     assert check_name(name) == expected
     assert check_name(name) == expected  # from the cache
 
 
-@pytest.mark.parametrize("name", ["", "x a", " x", "x:", ":status", "x\r\ny", "x\n", "x\x00", "é", "\u212a", "x" * 100_000 + " "])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "x a",
+        " x",
+        "x:",
+        ":status",
+        "x\r\ny",
+        "x\n",
+        "x\x00",
+        "é",
+        "\u212a",
+        "x" * 100_000 + " ",
+    ],
+)
 def test_what_is_no_token_is_refused(name: str) -> None:
     with pytest.raises(FieldError, match="cannot be a header name"):
         check_name(name)

@@ -26,7 +26,9 @@ from nardis.errors import FieldError
         (HTTPStatus.OK, b"200"),
     ],
 )
-def test_text_and_ints_become_bytes_without_blanks_around(value: str | int, expected: bytes) -> None:
+def test_text_and_ints_become_bytes_without_blanks_around(
+    value: str | int, expected: bytes
+) -> None:
     assert check_value("x-a", value) == expected
 
 

@@ -12,7 +12,15 @@ from nardis.errors import HTTPError
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(None, None), (b"0", 0), (b"000", 0), (b"42", 42), (b"0042", 42), (b"9" * 18, 10**18 - 1), (b"0" * 100_000 + b"1", 1)],
+    [
+        (None, None),
+        (b"0", 0),
+        (b"000", 0),
+        (b"42", 42),
+        (b"0042", 42),
+        (b"9" * 18, 10**18 - 1),
+        (b"0" * 100_000 + b"1", 1),
+    ],
 )
 def test_digits_are_a_length(value: bytes | None, expected: int | None) -> None:
     assert content_length(value) == expected
@@ -20,7 +28,22 @@ def test_digits_are_a_length(value: bytes | None, expected: int | None) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [b"", b"+1", b"-1", b" 1", b"1 ", b"1,1", b"1, 1", b"0x1", b"1_0", b"1.0", b"1e3", b"\xb2", b"1" + b"0" * 18, b"9" * 100_000],
+    [
+        b"",
+        b"+1",
+        b"-1",
+        b" 1",
+        b"1 ",
+        b"1,1",
+        b"1, 1",
+        b"0x1",
+        b"1_0",
+        b"1.0",
+        b"1e3",
+        b"\xb2",
+        b"1" + b"0" * 18,
+        b"9" * 100_000,
+    ],
 )
 def test_anything_else_is_400(value: bytes) -> None:
     with pytest.raises(HTTPError) as caught:

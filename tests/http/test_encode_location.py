@@ -13,7 +13,9 @@ from nardis._http.fields import check_value
 from nardis._http.location import encode_location
 from nardis.errors import FieldError
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "location_vectors.json").read_text())["vectors"]
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "location_vectors.json").read_text())[
+    "vectors"
+]
 
 # On purpose: browsers read a backslash as a slash, so that Express's answer to the first one is an open redirect.
 DEVIATIONS = {

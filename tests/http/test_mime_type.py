@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nardis._http import fields
-from nardis._http.fields import mime_type
+from nardis._http import media_types
+from nardis._http.media_types import mime_type
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,13 @@ def test_an_extension_or_a_type_becomes_a_content_type(given_type: str, expected
     assert mime_type(given_type) == expected
 
 
-def test_importing_fields_does_not_import_the_type_registry() -> None:
+def test_importing_media_types_does_not_import_the_type_registry() -> None:
     """Start-up pays for what every program uses, and `mimetypes` reads files on its first use."""
     code = (
         "import sys, types\n"
-        "nardis = sys.modules['nardis'] = types.ModuleType('nardis')\n"  # so that only what fields imports is imported
-        f"nardis.__path__ = [{str(Path(fields.__file__).parents[1])!r}]\n"
-        "import nardis._http.fields\n"
+        "nardis = sys.modules['nardis'] = types.ModuleType('nardis')\n"  # so that only what the module imports is imported
+        f"nardis.__path__ = [{str(Path(media_types.__file__).parents[1])!r}]\n"
+        "import nardis._http.media_types\n"
         "sys.exit(bool({'ipaddress', 'mimetypes'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-S", "-c", code], check=False).returncode == 0

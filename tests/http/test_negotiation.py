@@ -11,9 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nardis._http.fields import accepts_charsets, accepts_encodings, accepts_languages, accepts_types
+from nardis._http.negotiation import (
+    accepts_charsets,
+    accepts_encodings,
+    accepts_languages,
+    accepts_types,
+)
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "accept_vectors.json").read_text())["vectors"]
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "accept_vectors.json").read_text())[
+    "vectors"
+]
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "types": accepts_types,
@@ -30,7 +37,9 @@ OFFERS = {
 }
 
 
-@pytest.mark.parametrize("row", VECTORS, ids=lambda row: f"{row['kind']}: {row['header']!r} offers {row['offers']}")
+@pytest.mark.parametrize(
+    "row", VECTORS, ids=lambda row: f"{row['kind']}: {row['header']!r} offers {row['offers']}"
+)
 def test_express_agrees(row: dict[str, Any]) -> None:
     function = FUNCTIONS[row["kind"]]
     expected = None if row["result"] is False else row["result"]
@@ -43,13 +52,21 @@ def test_express_agrees(row: dict[str, Any]) -> None:
     [
         # RFC 9110 §12.5.1, the examples; Express reads `*` before a weight alone as no type.
         ("audio/*; q=0.2, audio/basic", ["audio/mpeg", "audio/basic"], "audio/basic"),
-        ("text/plain; q=0.5, text/html, text/x-dvi; q=0.8, text/x-c", ["text/plain", "text/x-dvi"], "text/x-dvi"),
+        (
+            "text/plain; q=0.5, text/html, text/x-dvi; q=0.8, text/x-c",
+            ["text/plain", "text/x-dvi"],
+            "text/x-dvi",
+        ),
         (
             "text/*, text/plain, text/plain;format=flowed, */*",
             ["image/png", "text/plain;format=flowed"],
             "text/plain;format=flowed",
         ),
-        ("text/*;q=0.3, text/plain;q=0.7, text/plain;format=flowed, */*;q=0.5", ["text/html", "image/jpeg"], "image/jpeg"),
+        (
+            "text/*;q=0.3, text/plain;q=0.7, text/plain;format=flowed, */*;q=0.5",
+            ["text/html", "image/jpeg"],
+            "image/jpeg",
+        ),
         ("text/html, image/gif, *; q=.2, */*; q=.2", ["json"], "json"),
         # The more precise member decides, even where it refuses.
         ("text/*, text/html;q=0", ["html"], None),
@@ -77,20 +94,27 @@ def test_express_agrees(row: dict[str, Any]) -> None:
         (None, ["bogus"], "bogus"),
     ],
 )
-def test_types_are_chosen_by_weight_precision_and_order(header: str | None, offers: list[str], expected: str | None) -> None:
+def test_types_are_chosen_by_weight_precision_and_order(
+    header: str | None, offers: list[str], expected: str | None
+) -> None:
     assert accepts_types(header, offers) == expected
 
 
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        ("text/html;q=0.5, application/json;v=1, text/plain;q=0, */*;q=0.1", ["application/json", "text/html", "*/*"]),
+        (
+            "text/html;q=0.5, application/json;v=1, text/plain;q=0, */*;q=0.1",
+            ["application/json", "text/html", "*/*"],
+        ),
         ("", []),
         (None, ["*/*"]),
         ("Text/HTML", ["Text/HTML"]),
     ],
 )
-def test_without_offers_the_clients_list_comes_most_wanted_first(header: str | None, expected: list[str]) -> None:
+def test_without_offers_the_clients_list_comes_most_wanted_first(
+    header: str | None, expected: list[str]
+) -> None:
     assert accepts_types(header) == expected
 
 
@@ -109,7 +133,9 @@ def test_without_offers_the_clients_list_comes_most_wanted_first(header: str | N
         ("identity;q=0.5, *;q=0.1", ["gzip", "identity"], "identity"),
     ],
 )
-def test_identity_is_a_coding_like_another_and_wanted_least(header: str | None, offers: list[str], expected: str | None) -> None:
+def test_identity_is_a_coding_like_another_and_wanted_least(
+    header: str | None, offers: list[str], expected: str | None
+) -> None:
     assert accepts_encodings(header, offers) == expected
 
 
@@ -123,11 +149,15 @@ def test_identity_is_a_coding_like_another_and_wanted_least(header: str | None, 
         ("de;q=0, *", ["de", "en"], "en"),
     ],
 )
-def test_languages_match_by_prefix_either_way(header: str, offers: list[str], expected: str | None) -> None:
+def test_languages_match_by_prefix_either_way(
+    header: str, offers: list[str], expected: str | None
+) -> None:
     assert accepts_languages(header, offers) == expected
 
 
-@pytest.mark.parametrize(("header", "expected"), [("*", "utf-8"), ("UTF-8", "utf-8"), ("", None), ("latin1", None)])
+@pytest.mark.parametrize(
+    ("header", "expected"), [("*", "utf-8"), ("UTF-8", "utf-8"), ("", None), ("latin1", None)]
+)
 def test_charsets_match_by_name(header: str, expected: str | None) -> None:
     assert accepts_charsets(header, ["utf-8"]) == expected
 
@@ -148,7 +178,9 @@ def test_the_member_after_a_hundred_is_ignored(separator: str) -> None:
 
 @pytest.mark.parametrize("kind", FUNCTIONS)
 @pytest.mark.parametrize("member", [",", "a,", "a/b;q=0.5,", 'a/b;c="d",'])
-def test_a_longer_list_makes_no_more_work(kind: str, member: str, count_calls: Callable[..., int]) -> None:
+def test_a_longer_list_makes_no_more_work(
+    kind: str, member: str, count_calls: Callable[..., int]
+) -> None:
     """Rack CVE-2026-34230: choosing an encoding was quadratic in the members of the list."""
     short = count_calls(FUNCTIONS[kind], member * 5_000, OFFERS[kind])
     assert count_calls(FUNCTIONS[kind], member * 50_000, OFFERS[kind]) <= short
@@ -176,8 +208,14 @@ def test_a_hostile_member_is_read_in_one_pass(hostile: str) -> None:
         assert function(hostile, OFFERS[kind]) in [None, *OFFERS[kind]]
 
 
-@given(st.sampled_from(sorted(FUNCTIONS)), st.none() | st.text() | st.text('*/;,=q".1\\ a-'), st.integers(0, 5))
-def test_any_text_is_answered_with_an_offer_or_none(kind: str, header: str | None, number: int) -> None:
+@given(
+    st.sampled_from(sorted(FUNCTIONS)),
+    st.none() | st.text() | st.text('*/;,=q".1\\ a-'),
+    st.integers(0, 5),
+)
+def test_any_text_is_answered_with_an_offer_or_none(
+    kind: str, header: str | None, number: int
+) -> None:
     offers = OFFERS[kind][:number]
     result = FUNCTIONS[kind](header, offers)
     assert isinstance(result, list) if not offers else result is None or result in offers

@@ -14,10 +14,14 @@ from hypothesis import strategies as st
 from nardis._http.cookies import parse_cookies
 from nardis.errors import HTTPError
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "cookie_vectors.json").read_text())["vectors"]
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "cookie_vectors.json").read_text())[
+    "vectors"
+]
 
 
-@pytest.mark.parametrize("row", [row for row in VECTORS if row["op"] == "parse"], ids=lambda row: row["header"])
+@pytest.mark.parametrize(
+    "row", [row for row in VECTORS if row["op"] == "parse"], ids=lambda row: row["header"]
+)
 def test_expresss_newer_parser_agrees(row: dict[str, Any]) -> None:
     """The rows' `result`; where 0.7 differs, in quotes, RFC 6265bis §4.1.1 is with the newer one."""
     assert dict(parse_cookies(row["header"])) == row["result"]

@@ -11,15 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nardis._http.fields import type_is
+from nardis._http.media_types import type_is
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "type_is_vectors.json").read_text())["vectors"]
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "type_is_vectors.json").read_text())[
+    "vectors"
+]
 
 # Whether there is a body is the request's question, not the field's.
 WITH_BODY = [row for row in VECTORS if row["body"] != "content-length:abc"]
 
 
-@pytest.mark.parametrize("row", WITH_BODY, ids=lambda row: f"{row['content_type']} is {row['types']}")
+@pytest.mark.parametrize(
+    "row", WITH_BODY, ids=lambda row: f"{row['content_type']} is {row['types']}"
+)
 def test_express_agrees(row: dict[str, Any]) -> None:
     assert type_is(row["content_type"], row["types"] or ()) == (row["result"] or None)
 
@@ -39,7 +43,9 @@ def test_express_agrees(row: dict[str, Any]) -> None:
         ("application/json", [""], None),
     ],
 )
-def test_the_first_entry_that_matches_is_the_answer(content_type: str | None, types: list[str], expected: str | None) -> None:
+def test_the_first_entry_that_matches_is_the_answer(
+    content_type: str | None, types: list[str], expected: str | None
+) -> None:
     assert type_is(content_type, types) == expected
 
 
@@ -51,4 +57,8 @@ def test_a_long_value_costs_the_same_few_calls(count_calls: Callable[..., int]) 
 @given(st.text(), st.lists(st.text()))
 def test_any_text_matches_or_does_not(content_type: str, types: list[str]) -> None:
     result = type_is(content_type, types)
-    assert result is None or result in types or result == content_type.partition(";")[0].strip(" \t").lower()
+    assert (
+        result is None
+        or result in types
+        or result == content_type.partition(";")[0].strip(" \t").lower()
+    )

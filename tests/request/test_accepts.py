@@ -25,4 +25,7 @@ async def test_without_an_accept_field_the_first_offer_wins(ask):
 
 
 async def test_without_offers_accepts_lists_what_the_client_likes(ask):
-    assert await ask(lambda req: req.accepts(), headers={"accept": "text/html;q=0.5, a/b"}) == ["a/b", "text/html"]
+    assert await ask(lambda req: req.accepts(), headers={"accept": "text/html;q=0.5, a/b"}) == [
+        "a/b",
+        "text/html",
+    ]

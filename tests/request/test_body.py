@@ -24,7 +24,11 @@ async def collected(req):
 
 
 async def test_chunks_come_as_they_were_sent_and_never_empty(ask):
-    assert await ask(collected, "POST", content=pieces(b"a", b"", b"bc", b"d" * 100_000)) == [b"a", b"bc", b"d" * 100_000]
+    assert await ask(collected, "POST", content=pieces(b"a", b"", b"bc", b"d" * 100_000)) == [
+        b"a",
+        b"bc",
+        b"d" * 100_000,
+    ]
 
 
 async def test_a_request_without_a_body_has_no_chunks(ask):

@@ -35,8 +35,12 @@ async def test_bytes_is_memoised(ask):
 
 
 async def test_the_default_limit_is_one_mebibyte(ask, refusal):
-    assert len(await ask(lambda req: req.bytes(), "POST", content=bytes(1024 * 1024))) == 1024 * 1024
-    assert (await refusal(lambda req: req.bytes(), "POST", content=bytes(1024 * 1024 + 1))).status_code == 413
+    assert (
+        len(await ask(lambda req: req.bytes(), "POST", content=bytes(1024 * 1024))) == 1024 * 1024
+    )
+    assert (
+        await refusal(lambda req: req.bytes(), "POST", content=bytes(1024 * 1024 + 1))
+    ).status_code == 413
 
 
 @pytest.mark.parametrize(("size", "status"), [(10, 200), (11, 413)])
@@ -49,7 +53,9 @@ async def test_the_limit_of_the_application_is_exact(size, status):
 
     async with Client(app) as client:
         assert (await client.post("/", content=b"x" * size)).status_code == status
-        assert (await client.post("/", content=pieces(b"x" * (size - 1), b"x"))).status_code == status
+        assert (
+            await client.post("/", content=pieces(b"x" * (size - 1), b"x"))
+        ).status_code == status
 
 
 async def test_a_limit_of_the_call_replaces_that_of_the_application(ask, refusal):
@@ -62,12 +68,16 @@ async def test_a_limit_of_the_call_replaces_that_of_the_application(ask, refusal
 async def test_a_limit_of_the_call_does_not_lift_the_streaming_limit(refusal):
     app = Nardis(limits=Limits(streamed_body_bytes=2))
 
-    assert (await refusal(lambda req: req.bytes(100), "POST", content=pieces(b"ab", b"c"), app=app)).status_code == 413
+    assert (
+        await refusal(lambda req: req.bytes(100), "POST", content=pieces(b"ab", b"c"), app=app)
+    ).status_code == 413
 
 
 async def test_a_limit_of_nothing_refuses_any_byte_and_takes_an_empty_body(ask, refusal):
     assert await ask(lambda req: req.bytes(0), "POST", content=b"") == b""
-    assert (await refusal(lambda req: req.bytes(0), "POST", content=pieces(b"x"))).status_code == 413
+    assert (
+        await refusal(lambda req: req.bytes(0), "POST", content=pieces(b"x"))
+    ).status_code == 413
 
 
 async def test_a_kept_body_is_held_against_a_smaller_limit_too(refusal):
@@ -90,7 +100,9 @@ async def test_a_declared_body_over_the_limit_is_refused_before_reading():
 
     pulled = []
     async with Client(app) as client:
-        response = await client.post("/", content=pieces(b"x" * 11, pulled=pulled), headers={"content-length": "11"})
+        response = await client.post(
+            "/", content=pieces(b"x" * 11, pulled=pulled), headers={"content-length": "11"}
+        )
 
     assert response.status_code == 413
     assert seen == [[]]
@@ -109,14 +121,21 @@ async def test_a_chunked_body_over_the_limit_is_refused_while_streaming():
 
     pulled = []
     async with Client(app) as client:
-        response = await client.post("/", content=pieces(b"abc", b"def", b"ghi", b"jkl", pulled=pulled))
+        response = await client.post(
+            "/", content=pieces(b"abc", b"def", b"ghi", b"jkl", pulled=pulled)
+        )
 
     assert response.status_code == 413
     assert seen[0] <= 3  # the client has the next one in hand
 
 
 async def test_the_413_tells_the_limit(refusal):
-    response = await refusal(lambda req: req.bytes(1000), "POST", content=bytes(1001), headers={"accept": "application/json"})
+    response = await refusal(
+        lambda req: req.bytes(1000),
+        "POST",
+        content=bytes(1001),
+        headers={"accept": "application/json"},
+    )
 
     assert response.json()["limit"] == 1000
     assert "1,000 bytes" in response.json()["detail"]

@@ -14,7 +14,10 @@ async def test_http_version_is_the_servers(ask, version):
 
 
 async def test_scheme_and_server_are_what_the_client_asked(ask):
-    assert await ask(lambda req: (req.scheme, req.server), url="https://example.org/x") == ("https", ("example.org", 443))
+    assert await ask(lambda req: (req.scheme, req.server), url="https://example.org/x") == (
+        "https",
+        ("example.org", 443),
+    )
 
 
 @pytest.mark.parametrize("peer", [("10.1.2.3", 1234), None])
@@ -32,7 +35,9 @@ async def test_what_a_server_leaves_out_has_a_default():
 
     async def server(scope, receive, send):
         left_out = ("scheme", "client", "server")
-        await app({name: value for name, value in scope.items() if name not in left_out}, receive, send)
+        await app(
+            {name: value for name, value in scope.items() if name not in left_out}, receive, send
+        )
 
     async with Client(server) as client:
         await client.get("/")

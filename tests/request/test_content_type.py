@@ -17,7 +17,12 @@ pytestmark = pytest.mark.anyio
     ],
 )
 async def test_content_type_and_charset_are_in_small_letters(ask, sent, content_type, charset):
-    look = await ask(lambda req: (req.content_type, req.charset), "POST", content=b"x", headers={"content-type": sent})
+    look = await ask(
+        lambda req: (req.content_type, req.charset),
+        "POST",
+        content=b"x",
+        headers={"content-type": sent},
+    )
 
     assert look == (content_type, charset)
 
@@ -33,4 +38,6 @@ async def test_content_length_is_what_the_client_declared(ask):
 async def test_content_length_of_a_chunked_body_is_not_known(ask):
     headers = {"transfer-encoding": "chunked"}
 
-    assert await ask(lambda req: req.content_length, "POST", content=b"12345", headers=headers) is None
+    assert (
+        await ask(lambda req: req.content_length, "POST", content=b"12345", headers=headers) is None
+    )

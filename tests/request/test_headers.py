@@ -6,7 +6,9 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_headers_are_case_insensitive_and_keep_every_line(ask):
-    headers = await ask(lambda req: req.headers, headers=[("X-One", "1"), ("accept", "a/b"), ("Accept", "c/d")])
+    headers = await ask(
+        lambda req: req.headers, headers=[("X-One", "1"), ("accept", "a/b"), ("Accept", "c/d")]
+    )
 
     assert headers["x-ONE"] == "1"
     assert headers["Accept"] == "a/b, c/d"
@@ -23,7 +25,9 @@ async def test_get_ignores_case(ask, name):
 
 
 async def test_get_gives_the_default_for_a_field_that_is_not_there(ask):
-    assert await ask(lambda req: (req.get("x-none"), req.get("x-none", "d"), req.get("referer", 7))) == (None, "d", 7)
+    assert await ask(
+        lambda req: (req.get("x-none"), req.get("x-none", "d"), req.get("referer", 7))
+    ) == (None, "d", 7)
 
 
 @pytest.mark.parametrize("sent", ["Referer", "Referrer"])

@@ -15,7 +15,12 @@ pytestmark = pytest.mark.anyio
     ],
 )
 async def test_is_type_gives_the_entry_that_fits(ask, sent, types, found):
-    assert await ask(lambda req: req.is_type(*types), "POST", content=b"x", headers={"content-type": sent}) == found
+    assert (
+        await ask(
+            lambda req: req.is_type(*types), "POST", content=b"x", headers={"content-type": sent}
+        )
+        == found
+    )
 
 
 async def test_a_body_without_a_content_type_is_of_none(ask):
@@ -24,7 +29,10 @@ async def test_a_body_without_a_content_type_is_of_none(ask):
 
 async def test_a_request_without_a_body_is_of_no_type(ask):
     """Whatever its Content-Type says."""
-    assert await ask(lambda req: req.is_type("json"), headers={"content-type": "application/json"}) is None
+    assert (
+        await ask(lambda req: req.is_type("json"), headers={"content-type": "application/json"})
+        is None
+    )
 
 
 @pytest.mark.parametrize(("method", "found"), [("GET", None), ("POST", "json")])
@@ -40,4 +48,6 @@ async def test_on_http2_no_field_announces_a_body(ask, method, found):
         await req.bytes()
         return req.is_type("json")
 
-    assert await ask(look, method, headers=headers, client={"http_version": "2"}, **options) == found
+    assert (
+        await ask(look, method, headers=headers, client={"http_version": "2"}, **options) == found
+    )

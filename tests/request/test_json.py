@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nardis import HTTPError, Limits, Nardis
-from nardis.request import decode_json
+from nardis._http.strict_json import decode_json
 from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio
@@ -16,26 +16,44 @@ pytestmark = pytest.mark.anyio
 JSON = {"content-type": "application/json"}
 
 
-@pytest.mark.parametrize("value", [{"a": [1, 2.5, "€", None, True]}, [], "text", 0, None, False, {"": {}}])
+@pytest.mark.parametrize(
+    "value", [{"a": [1, 2.5, "€", None, True]}, [], "text", 0, None, False, {"": {}}]
+)
 async def test_json_gives_the_value(ask, value):
-    assert await ask(lambda req: req.json(), "POST", content=json.dumps(value).encode(), headers=JSON) == value
+    assert (
+        await ask(lambda req: req.json(), "POST", content=json.dumps(value).encode(), headers=JSON)
+        == value
+    )
 
 
 @pytest.mark.parametrize(
-    "content_type", ["application/json", "application/json; charset=utf-8", "application/problem+json", "Application/JSON"]
+    "content_type",
+    [
+        "application/json",
+        "application/json; charset=utf-8",
+        "application/problem+json",
+        "Application/JSON",
+    ],
 )
 async def test_json_types_are_read(ask, content_type):
-    assert await ask(lambda req: req.json(), "POST", content=b"[1]", headers={"content-type": content_type}) == [1]
+    assert await ask(
+        lambda req: req.json(), "POST", content=b"[1]", headers={"content-type": content_type}
+    ) == [1]
 
 
 async def test_a_body_without_a_content_type_is_read_as_json(ask):
     assert await ask(lambda req: req.json(), "POST", content=b"[1]") == [1]
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "nonsense", ""])
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "nonsense", ""],
+)
 async def test_another_content_type_is_a_415(refusal, content_type):
     """Also because a browser sends these across origins without asking first."""
-    response = await refusal(lambda req: req.json(), "POST", content=b"[1]", headers={"content-type": content_type})
+    response = await refusal(
+        lambda req: req.json(), "POST", content=b"[1]", headers={"content-type": content_type}
+    )
 
     assert response.status_code == 415
     assert "JSON" in response.text
@@ -116,7 +134,9 @@ async def test_a_number_beyond_a_double_is_a_400(refusal, content):
 async def test_the_400_of_a_number_shows_it(refusal):
     response = await refusal(lambda req: req.json(), "POST", content=b"[2e308]", headers=JSON)
 
-    assert response.text.rstrip().endswith("the number 2e308 in the JSON body is too great: at most about 1.8e308 is taken")
+    assert response.text.rstrip().endswith(
+        "the number 2e308 in the JSON body is too great: at most about 1.8e308 is taken"
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,7 +195,9 @@ async def test_a_whole_surrogate_pair_is_one_character(ask, content, value):
 
 async def test_the_400_of_a_byte_order_mark_says_so(refusal):
     """It cannot be seen in an editor."""
-    response = await refusal(lambda req: req.json(), "POST", content=b"\xef\xbb\xbf{}", headers=JSON)
+    response = await refusal(
+        lambda req: req.json(), "POST", content=b"\xef\xbb\xbf{}", headers=JSON
+    )
 
     assert "it begins with a byte order mark" in response.text
 
@@ -189,7 +211,9 @@ async def test_anything_that_is_not_json_is_a_400(refusal, content):
 
 
 async def test_the_400_of_a_syntax_error_says_where_it_is(refusal):
-    response = await refusal(lambda req: req.json(), "POST", content=b'{"a": 1,\n "b" 2}', headers=JSON)
+    response = await refusal(
+        lambda req: req.json(), "POST", content=b'{"a": 1,\n "b" 2}', headers=JSON
+    )
 
     assert "line 2" in response.text
 
@@ -197,9 +221,15 @@ async def test_the_400_of_a_syntax_error_says_where_it_is(refusal):
 async def test_the_depth_limit_is_the_applications(ask, refusal):
     app = Nardis(limits=Limits(json_depth=2))
 
-    assert await ask(lambda req: req.json(), "POST", content=b"[[1], [2], {}]", headers=JSON, app=app) == [[1], [2], {}]
+    assert await ask(
+        lambda req: req.json(), "POST", content=b"[[1], [2], {}]", headers=JSON, app=app
+    ) == [[1], [2], {}]
     response = await refusal(
-        lambda req: req.json(), "POST", content=b'[{"a": []}]', headers=JSON, app=Nardis(limits=Limits(json_depth=2))
+        lambda req: req.json(),
+        "POST",
+        content=b'[{"a": []}]',
+        headers=JSON,
+        app=Nardis(limits=Limits(json_depth=2)),
     )
     assert response.status_code == 400
     assert "2 levels" in response.text
@@ -213,7 +243,9 @@ async def test_json_keeps_the_limit(refusal, chunked):
 
     content = pieces() if chunked else b"[1]"
 
-    assert (await refusal(lambda req: req.json(limit=2), "POST", content=content, headers=JSON)).status_code == 413
+    assert (
+        await refusal(lambda req: req.json(limit=2), "POST", content=content, headers=JSON)
+    ).status_code == 413
 
 
 async def test_json_is_decoded_from_the_kept_body_each_time(ask):
@@ -243,27 +275,35 @@ class Codec:
 
 
 async def test_the_codec_of_the_application_decodes(ask):
-    assert await ask(lambda req: req.json(), "POST", content=b"[1]", headers=JSON, app=Nardis(json=Codec())) == (
+    assert await ask(
+        lambda req: req.json(), "POST", content=b"[1]", headers=JSON, app=Nardis(json=Codec())
+    ) == (
         "decoded",
         b"[1]",
     )
 
 
 async def test_a_module_with_loads_is_a_codec(ask):
-    assert await ask(lambda req: req.json(), "POST", content=b"[1]", headers=JSON, app=Nardis(json=json)) == [1]
+    assert await ask(
+        lambda req: req.json(), "POST", content=b"[1]", headers=JSON, app=Nardis(json=json)
+    ) == [1]
 
 
 async def test_the_depth_limit_holds_for_a_codec_too(refusal):
     app = Nardis(json=json, limits=Limits(json_depth=1))
 
-    assert (await refusal(lambda req: req.json(), "POST", content=b"[[]]", headers=JSON, app=app)).status_code == 400
+    assert (
+        await refusal(lambda req: req.json(), "POST", content=b"[[]]", headers=JSON, app=app)
+    ).status_code == 400
 
 
 @pytest.mark.parametrize("content", [*TOO_GREAT, *LONE, b"NaN", b"[Infinity]", b'{"a": -Infinity}'])
 async def test_what_could_not_be_sent_again_is_a_400_for_a_codec_too(refusal, content):
     """Python's own takes all of these."""
     json.loads(content)
-    response = await refusal(lambda req: req.json(), "POST", content=content, headers=JSON, app=Nardis(json=json))
+    response = await refusal(
+        lambda req: req.json(), "POST", content=content, headers=JSON, app=Nardis(json=json)
+    )
 
     assert response.status_code == 400
 
@@ -277,22 +317,37 @@ async def test_else_the_rules_of_the_codec_hold(ask):
         def loads(self, data):
             return {1: json.loads(data.decode("utf-8-sig")), None: (float("inf"),)}
 
-    value = await ask(lambda req: req.json(), "POST", content=b"\xef\xbb\xbf[1.5]", headers=JSON, app=Nardis(json=Codec()))
+    value = await ask(
+        lambda req: req.json(),
+        "POST",
+        content=b"\xef\xbb\xbf[1.5]",
+        headers=JSON,
+        app=Nardis(json=Codec()),
+    )
 
     assert value == {1: [1.5], None: (float("inf"),)}
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"), RecursionError("deep")])
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("no"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"), RecursionError("deep")],
+)
 async def test_a_codec_that_refuses_is_a_400(refusal, error):
     app = Nardis(json=Codec(error))
 
-    assert (await refusal(lambda req: req.json(), "POST", content=b"[1]", headers=JSON, app=app)).status_code == 400
+    assert (
+        await refusal(lambda req: req.json(), "POST", content=b"[1]", headers=JSON, app=app)
+    ).status_code == 400
 
 
 # Properties of the decoder -------------------------------------------------------------------------------------------
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
@@ -309,7 +364,10 @@ def accepted(body, depth=200):
     return True
 
 
-@given(st.binary(max_size=60) | st.text(alphabet='[]{}",:0123456789.eE+-truefalsn \\u\t\n', max_size=40).map(str.encode))
+@given(
+    st.binary(max_size=60)
+    | st.text(alphabet='[]{}",:0123456789.eE+-truefalsn \\u\t\n', max_size=40).map(str.encode)
+)
 @example(b"[" * 100_000)
 @example(b"9" * 100_000)
 @example(b"1e" + b"9" * 400)
@@ -321,7 +379,10 @@ def test_any_bytes_give_a_value_or_a_400(body):
 
 @given(json_values)
 def test_what_is_json_comes_back_as_it_was(value):
-    assert decode_json(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"), 200) == value
+    assert (
+        decode_json(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"), 200)
+        == value
+    )
 
 
 @given(st.from_regex(r"-?(0|[1-9][0-9]{0,3})(\.[0-9]{1,3})?([eE][+-]?[0-9]{1,4})?", fullmatch=True))

@@ -50,7 +50,9 @@ MODELS = [StructUser, DataUser, TypedUser, SelfMadeUser]
 
 @pytest.mark.parametrize("model", [StructUser, DataUser, SelfMadeUser])
 async def test_a_model_is_decoded_into_an_instance(ask, model):
-    user = await ask(lambda req: req.json(model), "POST", content=b'{"name": "ada", "age": 36}', headers=JSON)
+    user = await ask(
+        lambda req: req.json(model), "POST", content=b'{"name": "ada", "age": 36}', headers=JSON
+    )
 
     assert isinstance(user, model)
     assert user.name == "ada"
@@ -72,11 +74,15 @@ async def test_a_type_that_msgspec_knows_gives_plain_values(ask, type_, content,
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("content", [b'{"name": 1, "age": 2}', b"{}", b"[]", b"null"])
 async def test_json_that_does_not_fit_is_a_422(refusal, model, content):
-    assert (await refusal(lambda req: req.json(model), "POST", content=content, headers=JSON)).status_code == 422
+    assert (
+        await refusal(lambda req: req.json(model), "POST", content=content, headers=JSON)
+    ).status_code == 422
 
 
 async def test_the_422_names_the_field(refusal):
-    response = await refusal(lambda req: req.json(StructUser), "POST", content=b'{"name": "a", "age": "x"}', headers=JSON)
+    response = await refusal(
+        lambda req: req.json(StructUser), "POST", content=b'{"name": "a", "age": "x"}', headers=JSON
+    )
 
     assert "$.age" in response.text
 
@@ -88,20 +94,32 @@ async def test_the_422_names_the_field(refusal):
     ids=lambda content: repr(content[:20]),
 )
 async def test_what_is_not_json_is_a_400(refusal, model, content):
-    assert (await refusal(lambda req: req.json(model), "POST", content=content, headers=JSON)).status_code == 400
+    assert (
+        await refusal(lambda req: req.json(model), "POST", content=content, headers=JSON)
+    ).status_code == 400
 
 
 @pytest.mark.parametrize("type_", [*MODELS, Any, float, list[float], dict[str, Any]])
-@pytest.mark.parametrize("number", [b"1e9999", b"-1E400", b"1" * 400 + b".5"], ids=lambda number: repr(number[:10]))
-@pytest.mark.parametrize("place", [b"%s", b"[%s]", b'{"name": "ada", "age": %s}', b'{"name": %s, "age": 1}'])
-async def test_a_number_beyond_a_double_is_refused_and_never_infinity(refusal, type_, number, place):
-    response = await refusal(lambda req: req.json(type_), "POST", content=place % number, headers=JSON)
+@pytest.mark.parametrize(
+    "number", [b"1e9999", b"-1E400", b"1" * 400 + b".5"], ids=lambda number: repr(number[:10])
+)
+@pytest.mark.parametrize(
+    "place", [b"%s", b"[%s]", b'{"name": "ada", "age": %s}', b'{"name": %s, "age": 1}']
+)
+async def test_a_number_beyond_a_double_is_refused_and_never_infinity(
+    refusal, type_, number, place
+):
+    response = await refusal(
+        lambda req: req.json(type_), "POST", content=place % number, headers=JSON
+    )
 
     assert response.status_code in (400, 422)
 
 
 @pytest.mark.parametrize("type_", [*MODELS, Any, str, dict[str, int]])
-@pytest.mark.parametrize("content", [b'"\\ud800"', b'{"name": "\\udc00", "age": 1}', b'{"\\ud800": 1}'])
+@pytest.mark.parametrize(
+    "content", [b'"\\ud800"', b'{"name": "\\udc00", "age": 1}', b'{"\\ud800": 1}']
+)
 async def test_half_of_a_surrogate_pair_is_refused(refusal, type_, content):
     response = await refusal(lambda req: req.json(type_), "POST", content=content, headers=JSON)
 
@@ -110,7 +128,12 @@ async def test_half_of_a_surrogate_pair_is_refused(refusal, type_, content):
 
 async def test_a_model_gets_nothing_that_is_not_json(refusal):
     """Its own parser may be lenient: Python's takes NaN, and so does pydantic's."""
-    response = await refusal(lambda req: req.json(SelfMadeUser), "POST", content=b'{"name": "ada", "age": NaN}', headers=JSON)
+    response = await refusal(
+        lambda req: req.json(SelfMadeUser),
+        "POST",
+        content=b'{"name": "ada", "age": NaN}',
+        headers=JSON,
+    )
 
     assert response.status_code == 400
 
@@ -118,13 +141,20 @@ async def test_a_model_gets_nothing_that_is_not_json(refusal):
 @pytest.mark.parametrize("model", MODELS)
 async def test_another_content_type_is_a_415(refusal, model):
     assert (
-        await refusal(lambda req: req.json(model), "POST", content=b"{}", headers={"content-type": "text/plain"})
+        await refusal(
+            lambda req: req.json(model),
+            "POST",
+            content=b"{}",
+            headers={"content-type": "text/plain"},
+        )
     ).status_code == 415
 
 
 @pytest.mark.parametrize("model", MODELS)
 async def test_a_model_keeps_the_limit(refusal, model):
-    assert (await refusal(lambda req: req.json(model, limit=1), "POST", content=b"{}", headers=JSON)).status_code == 413
+    assert (
+        await refusal(lambda req: req.json(model, limit=1), "POST", content=b"{}", headers=JSON)
+    ).status_code == 413
 
 
 @pytest.mark.parametrize("type_", [dict[str, Any], Any])
@@ -132,15 +162,23 @@ async def test_the_depth_limit_holds_for_a_type_too(ask, refusal, type_):
     def app():
         return Nardis(limits=Limits(json_depth=3))
 
-    assert await ask(lambda req: req.json(type_), "POST", content=b'{"a": [{}]}', headers=JSON, app=app()) == {"a": [{}]}
+    assert await ask(
+        lambda req: req.json(type_), "POST", content=b'{"a": [{}]}', headers=JSON, app=app()
+    ) == {"a": [{}]}
     response = await refusal(
-        lambda req: req.json(type_), "POST", content=b'{"a": [{"b": 1}, {"b": []}]}', headers=JSON, app=app()
+        lambda req: req.json(type_),
+        "POST",
+        content=b'{"a": [{"b": 1}, {"b": []}]}',
+        headers=JSON,
+        app=app(),
     )
     assert response.status_code == 400
     assert "3 levels" in response.text
 
 
-async def test_without_msgspec_a_model_is_a_usage_error_that_says_how_to_get_it(failure, monkeypatch):
+async def test_without_msgspec_a_model_is_a_usage_error_that_says_how_to_get_it(
+    failure, monkeypatch
+):
     monkeypatch.setitem(sys.modules, "msgspec", None)
     error = await failure(lambda req: req.json(DataUser), "POST", content=b"{}", headers=JSON)
 
@@ -151,13 +189,23 @@ async def test_without_msgspec_a_model_is_a_usage_error_that_says_how_to_get_it(
 async def test_a_model_that_validates_itself_needs_no_msgspec(ask, monkeypatch):
     monkeypatch.setitem(sys.modules, "msgspec", None)
 
-    assert (await ask(lambda req: req.json(SelfMadeUser), "POST", content=b'{"name": "ada"}', headers=JSON)).name == "ada"
+    assert (
+        await ask(
+            lambda req: req.json(SelfMadeUser), "POST", content=b'{"name": "ada"}', headers=JSON
+        )
+    ).name == "ada"
 
 
 async def test_the_codec_of_the_application_is_not_asked_for_a_model(ask):
     class Codec:
         loads = dumps = None
 
-    user = await ask(lambda req: req.json(StructUser), "POST", content=b'{"name": "ada"}', headers=JSON, app=Nardis(json=Codec()))
+    user = await ask(
+        lambda req: req.json(StructUser),
+        "POST",
+        content=b'{"name": "ada"}',
+        headers=JSON,
+        app=Nardis(json=Codec()),
+    )
 
     assert user == StructUser("ada")

@@ -11,7 +11,9 @@ from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio
 
-CASES = json.loads((Path(__file__).parents[1] / "vectors" / "json_parsing.json").read_text())["cases"]
+CASES = json.loads((Path(__file__).parents[1] / "vectors" / "json_parsing.json").read_text())[
+    "cases"
+]
 
 
 class Model:
@@ -56,7 +58,10 @@ async def test_each_case_is_taken_or_refused_and_no_echo_fails(verdict, type_, c
     bodies = [case["input"].encode("latin-1") * case.get("times", 1) for case in cases]
 
     async with Client(echo(type_, codec)) as client:
-        responses = [await client.post("/", content=body, headers={"content-type": "application/json"}) for body in bodies]
+        responses = [
+            await client.post("/", content=body, headers={"content-type": "application/json"})
+            for body in bodies
+        ]
 
     wrong = [
         (case["name"], response.status_code, response.content[:60])
@@ -70,7 +75,10 @@ async def test_each_case_is_taken_or_refused_and_no_echo_fails(verdict, type_, c
 
 def test_the_suite_is_whole():
     """318 cases of its parsing tests, and the 22 of its transform tests, where a reader is free."""
-    counts = {verdict: sum(case["verdict"] == verdict for case in CASES) for verdict in ("yes", "no", "either")}
+    counts = {
+        verdict: sum(case["verdict"] == verdict for case in CASES)
+        for verdict in ("yes", "no", "either")
+    }
 
     assert counts == {"yes": 95, "no": 188, "either": 35 + 22}
     assert len({case["name"] for case in CASES}) == len(CASES)

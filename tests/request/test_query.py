@@ -19,7 +19,14 @@ async def test_query_is_parsed_once(ask):
 
 
 async def test_as_many_pairs_as_the_limit_are_fine(ask):
-    assert len(await ask(lambda req: req.query, url="/?a&b&c", app=Nardis(limits=Limits(query_pairs=3)))) == 3
+    assert (
+        len(
+            await ask(
+                lambda req: req.query, url="/?a&b&c", app=Nardis(limits=Limits(query_pairs=3))
+            )
+        )
+        == 3
+    )
 
 
 async def test_more_pairs_than_the_limit_are_a_400(refusal):
@@ -29,4 +36,7 @@ async def test_more_pairs_than_the_limit_are_a_400(refusal):
 
 
 async def test_a_query_that_nobody_looks_at_is_not_counted(ask):
-    assert await ask(lambda req: req.path, url="/?a&b&c", app=Nardis(limits=Limits(query_pairs=1))) == "/"
+    assert (
+        await ask(lambda req: req.path, url="/?a&b&c", app=Nardis(limits=Limits(query_pairs=1)))
+        == "/"
+    )

@@ -38,7 +38,9 @@ async def test_path_is_decoded_and_raw_path_is_as_received(ask, url, path, raw_p
     ],
 )
 async def test_outside_of_any_prefix_url_is_original_url(ask, url, query_string, original_url):
-    assert await ask(lambda req: (req.query_string, req.original_url, req.url, req.base_url), url=url) == (
+    assert await ask(
+        lambda req: (req.query_string, req.original_url, req.url, req.base_url), url=url
+    ) == (
         query_string,
         original_url,
         original_url,

@@ -16,7 +16,12 @@ pytestmark = pytest.mark.anyio
     ],
 )
 async def test_text_is_decoded_by_the_charset_of_the_content_type(ask, content_type, content, text):
-    assert await ask(lambda req: req.text(), "POST", content=content, headers={"content-type": content_type}) == text
+    assert (
+        await ask(
+            lambda req: req.text(), "POST", content=content, headers={"content-type": content_type}
+        )
+        == text
+    )
 
 
 async def test_text_without_a_content_type_is_utf_8(ask):
@@ -31,21 +36,32 @@ async def test_a_chunk_border_inside_a_character_is_no_matter(ask):
     assert await ask(lambda req: req.text(), "POST", content=pieces()) == "€"
 
 
-@pytest.mark.parametrize(("charset", "content"), [("utf-8", b"caf\xe9"), ("ascii", b"\x80"), ("utf-16", b"\x00")])
+@pytest.mark.parametrize(
+    ("charset", "content"), [("utf-8", b"caf\xe9"), ("ascii", b"\x80"), ("utf-16", b"\x00")]
+)
 async def test_bytes_that_do_not_fit_the_charset_are_a_400(refusal, charset, content):
     response = await refusal(
-        lambda req: req.text(), "POST", content=content, headers={"content-type": f"text/plain; charset={charset}"}
+        lambda req: req.text(),
+        "POST",
+        content=content,
+        headers={"content-type": f"text/plain; charset={charset}"},
     )
 
     assert response.status_code == 400
     assert charset in response.text
 
 
-@pytest.mark.parametrize("charset", ["klingon", "hex", "rot13", "zlib", "undefined", "idna", "punycode", "unicode_escape"])
+@pytest.mark.parametrize(
+    "charset",
+    ["klingon", "hex", "rot13", "zlib", "undefined", "idna", "punycode", "unicode_escape"],
+)
 async def test_a_charset_that_is_none_is_a_415(refusal, charset):
     """Python knows codecs that are no charsets: some raise errors of their own, some run code on escapes."""
     response = await refusal(
-        lambda req: req.text(), "POST", content=b"\\d\xff", headers={"content-type": f"text/plain; charset={charset}"}
+        lambda req: req.text(),
+        "POST",
+        content=b"\\d\xff",
+        headers={"content-type": f"text/plain; charset={charset}"},
     )
 
     assert response.status_code == 415

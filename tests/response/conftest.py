@@ -40,6 +40,11 @@ def seen_by_client() -> Callable[..., Awaitable[TestResponse]]:
     """Give the answer of a handler that fails, as its client gets it."""
 
     async def seen_by_client(handler, method="GET", **options):
-        return await _serve(handler, method, client={"raise_app_errors": False, **options.pop("client", {})}, **options)
+        return await _serve(
+            handler,
+            method,
+            client={"raise_app_errors": False, **options.pop("client", {})},
+            **options,
+        )
 
     return seen_by_client

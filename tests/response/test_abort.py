@@ -33,7 +33,9 @@ async def test_on_http2_there_is_no_connection_to_close(serve):
     async def handler(req, res):
         await res.abort()
 
-    assert (await serve(handler, client={"http_version": "2"})).headers.pairs() == [("content-length", "0")]
+    assert (await serve(handler, client={"http_version": "2"})).headers.pairs() == [
+        ("content-length", "0")
+    ]
 
 
 @pytest.mark.parametrize("started", [False, True])

@@ -15,7 +15,11 @@ async def test_end_alone_is_an_empty_answer(serve):
 
     response = await serve(handler)
 
-    assert (response.status_code, response.content, response.headers.pairs()) == (201, b"", [("content-length", "0")])
+    assert (response.status_code, response.content, response.headers.pairs()) == (
+        201,
+        b"",
+        [("content-length", "0")],
+    )
 
 
 @pytest.mark.parametrize("data", ["last", b"last", bytearray(b"last"), memoryview(b"last")])
@@ -135,7 +139,11 @@ async def test_a_whole_answer_by_end_in_an_except_is_sent_when_the_handler_retur
 
     response = await serve(handler)
 
-    assert (response.status_code, response.content, response.complete) == (503, b"later, please", True)
+    assert (response.status_code, response.content, response.complete) == (
+        503,
+        b"later, please",
+        True,
+    )
 
 
 async def test_a_write_after_an_end_in_an_except_is_refused(failure):

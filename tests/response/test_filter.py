@@ -141,7 +141,9 @@ async def test_a_flush_before_anything_was_written_is_decodable(serve):
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
 @pytest.mark.parametrize(
-    "answer", [lambda res: res.send("x"), lambda res: res.write("x"), lambda res: res.flush()], ids=["send", "write", "flush"]
+    "answer",
+    [lambda res: res.send("x"), lambda res: res.write("x"), lambda res: res.flush()],
+    ids=["send", "write", "flush"],
 )
 async def test_where_there_is_no_body_the_codec_is_not_touched(serve, answer, method, status):
     codec = Deflate()
@@ -215,7 +217,9 @@ class Broken(Deflate):
         raise KeyError("codec")
 
 
-@pytest.mark.parametrize("answer", [lambda res: res.send("x"), lambda res: res.end("x")], ids=["send", "end"])
+@pytest.mark.parametrize(
+    "answer", [lambda res: res.send("x"), lambda res: res.end("x")], ids=["send", "end"]
+)
 async def test_a_codec_that_fails_before_anything_left_is_a_500(failure, seen_by_client, answer):
     async def handler(req, res):
         await answer(res.filter(Broken()))

@@ -110,7 +110,9 @@ async def test_a_name_that_is_no_token_is_refused(failure, put, name):
 
 
 @pytest.mark.parametrize("put", SETTERS)
-@pytest.mark.parametrize(("value", "word"), [(b"1", "bytes"), (1.5, "float"), (True, "bool"), (["a"], "list")])
+@pytest.mark.parametrize(
+    ("value", "word"), [(b"1", "bytes"), (1.5, "float"), (True, "bool"), (["a"], "list")]
+)
 async def test_a_value_that_is_neither_text_nor_number_is_refused(failure, put, value, word):
     async def handler(req, res):
         put(res, "x-note", value)
@@ -132,7 +134,9 @@ async def test_a_name_of_bytes_is_refused(failure):
     assert "a str, not bytes" in str(error)
 
 
-@pytest.mark.parametrize("call", [lambda res: res.set("x-note"), lambda res: res.set("x-note", None)])
+@pytest.mark.parametrize(
+    "call", [lambda res: res.set("x-note"), lambda res: res.set("x-note", None)]
+)
 async def test_a_value_left_out_points_to_remove(failure, call):
     async def handler(req, res):
         call(res)
@@ -149,8 +153,12 @@ AFTER = [
     pytest.param(lambda res: res.set({"x-late": "1"}), "set header 'x-late'", id="set-mapping"),
     pytest.param(lambda res: res.append("x-late", "1"), "append header 'x-late'", id="append"),
     pytest.param(lambda res: res.remove("x-late"), "remove header 'x-late'", id="remove"),
-    pytest.param(lambda res: res.headers.__setitem__("x-late", "1"), "set header 'x-late'", id="headers"),
-    pytest.param(lambda res: res.headers.__delitem__("x-early"), "remove header 'x-early'", id="del"),
+    pytest.param(
+        lambda res: res.headers.__setitem__("x-late", "1"), "set header 'x-late'", id="headers"
+    ),
+    pytest.param(
+        lambda res: res.headers.__delitem__("x-early"), "remove header 'x-early'", id="del"
+    ),
     pytest.param(lambda res: res.type("html"), "set type 'html'", id="type"),
     pytest.param(lambda res: res.vary("x-late"), "set header 'vary'", id="vary"),
     pytest.param(lambda res: res.location("/"), "set header 'location'", id="location"),
@@ -185,7 +193,9 @@ async def test_a_change_after_the_end_is_refused_as_well(failure, change, words)
     assert words in str(error)
 
 
-@pytest.mark.parametrize("name", ["connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection"])
+@pytest.mark.parametrize(
+    "name", ["connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection"]
+)
 async def test_http2_gets_no_connection_specific_field(serve, name):
     """Which would make the message malformed (RFC 9113 §8.2.2)."""
 

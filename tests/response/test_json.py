@@ -41,7 +41,10 @@ async def test_json_keeps_status_and_a_type_that_is_set(serve):
 
     response = await serve(handler)
 
-    assert (response.status_code, response.headers["content-type"]) == (201, "application/problem+json")
+    assert (response.status_code, response.headers["content-type"]) == (
+        201,
+        "application/problem+json",
+    )
 
 
 @pytest.mark.parametrize("obj", [float("nan"), [float("inf")], {"a": -float("inf")}])
@@ -101,7 +104,11 @@ async def test_the_json_module_is_a_codec(serve):
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
         max_leaves=20,
     )

@@ -66,7 +66,13 @@ async def test_the_last_registered_runs_first(serve):
 
 async def test_a_hook_sees_and_changes_what_the_handler_set(serve):
     async def handler(req, res):
-        res.on_head(lambda: res.status(res.status_code + 1).set("x-type", res.get("content-type")).remove("x-gone"))
+        res.on_head(
+            lambda: (
+                res.status(res.status_code + 1)
+                .set("x-type", res.get("content-type"))
+                .remove("x-gone")
+            )
+        )
         await res.status(201).set("x-gone", "1").send("text")
 
     response = await serve(handler)

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from nardis import Nardis, UsageError
-from nardis._exchange import sweep
+from nardis._exchange.sweeper import sweep
 from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio
@@ -88,8 +88,26 @@ def memory_stream(*given):
 
 @pytest.mark.parametrize(
     "make",
-    [pieces, sync_pieces, memory_stream, Source, Iterable, ByteStream, lambda *given: list(given), lambda *given: given],
-    ids=["async generator", "generator", "memory stream", "async iterator", "async iterable", "byte stream", "list", "tuple"],
+    [
+        pieces,
+        sync_pieces,
+        memory_stream,
+        Source,
+        Iterable,
+        ByteStream,
+        lambda *given: list(given),
+        lambda *given: given,
+    ],
+    ids=[
+        "async generator",
+        "generator",
+        "memory stream",
+        "async iterator",
+        "async iterable",
+        "byte stream",
+        "list",
+        "tuple",
+    ],
 )
 async def test_every_kind_of_source_is_sent_piece_by_piece(make):
     app = Nardis()
@@ -106,7 +124,9 @@ async def test_every_kind_of_source_is_sent_piece_by_piece(make):
     assert chunks == [b"a", "ß".encode(), b"c", b"d"]
 
 
-@pytest.mark.parametrize("make", [pieces, sync_pieces, ByteStream, list], ids=["async", "sync", "stream", "list"])
+@pytest.mark.parametrize(
+    "make", [pieces, sync_pieces, ByteStream, list], ids=["async", "sync", "stream", "list"]
+)
 async def test_an_empty_source_is_an_empty_body(serve, make):
     async def handler(req, res):
         await res.type("text/plain").pipe(make())
@@ -371,7 +391,11 @@ async def test_head_closes_the_source_and_never_starts_it(serve, make):
 
     response = await serve(handler, "HEAD")
 
-    assert (response.headers["content-length"], response.headers["x-one"], response.content) == ("1", "1", b"")
+    assert (response.headers["content-length"], response.headers["x-one"], response.content) == (
+        "1",
+        "1",
+        b"",
+    )
     assert source.steps == ["closed"] if make is Source else source.closed
 
 
@@ -438,7 +462,11 @@ async def test_what_cannot_be_iterated_is_no_source(failure, source):
 
 
 @pytest.mark.parametrize(("piece", "kind"), [(5, "int"), ({"a": 1}, "dict"), (None, "NoneType")])
-@pytest.mark.parametrize("make", [pieces, sync_pieces, Source, lambda piece: [piece]], ids=["async", "sync", "iterator", "list"])
+@pytest.mark.parametrize(
+    "make",
+    [pieces, sync_pieces, Source, lambda piece: [piece]],
+    ids=["async", "sync", "iterator", "list"],
+)
 async def test_a_piece_of_another_type_is_refused(failure, make, piece, kind):
     async def handler(req, res):
         await res.pipe(make(piece))

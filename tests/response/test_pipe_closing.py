@@ -9,12 +9,16 @@ from anyio.lowlevel import checkpoint
 
 from nardis import Nardis, UsageError
 from nardis.errors import ResponseAborted
-from tests.exchange.driver import Gate, Server, rest
+from tests.peers.driver import Gate, Server, rest
 
 pytestmark = pytest.mark.anyio
 
 on_asyncio = pytest.mark.parametrize(
-    "anyio_backend", [pytest.param(("asyncio", {}), id="asyncio"), pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop")]
+    "anyio_backend",
+    [
+        pytest.param(("asyncio", {}), id="asyncio"),
+        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+    ],
 )
 
 
@@ -151,7 +155,9 @@ async def test_a_generator_with_a_task_group_is_piped_to_its_end(caplog):
 
 @pytest.mark.parametrize("phase", ["generator waits", "write waits"])
 @pytest.mark.parametrize("how", ["the server cancels", "the client leaves"])
-async def test_a_cancelled_handler_closes_a_generator_with_a_task_group_and_stays_cancelled(caplog, phase, how):
+async def test_a_cancelled_handler_closes_a_generator_with_a_task_group_and_stays_cancelled(
+    caplog, phase, how
+):
     """On trio it said "Cancel scope stack corrupted"; the group of GeneratorExit that `aclose()` gives is no error."""
     grouped = Grouped(waits=phase == "generator waits")
     piping = Piping(grouped())
@@ -205,7 +211,9 @@ async def test_an_error_in_the_loop_beside_a_task_group_is_the_error(caplog):
     assert logged(caplog) == []
 
 
-async def test_what_a_task_group_raises_beside_an_error_in_the_loop_is_logged_without_its_generator_exits(caplog):
+async def test_what_a_task_group_raises_beside_an_error_in_the_loop_is_logged_without_its_generator_exits(
+    caplog,
+):
     async def numbers():
         async with anyio.create_task_group() as group:
             try:
@@ -247,7 +255,9 @@ async def test_a_scope_of_the_source_that_cuts_a_write_is_a_mistake_of_the_sourc
     assert not call.final_begun
 
 
-async def test_where_a_scope_of_the_source_and_one_of_the_handler_are_cancelled_the_cancellation_goes_on(caplog):
+async def test_where_a_scope_of_the_source_and_one_of_the_handler_are_cancelled_the_cancellation_goes_on(
+    caplog,
+):
     scoped = Scoped()
     piping = Piping(scoped())
     gate = Gate()
@@ -287,7 +297,9 @@ async def test_a_timeout_around_pipe_is_caught_outside_of_it():
 # Errors of the close --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("error", [ValueError("loop"), SystemExit(3), BaseExceptionGroup("loop", [SystemExit(3)])])
+@pytest.mark.parametrize(
+    "error", [ValueError("loop"), SystemExit(3), BaseExceptionGroup("loop", [SystemExit(3)])]
+)
 async def test_an_error_of_the_source_is_the_error_of_pipe(caplog, error):
     source = Source(error)
     piping = Piping(source)
@@ -300,7 +312,9 @@ async def test_an_error_of_the_source_is_the_error_of_pipe(caplog, error):
     assert logged(caplog) == []
 
 
-@pytest.mark.parametrize("error", [KeyError("close"), SystemExit(3), BaseExceptionGroup("close", [SystemExit(3)])])
+@pytest.mark.parametrize(
+    "error", [KeyError("close"), SystemExit(3), BaseExceptionGroup("close", [SystemExit(3)])]
+)
 async def test_a_close_that_fails_alone_is_the_error(caplog, error):
     piping = Piping(Source(close_error=error))
 
@@ -311,7 +325,9 @@ async def test_a_close_that_fails_alone_is_the_error(caplog, error):
     assert logged(caplog) == []
 
 
-@pytest.mark.parametrize("close_error", [KeyError("close"), SystemExit(3), ExceptionGroup("close", [KeyError()])])
+@pytest.mark.parametrize(
+    "close_error", [KeyError("close"), SystemExit(3), ExceptionGroup("close", [KeyError()])]
+)
 async def test_the_first_error_wins_and_the_failing_close_is_logged(caplog, close_error):
     error = ValueError("loop")
 
@@ -328,7 +344,9 @@ async def test_a_group_of_nothing_but_generator_exit_is_no_error(caplog):
     assert caplog.records == []
 
 
-async def test_a_close_that_fails_beside_a_cancellation_is_logged_and_the_cancellation_goes_on(caplog):
+async def test_a_close_that_fails_beside_a_cancellation_is_logged_and_the_cancellation_goes_on(
+    caplog,
+):
     error = KeyError("close")
     piping = Piping(Source(close_error=error))
     gate = Gate()
@@ -380,7 +398,9 @@ async def test_a_cancellation_of_asyncio_itself_goes_on(caplog):
 
 @on_asyncio
 @pytest.mark.parametrize("error", [None, ValueError("loop")])
-async def test_a_cancellation_of_asyncio_itself_takes_the_place_of_an_error_which_is_logged(caplog, error):
+async def test_a_cancellation_of_asyncio_itself_takes_the_place_of_an_error_which_is_logged(
+    caplog, error
+):
     """No shield keeps it off a close."""
     source = Slow(error)
     app, outcome = Nardis(), []
@@ -430,7 +450,9 @@ async def test_two_cancellations_are_one(caplog):
 @on_asyncio
 async def test_a_cancellation_in_a_group_of_the_close_goes_on(caplog):
     """Some other code than anyio's may make such a group."""
-    source = Source(ValueError("loop"), BaseExceptionGroup("close", [asyncio.CancelledError(), KeyError()]))
+    source = Source(
+        ValueError("loop"), BaseExceptionGroup("close", [asyncio.CancelledError(), KeyError()])
+    )
 
     raised = await Piping(source).run()
 
@@ -443,7 +465,7 @@ async def test_a_cancellation_in_a_group_of_the_close_goes_on(caplog):
 
 @pytest.fixture
 def no_time(monkeypatch):
-    monkeypatch.setattr("nardis._closing.CLOSE_S", 0.0)
+    monkeypatch.setattr("nardis._sources.closing.CLOSE_S", 0.0)
 
 
 async def test_a_close_that_takes_too_long_is_cut_and_logged(caplog, no_time):
@@ -453,7 +475,9 @@ async def test_a_close_that_takes_too_long_is_cut_and_logged(caplog, no_time):
     assert await piping.run() is None
     assert source.closed
     assert piping.call.final
-    assert [record.getMessage() for record in caplog.records] == ["closing Slow took longer than 0.0 s"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "closing Slow took longer than 0.0 s"
+    ]
 
 
 async def test_an_error_outlives_a_close_that_is_cut(caplog, no_time):
@@ -480,7 +504,7 @@ async def test_a_cancellation_outlives_a_close_that_is_cut(caplog, no_time):
 async def test_the_source_has_its_own_time_when_its_iterator_took_all(caplog, monkeypatch):
     class Impatient(Iterable):
         def __aiter__(self):
-            monkeypatch.setattr("nardis._closing.CLOSE_S", 0.0)
+            monkeypatch.setattr("nardis._sources.closing.CLOSE_S", 0.0)
             return super().__aiter__()
 
     source = Impatient(Slow())
@@ -488,4 +512,6 @@ async def test_the_source_has_its_own_time_when_its_iterator_took_all(caplog, mo
     assert await Piping(source).run() is None
     assert source.iterator.closed
     assert source.closed
-    assert [record.getMessage() for record in caplog.records] == ["closing Slow took longer than 0.0 s"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "closing Slow took longer than 0.0 s"
+    ]

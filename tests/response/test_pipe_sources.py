@@ -12,7 +12,11 @@ from nardis import Nardis
 from nardis.testing import Client
 
 on_asyncio = pytest.mark.parametrize(
-    "anyio_backend", [pytest.param(("asyncio", {}), id="asyncio"), pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop")]
+    "anyio_backend",
+    [
+        pytest.param(("asyncio", {}), id="asyncio"),
+        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+    ],
 )
 on_trio = pytest.mark.parametrize("anyio_backend", [pytest.param(("trio", {}), id="trio")])
 

@@ -14,15 +14,19 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from nardis import Nardis, UsageError
-from nardis._closing import Closing
-from nardis._stepper import Stepper, steps_in_flight
+from nardis._sources.closing import Closing
+from nardis._sources.stepper import Stepper, steps_in_flight
 from nardis.testing import Client
-from tests.exchange.driver import Gate, Server, rest
+from tests.peers.driver import Gate, Server, rest
 
 pytestmark = pytest.mark.anyio
 
 on_asyncio = pytest.mark.parametrize(
-    "anyio_backend", [pytest.param(("asyncio", {}), id="asyncio"), pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop")]
+    "anyio_backend",
+    [
+        pytest.param(("asyncio", {}), id="asyncio"),
+        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+    ],
 )
 
 WAIT_S = 10  # for what must happen: a thread waits so long only when it does not
@@ -268,7 +272,9 @@ async def test_an_iterable_without_a_close_is_piped_as_well():
     assert (call.body, errors) == (b"ab", [])
 
 
-@pytest.mark.parametrize("source", [[b"a"], (b"a",), {b"a"}, frozenset([b"a"]), {b"a": 1}, deque([b"a"])])
+@pytest.mark.parametrize(
+    "source", [[b"a"], (b"a",), {b"a"}, frozenset([b"a"]), {b"a": 1}, deque([b"a"])]
+)
 async def test_what_is_in_memory_needs_no_thread(serve, monkeypatch, source):
     async def handler(req, res):
         with monkeypatch.context() as patch:
@@ -309,7 +315,9 @@ async def test_a_close_that_is_awaited_is_awaited_in_the_event_loop(serve, start
     async def handler(req, res):
         await res.pipe(Cursor())
 
-    assert (await serve(handler, "GET" if started else "HEAD")).content == (b"a" if started else b"")
+    assert (await serve(handler, "GET" if started else "HEAD")).content == (
+        b"a" if started else b""
+    )
     assert Cursor.closed is threading.current_thread()
 
 
@@ -349,7 +357,7 @@ async def test_sixty_generators_that_wait_do_not_delay_a_file(tmp_path):
 
 async def test_beyond_the_bound_a_generator_waits_for_its_first_step(monkeypatch):
     """First come, first served; one that is cancelled while it waits is closed and lets the next one pass."""
-    monkeypatch.setattr("nardis._stepper.MOST_THREADS", 1)
+    monkeypatch.setattr("nardis._sources.stepper.MOST_THREADS", 1)
     all_rows = [Rows(block_at=0), Rows(), Rows()]
     making = iter(all_rows)
     app, errors = piping(lambda: next(making)())
@@ -374,8 +382,10 @@ async def test_beyond_the_bound_a_generator_waits_for_its_first_step(monkeypatch
     assert [type(error) for error in errors] == [anyio.get_cancelled_exc_class()]
 
 
-async def test_where_no_thread_can_be_made_it_is_an_error_and_the_next_one_has_its_chance(monkeypatch):
-    monkeypatch.setattr("nardis._stepper.MOST_THREADS", 1)
+async def test_where_no_thread_can_be_made_it_is_an_error_and_the_next_one_has_its_chance(
+    monkeypatch,
+):
+    monkeypatch.setattr("nardis._sources.stepper.MOST_THREADS", 1)
     start = threading.Thread.start
 
     def refuse(self):
@@ -399,13 +409,20 @@ async def test_where_no_thread_can_be_made_it_is_an_error_and_the_next_one_has_i
 
 def failures(caplog):
     """Return the errors that were logged beside others, or because nobody waited for them."""
-    return [record.exc_info[1] for record in caplog.records if record.exc_info and "truncated" not in record.getMessage()]
+    return [
+        record.exc_info[1]
+        for record in caplog.records
+        if record.exc_info and "truncated" not in record.getMessage()
+    ]
 
 
 # Errors ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("error", [KeyError("row"), SystemExit(3), KeyboardInterrupt(), BaseExceptionGroup("a", [SystemExit(3)])])
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("row"), SystemExit(3), KeyboardInterrupt(), BaseExceptionGroup("a", [SystemExit(3)])],
+)
 async def test_an_error_of_the_generator_arrives_with_its_traceback(error):
     rows = Rows(block_at=1, error=error)
     rows.let_on.set()
@@ -502,7 +519,9 @@ async def test_iterator_and_source_are_closed_whatever_the_other_does(caplog):
 
 
 @pytest.mark.parametrize("error", [None, KeyError("row")], ids=["piece", "error"])
-async def test_a_cancelled_step_is_waited_for_and_then_the_generator_is_closed_in_its_thread(caplog, error):
+async def test_a_cancelled_step_is_waited_for_and_then_the_generator_is_closed_in_its_thread(
+    caplog, error
+):
     """What the step gives is lost, but no error is."""
     rows = Rows(block_at=1, error=error)
     app, errors = piping(rows)
@@ -588,9 +607,11 @@ async def test_a_close_is_waited_for_although_the_handler_is_cancelled():
 
 
 @pytest.mark.parametrize("error", [None, KeyError("close")], ids=["closes", "fails"])
-async def test_a_close_in_a_thread_that_takes_too_long_is_waited_for_and_logged(caplog, monkeypatch, error):
+async def test_a_close_in_a_thread_that_takes_too_long_is_waited_for_and_logged(
+    caplog, monkeypatch, error
+):
     """A thread cannot be cut."""
-    monkeypatch.setattr("nardis._closing.CLOSE_S", 0.0)
+    monkeypatch.setattr("nardis._sources.closing.CLOSE_S", 0.0)
     rows = Rows()
 
     def close():
@@ -660,7 +681,9 @@ def test_a_generator_is_closed_when_the_event_loop_ends(anyio_backend):
 
 @pytest.mark.parametrize("error", [None, KeyError("row")], ids=["piece", "error"])
 @pytest.mark.parametrize("close_error", [None, ValueError("close")], ids=["closes", "fails"])
-def test_a_generator_in_a_step_is_closed_when_its_event_loop_was_abandoned(caplog, error, close_error):
+def test_a_generator_in_a_step_is_closed_when_its_event_loop_was_abandoned(
+    caplog, error, close_error
+):
     """Nobody cancels anything, and nobody waits for the step."""
     rows = Rows(block_at=1, error=error, close_error=close_error)
 
@@ -674,7 +697,9 @@ def test_a_generator_in_a_step_is_closed_when_its_event_loop_was_abandoned(caplo
 
 
 @pytest.mark.parametrize("close_error", [None, ValueError("close")], ids=["closes", "fails"])
-def test_a_generator_between_two_steps_is_closed_when_its_coroutine_is_thrown_away(caplog, close_error):
+def test_a_generator_between_two_steps_is_closed_when_its_coroutine_is_thrown_away(
+    caplog, close_error
+):
     """With GeneratorExit in a coroutine nothing can be awaited, so nobody waits for the thread."""
     rows = Rows(close_error=close_error)
 

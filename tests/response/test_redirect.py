@@ -74,5 +74,9 @@ async def test_head_of_a_redirect_has_its_fields_and_no_body(serve):
 
     response = await serve(handler, "HEAD")
 
-    assert (response.status_code, response.headers["location"], response.content) == (302, "/there", b"")
+    assert (response.status_code, response.headers["location"], response.content) == (
+        302,
+        "/there",
+        b"",
+    )
     assert response.headers["content-length"] == str(len("Found. See /there\n"))

@@ -8,7 +8,11 @@ from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio
 
-HTML, OCTETS, JSON = "text/html; charset=utf-8", "application/octet-stream", "application/json; charset=utf-8"
+HTML, OCTETS, JSON = (
+    "text/html; charset=utf-8",
+    "application/octet-stream",
+    "application/json; charset=utf-8",
+)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +174,12 @@ async def test_send_cancels_nothing_on_head(serve):
 
 @pytest.mark.parametrize(
     ("body", "content_type", "content"),
-    [("a", HTML, b"a-z"), (b"a", OCTETS, b"a-z"), ({"a": 1}, JSON, b'{"a":1}-z'), ("", HTML, b"-z")],
+    [
+        ("a", HTML, b"a-z"),
+        (b"a", OCTETS, b"a-z"),
+        ({"a": 1}, JSON, b'{"a":1}-z'),
+        ("", HTML, b"-z"),
+    ],
 )
 async def test_with_more_the_response_stays_open(serve, body, content_type, content):
     async def handler(req, res):
@@ -195,7 +204,10 @@ async def test_nothing_with_more_keeps_the_response_open_too(serve):
     assert (await serve(handler)).text == "later"
 
 
-@pytest.mark.parametrize("again", [lambda res: res.send("b"), lambda res: res.json({}), lambda res: res.send("b", more=True)])
+@pytest.mark.parametrize(
+    "again",
+    [lambda res: res.send("b"), lambda res: res.json({}), lambda res: res.send("b", more=True)],
+)
 async def test_sending_twice_is_refused(failure, seen_by_client, again):
     async def handler(req, res):
         await res.send("a")
@@ -209,8 +221,12 @@ async def test_sending_twice_is_refused(failure, seen_by_client, again):
     assert (await seen_by_client(handler)).text == "a"
 
 
-@pytest.mark.parametrize("again", [lambda res: res.send("b"), lambda res: res.json({}), lambda res: res.send_status(200)])
-async def test_a_whole_answer_after_a_write_is_refused_and_cuts_the_response(failure, seen_by_client, again):
+@pytest.mark.parametrize(
+    "again", [lambda res: res.send("b"), lambda res: res.json({}), lambda res: res.send_status(200)]
+)
+async def test_a_whole_answer_after_a_write_is_refused_and_cuts_the_response(
+    failure, seen_by_client, again
+):
     async def handler(req, res):
         await res.write("a")
         await again(res)
@@ -260,4 +276,7 @@ async def test_send_after_more_ends_the_response():
 
     async with Client(app) as client:
         response = await client.get("/")
-    assert (response.text, response.headers["content-type"]) == ("<p>1<p>2<p>3", "text/html; charset=utf-8")
+    assert (response.text, response.headers["content-type"]) == (
+        "<p>1<p>2<p>3",
+        "text/html; charset=utf-8",
+    )

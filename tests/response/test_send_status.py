@@ -9,7 +9,14 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize(
     ("code", "text"),
-    [(200, "OK"), (201, "Created"), (404, "Not Found"), (418, "I'm a Teapot"), (299, "299"), (500, "Internal Server Error")],
+    [
+        (200, "OK"),
+        (201, "Created"),
+        (404, "Not Found"),
+        (418, "I'm a Teapot"),
+        (299, "299"),
+        (500, "Internal Server Error"),
+    ],
 )
 async def test_send_status_sends_the_reason_as_text(serve, code, text):
     async def handler(req, res):

@@ -10,7 +10,9 @@ from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "response_vectors.json").read_text())["vectors"]
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "response_vectors.json").read_text())[
+    "vectors"
+]
 
 
 async def broken(res):
@@ -52,7 +54,9 @@ async def test_express_agrees(row):
         app.method(row["method"], "/", handler)
     own_page = row["name"] in OWN_PAGES
 
-    async with Client(app, raise_app_errors=not own_page, headers={"accept": "text/html"}) as client:
+    async with Client(
+        app, raise_app_errors=not own_page, headers={"accept": "text/html"}
+    ) as client:
         response = await client.request(row["method"], "/", headers=row["request_headers"])
 
     # Which answers carry an ETag is a matter of its own.

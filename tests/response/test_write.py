@@ -157,7 +157,9 @@ async def test_several_tasks_write_whole_chunks_in_the_order_of_the_calls():
     ],
 )
 @pytest.mark.parametrize("verb", ["write", "end"])
-async def test_what_is_neither_text_nor_bytes_is_refused_with_the_right_verb(failure, verb, data, kind, hint):
+async def test_what_is_neither_text_nor_bytes_is_refused_with_the_right_verb(
+    failure, verb, data, kind, hint
+):
     async def handler(req, res):
         await getattr(res, verb)(data)
 
@@ -170,7 +172,9 @@ async def test_what_is_neither_text_nor_bytes_is_refused_with_the_right_verb(fai
 
 
 @pytest.mark.parametrize(
-    "finish", [lambda res: res.end(), lambda res: res.send("x"), lambda res: res.json({})], ids=["end", "send", "json"]
+    "finish",
+    [lambda res: res.end(), lambda res: res.send("x"), lambda res: res.json({})],
+    ids=["end", "send", "json"],
 )
 async def test_a_write_after_the_end_is_refused(failure, finish):
     async def handler(req, res):
@@ -195,7 +199,11 @@ async def test_a_declared_length_is_kept(serve):
 
     response = await serve(handler)
 
-    assert (response.content, response.headers["content-length"], response.complete) == (b"abcd", "4", True)
+    assert (response.content, response.headers["content-length"], response.complete) == (
+        b"abcd",
+        "4",
+        True,
+    )
 
 
 async def test_a_first_write_beyond_the_length_sends_nothing_and_is_a_500(failure, seen_by_client):
@@ -374,14 +382,21 @@ async def test_on_head_the_first_write_ends_the_handler_quietly():
     async def handler(req, res):
         try:
             await res.set("x-one", "1").write("never sent")
-            steps.append("after write")  # pragma: no cover: the scope around the handler is cancelled
+            steps.append(
+                "after write"
+            )  # pragma: no cover: the scope around the handler is cancelled
         finally:
             steps.append("finally")
 
     async with Client(app) as client:
         response = await client.head("/")
 
-    assert (response.status_code, response.headers["x-one"], response.content, response.complete) == (200, "1", b"", True)
+    assert (
+        response.status_code,
+        response.headers["x-one"],
+        response.content,
+        response.complete,
+    ) == (200, "1", b"", True)
     assert steps == ["finally", "after next"]
 
 

@@ -17,20 +17,33 @@ pytestmark = pytest.mark.anyio
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 PATHS: list[dict[str, Any]] = json.loads((VECTORS / "path_vectors.json").read_text())["vectors"]
-DISPATCHES: list[dict[str, Any]] = json.loads((VECTORS / "dispatch_vectors.json").read_text())["vectors"]
+DISPATCHES: list[dict[str, Any]] = json.loads((VECTORS / "dispatch_vectors.json").read_text())[
+    "vectors"
+]
 
 
 async def here(req: Any, res: Any, next: Any) -> None:
     await res.json(
-        {"params": req.params, "url": req.url, "baseUrl": req.base_url, "originalUrl": req.original_url, "path": req.path}
+        {
+            "params": req.params,
+            "url": req.url,
+            "baseUrl": req.base_url,
+            "originalUrl": req.original_url,
+            "path": req.path,
+        }
     )
 
 
-@pytest.mark.parametrize("row", [pytest.param(row, id=row["id"]) for row in PATHS if row["kind"] != "match"])
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, id=row["id"]) for row in PATHS if row["kind"] != "match"]
+)
 async def test_paths_are_matched_as_in_express(row: dict[str, Any]) -> None:
     """Our `req.path` is decoded, Express's is not; everything else is the same."""
     result, settings = row["result"], row["settings"]
-    app = Nardis(case_sensitive=settings.get("case sensitive routing", False), strict=settings.get("strict routing", False))
+    app = Nardis(
+        case_sensitive=settings.get("case sensitive routing", False),
+        strict=settings.get("strict routing", False),
+    )
     register = {"express_get": app.get, "express_use": app.use}[row["kind"]]
 
     if "error" in result:
@@ -43,7 +56,10 @@ async def test_paths_are_matched_as_in_express(row: dict[str, Any]) -> None:
         response = await client.get(row["path"])
     assert response.status_code == result["status"]
     if result["status"] == 200:
-        assert response.json() == {**{name: result[name] for name in response.json()}, "path": unquote(result["path"])}
+        assert response.json() == {
+            **{name: result[name] for name in response.json()},
+            "path": unquote(result["path"]),
+        }
 
 
 # Rows that say the same of Nardis.
@@ -142,7 +158,9 @@ def answers_any(body: str) -> Any:
     return middleware
 
 
-@pytest.mark.parametrize("row", [pytest.param(row, id=f"{row['name']}: {row['request']}") for row in SAME])
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, id=f"{row['name']}: {row['request']}") for row in SAME]
+)
 async def test_requests_are_dispatched_as_in_express(row: dict[str, Any]) -> None:
     """The same handlers run, in the same order; 404 is 405 where other methods match, and OPTIONS has no body."""
     trace: list[str] = []
@@ -153,7 +171,11 @@ async def test_requests_are_dispatched_as_in_express(row: dict[str, Any]) -> Non
 
     assert trace == row["trace"]
     if row["allow"] is not None:
-        assert (response.status_code, response.headers["allow"], response.content) == (204, row["allow"], b"")
+        assert (response.status_code, response.headers["allow"], response.content) == (
+            204,
+            row["allow"],
+            b"",
+        )
     elif row["status"] == 404:
         assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
     else:

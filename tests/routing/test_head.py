@@ -21,7 +21,11 @@ async def test_head_is_answered_by_get():
 
     async with Client(app) as client:
         response = await client.head("/x")
-    assert (response.status_code, response.headers["content-length"], response.content) == (200, "5", b"")
+    assert (response.status_code, response.headers["content-length"], response.content) == (
+        200,
+        "5",
+        b"",
+    )
 
 
 @pytest.mark.parametrize(("first", "length"), [("head", "4"), ("get", "5")])

@@ -21,13 +21,18 @@ async def passes(req, res, next):
 @pytest.mark.parametrize("name", ["get", "post", "put", "patch", "delete", "head", "options"])
 async def test_each_verb_has_a_function_and_a_class(name):
     """The function has paths, the class regular expressions."""
-    one, other = getattr(nardis, name)("/a/:x", says), getattr(nardis.routing, name.title())("^/b/(?P<x>.)$", says)
+    one, other = (
+        getattr(nardis, name)("/a/:x", says),
+        getattr(nardis.routing, name.title())("^/b/(?P<x>.)$", says),
+    )
     assert (one.method, other.method) == (name.upper(), name.upper())
     async with Client(main([one, other])) as client:
         for path in ("/a/1", "/b/1"):
             response = await client.request(name, path)
             assert response.status_code == 200
-            assert response.text.startswith("" if name == "head" else f"{name.upper()} {{'x': '1'}} ")
+            assert response.text.startswith(
+                "" if name == "head" else f"{name.upper()} {{'x': '1'}} "
+            )
 
 
 async def test_middlewares_and_options_are_as_in_calls():
@@ -80,4 +85,8 @@ async def test_an_application_without_routes_answers_404():
 async def test_a_pattern_gives_its_groups():
     """None for a group that took no part, nothing for a path that does not match."""
     pattern = RegexPattern("^/(?P<a>a)?(?P<b>b)?$")
-    assert (pattern.match("/a"), pattern.parse("/a"), pattern.parse("/c")) == (True, {"a": "a", "b": None}, {})
+    assert (pattern.match("/a"), pattern.parse("/a"), pattern.parse("/c")) == (
+        True,
+        {"a": "a", "b": None},
+        {},
+    )

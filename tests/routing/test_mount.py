@@ -6,10 +6,17 @@ import anyio
 import pytest
 
 from nardis import HTTPError, Limits, Nardis, Router
-from nardis.errors import ContentLengthMismatch, FieldError, NoResponse, ResponseAborted, ResponseAlreadyEnded, UsageError
+from nardis.errors import (
+    ContentLengthMismatch,
+    FieldError,
+    NoResponse,
+    ResponseAborted,
+    ResponseAlreadyEnded,
+    UsageError,
+)
 from nardis.testing import AppError, Client
-from tests.exchange.driver import Server, part
 from tests.foreign.peers import body, rest, says, start
+from tests.peers.driver import Server, part
 
 pytestmark = pytest.mark.anyio
 
@@ -60,7 +67,14 @@ async def test_the_root_path_of_a_server_comes_first_whether_it_is_in_the_path_o
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": path, "root_path": "/x/", "headers": []}
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "path": path,
+        "root_path": "/x/",
+        "headers": [],
+    }
     await mounted(shows)(scope, None, send)
     assert seen == [("/x/legacy", "/x/legacy/c", b"/x/legacy/c")]
     assert len(sent) == 2
@@ -77,7 +91,11 @@ async def test_it_is_no_route():
 async def test_its_404_is_as_it_made_it():
     async with Client(mounted(says(start(404, (b"x-by", b"them")), body(b"not here")))) as client:
         response = await client.get("/legacy/nope")
-    assert (response.status_code, response.text, response.headers["x-by"]) == (404, "not here", "them")
+    assert (response.status_code, response.text, response.headers["x-by"]) == (
+        404,
+        "not here",
+        "them",
+    )
     assert "content-type" not in response.headers
 
 
@@ -103,13 +121,17 @@ async def test_its_head_is_merged_into_the_response():
 
     @app.use
     async def around(req, res, next):
-        res.set({"x-a": "ours", "x-b": "ours", "vary": "Accept"}).append("set-cookie", "a=1").append("x-c", "0")
+        res.set({"x-a": "ours", "x-b": "ours", "vary": "Accept"}).append(
+            "set-cookie", "a=1"
+        ).append("x-c", "0")
         await next()
 
     app.mount("/", says(head, body(b"!")))
     async with Client(app) as client:
         response = await client.get("/")
-    lines = sorted((name, value) for name, value in response.headers.items() if name != "content-length")
+    lines = sorted(
+        (name, value) for name, value in response.headers.items() if name != "content-length"
+    )
     assert response.status_code == 203
     assert sorted(response.headers.get_all("set-cookie")) == ["a=1", "b=2"]
     assert ("x-a", "ours") in lines
@@ -144,7 +166,11 @@ async def test_hooks_and_filters_see_its_answer():
     app.mount("/", says(head, body(b"ab", True), body(b"", True), body(b"cd")))
     async with Client(app) as client:
         response = await client.get("/")
-    assert (response.content, response.headers["x-status"], response.headers["etag"]) == (b"ABCD!", "201", 'W/"1"')
+    assert (response.content, response.headers["x-status"], response.headers["etag"]) == (
+        b"ABCD!",
+        "201",
+        'W/"1"',
+    )
     assert "content-length" not in response.headers
     assert seen == [(True, 4)]
 
@@ -221,7 +247,16 @@ async def test_the_request_body_comes_message_by_message():
         assert (await client.post("/legacy", content=b"c")).text == "ok"
         assert (await client.get("/legacy")).text == "ok"
     gone = ["http.disconnect"] * 2
-    assert seen == [(b"a", True), (b"b", True), (b"", False), *gone, (b"c", False), *gone, (b"", False), *gone]
+    assert seen == [
+        (b"a", True),
+        (b"b", True),
+        (b"", False),
+        *gone,
+        (b"c", False),
+        *gone,
+        (b"", False),
+        *gone,
+    ]
 
 
 async def test_what_was_read_before_is_given_once_more():
@@ -349,7 +384,14 @@ async def test_one_that_does_not_end_by_itself_is_cancelled(told, begun):
         assert call.ended.is_set() == (told != "ignores")
         await server.tick()
         await call.wait()
-    assert seen == {"listens": ["http.disconnect"], "ignores": ["http.disconnect", "cancelled"], "busy": ["cancelled"]}[told]
+    assert (
+        seen
+        == {
+            "listens": ["http.disconnect"],
+            "ignores": ["http.disconnect", "cancelled"],
+            "busy": ["cancelled"],
+        }[told]
+    )
     assert call.error is None
     assert not call.final_begun
 
@@ -381,7 +423,9 @@ async def test_a_client_that_left_during_the_body_is_told_where_nothing_is_cance
     app, seen = Nardis(cancel_on_disconnect=False), []
 
     async def waits(scope, receive, send):
-        seen.extend([(await receive())["type"], (await receive())["type"], (await receive())["type"]])
+        seen.extend(
+            [(await receive())["type"], (await receive())["type"], (await receive())["type"]]
+        )
 
     app.mount("/", waits)
     async with Server(app) as server:
@@ -505,8 +549,16 @@ async def test_ending_in_an_except_counts_when_the_application_returns():
         ([start(200, (b"content-length", b"3")), body(b"four", True)], ContentLengthMismatch, 500),
         ([start(), body({}, True)], UsageError, 500),
         ([start(), body(b"half", True)], UsageError, 200),
-        ([start(200, (b"content-length", b"5")), body(b"four", True), body()], ContentLengthMismatch, 200),
-        ([start(200, (b"content-length", b"5")), body(b"four", True), body(b"four", True)], ContentLengthMismatch, 200),
+        (
+            [start(200, (b"content-length", b"5")), body(b"four", True), body()],
+            ContentLengthMismatch,
+            200,
+        ),
+        (
+            [start(200, (b"content-length", b"5")), body(b"four", True), body(b"four", True)],
+            ContentLengthMismatch,
+            200,
+        ),
         ([start(), body(b"whole"), body(b"more")], ResponseAlreadyEnded, 200),
     ],
 )
@@ -590,7 +642,11 @@ async def test_head_has_the_fields_and_no_body(messages, length):
 
     async with Client(mounted(counted)) as client:
         response = await client.head("/legacy")
-    assert (response.content, response.headers.get("content-length"), response.complete) == (b"", length, True)
+    assert (response.content, response.headers.get("content-length"), response.complete) == (
+        b"",
+        length,
+        True,
+    )
     assert bool(ran) == (len(messages) == 2)  # what would stream is left at its first piece
 
 
@@ -607,7 +663,9 @@ async def test_extensions_that_change_what_can_be_sent_are_not_offered():
         seen.append(set(scope["extensions"]))
         await says(start(), body())(scope, receive, send)
 
-    async with Client(mounted(shows), extensions={"http.response.trailers": {}, "tls": {}}) as client:
+    async with Client(
+        mounted(shows), extensions={"http.response.trailers": {}, "tls": {}}
+    ) as client:
         await client.get("/legacy")
     assert seen == [{"tls", "nardis.errors"}]
 
@@ -620,7 +678,9 @@ class Two:
 
     async def __call__(self, receive, send):
         message = await receive()
-        await says(start(), body(self.scope["path"].encode() + message["body"]))(self.scope, receive, send)
+        await says(start(), body(self.scope["path"].encode() + message["body"]))(
+            self.scope, receive, send
+        )
 
 
 def two(scope):
@@ -641,7 +701,9 @@ async def three(greeting, scope, receive, send):
     await says(start(), body(greeting + scope["path"].encode()))(scope, receive, send)
 
 
-@pytest.mark.parametrize("app", [Two, two, Three(), lambda *args: Three()(*args)], ids=["class", "function", "3", "args"])
+@pytest.mark.parametrize(
+    "app", [Two, two, Three(), lambda *args: Three()(*args)], ids=["class", "function", "3", "args"]
+)
 async def test_asgi_2_and_3_are_told_apart(app):
     async with Client(mounted(app)) as client:
         assert (await client.get("/legacy/x")).text == "/legacy/x"

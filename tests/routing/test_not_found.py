@@ -99,7 +99,11 @@ async def test_405_can_be_answered_by_the_application():
 
     async with Client(app) as client:
         response = await client.post("/x")
-    assert (response.status_code, response.text, response.headers["allow"]) == (405, "not POST", "GET, HEAD")
+    assert (response.status_code, response.text, response.headers["allow"]) == (
+        405,
+        "not POST",
+        "GET, HEAD",
+    )
 
 
 async def test_a_route_that_passes_on_ends_in_404():

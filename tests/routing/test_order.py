@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nardis import HTTPError, Nardis, Router
-from nardis._patterns import compile_pattern, split_path
+from nardis._paths.pattern import compile_pattern
+from nardis._paths.segments import split_path
 from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio
@@ -49,10 +50,16 @@ SEGMENTS = ["a", "b", "a-b", "A", "", "%61", "a%2Fb", "%ff", "ab"]
 routes = st.builds(Entry, st.sampled_from(SOURCES), st.sampled_from(["GET", "GET", "POST", None]))
 middlewares = st.builds(Entry, st.sampled_from(SOURCES), prefix=st.just(True))
 leaves = routes | routes | middlewares
-routers = st.builds(Entry, st.sampled_from(SOURCES), inside=st.lists(leaves, min_size=1, max_size=4))
-nested = st.builds(Entry, st.sampled_from(SOURCES), inside=st.lists(leaves | routers, min_size=1, max_size=4))
+routers = st.builds(
+    Entry, st.sampled_from(SOURCES), inside=st.lists(leaves, min_size=1, max_size=4)
+)
+nested = st.builds(
+    Entry, st.sampled_from(SOURCES), inside=st.lists(leaves | routers, min_size=1, max_size=4)
+)
 tables = st.lists(leaves | routers | nested, max_size=9)
-paths = st.lists(st.sampled_from(SEGMENTS), min_size=1, max_size=4).map(lambda segments: "/" + "/".join(segments))
+paths = st.lists(st.sampled_from(SEGMENTS), min_size=1, max_size=4).map(
+    lambda segments: "/" + "/".join(segments)
+)
 
 
 def build(router: Router, entries: list[Entry], trace: list[Any]) -> None:
@@ -78,7 +85,14 @@ def build(router: Router, entries: list[Entry], trace: list[Any]) -> None:
             router.method(entry.method, entry.pattern, records(entry))
 
 
-def scan(entries: list[Entry], raw: bytes, method: str, outer: dict[str, Any], trace: list[Any], allowed: set[str]) -> None:
+def scan(
+    entries: list[Entry],
+    raw: bytes,
+    method: str,
+    outer: dict[str, Any],
+    trace: list[Any],
+    allowed: set[str],
+) -> None:
     """Do naively what a router does: try one entry after the other."""
     segments = split_path(raw)
     for entry in entries:
@@ -92,11 +106,17 @@ def scan(entries: list[Entry], raw: bytes, method: str, outer: dict[str, Any], t
             if entry.inside:
                 scan(entry.inside, rest, method, {**outer, **params}, trace, allowed)
             else:
-                path = "/".join("\ufffd" if segment is None else segment for segment in ["", *split_path(rest)])
+                path = "/".join(
+                    "\ufffd" if segment is None else segment for segment in ["", *split_path(rest)]
+                )
                 trace.append((id(entry), {**outer, **params}, path))
         else:
             matched = pattern.match(segments)
-            if matched is not None and entry.method in (None, method, "GET" if method == "HEAD" else None):
+            if matched is not None and entry.method in (
+                None,
+                method,
+                "GET" if method == "HEAD" else None,
+            ):
                 trace.append((id(entry), {**outer, **matched}, None))
             elif matched is not None:
                 allowed.add(str(entry.method))
@@ -115,10 +135,14 @@ def expected(entries: list[Entry], raw: str, method: str) -> tuple[bool, list[An
 
 @settings(max_examples=150)
 @given(tables, paths, st.sampled_from(["GET", "GET", "HEAD", "POST"]))
-@example([Entry("/:x", "GET"), Entry("/a", "GET"), Entry("/*w", "GET"), Entry("/a", "POST")], "/a", "GET")
+@example(
+    [Entry("/:x", "GET"), Entry("/a", "GET"), Entry("/*w", "GET"), Entry("/a", "POST")], "/a", "GET"
+)
 @example([Entry("/", inside=[Entry("/:x", "GET")]), Entry("/a", "GET")], "/a/", "GET")
 @example([Entry("/:x", inside=[Entry("/:y", inside=[Entry("/*w", None)])])], "/a/b/a%2Fb", "GET")
-async def test_a_router_does_what_a_linear_scan_does(entries: list[Entry], path: str, method: str) -> None:
+async def test_a_router_does_what_a_linear_scan_does(
+    entries: list[Entry], path: str, method: str
+) -> None:
     """Every layer that matches runs, in order, with its captures and its place; then comes the 404, 405 or 400."""
     app, trace = Nardis(), []
     build(app, entries, trace)
@@ -147,7 +171,9 @@ MIXES = [
 
 @pytest.mark.parametrize(("patterns", "path", "winner"), MIXES)
 @pytest.mark.parametrize("table", [0, 200])
-async def test_the_route_registered_first_wins(patterns: list[str], path: str, winner: str, table: int) -> None:
+async def test_the_route_registered_first_wins(
+    patterns: list[str], path: str, winner: str, table: int
+) -> None:
     """However special the others are, and however many routes stand around."""
     app = Nardis()
 

@@ -119,7 +119,23 @@ class Wrapper:
         raise NotImplementedError  # pragma: no cover - never made
 
 
-WRONG = [sync_handler, sync_middleware, one, four, asgi, asgi2, ASGI(), Wrapper, Nardis(), "text", None, 7, max, print, object()]
+WRONG = [
+    sync_handler,
+    sync_middleware,
+    one,
+    four,
+    asgi,
+    asgi2,
+    ASGI(),
+    Wrapper,
+    Nardis(),
+    "text",
+    None,
+    7,
+    max,
+    print,
+    object(),
+]
 ids = [getattr(thing, "__name__", repr(type(thing).__name__)) for thing in WRONG]
 
 
@@ -132,7 +148,9 @@ def test_a_route_refuses_what_is_no_handler(thing):
         Nardis().get("/x")(thing)
 
 
-@pytest.mark.parametrize("thing", [*WRONG[:8], *WRONG[10:], Callable()], ids=[*ids[:8], *ids[10:], "Callable"])
+@pytest.mark.parametrize(
+    "thing", [*WRONG[:8], *WRONG[10:], Callable()], ids=[*ids[:8], *ids[10:], "Callable"]
+)
 def test_use_refuses_what_is_no_middleware(thing):
     with pytest.raises(TypeError, match=r"(?s)Router or async \(req, res, next\).*mount.*wrap"):
         Nardis().use(thing)
@@ -141,7 +159,12 @@ def test_use_refuses_what_is_no_middleware(thing):
 
 
 @pytest.mark.parametrize(
-    "make", [functools.partial(Wrapper), functools.partial(Wrapper, level=1), functools.partial(CallableMiddleware)]
+    "make",
+    [
+        functools.partial(Wrapper),
+        functools.partial(Wrapper, level=1),
+        functools.partial(CallableMiddleware),
+    ],
 )
 def test_a_partial_of_a_class_is_refused(make):
     """Calling it makes an object and runs nothing."""
@@ -162,7 +185,9 @@ def test_a_message_names_the_function():
         Nardis().use(four)
 
 
-@pytest.mark.parametrize("handler", [sync_middleware, Callable().__call__, one, four, Wrapper, None])
+@pytest.mark.parametrize(
+    "handler", [sync_middleware, Callable().__call__, one, four, Wrapper, None]
+)
 def test_error_refuses_what_is_no_error_handler(handler):
     with pytest.raises(TypeError, match=r"async \(err, req, res\)"):
         Nardis().error(KeyError)(handler)

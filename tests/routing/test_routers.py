@@ -234,7 +234,12 @@ async def test_changed_captures_are_seen_by_no_other_request(path):
     app, router, seen = Nardis(), Router(), []
 
     async def spoils(req, res, next):
-        seen.append({name: list(value) if isinstance(value, list) else value for name, value in req.params.items()})
+        seen.append(
+            {
+                name: list(value) if isinstance(value, list) else value
+                for name, value in req.params.items()
+            }
+        )
         req.params["spoilt"] = "yes"
         for value in req.params.values():
             if isinstance(value, list):

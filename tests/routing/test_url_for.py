@@ -109,7 +109,11 @@ def test_routes_lists_everything_in_order():
     app.post(["/a", "/b"], handler)
     app.get("/nameless")
 
-    assert app.routes()[:3] == [("GET", "/", "home"), (None, "/r/x/:id", "handler"), (None, "/x/:id", "handler")]
+    assert app.routes()[:3] == [
+        ("GET", "/", "home"),
+        (None, "/r/x/:id", "handler"),
+        (None, "/x/:id", "handler"),
+    ]
     assert app.routes()[3][0::2] == ("POST", "handler")
     assert app.routes()[4] == ("GET", "/nameless", None)
 

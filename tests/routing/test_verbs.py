@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from nardis import Limits, Nardis, Router
-from nardis._exchange import sweep
+from nardis._exchange.sweeper import sweep
 from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio
@@ -54,7 +54,11 @@ async def test_head_answers_head_alone():
 
     async with Client(app) as client:
         response = await client.head("/x")
-        assert (response.status_code, response.headers["content-length"], response.content) == (200, "5", b"")
+        assert (response.status_code, response.headers["content-length"], response.content) == (
+            200,
+            "5",
+            b"",
+        )
         assert (await client.get("/x")).status_code == 405
 
 
@@ -90,7 +94,10 @@ async def test_all_answers_any_method():
         await res.send(req.method)
 
     async with Client(app) as client:
-        assert [(await client.request(method, "/x")).text for method in ("GET", "POST", "OPTIONS", "PROPFIND")] == [
+        assert [
+            (await client.request(method, "/x")).text
+            for method in ("GET", "POST", "OPTIONS", "PROPFIND")
+        ] == [
             "GET",
             "POST",
             "OPTIONS",
@@ -203,7 +210,11 @@ async def test_strict_refuses_one_slash_more(strict, written, other):
 
 async def test_each_router_has_rules_of_its_own():
     """`case_sensitive` and `strict` are the router's that holds the route."""
-    app, lax, stern = Nardis(case_sensitive=False), Router(case_sensitive=False), Router(strict=True)
+    app, lax, stern = (
+        Nardis(case_sensitive=False),
+        Router(case_sensitive=False),
+        Router(strict=True),
+    )
     lax.get("/x", answers("lax"))
     stern.get("/y", answers("stern"))
     app.use("/lax", lax)

@@ -9,8 +9,8 @@ import pytest
 from nardis import HTTPError, Limits, Nardis, Router, wrap
 from nardis.errors import FieldError, HeadersAlreadySent, NextCalledTwice, NoResponse, UsageError
 from nardis.testing import AppError, Client
-from tests.exchange.driver import Server, part
 from tests.foreign.peers import START, body, rest, start, websocket
+from tests.peers.driver import Server, part
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +40,9 @@ class Through:
 
 
 async def greet(req, res):
-    await res.send(f"{req.scope.get('greeting')} {req.params.get('name')} {req.base_url} {req.path}")
+    await res.send(
+        f"{req.scope.get('greeting')} {req.params.get('name')} {req.base_url} {req.path}"
+    )
 
 
 @pytest.mark.parametrize("place", ["app", "prefix", "router", "route", "list", "outer"])
@@ -65,7 +67,9 @@ async def test_it_may_stand_anywhere(place):
         assert response.text == "hello you /a /b/you"
         assert response.headers["x-through"] == "1"
         assert ("x-second" in response.headers) == (place == "list")
-        assert (await client.head("/a/b/you")).headers["content-length"] == str(len(response.content))
+        assert (await client.head("/a/b/you")).headers["content-length"] == str(
+            len(response.content)
+        )
         assert (await client.get("/nothing")).status_code == 404
 
 
@@ -78,7 +82,16 @@ async def test_state_params_and_route_are_shared():
         req.state.user = "alice"
         res.on_head(lambda: seen.append(req.route.path))
         await next()
-        seen.append((req.state.answer, req.route.path, req.params, res.status_code, res.finished, await req.bytes()))
+        seen.append(
+            (
+                req.state.answer,
+                req.route.path,
+                req.params,
+                res.status_code,
+                res.finished,
+                await req.bytes(),
+            )
+        )
 
     @app.use(r"/:tenant")
     async def tenant(req, res, next):
@@ -426,7 +439,11 @@ async def test_head_stops_the_stream_behind_it():
 
     async with Client(app) as client:
         response = await client.head("/")
-    assert (response.headers.get("content-length"), response.headers["x-through"], written) == (None, "1", [])
+    assert (response.headers.get("content-length"), response.headers["x-through"], written) == (
+        None,
+        "1",
+        [],
+    )
 
 
 async def test_it_is_made_once_with_its_options():

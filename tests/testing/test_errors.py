@@ -64,7 +64,11 @@ async def test_errors_can_be_left_to_the_response(app, status, content, complete
     async with Client(app, lifespan=False, raise_app_errors=False) as client:
         response = await client.get("/")
 
-    assert (response.status_code, response.content, response.complete) == (status, content, complete)
+    assert (response.status_code, response.content, response.complete) == (
+        status,
+        content,
+        complete,
+    )
 
 
 async def test_an_exception_before_the_head_is_raised_on_entering_a_stream():
@@ -77,7 +81,10 @@ async def test_an_exception_before_the_head_is_raised_on_entering_a_stream():
 
 async def test_an_exception_after_the_head_is_raised_once_by_reading():
     """The bytes before it stay readable, and leaving the block is quiet about it."""
-    async with Client(raises_after, lifespan=False) as client, client.stream("GET", "/") as response:
+    async with (
+        Client(raises_after, lifespan=False) as client,
+        client.stream("GET", "/") as response,
+    ):
         with pytest.raises(AppError, match="after"):
             await response.read()
         assert await response.read() == b"half"
@@ -87,7 +94,10 @@ async def test_an_exception_after_the_head_is_raised_once_by_reading():
 async def test_an_exception_that_no_read_met_is_raised_on_leaving():
     """It was not there yet when the last read came back."""
     with pytest.raises(AppError, match="past"):
-        async with Client(raises_past_the_end, lifespan=False) as client, client.stream("GET", "/") as response:
+        async with (
+            Client(raises_past_the_end, lifespan=False) as client,
+            client.stream("GET", "/") as response,
+        ):
             assert await response.read(5) == b"whole"
 
 
@@ -119,7 +129,13 @@ class ClientDisconnect(Exception):
 
 
 @pytest.mark.parametrize(
-    "error", [ClientDisconnected(), ClientDisconnect(), ExceptionGroup("", [ClientDisconnected(), ClientDisconnect()])], ids=repr
+    "error",
+    [
+        ClientDisconnected(),
+        ClientDisconnect(),
+        ExceptionGroup("", [ClientDisconnected(), ClientDisconnect()]),
+    ],
+    ids=repr,
 )
 async def test_that_the_client_left_is_not_an_error(error):
     """When it did, and the application says so by raising."""
@@ -152,7 +168,11 @@ async def test_other_errors_after_a_disconnect_are_reported(grouped):
     async def app(scope, receive, send):
         await receive()
         await receive()
-        raise ExceptionGroup("", [ClientDisconnected(), KeyError("clean-up")]) if grouped else KeyError("clean-up")
+        raise (
+            ExceptionGroup("", [ClientDisconnected(), KeyError("clean-up")])
+            if grouped
+            else KeyError("clean-up")
+        )
 
     async with Client(app, lifespan=False) as client:
         with pytest.raises(AppError, match="clean-up"):

@@ -48,13 +48,22 @@ BROKEN = {
     "status is str": ([{"type": START, "status": "200"}, END], "'200' is not the status"),
     "no status": ([{"type": START}, END], "None is not the status"),
     "body is str": ([OK, {"type": BODY, "body": "x"}], "body is str, not bytes"),
-    "body is bytearray": ([OK, {"type": BODY, "body": bytearray(b"x")}], "body is bytearray, not bytes"),
+    "body is bytearray": (
+        [OK, {"type": BODY, "body": bytearray(b"x")}],
+        "body is bytearray, not bytes",
+    ),
     "too much body": (
         [head((b"content-length", b"1")), {"type": BODY, "body": b"xy"}],
         "2 body bytes where Content-Length says 1",
     ),
-    "body with 204": ([{"type": START, "status": 204}, {"type": BODY, "body": b"x"}], "a body with status 204"),
-    "unknown type": ([{"type": "http.response.boddy"}], "unknown message type 'http.response.boddy'"),
+    "body with 204": (
+        [{"type": START, "status": 204}, {"type": BODY, "body": b"x"}],
+        "a body with status 204",
+    ),
+    "unknown type": (
+        [{"type": "http.response.boddy"}],
+        "unknown message type 'http.response.boddy'",
+    ),
     "no type": ([{}], "unknown message type None"),
     "push without the extension": ([{"type": "http.response.push"}], "unknown message type"),
     "trailers without the extension": ([OK, END, {"type": TRAILERS}], "without the extension"),
@@ -92,19 +101,25 @@ async def test_a_broken_rule_is_raised_to_both_sides(messages, rule):
 )
 async def test_trailers_are_watched_too(headers, message):
     """Their fields, and their place."""
-    async with Client(sends(head(trailers=True), END, message), lifespan=False, extensions={TRAILERS: {}}) as client:
+    async with Client(
+        sends(head(trailers=True), END, message), lifespan=False, extensions={TRAILERS: {}}
+    ) as client:
         with pytest.raises(ASGIViolation, match=r"token|trailers was due"):
             await client.get("/")
 
 
 async def test_trailers_must_be_announced():
     """The server has sent a head without them."""
-    async with Client(sends(OK, END, {"type": TRAILERS}), lifespan=False, extensions={TRAILERS: {}}) as client:
+    async with Client(
+        sends(OK, END, {"type": TRAILERS}), lifespan=False, extensions={TRAILERS: {}}
+    ) as client:
         with pytest.raises(ASGIViolation, match="after the final message"):
             await client.get("/")
 
 
-@pytest.mark.parametrize("name", [b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"])
+@pytest.mark.parametrize(
+    "name", [b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"]
+)
 async def test_connection_fields_are_for_http_1(name):
     """RFC 9113 §8.2.2."""
     app = sends(head((name, b"close")), END)
@@ -117,7 +132,9 @@ async def test_connection_fields_are_for_http_1(name):
 
 async def test_an_enumeration_is_a_status():
     """`HTTPStatus` is an int."""
-    async with Client(sends({"type": START, "status": HTTPStatus.IM_A_TEAPOT}, END), lifespan=False) as client:
+    async with Client(
+        sends({"type": START, "status": HTTPStatus.IM_A_TEAPOT}, END), lifespan=False
+    ) as client:
         response = await client.get("/")
 
     assert repr(response.status_code) == "418"

@@ -18,8 +18,17 @@ async def report(scope, receive, send):
     while more:
         message = await receive()
         body, more = body + message.get("body", b""), message.get("more_body", False)
-    plain = {**scope, "headers": [(name.decode(), value.decode("latin-1")) for name, value in scope["headers"]]}
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"scope", json.dumps(plain, default=str).encode())]})
+    plain = {
+        **scope,
+        "headers": [(name.decode(), value.decode("latin-1")) for name, value in scope["headers"]],
+    }
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [(b"scope", json.dumps(plain, default=str).encode())],
+        }
+    )
     await send({"type": "http.response.body", "body": body})
 
 
@@ -33,7 +42,9 @@ async def test_a_plain_request_has_the_scope_of_a_server():
     async with Client(report) as client:
         scope, headers = told(await client.get("/a/b?x=1"))
 
-    assert {key: scope[key] for key in ("type", "http_version", "method", "scheme", "path", "root_path")} == {
+    assert {
+        key: scope[key] for key in ("type", "http_version", "method", "scheme", "path", "root_path")
+    } == {
         "type": "http",
         "http_version": "1.1",
         "method": "GET",
@@ -76,7 +87,11 @@ async def test_a_path_is_encoded_and_decoded_once(url, path, raw_path, query):
     async with Client(app, lifespan=False) as client:
         await client.options(url)
 
-    assert (scopes[0]["path"], scopes[0]["raw_path"], scopes[0]["query_string"]) == (path, raw_path, query)
+    assert (scopes[0]["path"], scopes[0]["raw_path"], scopes[0]["query_string"]) == (
+        path,
+        raw_path,
+        query,
+    )
 
 
 async def test_an_absolute_url_names_host_and_scheme():
@@ -111,7 +126,9 @@ async def test_params_are_added_to_the_query():
 async def test_headers_of_a_request_replace_those_of_the_client():
     """By name, in any case; what the client would set by itself gives way too."""
     async with Client(report, headers={"X-A": "client", "X-B": "client"}) as client:
-        scope, _ = told(await client.get("/", headers=[("X-a", "1"), (b"x-a", b"2"), ("Host", "here")]))
+        scope, _ = told(
+            await client.get("/", headers=[("X-a", "1"), (b"x-a", b"2"), ("Host", "here")])
+        )
         _, mapped = told(await client.get("/", headers=Headers([(b"x-b", b"caf\xe9")])))
 
     assert scope["headers"] == [["x-b", "client"], ["x-a", "1"], ["x-a", "2"], ["host", "here"]]
@@ -121,7 +138,15 @@ async def test_headers_of_a_request_replace_those_of_the_client():
 async def test_each_verb_sends_its_method():
     """The seven verbs, and any other by name."""
     async with Client(report) as client:
-        verbs = [client.get, client.post, client.put, client.patch, client.delete, client.head, client.options]
+        verbs = [
+            client.get,
+            client.post,
+            client.put,
+            client.patch,
+            client.delete,
+            client.head,
+            client.options,
+        ]
         methods = [told(await verb("/"))[0]["method"] for verb in verbs]
         methods.append(told(await client.request("propfind", "/"))[0]["method"])
 
@@ -133,7 +158,11 @@ async def test_each_verb_sends_its_method():
     [
         ({"content": b"raw"}, b"raw", None),
         ({"json": {"a": [1, None]}}, b'{"a":[1,null]}', "application/json"),
-        ({"data": {"a": "1 2", "b": ["x", "y"]}}, b"a=1+2&b=x&b=y", "application/x-www-form-urlencoded"),
+        (
+            {"data": {"a": "1 2", "b": ["x", "y"]}},
+            b"a=1+2&b=x&b=y",
+            "application/x-www-form-urlencoded",
+        ),
         ({}, b"", None),
     ],
 )
@@ -186,7 +215,9 @@ async def test_a_length_of_the_callers_own_is_kept():
     """So that a test can lie about it."""
     async with Client(report) as client:
         _, wrong = told(await client.post("/", content=b"abc", headers={"Content-Length": "5"}))
-        _, chunked = told(await client.post("/", content=b"abc", headers={"transfer-encoding": "chunked"}))
+        _, chunked = told(
+            await client.post("/", content=b"abc", headers={"transfer-encoding": "chunked"})
+        )
 
     assert wrong["content-length"] == "5"
     assert "content-length" not in chunked
@@ -237,7 +268,9 @@ async def test_a_cancelled_receive_loses_no_chunk():
         received.append((await receive())["body"])
         await anyio.wait_all_tasks_blocked()
         assert len(pulled) == 1
-        received.extend([(await receive())["body"], (await receive())["body"], (await receive())["more_body"]])
+        received.extend(
+            [(await receive())["body"], (await receive())["body"], (await receive())["more_body"]]
+        )
         await send({"type": "http.response.start", "status": 200})
         await send({"type": "http.response.body"})
 

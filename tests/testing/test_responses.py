@@ -32,16 +32,25 @@ def test_the_classes_are_not_collected_by_pytest():
 
 async def test_a_response_is_read_whole():
     """Chunks are joined, fields are there in order, names in any case."""
-    response = await get(answers(b"a", b"", b"b", b"", headers=iter([(b"x-a", b"1"), (b"x-a", b"2")])))
+    response = await get(
+        answers(b"a", b"", b"b", b"", headers=iter([(b"x-a", b"1"), (b"x-a", b"2")]))
+    )
 
-    assert (response.status_code, response.content, response.text, response.complete) == (200, b"ab", "ab", True)
+    assert (response.status_code, response.content, response.text, response.complete) == (
+        200,
+        b"ab",
+        "ab",
+        True,
+    )
     assert response.headers.get_all("X-A") == ["1", "2"]
     assert response.trailers.raw == []
 
 
 async def test_text_follows_the_charset():
     """UTF-8 unless Content-Type says something else; what does not decode is replaced."""
-    latin = await get(answers(b"\xe9", headers=[(b"content-type", b'text/plain; Charset="iso-8859-1"')]))
+    latin = await get(
+        answers(b"\xe9", headers=[(b"content-type", b'text/plain; Charset="iso-8859-1"')])
+    )
     plain = await get(answers(b"\xc3\xa9\xff", headers=[(b"content-type", b"text/plain")]))
 
     assert (latin.text, plain.text) == ("é", "é�")
@@ -56,7 +65,9 @@ async def test_json_is_decoded():
 
 
 @pytest.mark.parametrize(
-    ("length", "complete"), [(b"3", True), (b"4", False), (None, True)], ids=["agrees", "too short", "no length"]
+    ("length", "complete"),
+    [(b"3", True), (b"4", False), (None, True)],
+    ids=["agrees", "too short", "no length"],
 )
 async def test_complete_compares_the_length(length, complete):
     """A response with fewer bytes than it declared is not whole."""
@@ -66,9 +77,15 @@ async def test_complete_compares_the_length(length, complete):
 
 async def test_head_has_no_body_and_any_length():
     """A body that the application sends all the same is dropped, as servers do."""
-    response = await get(answers(b"abc", b"def", headers=[(b"content-length", b"3")]), method="HEAD")
+    response = await get(
+        answers(b"abc", b"def", headers=[(b"content-length", b"3")]), method="HEAD"
+    )
 
-    assert (response.content, response.complete, response.headers["content-length"]) == (b"", True, "3")
+    assert (response.content, response.complete, response.headers["content-length"]) == (
+        b"",
+        True,
+        "3",
+    )
 
 
 @pytest.mark.parametrize("status", [204, 304])
@@ -113,7 +130,10 @@ async def test_trailers_come_after_the_body():
 
     response = await get(app, extensions={TRAILERS: {}})
 
-    assert (response.complete, response.trailers.raw) == (True, [(b"x-sum", b"1"), (b"x-more", b"2")])
+    assert (response.complete, response.trailers.raw) == (
+        True,
+        [(b"x-sum", b"1"), (b"x-more", b"2")],
+    )
 
 
 async def test_announced_trailers_that_do_not_come_leave_the_response_incomplete():
@@ -149,7 +169,10 @@ def sets_cookies(*values):
 
 async def test_cookies_are_kept_and_sent():
     """By name alone: a later value replaces an earlier one."""
-    app = sets_cookies([b"a=1; Path=/x; HttpOnly", b"b=2"], [b"a=3; Max-Age=60; Expires=Thu, 01 Jan 1970 00:00:00 GMT"])
+    app = sets_cookies(
+        [b"a=1; Path=/x; HttpOnly", b"b=2"],
+        [b"a=3; Max-Age=60; Expires=Thu, 01 Jan 1970 00:00:00 GMT"],
+    )
     async with Client(app, lifespan=False) as client:
         texts = [(await client.get("/")).text for _ in range(3)]
 
@@ -174,7 +197,9 @@ async def test_an_expired_cookie_is_forgotten(attribute):
     assert texts == ["", "a=1", ""]
 
 
-@pytest.mark.parametrize("attribute", [b"Expires=never", b"Expires=Fri, 31 Dec 2100 00:00:00 GMT", b"Max-Age=soon"])
+@pytest.mark.parametrize(
+    "attribute", [b"Expires=never", b"Expires=Fri, 31 Dec 2100 00:00:00 GMT", b"Max-Age=soon"]
+)
 async def test_a_cookie_that_has_not_expired_stays(attribute):
     """Dates that cannot be read count as none."""
     async with Client(sets_cookies([b"a=1; " + attribute]), lifespan=False) as client:

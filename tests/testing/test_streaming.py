@@ -157,7 +157,12 @@ async def test_a_chunk_sent_by_hand_waits_for_receive():
 async def test_only_a_body_sent_by_hand_can_be_sent_by_hand():
     """Whatever was given as content, or not usual for the method, is not."""
     async with Client(echo, lifespan=False) as client:
-        for method, options in [("GET", {}), ("POST", {"content": b""}), ("PATCH", {"json": 1}), ("PUT", {"data": {}})]:
+        for method, options in [
+            ("GET", {}),
+            ("POST", {"content": b""}),
+            ("PATCH", {"json": 1}),
+            ("PUT", {"data": {}}),
+        ]:
             async with client.stream(method, "/", **options) as response:
                 with pytest.raises(UsageError, match="by hand"):
                     await response.send(b"x")
@@ -255,7 +260,10 @@ async def test_leaving_the_block_early_disconnects():
 
 async def test_disconnect_before_the_head():
     """A handler that never answers does not hang the test, and there is no status to ask for."""
-    async with Client(waits_for_disconnect, lifespan=False) as client, client.stream("GET", "/") as response:
+    async with (
+        Client(waits_for_disconnect, lifespan=False) as client,
+        client.stream("GET", "/") as response,
+    ):
         with pytest.raises(UsageError, match="has not begun"):
             _ = response.status_code
         await response.disconnect()
@@ -274,7 +282,10 @@ async def test_a_head_after_the_disconnect_is_not_seen():
         await waits_for_disconnect(scope, receive, send)
         await Source(1)(scope, receive, send)
 
-    async with Client(app, lifespan=False, strict=False) as client, client.stream("GET", "/") as response:
+    async with (
+        Client(app, lifespan=False, strict=False) as client,
+        client.stream("GET", "/") as response,
+    ):
         await response.disconnect()
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(UsageError, match="no response head"):
@@ -447,7 +458,11 @@ async def test_concurrent_sends_are_whole_and_in_order(leaves):
     async def app(scope, receive, send):
         await send({"type": START, "status": 200})
         async with anyio.create_task_group() as tasks:
-            for message in [{"body": b"a", "more_body": True}, {"body": b"b", "more_body": True}, {}]:
+            for message in [
+                {"body": b"a", "more_body": True},
+                {"body": b"b", "more_body": True},
+                {},
+            ]:
                 tasks.start_soon(send, {"type": BODY, **message})
                 await anyio.wait_all_tasks_blocked()
             queued.set()

@@ -98,7 +98,12 @@ CALLABLES: tuple[Handler, Middleware] = (Greeter("hello"), Greeter("hello").arou
 
 async def test_registration_keeps_the_types_of_functions() -> None:
     """What a decorator gives back is what it was given."""
-    app = Nardis(debug=False, limits=Limits(buffered_body_bytes=10), case_sensitive=False, cancel_on_disconnect=True)
+    app = Nardis(
+        debug=False,
+        limits=Limits(buffered_body_bytes=10),
+        case_sensitive=False,
+        cancel_on_disconnect=True,
+    )
     router = Router(strict=True, merge_params=False)
 
     same: Callable[[Request, Response], Any] = app.get("/", timing)(index)
@@ -271,7 +276,14 @@ async def test_a_response_chains() -> None:
 
     @app.get("/")
     async def chained(req: Request, res: Response) -> None:
-        same = res.status(200).type("text").set({"x-a": "1"}).append("x-b", "2").remove("x-a").location("/x")
+        same = (
+            res.status(200)
+            .type("text")
+            .set({"x-a": "1"})
+            .append("x-b", "2")
+            .remove("x-a")
+            .location("/x")
+        )
         assert_type(same, Response)
         assert_type(res.get("x-b"), str | None)
         assert_type(res.started, bool)

@@ -1,0 +1,81 @@
+"""
+What `nardis.*` in the extensions of an ASGI scope means: how a runner, a test client and an application know each other.
+
+A middleware passes a scope on, or a copy of it, so what stands there is found whatever is wrapped around an application. Absent
+and None are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from ..types import Scope
+
+__all__ = ["ACCESS", "CLIENT", "ERRORS", "RUNNER", "Client", "Listener", "Runner", "extension"]
+
+# Of a lifespan: the runner, which wants to tell the application of a shutdown.
+RUNNER: Final = "nardis.runner"
+
+# Of a request: what the runner knows of its client.
+CLIENT: Final = "nardis.client"
+
+# Of a request: a dict in which the application notes for the access log why the exchange was closed.
+ACCESS: Final = "nardis.access"
+
+# Of a request: a list that takes the errors which were answered by a 500.
+ERRORS: Final = "nardis.errors"
+
+
+class Listener(Protocol):
+    """Who wants to know at once what happens to a client: the exchange."""
+
+    def left(self) -> None:
+        """Hear that the client is gone."""
+        ...
+
+    def stalled(self) -> None:
+        """Hear that the client took nothing for too long, and that its connection is being cut."""
+        ...
+
+
+class Client(Protocol):
+    """
+    What a runner knows of the client of one request.
+
+    Attributes:
+        progressed: When the client last took a byte of the response, by `time.monotonic`; 0.0 is never.
+        listener: Who is told at once.
+        claimed: There is one, or was: it looks after the limits of its request, and has logged what it raises.
+    """
+
+    progressed: float
+    listener: Listener | None
+    claimed: bool
+
+    def has_left(self) -> bool:
+        """Whether the client is gone, also where an unread body lies before the news of it."""
+        ...
+
+
+class Runner(Protocol):
+    """What a runner offers to an application that can be told of a shutdown."""
+
+    def tell(self, drain: Callable[[float], object], interrupt: Callable[[], object], /) -> None:
+        """
+        Call *drain* when the shutdown begins, and *interrupt* when the time for what runs is over.
+
+        *drain* gets the seconds in between.
+        """
+        ...
+
+
+def extension(scope: Scope, name: str) -> Any:
+    """
+    Return an extension of *scope*, None if there is none.
+
+    >>> extension({"extensions": None}, RUNNER), extension({}, RUNNER), extension({"extensions": {RUNNER: 1}}, RUNNER)
+    (None, None, 1)
+    """
+    extensions = scope.get("extensions")
+    return extensions.get(name) if extensions else None

@@ -1,0 +1,314 @@
+"""
+Accept, Accept-Encoding, Accept-Charset and Accept-Language: which of our offers a client prefers.
+
+Source: RFC 9110 §12.4 and §12.5.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias, overload
+
+from .grammar import _TOKEN, T, _remembered, _split, _unescape
+from .media_types import _MEDIA_TYPE, _type_by_extension
+
+__all__ = ["accepts_charsets", "accepts_encodings", "accepts_languages", "accepts_types"]
+
+
+# A tuple that cannot be empty, for which the answer is an offer and never the client's list.
+_SomeOffers: TypeAlias = tuple[str, *tuple[str, ...]]
+
+# weight = OWS ";" OWS "q=" qvalue, RFC 9110 §12.4.2. Read as JavaScript's parseFloat would: `.5` and `0.87654` are common.
+_WEIGHT = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
+
+
+# Negotiation ----------------------------------------------------------------------------------------------------------
+class _Member(NamedTuple):
+    """One member of an Accept field: what is accepted, its parameters in lower case, and how much it is liked."""
+
+    name: str
+    parameters: dict[str, str]
+    weight: float
+
+
+@overload
+def accepts_types(header: str | None, offers: None = None) -> list[str]: ...
+
+
+@overload
+def accepts_types(header: str | None, offers: _SomeOffers) -> str | None: ...
+
+
+@overload
+def accepts_types(header: str | None, offers: Sequence[str]) -> str | list[str] | None: ...
+
+
+def accepts_types(
+    header: str | None, offers: Sequence[str] | None = None
+) -> str | list[str] | None:
+    """
+    Choose the media type to answer with from an Accept field.
+
+    The most specific member that matches an offer gives its weight; the heaviest offer wins, then the more specific match,
+    then the client's order, then the order of the offers. A member with parameters only matches an offer that has them.
+    Without a field (or with an empty one) the first offer wins. At most 100 members are looked at; malformed ones are
+    skipped, a malformed weight is 0.
+
+    Args:
+        header: The field value, or `None`.
+        offers: Media types or extensions such as `"json"`, best first.
+
+    Returns:
+        The best offer as it was given, or `None` if none is accepted. Without offers the client's list, most wanted first.
+
+    Source: RFC 9110 §12.5.1 and §12.4.
+    >>> accepts_types("text/html;q=0.5, application/json;q=0.9", ["html", "json"])
+    'json'
+    """
+    if not offers:
+        return list(_wanted_types("*/*" if header is None else header, ()))
+    return _choose_type(header, tuple(offers)) if header else offers[0]
+
+
+@overload
+def accepts_encodings(header: str | None, offers: None = None) -> list[str]: ...
+
+
+@overload
+def accepts_encodings(header: str | None, offers: _SomeOffers) -> str | None: ...
+
+
+@overload
+def accepts_encodings(header: str | None, offers: Sequence[str]) -> str | list[str] | None: ...
+
+
+def accepts_encodings(
+    header: str | None, offers: Sequence[str] | None = None
+) -> str | list[str] | None:
+    """
+    Choose the content coding to answer with from an Accept-Encoding field.
+
+    `identity` is always accepted, as the least wanted, unless the field excludes it by name or by `*;q=0`. Without a field
+    only `identity` is: the RFC would allow any coding, but whoever sends none seldom decodes.
+
+    Args and result as for `accepts_types`.
+
+    Source: RFC 9110 §12.5.3.
+    >>> accepts_encodings("gzip;q=0.5, br", ["gzip", "br"]), accepts_encodings("gzip")
+    ('br', ['gzip', 'identity'])
+    """
+    return (
+        _choose_encoding(header or "", tuple(offers))
+        if offers
+        else list(_wanted_encodings(header or "", ()))
+    )
+
+
+@overload
+def accepts_charsets(header: str | None, offers: None = None) -> list[str]: ...
+
+
+@overload
+def accepts_charsets(header: str | None, offers: _SomeOffers) -> str | None: ...
+
+
+@overload
+def accepts_charsets(header: str | None, offers: Sequence[str]) -> str | list[str] | None: ...
+
+
+def accepts_charsets(
+    header: str | None, offers: Sequence[str] | None = None
+) -> str | list[str] | None:
+    """
+    Choose the charset to answer with from an Accept-Charset field; without a field all are accepted.
+
+    Args and result as for `accepts_types`.
+
+    Source: RFC 9110 §12.5.2.
+    >>> accepts_charsets("utf-8, iso-8859-1;q=0.8", ["iso-8859-1", "utf-8"])
+    'utf-8'
+    """
+    header = "*" if header is None else header
+    return _choose_charset(header, tuple(offers)) if offers else list(_wanted(header, ()))
+
+
+@overload
+def accepts_languages(header: str | None, offers: None = None) -> list[str]: ...
+
+
+@overload
+def accepts_languages(header: str | None, offers: _SomeOffers) -> str | None: ...
+
+
+@overload
+def accepts_languages(header: str | None, offers: Sequence[str]) -> str | list[str] | None: ...
+
+
+def accepts_languages(
+    header: str | None, offers: Sequence[str] | None = None
+) -> str | list[str] | None:
+    """
+    Choose the language to answer in from an Accept-Language field; without a field all are accepted.
+
+    A range matches the same tag, a tag it begins (`en` takes `en-US`), and the bare language of a longer range (`en-US`
+    takes `en`), in this order of preference where weights are equal.
+
+    Args and result as for `accepts_types`.
+
+    Source: RFC 9110 §12.5.4; RFC 4647 §3.3.1, widened as Express does.
+    >>> accepts_languages("da, en-gb;q=0.8, en;q=0.7", ["en-US", "en-GB"])
+    'en-GB'
+    """
+    header = "*" if header is None else header
+    return _choose_language(header, tuple(offers)) if offers else list(_wanted(header, ()))
+
+
+@_remembered
+def _choose_type(header: str, offers: tuple[str, ...]) -> str | None:
+    return _best(
+        offers, [_offered_type(offer) for offer in offers], _ranges(header), _type_precision
+    )
+
+
+@_remembered
+def _choose_encoding(header: str, offers: tuple[str, ...]) -> str | None:
+    return _best(offers, [offer.lower() for offer in offers], _codings(header), _name_precision)
+
+
+@_remembered
+def _choose_charset(header: str, offers: tuple[str, ...]) -> str | None:
+    return _best(
+        offers, [offer.lower() for offer in offers], list(_members(header)), _name_precision
+    )
+
+
+@_remembered
+def _choose_language(header: str, offers: tuple[str, ...]) -> str | None:
+    return _best(
+        offers, [offer.lower() for offer in offers], list(_members(header)), _language_precision
+    )
+
+
+@_remembered
+def _wanted_types(header: str, _: tuple[str, ...]) -> tuple[str, ...]:
+    return _by_weight(_ranges(header))
+
+
+@_remembered
+def _wanted_encodings(header: str, _: tuple[str, ...]) -> tuple[str, ...]:
+    return _by_weight(_codings(header))
+
+
+@_remembered
+def _wanted(header: str, _: tuple[str, ...]) -> tuple[str, ...]:
+    return _by_weight(_members(header))
+
+
+def _by_weight(members: Iterable[_Member]) -> tuple[str, ...]:
+    liked = sorted(
+        (member for member in members if member.weight > 0), key=lambda member: -member.weight
+    )
+    return tuple(member.name for member in liked)
+
+
+def _best(
+    offers: Sequence[str],
+    subjects: Sequence[T],
+    members: Sequence[_Member],
+    precision: Callable[[T, _Member], int],
+) -> str | None:
+    """Give the best of *offers*: heaviest, then most precisely named, then first with the client, then first here."""
+    best: str | None = None
+    best_rank = (0.0, 0, 0)
+    for offer, subject in zip(offers, subjects, strict=True):
+        found = max(
+            (
+                (precision(subject, member), member.weight, order)
+                for order, member in enumerate(members)
+            ),
+            default=None,
+        )
+        if found is not None and found[0] > 0 and found[1] > 0:
+            rank = (found[1], found[0], -found[2])
+            if best is None or rank > best_rank:
+                best, best_rank = offer, rank
+    return best
+
+
+def _type_precision(offer: _Member | None, member: _Member) -> int:
+    """Tell how precisely a media range names an offer, from 1 for `*/*`; 0 when it does not."""
+    if offer is None:
+        return 0
+    kind, _, subtype = member.name.lower().partition("/")
+    offered_kind, _, offered_subtype = offer.name.partition("/")
+    if kind not in ("*", offered_kind) or subtype not in ("*", offered_subtype):
+        return 0
+    wanted = member.parameters
+    # Unlike RFC 9110's examples a `*` as a value matches any: negotiator has it, and nobody means an asterisk by it.
+    if any(value not in ("*", offer.parameters.get(name, "")) for name, value in wanted.items()):
+        return 0
+    return 1 + 4 * (kind != "*") + 2 * (subtype != "*") + bool(wanted)
+
+
+def _name_precision(offer: str, member: _Member) -> int:
+    name = member.name.lower()
+    return 2 if name == offer else int(name == "*")
+
+
+def _language_precision(offer: str, member: _Member) -> int:
+    wanted = member.name.lower()
+    if wanted == offer:
+        return 5
+    if wanted.partition("-")[0] == offer:
+        return 3
+    if wanted == offer.partition("-")[0]:
+        return 2
+    return int(wanted == "*")
+
+
+def _offered_type(offer: str) -> _Member | None:
+    """Read an offer of the application; `None` for an unknown extension or a malformed type."""
+    member = _member(offer if "/" in offer else _type_by_extension(offer) or "")
+    return member._replace(name=member.name.lower()) if _MEDIA_TYPE.fullmatch(member.name) else None
+
+
+def _ranges(header: str) -> list[_Member]:
+    return list(_members(header, _MEDIA_TYPE))
+
+
+def _codings(header: str) -> list[_Member]:
+    members = list(_members(header))
+    if not any(member.name.lower() in ("*", "identity") for member in members):
+        # As little wanted as the least wanted of the others. Those with weight 0 are refused, not little wanted.
+        least = min((member.weight or 1.0 for member in members), default=1.0)
+        members.append(_Member("identity", {}, min(least, 1.0)))
+    return members
+
+
+def _members(header: str, grammar: re.Pattern[str] = _TOKEN) -> Iterator[_Member]:
+    """Read the members of a list (RFC 9110 §5.6.1.2): empty and malformed ones are skipped."""
+    for text in _split(header, ","):
+        member = _member(text)
+        if grammar.fullmatch(member.name):
+            yield member
+
+
+def _member(text: str) -> _Member:
+    """Read one member up to its weight; what follows the weight means nothing (RFC 9110 §12.5.1)."""
+    name, *rest = _split(text, ";")
+    parameters: dict[str, str] = {}
+    weight = 1.0
+    for parameter in rest:
+        key, _, value = parameter.partition("=")
+        key = key.strip(" \t").lower()
+        value = value.strip(" \t")
+        if value.startswith('"'):
+            value = _unescape(value[1:].removesuffix('"'))
+        if key == "q":
+            number = _WEIGHT.match(value)
+            weight = float(number[0]) if number else 0.0
+            break
+        if key:
+            parameters[key] = value.lower()
+    return _Member(name.strip(" \t"), parameters, weight)

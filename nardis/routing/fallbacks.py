@@ -1,0 +1,76 @@
+"""
+Default answers to errors: HTML for those who ask for it, problem details (RFC 9457) for those who ask for JSON, else text.
+
+No page shows anything of the server, except a traceback with `Nardis(debug=True)`; what it repeats of the request is escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from functools import lru_cache
+from html import escape
+from typing import TYPE_CHECKING, Final
+
+from .._http import negotiation
+from ..errors import HTTPError, reason_phrase
+
+if TYPE_CHECKING:
+    from ..request import Request
+    from ..response import Response
+
+__all__ = ["answer_problem"]
+
+# Text first: it is what `*/*` gets, and those who send that look at it in a terminal.
+_OFFERS: Final = ("text/plain", "text/html", "application/problem+json", "application/json")
+
+
+async def answer_problem(
+    error: HTTPError, req: Request, res: Response, cause: BaseException | None = None
+) -> None:
+    """Answer *error* by default; the traceback of *cause* is shown, for those who develop."""
+    res.reset(error)
+    _default(res, error, b"x-content-type-options", b"nosniff")
+    if res._peek(b"vary") is None:
+        res._put(b"vary", b"Accept")
+    else:
+        res.vary("Accept")
+    form = _form(req._exchange.fields.get(b"accept", b""))
+    trace = "".join(traceback.format_exception(cause)) if cause is not None else ""
+    title = reason_phrase(error.status)
+    if form.endswith("json"):
+        res._put(b"content-type", b"application/problem+json")
+        problem = {
+            "type": "about:blank",
+            "title": title,
+            "status": error.status,
+            **error.extensions,
+        }
+        if error.detail:
+            problem["detail"] = error.detail
+        if trace:
+            problem["traceback"] = trace
+        await res.send(json.dumps(problem, default=str))
+    elif form == "text/html":
+        shown = f"<pre>{escape(trace)}</pre>" if trace else ""
+        detail = f"<p>{escape(error.detail)}</p>" if error.detail else ""
+        _default(res, error, b"content-security-policy", b"default-src 'none'")
+        await res.send(
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{error.status} {title}</title>'
+            f"<h1>{error.status} {title}</h1>{detail}{shown}</html>\n"
+        )
+    else:
+        res._put(b"content-type", b"text/plain; charset=utf-8")
+        await res.send(f"{error}\n{trace}")
+
+
+def _default(res: Response, error: HTTPError, name: bytes, value: bytes) -> None:
+    """Set a field of the page, unless the error brings its own."""
+    if not error.headers or name.decode() not in {given.lower() for given in error.headers}:
+        res._put(name, value)
+
+
+@lru_cache(maxsize=256)
+def _form(accept: bytes) -> str:
+    text = accept.decode("latin-1")
+    return negotiation.accepts_types(text or None, _OFFERS) or "text/plain"

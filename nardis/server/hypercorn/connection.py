@@ -1,0 +1,597 @@
+"""
+One client's connection, as far as it is the same on both workers. It stands where hypercorn has its `TCPServer`.
+
+Fault (hypercorn 0.18): an exception in one connection ends the whole trio worker; each pause between two requests costs a task
+with a timer of its own, and nothing else has a limit: a client that stops reading, or stops sending half-way, stays for ever.
+
+Cure: each connection notes when it began to read, to write, to wait, and when its client last took something; one sweep over all
+of them, four times a second, ends those that make no progress. Whatever leaves a connection ends that one alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import ssl
+import struct
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, Final, cast
+
+import anyio
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.typing import ConnectionState, TaskGroup, WorkerContext
+from hypercorn.utils import parse_socket_addr  # pyright: ignore[reportUnknownVariableType]  # partly annotated
+
+from ..._asgi.extensions import CLIENT
+from ..._failures import explained, failure_of, parted
+from ...types import ASGIApp, Message, Scope
+from ..config import Config
+from ..tls import TLS
+from .inbox import Inbox
+from .pieces import Pieces
+from .protocol import Protocols
+from .settings import Settings
+
+__all__ = [
+    "LINGER_S",
+    "OVERLOAD_ANSWER",
+    "READ_BYTES",
+    "Connection",
+    "Service",
+    "clock",
+    "contained",
+    "readable",
+    "run_app",
+]
+
+logger: logging.Logger = logging.getLogger("nardis.server")
+
+clock = time.monotonic
+
+# One read of a socket.
+READ_BYTES: Final = 64 * 1024
+
+# How often connections are looked at.
+TICK_S: Final = 0.25
+
+# An application that only writes gives the others a turn this often.
+TURN_S: Final = 0.001
+
+# An idle connection may have its next request on the way when a shutdown begins: it is waited for.
+DRAIN_IDLE_S: Final = 0.5
+
+# After our last byte, what the client still sends is read and dropped for this long: closing at once would reset the connection,
+# and the client might lose the answer (RFC 9112 §9.6). In the clear nothing is read beyond this much, and the socket is held.
+# Over TLS clients such as requests and urllib3 give an answer up when a write fails: all is read that comes in the time.
+LINGER_S: Final = 1.0
+LINGER_BYTES: Final = 4 * 1024 * 1024
+
+# What a connection too many gets (RFC 9110 §15.6.4).
+OVERLOAD_ANSWER: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: 36\r\nconnection: close\r\n\r\ntoo many connections: try again soon"
+)
+
+# `close()` then resets the connection and drops what was not sent: it cannot be taken for a regular end.
+RESET: Final = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+
+# Linux tells by it that the peer has closed its sending half, without anybody reading.
+HANG_UP: Final[int] = getattr(select, "POLLRDHUP", 0)
+
+# Linux counts the bytes that the peer's system took (tcpi_bytes_acked of struct tcp_info, since 4.1), also while one piece waits
+# to be sent: where it does not, progress shows by the piece.
+TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None)
+TCP_INFO_BYTES: Final = 128
+BYTES_ACKED: Final = struct.Struct("=120xQ")
+
+
+class Service:
+    """
+    What all connections share.
+
+    Attributes:
+        app: The application.
+        config: Ours.
+        settings: hypercorn's.
+        state: The lifespan's, copied for each request.
+        connections: Those that are open.
+        admitted: How many were accepted and have not ended; some may not have begun.
+        calls: How many calls of the application are running.
+        requests: How many there were.
+        enough: Set when there were as many as `max_requests` allows.
+        draining: When a shutdown began; 0.0 before.
+        interrupted: What runs is being cancelled.
+        call: Runs the application for one scope.
+    """
+
+    clock = staticmethod(time.monotonic)
+
+    def __init__(self, app: ASGIApp, config: Config, max_requests: int | None = None) -> None:
+        self.app: ASGIApp = app
+        self.config: Config = config
+        self.settings: Settings = Settings(config)
+        self.state: dict[str, Any] = {}
+        self.connections: set[Connection] = set()
+        self.admitted: int = 0
+        self.calls: int = 0
+        self.requests: int = 0
+        self.enough: anyio.Event = anyio.Event()
+        self.draining: float = 0.0
+        self.interrupted: bool = False
+        self.call: ASGIApp = app
+        self._max_requests = max_requests
+        self._told: list[tuple[Callable[[float], object], Callable[[], object]]] = []
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether an application wants to be told of the shutdown: it looks after its requests by itself."""
+        return bool(self._told)
+
+    def tell(self, drain: Callable[[float], object], interrupt: Callable[[], object], /) -> None:
+        """Take an application that wants to be told of the shutdown (`nardis._asgi.extensions.Runner`)."""
+        self._told.append((drain, interrupt))
+
+    def is_full(self) -> bool:
+        """Tell whether there are as many connections as are allowed."""
+        return self.admitted >= self.config.max_connections
+
+    def count_request(self) -> None:
+        """Count one more call; too many end the worker."""
+        self.calls += 1
+        self.requests += 1
+        if self.requests == self._max_requests:
+            self.enough.set()
+
+    def drain(self) -> None:
+        """Begin to shut down: say so to the applications, and on every connection."""
+        self.draining = clock()
+        self.settings.draining = True
+        self._tell_all(partial(drain, self.config.drain_s) for drain, _ in self._told)
+        self._for_each(lambda connection: connection.protocol.goodbye())
+
+    def interrupt(self) -> None:
+        """Cancel what runs: an application that is heard does it by itself, and WebSockets are told."""
+        self.interrupted = True
+        self._tell_all(interrupt for _, interrupt in self._told)
+        self._for_each(lambda connection: connection.interrupt())
+
+    def cut(self) -> None:
+        """Cut all connections, and cancel what runs for them."""
+        self._tell_all(interrupt for _, interrupt in self._told)
+        self._for_each(lambda connection: connection.end())
+
+    async def sweep(self) -> None:
+        """Look at all connections, four times a second, until cancelled."""
+        while True:
+            await anyio.sleep(TICK_S)
+            self._tell_all([partial(self.look, clock())])
+
+    def look(self, now: float) -> None:
+        """Look at each connection once; *now* is in seconds of `time.monotonic`."""
+        asked: dict[int, Connection] = {}
+
+        def look_at(connection: Connection) -> None:
+            if connection.look(now):
+                if connection.is_closed():
+                    connection.hung_up()
+                else:
+                    asked[connection.socket.fileno()] = connection
+
+        self._for_each(look_at)
+        if asked and HANG_UP:
+            poll = select.poll()
+            for number in asked:
+                poll.register(number, HANG_UP)
+            gone = {asked[number] for number, _ in poll.poll(0)}
+            self._for_each(lambda connection: connection.hung_up(), gone)
+
+    def _tell_all(self, calls: Iterable[Callable[[], object]]) -> None:
+        """Make each call; a fault in one of them keeps nobody else from his."""
+        for call in calls:
+            try:
+                call()
+            except BaseException as exc:
+                logger.error(
+                    "a fault in the runner, or in an application that it tells of the shutdown",
+                    exc_info=failure_of(exc),
+                )
+
+    def _for_each(
+        self, act: Callable[[Connection], object], connections: set[Connection] | None = None
+    ) -> None:
+        """Do something with each connection; a fault in one of them ends that one alone."""
+        for connection in tuple(self.connections if connections is None else connections):
+            try:
+                try:
+                    act(connection)
+                except BaseException as exc:
+                    _log_fault(failure_of(exc))
+                    self.connections.discard(connection)
+                    connection.end()
+            except BaseException as exc:
+                failure_of(exc)  # not even its end goes well: it is forgotten
+
+
+class Connection(ABC):
+    """
+    One client.
+
+    Attributes:
+        socket: Its socket.
+        protocol: What speaks HTTP/1.1 or HTTP/2 with it.
+        idle_since: No request is under way since then; 0.0 while one is.
+        writing: A write is pending since then; 0.0 is none.
+        progressed: The client was last seen to take something then.
+        handling: What was read is being worked on since then; 0.0 while the client is waited for.
+        over: Nothing more is sent.
+        ending: Our side is closed since then; 0.0 is not.
+    """
+
+    socket: Any  # each event loop has its own class for it
+    protocol: Protocols
+    tasks: Any  # hypercorn's annotation of `spawn` is incomplete
+
+    def __init__(self, service: Service, tls: TLS | None = None) -> None:
+        self.service: Service = service
+        self.tls: TLS | None = tls
+        self.idle_since: float = clock()
+        self.head_since: float = 0.0
+        self.read_at: float = 0.0
+        self.writing: float = 0.0
+        self.progressed: float = 0.0
+        self.handling: float = 0.0
+        self.over: bool = False
+        self.ending: float = 0.0
+        self._taken = 0
+        self._hung_up = False
+
+    # --- what the workers do each in its way --------------------------------------------------------------------------
+
+    @abstractmethod
+    async def _receive(self) -> bytes:
+        """Read some bytes from the socket; none is the end, however it came."""
+
+    @abstractmethod
+    async def _transmit(self, pieces: Sequence[bytes]) -> bool:
+        """Send *pieces*, one after the other, encrypted if need be; False says that the client is gone."""
+
+    @abstractmethod
+    async def _say(self) -> None:
+        """Send what TLS has to say for itself, unless somebody is sending anyway: a reader waits for no writer."""
+
+    @abstractmethod
+    def _half_close(self) -> None:
+        """Close our sending half, after what was written."""
+
+    @abstractmethod
+    def _unsent(self) -> int:
+        """Return how many bytes were written that the system has not taken."""
+
+    @abstractmethod
+    def _has_input(self) -> bool:
+        """Tell whether something has arrived that `_receive` has not given yet."""
+
+    @abstractmethod
+    def is_closed(self) -> bool:
+        """Tell whether the socket is closed: its number may be another's by now."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the socket."""
+
+    @abstractmethod
+    def cut(self) -> None:
+        """Reset the connection: nobody can take that for a regular end."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Cancel what runs for this connection."""
+
+    # --- the conversation ---------------------------------------------------------------------------------------------
+
+    async def shake_hands(self) -> bool:
+        """Agree on TLS; False says that it failed, or took too long."""
+        tls = self.tls
+        if tls is None:
+            return True
+        with anyio.move_on_after(self.service.config.head_s), suppress(ssl.SSLError):
+            try:
+                while not tls.shake_hands():
+                    await self._transmit(())
+                    data = await self._receive()
+                    if not data:
+                        return False
+                    tls.feed(data)
+            finally:
+                with anyio.CancelScope(shield=True, deadline=anyio.current_time() + LINGER_S):
+                    await self._transmit(
+                        ()
+                    )  # the end of it, or the alert that says why there is none
+            return True
+        return False
+
+    async def _read(self) -> bytes:
+        """Read some bytes of what the client says; none is the end, however it came."""
+        tls = self.tls
+        if tls is None:
+            return await self._receive()
+        while (said := tls.decrypt()) is None:
+            if tls.has_to_say:
+                await self._say()
+            data = await self._receive()
+            if not data:
+                return b""
+            tls.feed(data)
+        if tls.has_to_say:  # an alert
+            await self._say()
+        return said
+
+    async def converse(self, tasks: TaskGroup, context: WorkerContext) -> None:
+        """Read what the client sends and hand it to the protocol, to the end."""
+        self.tasks = tasks
+        self.protocol = Protocols(
+            self.service.app, self.service.settings, context, tasks, ConnectionState(self.service.state), self.tls is not None,
+            parse_socket_addr(self.socket.family, self.socket.getpeername()),
+            parse_socket_addr(self.socket.family, self.socket.getsockname()),
+            self.send, None if self.tls is None else self.tls.alpn, self.service.config,
+        )  # fmt: skip
+        self.service.connections.add(self)
+        protocol = self.protocol
+        await protocol.initiate()
+        if self.service.draining:
+            protocol.goodbye()
+        while data := await self._read():
+            if self.over:
+                break
+            self.read_at = now = clock()
+            if self.idle_since and not self.head_since:
+                self.head_since = now
+            self.handling = now
+            await protocol.handle(RawData(data))
+            self.handling = 0.0
+        if self.over:
+            await self._linger()
+        await protocol.handle(Closed())
+
+    async def _linger(self) -> None:
+        """Read and drop what the client still sends; the sweep closes the socket when the time is up."""
+        dropped = 0
+        while data := await self._receive():
+            dropped += len(data)
+            if dropped > LINGER_BYTES and self.tls is None:
+                await anyio.sleep(LINGER_S)
+                return
+
+    async def send(self, event: Event) -> None:
+        """Do what the protocol wants done with the socket."""
+        if isinstance(event, RawData):
+            if event.data and not self.over and not await self._transmit((event.data,)):
+                await self._broken()
+        elif isinstance(event, Pieces):
+            if not self.over and not await self._transmit(event.pieces):
+                await self._broken()
+        elif isinstance(event, Updated):
+            self.head_since = 0.0
+            self.idle_since = clock() if event.idle else 0.0
+        elif not self.over:
+            self.over = True
+            if self.protocol.is_unfinished() and (
+                self.protocol.ends_by_closing() or self._unsent()
+            ):
+                self.cut()  # what was sent so far would look whole, or waits for a client that may not want it
+            else:
+                await self._finish(whole=not self.protocol.is_unfinished())
+            self.ending = clock()
+            await self._lost()
+
+    async def _finish(self, *, whole: bool) -> None:
+        """Close our sending half, after what was written; TLS says close_notify of what is *whole*."""
+        if self.tls is not None and whole:
+            self.tls.close()
+            await self._transmit(())
+        self._half_close()
+
+    async def _broken(self) -> None:
+        """End what cannot be written to, unless that is for the reader to do: a Close frame may lie before the end."""
+        if self.protocol.hears_to_the_end():
+            for inbox in self.protocol.inboxes():
+                inbox.lift()
+        else:
+            await self._lost()
+            self.close()
+
+    async def _lost(self) -> None:
+        await self.protocol.handle(Closed())
+
+    # --- limits -------------------------------------------------------------------------------------------------------
+
+    def look(self, now: float) -> bool:
+        """Enforce the limits; tell whether the client would have to be asked for its hang-up, because nobody reads."""
+        if self.is_closed():
+            return bool(self.handling)
+        config = self.service.config
+        # When the time of those that may end by themselves is over, those that do not read have had theirs.
+        stall_s = (
+            min(config.write_stall_s, LINGER_S)
+            if self.service.interrupted
+            else config.write_stall_s
+        )
+        if self.writing or self.over:
+            self._watch_progress(now)
+        if self.writing and now - max(self.writing, self.progressed) > stall_s:
+            self._stall(stall_s)
+        elif self.over:
+            if self.writing or self._unsent():
+                if self.ending and now - max(self.ending, self.progressed) > stall_s:
+                    self._stall(stall_s)
+            elif self.ending and now - self.ending > LINGER_S:
+                self.close()
+        elif self.idle_since:
+            idle_s = (
+                min(config.keep_alive_s, DRAIN_IDLE_S)
+                if self.service.draining
+                else config.keep_alive_s
+            )
+            since = max(self.idle_since, self.service.draining)
+            if self.head_since and not self.protocol.http2:
+                idle_s, since = config.head_s, self.head_since
+            # Its next request may have arrived while something else kept the event loop.
+            if now - since > idle_s and not self._has_input() and not self.protocol.goodbye():
+                self.close()
+        elif self.handling:
+            return now - self.handling > TICK_S
+        elif now - self.read_at > config.body_idle_s and any(
+            self._waits_for_body(each) for each in self.protocol.inboxes()
+        ):
+            logger.info(
+                "a request body stopped arriving for %s s: its connection is closed",
+                config.body_idle_s,
+            )
+            self.cut()
+        return False
+
+    def _watch_progress(self, now: float) -> None:
+        """Note whether the client has taken something since the last look."""
+        taken = self._count_taken()
+        if taken != self._taken:
+            self._taken = taken
+            self.progressed = now
+            for inbox in self.protocol.inboxes():
+                if inbox.flushing or not self.protocol.http2:
+                    inbox.progressed = now
+
+    def _count_taken(self) -> int:
+        """Return a number that changes when the client takes something."""
+        info = b""
+        if TCP_INFO is not None and self.socket.family != socket.AF_UNIX:
+            info = self.socket.getsockopt(socket.IPPROTO_TCP, TCP_INFO, TCP_INFO_BYTES)
+        return (
+            int(BYTES_ACKED.unpack_from(info)[0])
+            if len(info) >= BYTES_ACKED.size
+            else -self._unsent()
+        )
+
+    def _stall(self, seconds: float) -> None:
+        """Cut a client that does not read; those who answer it learn that this is why."""
+        logger.info("a client took nothing for %s s: its connection is cut", seconds)
+        for inbox in self.protocol.inboxes():
+            inbox.stall()
+        self.cut()
+
+    def _waits_for_body(self, inbox: Inbox) -> bool:
+        return inbox.waited_for and not inbox.whole and not inbox.claimed
+
+    def hung_up(self) -> None:
+        """Take note that the client left while nobody reads: what it sent comes in, or it is gone if that is not possible."""
+        for inbox in self.protocol.inboxes():
+            inbox.lift()
+        if self._hung_up:  # a pipelined request waits for its turn
+            self.tasks.spawn(self._lost)
+        self._hung_up = True
+
+    def interrupt(self) -> None:
+        """Tell WebSockets that it is over; cancel other calls, unless an application looks after them."""
+        if self.protocol.websockets():
+            self.tasks.spawn(self.protocol.close_websockets)
+        elif not self.service.is_heard or not all(each.claimed for each in self.protocol.inboxes()):
+            self.cancel()
+
+    def end(self) -> None:
+        """Cut the connection, and cancel what runs for it."""
+        self.cut()
+        self.cancel()
+
+    def _linger_away(self) -> None:
+        """Let `close` drop what was not sent, so that the client learns that it was cut."""
+        with suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+
+
+def readable(sock: Any) -> bool:
+    """Tell whether there is something to read from *sock*."""
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+@contextmanager
+def contained(connection: Connection) -> Generator[None, None, None]:
+    """Let whatever leaves a connection, except its cancellation, end that connection and nothing else."""
+    try:
+        yield
+    except BaseException as exc:
+        going, fault = parted(exc)
+        if isinstance(fault, BaseExceptionGroup):
+            fault = cast("BaseExceptionGroup[BaseException]", fault).split(OSError)[1]
+        if fault is not None and not isinstance(fault, OSError):  # else the client is gone
+            _log_fault(fault)
+            connection.cut()
+        if going is not None:
+            raise going  # noqa: B904  # it is in *exc*
+    finally:
+        connection.service.connections.discard(connection)
+        connection.close()
+
+
+def _log_fault(fault: BaseException | None) -> None:
+    """Log a fault; a client can make as many as it likes, so a line is the rule."""
+    logger.warning(
+        "a fault ended a connection: %r",
+        fault,
+        exc_info=fault if logger.isEnabledFor(logging.DEBUG) else None,
+    )
+
+
+async def run_app(
+    service: Service, scope: Scope, inbox: Inbox, send: Callable[[Message | None], Awaitable[None]]
+) -> None:
+    """Call the application for one scope, and tell the protocol when it returned. Nothing but cancellation comes out."""
+    service.count_request()
+    try:
+        scope["extensions"][CLIENT] = inbox
+        await service.call(scope, inbox.get, send if service.is_heard else _Yielding(inbox, send))
+    except BaseException as exc:
+        going, failure = parted(exc)
+        if failure is not None and not inbox.claimed:  # else the application has logged it
+            logger.error(
+                "%s %s failed: %r",
+                scope["type"],
+                scope["path"],
+                failure,
+                exc_info=explained(failure),
+            )
+        if going is not None:
+            raise going  # noqa: B904  # it is in *exc*
+    finally:
+        service.calls -= 1
+        await send(None)
+
+
+class _Yielding:
+    """
+    A `send` that gives the event loop a turn, and lets a cancellation come before a message rather than in it.
+
+    Fault (hypercorn 0.18): it returns without suspending where a client is gone, or fast, and one that writes in a loop
+    then stops everything else. Nardis applications see to both themselves.
+    """
+
+    __slots__ = ("_inbox", "_send", "_yielded")
+
+    def __init__(self, inbox: Inbox, send: Callable[[Message | None], Awaitable[None]]) -> None:
+        self._inbox = inbox
+        self._send = send
+        self._yielded = clock()
+
+    async def __call__(self, message: Message) -> None:
+        await checkpoint_if_cancelled()
+        await self._send(message)
+        now = clock()
+        if self._inbox.closed is not None or now - self._yielded > TURN_S:
+            self._yielded = now
+            await checkpoint()

@@ -1,0 +1,238 @@
+"""
+What one application call receives.
+
+Fault (hypercorn 0.18): the messages for an application wait in a queue of ten. A client that leaves behind a full queue is not
+noticed, because nobody reads its socket; the end of a stream is one more message of the same queue, so the application's own last
+`send` hangs until somebody takes the others; and after `http.disconnect` a further `receive()` blocks for ever.
+
+Cure: a queue bounded in bytes, into which the end always fits. Once the client is gone the bound is lifted, what the kernel still
+has of the body is read, and the disconnect comes next: at once if the body was cut, after one last message if it is whole.
+
+Each piece of a body lies here with its credit, the flow-controlled bytes of HTTP/2 that it came in. Whoever takes the piece
+gives back that credit and no other, so that what lies never exceeds the window of its stream (RFC 9113 §5.2). Small pieces
+are joined when they arrive: thousands of tiny frames cost no more memory than their bytes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, cast
+
+import anyio
+
+from ..._asgi.extensions import Listener
+from ...types import Message
+
+__all__ = ["Inbox", "found_inbox", "inbox_of"]
+
+# What lies unread before the client is made to wait: two reads of a socket.
+BOUND_BYTES: Final = 128 * 1024
+
+# One message of the body, at most, unless the client has left.
+MESSAGE_BYTES: Final = 64 * 1024
+
+# A piece below this is joined to the one before it: alone it would cost about 150 bytes more than it holds.
+SMALL_BYTES: Final = 1024
+
+# A message of a WebSocket costs this much beside its bytes, about: it cannot be joined to another, so it is counted.
+MESSAGE_OVERHEAD_BYTES: Final = 64
+
+
+class Inbox:
+    """
+    The receiving side of one application call.
+
+    Attributes:
+        bounded: Whether `put` waits for room. Where the protocol has flow control of its own it need not.
+        weight: Bytes that lie here; a message of a WebSocket counts with its overhead.
+        whole: The body has arrived.
+        closed: Nothing more comes; what `get` gives at the end.
+        asked: Called once, when the application first asks.
+        taken: Called with the credit of what the application took, in flow-controlled bytes.
+        owed: The credit of what lies here, in flow-controlled bytes.
+        listener: The exchange of a Nardis application, which is told at once when the client leaves or stalls.
+        claimed: There is one, or was: it looks after the limits of its request, and logs its failures.
+        stalled: The client took nothing for too long.
+        progressed: When the client last took a byte of the response, by `time.monotonic`; 0.0 is never.
+        flushing: Bytes of it wait because the socket is full, and not because the window of their stream is shut.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_messages",
+        "_pieces",
+        "_room",
+        "_said_whole",
+        "asked",
+        "bounded",
+        "claimed",
+        "closed",
+        "flushing",
+        "listener",
+        "owed",
+        "progressed",
+        "stalled",
+        "taken",
+        "weight",
+        "whole",
+    )
+
+    def __init__(self) -> None:
+        self._pieces: deque[tuple[bytes | bytearray, int]] = deque()  # each with its credit
+        self._messages: deque[Message] = deque()  # of a WebSocket
+        self._arrived: anyio.Event | None = None
+        self._room: anyio.Event | None = None
+        self._said_whole = False
+        self.bounded: bool = True
+        self.weight: int = 0
+        self.whole: bool = False
+        self.closed: Message | None = None
+        self.asked: Callable[[], Awaitable[None]] | None = None
+        self.taken: Callable[[int], None] | None = None
+        self.owed: int = 0
+        self.listener: Listener | None = None
+        self.claimed: bool = False
+        self.stalled: bool = False
+        self.progressed: float = 0.0
+        self.flushing: bool = False
+
+    def has_left(self) -> bool:
+        """Tell whether the client is gone, also to those who cannot take what lies before the news of it."""
+        return self.closed is not None
+
+    @property
+    def waited_for(self) -> bool:
+        """Tell whether the application waits in `get`."""
+        return self._arrived is not None
+
+    async def put(self, message: Message) -> None:
+        """Take a message from the protocol; waits while there is no room."""
+        kind = message["type"]
+        if self.closed is not None:
+            return
+        if kind == "http.request":
+            self.whole = not message["more_body"]
+            self.add(message["body"])
+            self._wake()
+        elif kind.endswith("disconnect"):
+            self.close(message)
+        else:
+            self._messages.append(message)
+            self.weight += _weight(message)
+            self._wake()
+        while self.bounded and self.weight > BOUND_BYTES and self.closed is None:
+            self._room = self._room or anyio.Event()
+            await self._room.wait()
+
+    def add(self, data: bytes, credit: int = 0) -> None:
+        """Take a piece of the body, which came in *credit* flow-controlled bytes: its own and its padding."""
+        if self.closed is not None:
+            return
+        if not data:  # padding alone: no message would be taken for it
+            return self._give_back(credit)
+        pieces = self._pieces
+        if pieces and len(data) < SMALL_BYTES and len(pieces[-1][0]) + len(data) <= MESSAGE_BYTES:
+            last, before = pieces.pop()
+            joined = last if isinstance(last, bytearray) else bytearray(last)
+            joined += data
+            pieces.append((joined, before + credit))
+        else:
+            pieces.append((data, credit))
+        self.weight += len(data)
+        self.owed += credit
+        self._wake()
+
+    def close(self, message: Message) -> None:
+        """Let *message*, a disconnect, be the last one: what came of a body that is not whole is dropped."""
+        self.closed = message
+        if not self.whole:
+            self.weight -= sum(len(data) for data, _ in self._pieces)
+            self.owed = 0
+            self._pieces.clear()
+        self._wake()
+        self.lift()
+
+    def leave(self) -> None:
+        """Let it be known at once that the client does not want the answer any more."""
+        if self.listener is not None:
+            self.listener.left()
+
+    def stall(self) -> None:
+        """Let it be known that the client is cut because it took nothing."""
+        self.stalled = True
+        if self.listener is not None:
+            self.listener.stalled()
+
+    def lift(self) -> None:
+        """Take what the kernel still has, because the client has left: the body may be whole."""
+        self.bounded = False
+        self._make_room()
+
+    async def get(self) -> Message:
+        """Give the application its next message; it is the ASGI `receive`."""
+        if self.asked is not None:
+            asked, self.asked = self.asked, None
+            await asked()
+        while not (self._pieces or self._messages or (self.whole and not self._said_whole)):
+            if self.closed is not None:
+                return dict(self.closed)
+            self._arrived = self._arrived or anyio.Event()
+            await self._arrived.wait()
+        if self._messages:
+            message = self._messages.popleft()
+            self.weight -= _weight(message)
+        else:
+            message = self._next_of_body()
+        if self.weight <= BOUND_BYTES:
+            self._make_room()
+        return message
+
+    def _next_of_body(self) -> Message:
+        """Take what lies here, up to the size of a message; all of it once the client has left."""
+        pieces = self._pieces
+        taken: list[bytes | bytearray] = []
+        size = credit = 0
+        while pieces and (
+            not taken or self.closed is not None or size + len(pieces[0][0]) <= MESSAGE_BYTES
+        ):
+            data, came_in = pieces.popleft()
+            taken.append(data)
+            size += len(data)
+            credit += came_in
+        self.weight -= size
+        self.owed -= credit
+        self._give_back(credit)
+        self._said_whole = self.whole and not pieces
+        return {"type": "http.request", "body": b"".join(taken), "more_body": not self._said_whole}
+
+    def _give_back(self, credit: int) -> None:
+        if (
+            credit and self.taken is not None and not self.whole
+        ):  # after the end there is nothing to send
+            self.taken(credit)
+
+    def _wake(self) -> None:
+        if self._arrived is not None:
+            self._arrived.set()
+            self._arrived = None
+
+    def _make_room(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+
+
+def _weight(message: Message) -> int:
+    return len(message.get("bytes") or message.get("text") or b"") + MESSAGE_OVERHEAD_BYTES
+
+
+def inbox_of(stream: object) -> Inbox | None:
+    """Find the inbox of a hypercorn stream; None before its application was called."""
+    put: Any = getattr(stream, "app_put", None)
+    return cast("Inbox | None", getattr(put, "__self__", None))
+
+
+def found_inbox(stream: object) -> Inbox:
+    """Give the inbox of a hypercorn stream whose application was called."""
+    return cast(Inbox, inbox_of(stream))

@@ -1,0 +1,113 @@
+"""
+Which HTTP a connection speaks: HTTP/1.1 at first, HTTP/2 if TLS agreed on it, or if the client begins with it.
+
+Fault (hypercorn 0.18): cleartext HTTP/2 cannot be switched off, and an `Upgrade: h2c` with settings that are no base64 ends the
+trio worker.
+
+Cure: `Config(http2=False)` serves HTTP/1.1 alone; an upgrade is ignored unless its settings can be read (RFC 9113 §3.1 takes the
+upgrade back, and a server need not heed it: RFC 9110 §7.8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from hypercorn.events import Event, RawData
+from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError
+from hypercorn.typing import ConnectionState, TaskGroup, WorkerContext
+
+from ..config import Config
+from .h1 import H1
+from .h2 import H2
+from .inbox import Inbox, inbox_of
+from .settings import Settings
+from .websockets import WebSocket, close_websocket, open_websockets
+
+__all__ = ["Protocols"]
+
+Address = tuple[str, int] | None
+
+
+class Protocols:
+    """The switch between the protocols; it stands where hypercorn has its `ProtocolWrapper`."""
+
+    def __init__(
+        self,
+        app: Any,
+        settings: Settings,
+        context: WorkerContext,
+        tasks: TaskGroup,
+        state: ConnectionState,
+        ssl: bool,
+        client: Address,
+        server: Address,
+        send: Callable[[Event], Awaitable[None]],
+        alpn: str | None,
+        config: Config,
+    ) -> None:
+        self._arguments = (app, settings, context, tasks, state, ssl, client, server, send)
+        self._config = config
+        self._send = send
+        self.protocol: H1 | H2 = (
+            H2(*self._arguments, config) if alpn == "h2" else H1(*self._arguments, config)
+        )
+
+    @property
+    def http2(self) -> bool:
+        """Tell whether it is HTTP/2 by now."""
+        return isinstance(self.protocol, H2)
+
+    async def initiate(self) -> None:
+        """Begin: HTTP/2 speaks first."""
+        await self.protocol.initiate()
+
+    async def handle(self, event: Event) -> None:
+        """Hand on what happened; what a client says first may change the protocol."""
+        try:
+            return await self.protocol.handle(event)
+        except H2ProtocolAssumedError as error:
+            data, headers, settings = error.data, None, None
+        except H2CProtocolRequiredError as error:
+            data, headers, settings = error.data, error.headers, error.settings
+        self.protocol = H2(*self._arguments, self._config)
+        await self.protocol.initiate(headers, settings)
+        if data:
+            await self.protocol.handle(RawData(data))
+
+    def inboxes(self) -> list[Inbox]:
+        """List what the applications of this connection receive from."""
+        found = map(inbox_of, self.streams())
+        return [inbox for inbox in found if inbox is not None]
+
+    def streams(self) -> list[Any]:
+        """List hypercorn's streams that are open."""
+        protocol = self.protocol
+        if isinstance(protocol, H2):
+            return list(protocol.streams.values())
+        return [] if protocol.stream is None else [protocol.stream]
+
+    def websockets(self) -> list[WebSocket]:
+        """List the WebSockets that are open."""
+        return open_websockets(self.streams())
+
+    def hears_to_the_end(self) -> bool:
+        """Whether there is a WebSocket whose client may have said how it ends."""
+        return any(isinstance(stream, WebSocket) and stream.is_open() for stream in self.streams())
+
+    async def close_websockets(self) -> None:
+        """Tell those at both ends of each open WebSocket that it is over."""
+        for stream in self.websockets():
+            close_websocket(stream)
+
+    def is_unfinished(self) -> bool:
+        """Tell whether a response has begun and not ended."""
+        return isinstance(self.protocol, H1) and self.protocol.is_unfinished()
+
+    def ends_by_closing(self) -> bool:
+        """Tell whether the end of the connection is taken for the end of a response: never in HTTP/2."""
+        return isinstance(self.protocol, H1) and self.protocol.ends_by_closing()
+
+    def goodbye(self) -> bool:
+        """Say that no more requests are taken; True if the connection then ends by itself."""
+        return self.protocol.goodbye()

@@ -1,0 +1,184 @@
+"""
+Serving, inside a running event loop: from the first lifespan event to the last.
+
+The order at the end is that of the promises: nothing new is taken, what runs may end, the rest is cancelled and cleans up, what
+then is left is cut, the lifespan ends.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from socket import socket
+from ssl import SSLContext
+from typing import Any, Final, cast
+
+import anyio
+from anyio.abc import TaskStatus
+from anyio.lowlevel import current_token
+
+from ..errors import StartFailed, UsageError
+from ..types import ASGIApp
+from .access_log import with_access_log
+from .config import Config
+from .hypercorn.connection import Service
+from .lifespan import Lifespan
+from .overload import with_limit
+from .signals import need_posix
+from .sockets import Doors, listening, urls_of
+
+__all__ = ["first_leaf", "serve", "serve_on", "tell", "unwrapped"]
+
+logger: logging.Logger = logging.getLogger("nardis.server")
+
+# How often the end of the connections is looked for at a shutdown.
+POLL_S: Final = 0.02
+
+# What the end of the lifespan has at least, also where draining has taken all of `graceful_s`; and a cancelled handler's clean-up
+# where serving was cancelled.
+LAST_S: Final = 0.5
+
+
+async def serve(
+    app: ASGIApp,
+    config: Config | None = None,
+    *,
+    shutdown: Callable[[], Awaitable[object]] = anyio.sleep_forever,
+    task_status: TaskStatus[list[str]] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """
+    Serve *app* inside a running event loop, on the worker of its backend, until *shutdown* returns.
+
+    `await group.start(serve, app, config)` gives the addresses once the lifespan has started and the sockets listen.
+
+    At the end nothing new is taken, `app.draining` is set, and what runs may end; after `drain_s` it is cancelled, after
+    `graceful_s` cut. The settings for processes (`workers`, `max_requests` and its jitter) have no effect here.
+
+    Raises:
+        StartFailed: An address cannot be listened on, or the application's lifespan says that it cannot start.
+        UsageError: *config* is for the other backend, or the system is not POSIX.
+
+    Cancellation: connections are cut at once, and the lifespan is cancelled.
+    """
+    need_posix()
+    backend = current_token().backend_class.__module__.rpartition("_")[2]
+    config = config or Config(backend=cast(Any, backend))
+    if backend != config.backend:
+        raise UsageError(
+            f"this config is for {config.backend!r}, and another event loop is running: Config(backend=...) says which"
+        )
+    with listening(config) as doors:
+        await serve_on(doors, Service(app, config), shutdown, task_status)
+
+
+async def serve_on(
+    doors: Doors,
+    service: Service,
+    shutdown: Callable[[], Awaitable[object]],
+    task_status: TaskStatus[list[str]],
+) -> int:
+    """Serve on sockets that listen already; how many requests the end of draining has cancelled is returned."""
+    config = service.config
+    urls, cancelled = urls_of(doors, config), 0
+    try:
+        tls = service.settings.create_ssl_context()
+    except OSError as exc:  # SSLError among them
+        raise StartFailed(f"cannot read the certificate or its key: {exc}") from exc
+    service.call = with_limit(service, service.call)
+    if config.access_log is not None:
+        service.call = with_access_log(service, service.call)
+    with unwrapped():
+        async with _lifespan(service), anyio.create_task_group() as group:
+            group.start_soon(service.sweep, name="nardis.server.sweep")
+            async with _accepting(config.backend)(service, doors.sockets, tls) as close_door:
+                try:
+                    task_status.started(urls)
+                    tell(config, ready=True)
+                    await shutdown()
+                    tell(config, ready=False)
+                    close_door()
+                    doors.close()
+                    cancelled = await _drain(service)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await _cut(service)
+            group.cancel_scope.cancel()
+    return cancelled
+
+
+@asynccontextmanager
+async def _lifespan(service: Service) -> AsyncGenerator[None, None]:
+    """Run the lifespan around the block; it has the rest of `graceful_s` to end."""
+    lifespan = Lifespan(service.app, service.state, service)
+    async with anyio.create_task_group() as group:
+        group.start_soon(lifespan.run, name="nardis.server.lifespan")
+        await lifespan.startup()
+        yield
+        left = service.draining + service.config.graceful_s - service.clock()
+        with anyio.move_on_after(max(left, LAST_S)) as scope:
+            await lifespan.stop()
+        if scope.cancelled_caught:
+            logger.error("the end of the lifespan took too long and was cancelled")
+        group.cancel_scope.cancel()
+
+
+async def _drain(service: Service) -> int:
+    """Let what runs end; cancel the rest, which is counted, when its time is up, and give its clean-up the time that is left."""
+    config = service.config
+    service.drain()
+    await _idle(service, config.drain_s)
+    late = service.calls
+    service.interrupt()
+    await _idle(service, service.draining + config.graceful_s - service.clock())
+    return late
+
+
+async def _cut(service: Service) -> None:
+    """Cut what is left; also where serving was cancelled."""
+    if service.admitted:
+        service.cut()
+        await _idle(service, LAST_S)
+
+
+async def _idle(service: Service, seconds: float) -> None:
+    """Wait until no connection is left, at most *seconds*."""
+    with anyio.move_on_after(seconds):
+        await anyio.sleep(POLL_S)  # one that was accepted just now is not counted yet
+        while service.admitted:  # noqa: ASYNC110  # an event would cost each connection
+            await anyio.sleep(POLL_S)
+
+
+def tell(config: Config, *, ready: bool) -> None:
+    """Tell who wants to know whether requests are welcome."""
+    if config.ready is not None:
+        config.ready(ready)
+
+
+@contextmanager
+def unwrapped() -> Generator[None, None, None]:
+    """Raise the reason, and not the groups of the tasks it went through."""
+    try:
+        yield
+    except ExceptionGroup as exc:
+        raise first_leaf(exc) from None
+
+
+def first_leaf(exc: Exception) -> Exception:
+    """Find the first reason in a group of exceptions."""
+    while isinstance(exc, ExceptionGroup):
+        exc = cast("ExceptionGroup[Exception]", exc).exceptions[0]
+    return exc
+
+
+Accepting = Callable[
+    [Service, Sequence[socket], SSLContext | None], AbstractAsyncContextManager[Callable[[], None]]
+]
+
+
+def _accepting(backend: str) -> Accepting:
+    """Import the worker of a backend; the other one's event loop stays unloaded."""
+    return cast(
+        Accepting, importlib.import_module(f".hypercorn.{backend}_worker", __package__).accepting
+    )

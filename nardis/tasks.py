@@ -1,0 +1,76 @@
+"""Background tasks that end with the application: `app.tasks`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ._failures import explained, parted
+from .errors import LifespanRequired
+from .lifespan import logger
+
+__all__ = ["Tasks"]
+
+
+class Tasks:
+    """
+    Background tasks that belong to the application: they outlive requests and end with the lifespan.
+
+    A failing task is logged and takes nothing else down. At shutdown all have `limits.cleanup_s` to finish, then they are
+    cancelled.
+    """
+
+    def __init__(self, *, pending: bool = False) -> None:
+        self._group: TaskGroup | None = None
+        # Started while the lifespan is being entered: they begin when it is.
+        self._pending: (
+            list[tuple[Callable[..., Awaitable[object]], tuple[Any, ...], str | None]] | None
+        ) = [] if pending else None
+
+    def start_soon(
+        self, fn: Callable[..., Awaitable[object]], *args: Any, name: str | None = None
+    ) -> None:
+        """
+        Run `await fn(*args)` in the background.
+
+        Raises:
+            LifespanRequired: No lifespan is running.
+        """
+        if self._group is not None:
+            self._group.start_soon(
+                self._supervised, fn, args, name=name or getattr(fn, "__qualname__", "nardis.task")
+            )
+        elif self._pending is not None:
+            self._pending.append((fn, args, name))
+        else:
+            raise LifespanRequired("app.tasks.start_soon()")
+
+    async def _supervised(
+        self, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...]
+    ) -> None:
+        try:
+            await fn(*args)
+        except BaseException as exc:
+            going, failure = parted(exc)
+            if failure is not None:
+                logger.error("a background task failed: %r", fn, exc_info=explained(failure))
+            if going is not None:
+                raise going  # noqa: B904  # it is in *exc*
+
+    @asynccontextmanager
+    async def opened(self, seconds: float) -> AsyncGenerator[None, None]:
+        """Take tasks; at the end wait for them, at most *seconds*, then cancel those that are left."""
+        async with anyio.create_task_group() as group:
+            self._group = group
+            for fn, args, name in self._pending or ():
+                self.start_soon(fn, *args, name=name)
+            self._pending = None
+            try:
+                yield
+            finally:
+                self._group = None
+                group.cancel_scope.deadline = anyio.current_time() + seconds

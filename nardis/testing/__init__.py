@@ -1,0 +1,17 @@
+"""A test client: it calls an application in this process, and checks what a server is owed."""
+
+from __future__ import annotations
+
+from .client import Client
+from .requests import RequestOptions
+from .responses import StreamedResponse, TestResponse
+from .rules import AppError, ASGIViolation
+
+__all__ = [
+    "ASGIViolation",
+    "AppError",
+    "Client",
+    "RequestOptions",
+    "StreamedResponse",
+    "TestResponse",
+]

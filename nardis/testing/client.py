@@ -1,0 +1,253 @@
+"""
+A client that drives any ASGI 3 application in process: no socket, no server, the same on asyncio, uvloop and trio.
+
+It is a faithful peer rather than a recorder. Chunks pass from task to task without a buffer, so a handler is never more
+than one chunk ahead of whoever reads; a request body goes up as the application asks for it; the client can leave at any
+byte; and what a real server would only log, an exception or a broken rule of ASGI, fails the test.
+
+Each call of the application runs in a task of a task group that the `Client` owns, and the lifespan in another.
+Source: ASGI specification, "HTTP & WebSocket" 2.3 and "Lifespan" 2.0. Version 2.4 says that `send` raises once the client
+has left; servers do not agree on that, so the client claims 2.3, where `send` does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, ClassVar, Self, Unpack
+
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from ..errors import UsageError
+from ..types import ASGIApp
+from .call import _Call
+from .lifespan import _Lifespan
+from .requests import RequestOptions, _content, _Fields, _pairs, _target
+from .responses import StreamedResponse, TestResponse
+
+__all__ = ["Client"]
+
+
+class Client:
+    """
+    Drive *app* in process: `async with Client(app) as client: response = await client.get("/")`.
+
+    Entering starts the lifespan; leaving disconnects every request, ends the lifespan and leaves no task behind.
+    Redirects are not followed. Cookies are kept in `cookies` by name alone: Path and Domain are ignored.
+
+    Args:
+        app: Any ASGI 3 application.
+        lifespan: Whether to send lifespan events. An app that raises on them, or returns, goes on without.
+        headers: Sent with every request; those of a request replace them by name.
+        http_version: "1.0", "1.1", "2" or "3", as the scope says it.
+        client: Address and port of the peer, or None.
+        strict: Turn broken rules of ASGI into `ASGIViolation`. Otherwise they pass, or are ignored as servers do.
+        extensions: What the scope offers beside `nardis.errors`, such as `{"http.response.trailers": {}}`.
+        raise_app_errors: Turn exceptions of the application into `AppError`: those it raises, and those it answers itself
+            and appends to `scope["extensions"]["nardis.errors"]`. Otherwise one before the head is an empty 500, one
+            after it a response that is not complete. Each request raises its first error, once. Broken rules and an app
+            that does not end are raised in any case.
+
+    Raises:
+        AppError: On entering, when the startup failed; on leaving, when the shutdown failed or did not end, or a request
+            had an error that nobody has seen.
+    """
+
+    __test__: ClassVar[bool] = False
+
+    close_s: float = 5.0
+    """Seconds that the application has after a disconnect, and the lifespan after its shutdown event, to end."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        lifespan: bool = True,
+        headers: _Fields | None = None,
+        http_version: str = "1.1",
+        client: tuple[str, int] | None = ("127.0.0.1", 50000),
+        strict: bool = True,
+        extensions: Mapping[str, Any] | None = None,
+        raise_app_errors: bool = True,
+    ) -> None:
+        self.app = app
+        self.cookies: dict[str, str] = {}
+        self.raise_app_errors = raise_app_errors
+        self.strict = strict
+        self._base: dict[str, Any] = {"http_version": http_version, "client": client}
+        self._extensions = dict(extensions or {})
+        self._headers = _pairs(headers)
+        self._lifespan = _Lifespan(app, strict) if lifespan else None
+        self._calls: list[_Call] = []
+        self._tasks: TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        self._tasks = await anyio.create_task_group().__aenter__()
+        try:
+            if self._lifespan:
+                await self._lifespan.start(self._tasks, self.close_s)
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for call in tuple(self._calls):
+            await call.leave(self.close_s)
+        if self._lifespan:
+            await self._lifespan.stop(self.close_s)
+        await self._close()
+        if exc is None:
+            for call in tuple(self._calls):
+                call.settle()
+            if self._lifespan:
+                self._lifespan.settle()
+
+    async def _close(self) -> None:
+        tasks, self._tasks = self._group(), None
+        tasks.cancel_scope.cancel()
+        # Not told of the exception that leaves the test's body, or it would come out wrapped in a group.
+        await tasks.__aexit__(None, None, None)
+
+    def _group(self) -> TaskGroup:
+        if self._tasks is None:
+            raise UsageError(
+                "the client is not open: use it inside `async with Client(app) as client:`"
+            )
+        return self._tasks
+
+    async def get(self, url: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """GET *url*; see `request()`."""
+        return await self.request("GET", url, **options)
+
+    async def post(self, url: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """POST to *url*; see `request()`."""
+        return await self.request("POST", url, **options)
+
+    async def put(self, url: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """PUT to *url*; see `request()`."""
+        return await self.request("PUT", url, **options)
+
+    async def patch(self, url: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """PATCH *url*; see `request()`."""
+        return await self.request("PATCH", url, **options)
+
+    async def delete(self, url: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """DELETE *url*; see `request()`."""
+        return await self.request("DELETE", url, **options)
+
+    async def head(self, url: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """HEAD of *url*; a body that the application sends is dropped, as servers do."""
+        return await self.request("HEAD", url, **options)
+
+    async def options(self, url: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """OPTIONS of *url*; see `request()`."""
+        return await self.request("OPTIONS", url, **options)
+
+    async def request(
+        self, method: str, url: str, **options: Unpack[RequestOptions]
+    ) -> TestResponse:
+        """
+        Send a request and read the whole response.
+
+        Args:
+            method: Sent in upper case.
+            url: A path with a query, or an absolute http(s) URL, whose host becomes the Host field ("testserver"
+                otherwise). What is not printable ASCII is percent-encoded; existing escapes stay.
+            options: See `RequestOptions`.
+
+        Raises:
+            AppError: The application raised, or was still running `close_s` after the response.
+            ASGIViolation: The application broke a rule of ASGI.
+
+        Cancellation: disconnects, and waits for the application to end, `close_s` at most.
+        """
+        async with self._running(method, url, options, by_hand=False) as call:
+            await call.headed.wait()
+            call.require_head()
+            response = StreamedResponse(call)
+            content = await response.read()
+        return TestResponse(
+            response.status_code, response.headers, content, response.trailers, response.complete
+        )
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, url: str, **options: Unpack[RequestOptions]
+    ) -> AsyncGenerator[StreamedResponse, None]:
+        """
+        Send a request, and read the response while it is made.
+
+        POST, PUT and PATCH without `content`, `json` or `data` have a body sent by hand: `send()` and `end()` of the
+        response. Entering waits for the head, but no longer than until everything in the event loop waits, so a handler
+        that first wants a body, or never answers, does not hang the test: `head()` waits for the rest. Leaving early
+        disconnects. Arguments, errors and cancellation are those of `request()`; an error is raised on entering, by a
+        read, or on leaving the block unless it is being left by another exception.
+        """
+        async with self._running(method, url, options, by_hand=True) as call:
+            await call.headed_or_idle()
+            if call.headed.is_set():
+                call.require_head()
+            yield StreamedResponse(call)
+
+    @asynccontextmanager
+    async def _running(
+        self, method: str, url: str, options: RequestOptions, *, by_hand: bool
+    ) -> AsyncGenerator[_Call, None]:
+        tasks = self._group()
+        call = self._call(method.upper(), url, options, by_hand=by_hand)
+        self._calls.append(call)
+        tasks.start_soon(call.run, self.app, name=f"{call.name} (app)")
+        if isinstance(call.content, AsyncIterable):
+            tasks.start_soon(call.pump, call.content, name=f"{call.name} (body)")
+        try:
+            yield call
+        finally:
+            await call.leave(self.close_s)
+        # Left by an exception, the call stays in the list: what it has to say is said when the client closes.
+        self._calls.remove(call)
+        call.settle()
+
+    def _call(self, method: str, url: str, options: RequestOptions, *, by_hand: bool) -> _Call:
+        if unknown := options.keys() - RequestOptions.__annotations__.keys():
+            raise UsageError(
+                f"a request takes {', '.join(RequestOptions.__annotations__)}, not {', '.join(sorted(unknown))}"
+            )
+        scope = (
+            _target(url, options.get("params"))
+            | self._base
+            | {"type": "http", "method": method, "root_path": ""}
+        )
+        scope["asgi"] = {"version": "3.0", "spec_version": "2.3"}
+        content, media_type = _content(options)
+        if content is None and not (by_hand and method in ("POST", "PUT", "PATCH")):
+            content = b""
+        fields = _pairs(options.get("headers"))
+        fields = [*(pair for pair in self._headers if pair[0] not in dict(fields)), *fields]
+        given = dict(fields)
+        usual = {b"host": scope.pop("authority"), b"content-type": media_type}
+        usual[b"cookie"] = "; ".join(
+            f"{k}={v}" for k, v in {**self.cookies, **(options.get("cookies") or {})}.items()
+        ).encode()
+        if not {b"content-length", b"transfer-encoding"} & given.keys():
+            if isinstance(content, bytes):
+                usual[b"content-length"] = (
+                    b"%d" % len(content) if content or method in ("POST", "PUT", "PATCH") else b""
+                )
+            elif scope["http_version"].startswith("1"):
+                usual[b"transfer-encoding"] = b"chunked"
+        scope["headers"] = [
+            *((name, value) for name, value in usual.items() if value and name not in given),
+            *fields,
+        ]
+        scope["extensions"] = {**self._extensions, "nardis.errors": []}
+        if self._lifespan and self._lifespan.running:
+            scope["state"] = self._lifespan.state.copy()
+        return _Call(scope, content, self)

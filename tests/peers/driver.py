@@ -1,0 +1,287 @@
+"""
+A server in a script: each request message comes when the test says so, and each `send` takes as long as the test wants.
+
+It watches the rules that an application owes its server: one caller at a time in `receive` and in `send`, the head once and
+first, one final message, nothing after `http.disconnect`. What breaks one is kept in `Call.violations`, and fails the test.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from nardis._exchange.sweeper import TICK_S, Sweeper, sweep
+
+WAIT_S = 5.0  # for what must happen: so long only when it does not
+
+
+async def rest() -> None:
+    """Let every task run until all of them wait. The turns come first because anyio polls each 0.1 s on asyncio."""
+    for _ in range(25):
+        await checkpoint()
+    await anyio.wait_all_tasks_blocked()
+
+
+def part(body: bytes, more: bool = True) -> dict[str, Any]:
+    """Make a request message."""
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+class Call:
+    """
+    One call of the application.
+
+    Attributes:
+        inbox: What `receive` gives next; when it is empty, it waits.
+        on_send: Called in each `send` before the message counts as sent; it may wait or raise.
+        received: The messages that `receive` gave.
+        begun: The messages given to `send`.
+        sent: Those whose `send` returned.
+        receiving: How many tasks are in `receive` now.
+        error: What came out of the application, an Exception or a cancellation.
+        violations: The rules that were broken.
+    """
+
+    def __init__(self, app: Any, scope: dict[str, Any]) -> None:
+        self.app = app
+        self.scope = scope
+        self.inbox: deque[dict[str, Any] | Exception] = deque()
+        self.on_send: Callable[[dict[str, Any]], Awaitable[None]] | None = None
+        self.received: list[dict[str, Any]] = []
+        self.begun: list[dict[str, Any]] = []
+        self.sent: list[dict[str, Any]] = []
+        self.receiving = self.receives = self.sending = 0
+        self.error: BaseException | None = None
+        self.violations: list[str] = []
+        self.ended = anyio.Event()
+        self.taken = anyio.Event()  # a message was taken; a new one each time
+        self.cancel_scope = anyio.CancelScope()  # the server's, around the application
+        self._arrived = anyio.Event()
+        self._told = False
+
+    # The application's side.
+
+    async def run(self) -> None:
+        with self.cancel_scope:
+            try:
+                await self.app(self.scope, self.receive, self.send)
+            except BaseException as exc:
+                self.error = exc
+                if not isinstance(exc, Exception):
+                    raise
+            finally:
+                self.ended.set()
+
+    async def receive(self) -> dict[str, Any]:
+        self._check(self.receiving == 0, "two tasks in receive()")
+        self._check(not self._told, "receive() after http.disconnect")
+        self.receiving += 1
+        self.receives += 1
+        try:
+            while not self.inbox:
+                self._arrived = anyio.Event()
+                await self._arrived.wait()
+            message = self.inbox.popleft()
+        finally:
+            self.receiving -= 1
+        taken, self.taken = self.taken, anyio.Event()
+        taken.set()
+        if isinstance(message, Exception):
+            raise message
+        self._told = message["type"] == "http.disconnect"
+        self.received.append(message)
+        return message
+
+    async def send(self, message: dict[str, Any]) -> None:
+        self._check(self.sending == 0, "two tasks in send()")
+        self._check(not self._told, "send() after http.disconnect")
+        self._check(
+            (message["type"] == "http.response.start") == (not self.begun),
+            f"{message['type']} out of order",
+        )
+        self._check(not self.final_begun, "send() after the final message")
+        self.begun.append(message)
+        self.sending += 1
+        try:
+            if self.on_send is not None:
+                await self.on_send(message)
+        finally:
+            self.sending -= 1
+        self.sent.append(message)
+
+    def _check(self, kept: bool, rule: str) -> None:
+        self.violations += [] if kept else [rule]
+
+    # The test's side.
+
+    def push(self, *messages: dict[str, Any] | Exception) -> None:
+        """Let messages arrive; an exception is what `receive` raises then."""
+        self.inbox.extend(messages)
+        self._arrived.set()
+
+    def disconnect(self) -> None:
+        """Let the client leave."""
+        self.push({"type": "http.disconnect"})
+
+    async def wait(self) -> None:
+        """Wait until the application returned or raised."""
+        with anyio.fail_after(WAIT_S):
+            await self.ended.wait()
+
+    @property
+    def final_begun(self) -> bool:
+        return any(not message.get("more_body", False) for message in self.begun[1:])
+
+    @property
+    def final(self) -> bool:
+        """Whether the final message was sent."""
+        return any(not message.get("more_body", False) for message in self.sent[1:])
+
+    @property
+    def chunks(self) -> list[bytes]:
+        return [message["body"] for message in self.sent[1:]]
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.chunks)
+
+    @property
+    def status(self) -> int | None:
+        return self.sent[0]["status"] if self.sent else None
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.sent[0]["headers"])
+
+    @property
+    def aborted(self) -> bool:
+        """Whether a client can tell that the response is not whole: begun, never ended, and the application is through."""
+        return self.ended.is_set() and bool(self.sent) and not self.final_begun
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the application is through and sent nothing."""
+        return self.ended.is_set() and not self.begun
+
+
+class Server:
+    """
+    Serve *app* as a lifespan does, with a clock that stands still: time passes by `tick()`, and only then the sweeper looks.
+
+    With `sweeping=False` the application has no lifespan, and each request brings its own sweeper, of real time.
+    """
+
+    call_type: type[Call] = Call
+
+    def __init__(self, app: Any, *, sweeping: bool = True) -> None:
+        self.app = app
+        self.now = 1_000.0
+        self.step = 0.0  # what each look at the clock adds
+        self.calls: list[Call] = []
+        self.group = anyio.create_task_group()
+        self._sweeping = sweeping
+
+    async def __aenter__(self) -> Self:
+        await self.group.__aenter__()
+        if self._sweeping:
+            self.app._sweeper = Sweeper(self.group, self.clock)
+        return self
+
+    async def __aexit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
+        self.group.cancel_scope.cancel()
+        await self.group.__aexit__(
+            None, None, None
+        )  # not told of the exception, or it would come out in a group
+        self.app._sweeper = None
+        violations = [
+            (call.scope["path"], call.violations) for call in self.calls if call.violations
+        ]
+        assert exc_type is not None or not violations, violations
+
+    def clock(self) -> float:
+        self.now += self.step
+        return self.now
+
+    def call(
+        self,
+        path: str = "/",
+        *messages: dict[str, Any] | Exception,
+        method: str = "GET",
+        http_version: str = "1.1",
+        headers: dict[str, str] | None = None,
+        on_send: Callable[[dict[str, Any]], Awaitable[None]] | None = None,
+    ) -> Call:
+        """Begin a request whose first *messages* have arrived already: for GET and HEAD the empty body, unless said otherwise."""
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": http_version,
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "headers": [
+                (b"host", b"testserver"),
+                *((k.encode(), v.encode()) for k, v in (headers or {}).items()),
+            ],
+            "client": ("127.0.0.1", 50000),
+            "server": ("testserver", 80),
+        }
+        call = self.call_type(self.app, scope)
+        call.on_send = on_send
+        call.push(*messages or ([part(b"", more=False)] if method in ("GET", "HEAD") else ()))
+        self.calls.append(call)
+        self.group.start_soon(call.run, name=f"{method} {path}")
+        return call
+
+    async def finished(self, *args: Any, **options: Any) -> Call:
+        """Make a request and wait for its end."""
+        call = self.call(*args, **options)
+        await call.wait()
+        return call
+
+    async def tick(self, seconds: float = TICK_S + 0.01) -> None:
+        """Let time pass, let the sweeper look once, and everybody do what follows from it."""
+        await rest()
+        self.now += seconds
+        sweep(self.app._sweeper.exchanges, self.now)
+        await rest()
+
+
+class Identity:
+    """A codec that changes nothing."""
+
+    flush = finish = staticmethod(bytes)
+
+    def feed(self, data: bytes) -> bytes:
+        return data
+
+
+class Gate:
+    """An `on_send` that holds every message until it is let through."""
+
+    def __init__(self) -> None:
+        self.held: deque[tuple[dict[str, Any], anyio.Event]] = deque()
+
+    async def __call__(self, message: dict[str, Any]) -> None:
+        passed = anyio.Event()
+        entry = (message, passed)
+        self.held.append(entry)
+        try:
+            await passed.wait()
+        finally:
+            if entry in self.held:
+                self.held.remove(entry)
+
+    async def let(self, count: int = 1) -> None:
+        """Let *count* messages through, one after the other."""
+        for _ in range(count):
+            await rest()
+            self.held.popleft()[1].set()
+        await rest()

@@ -1,0 +1,141 @@
+"""The server's side of the lifespan, with applications that keep to it and others."""
+
+import logging
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from nardis.errors import NardisError, StartFailed
+from nardis.server.lifespan import Lifespan
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def running(app, state=None):
+    async with anyio.create_task_group() as group:
+        lifespan = Lifespan(app, {} if state is None else state)
+        group.start_soon(lifespan.run)
+        with anyio.fail_after(5):
+            yield lifespan
+        group.cancel_scope.cancel()
+
+
+async def test_the_application_is_asked_to_start_and_to_stop():
+    told = []
+
+    async def app(scope, receive, send):
+        assert scope["type"] == "lifespan"
+        assert scope["asgi"]["version"] == "3.0"
+        scope["state"]["pool"] = "open"
+        for _ in range(2):
+            message = await receive()
+            told.append(message["type"])
+            await send({"type": message["type"] + ".complete"})
+
+    state = {}
+    async with running(app, state) as lifespan:
+        await lifespan.startup()
+        assert (told, state) == (["lifespan.startup"], {"pool": "open"})
+        await lifespan.stop()
+        assert told == ["lifespan.startup", "lifespan.shutdown"]
+
+
+@pytest.mark.parametrize("said", [{"message": "no database"}, {}])
+async def test_a_start_that_failed_says_why(said):
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.failed", **said})
+
+    async with running(app) as lifespan:
+        with pytest.raises(StartFailed, match=said.get("message", "did not say why")):
+            await lifespan.startup()
+
+
+async def test_an_end_that_failed_says_why():
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.failed", "message": "not flushed"})
+
+    async with running(app) as lifespan:
+        await lifespan.startup()
+        with pytest.raises(NardisError, match="not flushed"):
+            await lifespan.stop()
+
+
+@pytest.mark.parametrize("asks", [True, False])
+async def test_an_application_that_raises_at_once_is_served_without_a_lifespan(asks, caplog):
+    """Many know no scope but `http`; the specification wants them served. It is said, in case it was meant otherwise."""
+
+    async def app(scope, receive, send):
+        if asks:
+            await receive()
+        raise KeyError(scope["type"])
+
+    async with running(app) as lifespan:
+        await lifespan.startup()
+        await lifespan.stop()
+    [record] = caplog.records
+    assert (record.levelno, record.name) == (logging.WARNING, "nardis.server")
+    assert "KeyError" in record.message
+
+
+async def test_an_application_that_returns_at_once_has_no_lifespan(caplog):
+    async def app(scope, receive, send):
+        """Do nothing."""
+
+    async with running(app) as lifespan:
+        await lifespan.startup()
+        await lifespan.stop()
+    assert not caplog.records
+
+
+async def test_a_lifespan_that_breaks_while_it_serves_is_logged_and_told_at_the_end(caplog):
+    broken = anyio.Event()
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await broken.wait()
+        raise RuntimeError("lost")
+
+    async with running(app) as lifespan:
+        await lifespan.startup()
+        broken.set()
+        with pytest.raises(NardisError, match="lost"):
+            await lifespan.stop()
+    [record] = caplog.records
+    assert record.exc_info[0] is RuntimeError
+
+
+async def test_a_failure_that_was_told_and_is_raised_too_counts_once(caplog):
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "told"})
+        raise RuntimeError("told")
+
+    async with running(app) as lifespan:
+        with pytest.raises(StartFailed, match="told"):
+            await lifespan.startup()
+        await anyio.wait_all_tasks_blocked()
+    assert not caplog.records
+
+
+async def test_who_goes_on_asking_after_the_end_waits():
+    """There is no third message; the application is over when it has said so."""
+    told = []
+
+    async def app(scope, receive, send):
+        while True:
+            message = await receive()
+            told.append(message["type"])
+            await send({"type": message["type"] + ".complete"})
+
+    async with running(app) as lifespan:
+        await lifespan.startup()
+        await lifespan.stop()
+        await anyio.wait_all_tasks_blocked()
+    assert told == ["lifespan.startup", "lifespan.shutdown"]

@@ -1,0 +1,131 @@
+"""`nardis.server.load`: an application by its name."""
+
+import itertools
+import sys
+
+import pytest
+
+from nardis import Nardis, UsageError
+from nardis.server import load
+
+NUMBERS = itertools.count()
+
+APP = "from nardis import Nardis\napp = Nardis()\n"
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Write a module of a name that no other test has; give its name."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+
+    def write_module(text, folder="."):
+        name = f"nardis_loaded_{next(NUMBERS)}"
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / f"{name}.py").write_text(text)
+        return name
+
+    return write_module
+
+
+def test_a_module_and_a_name(write):
+    name = write(f"{APP}other = Nardis(debug=True)\n")
+
+    assert isinstance(load(f"{name}:app"), Nardis)
+    assert load(f"{name}:other").debug is True
+
+
+def test_the_name_may_be_left_out(write):
+    name = write(APP)
+
+    assert load(name) is load(f"{name}:") is load(f"{name}:app")
+
+
+def test_a_name_may_have_dots(write):
+    name = write(f"{APP}\nclass Holder:\n    inner = app\n")
+
+    assert load(f"{name}:Holder.inner") is load(name)
+
+
+def test_a_module_in_a_package(write, tmp_path):
+    name = write(APP, f"package_{next(NUMBERS)}")
+    [package] = tmp_path.glob("package_*")
+
+    assert isinstance(load(f"{package.name}.{name}:app"), Nardis)
+
+
+def test_a_file(write, tmp_path):
+    """With its folder on the path, so that it finds its neighbours."""
+    neighbour = write("value = 7\n", "elsewhere")
+    name = write(f"from {neighbour} import value\n{APP}app.state.value = value\n", "elsewhere")
+
+    app = load(str(tmp_path / "elsewhere" / f"{name}.py") + ":app")
+
+    assert app.state.value == 7
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UsageError, match="nosuch"):
+        load(str(tmp_path / "nosuch.py") + ":app")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "nosuchmodule:app",
+        "nosuchmodule",
+        "nosuch.module:app",
+        "nardis.nosuch:app",
+        "json.nosuch:app",
+    ],
+)
+def test_a_missing_module_is_named(target):
+    with pytest.raises(UsageError, match=rf"cannot serve '{target}'.*no module"):
+        load(target)
+
+
+@pytest.mark.parametrize("name", ["nosuch", "app.nosuch", "Nardis.nosuch"])
+def test_a_missing_name_is_named(write, name):
+    module = write(APP)
+
+    with pytest.raises(UsageError, match=rf"'{module}' has no 'nosuch'"):
+        load(f"{module}:{name}")
+
+
+@pytest.mark.parametrize("target", ["", ":app", ".module:app", "..:app"])
+def test_what_cannot_be_a_name_is_refused(target):
+    """Not with an error from inside importlib."""
+    with pytest.raises(UsageError, match="cannot serve"):
+        load(target)
+
+
+def test_what_is_no_application_is_refused(write):
+    """A module with the name of an application's settings, say; before anything is bound."""
+    module = write("app = 'text'\n")
+
+    with pytest.raises(UsageError, match="cannot serve"):
+        load(f"{module}:app")
+
+
+def test_an_import_that_fails_inside_the_module_is_told_as_it_is(write):
+    """The module is there; what it lacks is named, not the module."""
+    module = write("import nosuchdependency\n")
+
+    with pytest.raises(ModuleNotFoundError, match="nosuchdependency"):
+        load(f"{module}:app")
+
+
+def test_an_error_inside_the_module_is_told_as_it_is(write):
+    module = write("1 / 0\n")
+
+    with pytest.raises(ZeroDivisionError):
+        load(f"{module}:app")
+
+
+def test_a_file_in_another_folder_can_be_named_from_here(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "beside_here.py").write_text("app = print")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path / "here")
+
+    assert load("../beside_here.py:app") is print
+    del sys.modules["beside_here"]

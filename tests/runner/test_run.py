@@ -1,0 +1,149 @@
+"""`run()` where something is not as usual: a thread, a system that is not POSIX, a signal that comes early."""
+
+import select
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import anyio
+import pytest
+
+from nardis import Nardis, UsageError
+from nardis.server import Config, run, serve
+from nardis.server import forks as _forks
+from nardis.server import process as _run
+from nardis.server.line import END, SUPERVISOR_VARIABLE
+from nardis.server.signals import signals
+from nardis.server.sockets import listening
+
+
+def in_a_thread(function, *args, **options):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *args, **options).result()
+
+
+# --- threads ------------------------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import sys, threading
+from nardis import Nardis
+
+app = Nardis()
+
+@app.get("/")
+async def index(req, res):
+    await res.send("hello from a thread")
+
+threading.Thread(target=app.listen, args=(0,), kwargs={"backend": sys.argv[1]}, daemon=True).start()
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_listen_in_a_thread_serves_until_the_process_ends(backend):
+    """Without a signal handler: the program's own ones are left alone."""
+    command = [sys.executable, "-c", PROGRAM, backend]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
+        try:
+            port = int(program.stderr.readline().split("http://127.0.0.1:")[1].split()[0])
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                answer = b"".join(iter(lambda: client.recv(65536), b""))
+            program.stdin.close()
+            said, status = program.stderr.read(), program.wait(20)
+        finally:
+            program.kill()
+
+    assert answer.endswith(b"hello from a thread")
+    assert status == 0
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("options", [{"workers": 2}, {"max_requests": 5}])
+def test_workers_need_the_main_thread(options):
+    """The error says what else there is, also to one that has no name for workers."""
+    for serving in (lambda: run("site:app", Config(**options)), lambda: Nardis().listen(**options)):
+        with pytest.raises(UsageError, match=r"main thread.*workers=1.*nardis\.server\.serve"):
+            in_a_thread(serving)
+
+
+# --- systems ------------------------------------------------------------------------------------------------------------
+
+ELSEWHERE = """
+import os, select, signal, socket
+del signal.SIGHUP, select.poll, os.fork, os.register_at_fork, socket.AF_UNIX, socket.send_fds, socket.recv_fds
+from nardis.server import Config, run
+run("site:app", Config())
+"""
+
+
+def test_a_system_without_the_signals_of_posix_is_told_what_to_do(monkeypatch):
+    monkeypatch.delattr(signal, "SIGHUP")
+
+    with pytest.raises(UsageError, match="needs POSIX.*uvicorn"):
+        run("site:app")
+    with pytest.raises(UsageError, match="needs POSIX"):
+        anyio.run(serve, Nardis())
+
+
+def test_such_a_system_can_import_the_server():
+    """The error comes where something is served."""
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE], capture_output=True, text=True, timeout=50
+    )
+
+    assert done.stderr.splitlines()[-1].startswith(
+        "nardis.errors.UsageError: the server of Nardis needs POSIX"
+    )
+
+
+# --- signals ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_signal_that_comes_before_the_doors_are_open_ends_it_without_a_lifespan(monkeypatch):
+    app, begun = Nardis(), []
+
+    @app.lifespan
+    async def lifespan(app):  # pragma: no cover - must not happen
+        begun.append(app)
+        yield
+
+    @contextmanager
+    def late(config, given):
+        signal.raise_signal(signal.SIGTERM)
+        with listening(config, given) as doors:
+            yield doors
+
+    monkeypatch.setattr(_run, "listening", late)
+    monkeypatch.setattr(_run, "_leave", lambda: None)
+
+    run(app, Config(bind=["127.0.0.1:0"], graceful_s=0))
+    assert begun == []
+
+
+def test_a_worker_that_is_dismissed_before_it_asked_ends_without_a_lifespan(monkeypatch):
+    ours, theirs = socket.socketpair()
+    monkeypatch.setenv(SUPERVISOR_VARIABLE, str(theirs.detach()))
+    with ours:
+        ours.send(END)
+        run(Nardis(), Config(bind=["nowhere"]))
+
+        assert ours.recv(10) == b"?"
+
+
+def test_a_forked_child_has_the_signals_of_before():
+    """What it does first, done here: a signal to it is none to its parent."""
+    heard, before = [], signal.getsignal(signal.SIGTERM)
+    with signals(heard.append) as arrived:
+        assert signal.getsignal(signal.SIGTERM) is not before
+        _forks._undo_all()
+        assert signal.getsignal(signal.SIGTERM) is before
+        poll = select.poll()
+        poll.register(arrived, select.POLLIN)
+        assert poll.poll(0) == []
+    assert heard == []
