@@ -5,17 +5,20 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import anyio
 import pytest
+import uvloop
 
 from nardis import Nardis, UsageError
 from nardis.server import Config, run, serve
 from nardis.server import forks as _forks
 from nardis.server import process as _run
 from nardis.server.line import END, SUPERVISOR_VARIABLE
+from nardis.server.loops import steady_loop
 from nardis.server.signals import signals
 from nardis.server.sockets import listening
 
@@ -62,6 +65,19 @@ def test_listen_in_a_thread_serves_until_the_process_ends(backend):
     assert answer.endswith(b"hello from a thread")
     assert status == 0
     assert "Traceback" not in said
+
+
+def test_the_loop_of_another_thread_is_not_uvloops():
+    """That one would crash now and then when the process ends under it."""
+    loops = []
+    thread = threading.Thread(target=lambda: loops.append(steady_loop()))
+    thread.start()
+    thread.join()
+    loops.append(steady_loop())
+    for loop in loops:
+        loop.close()
+
+    assert [isinstance(loop, uvloop.Loop) for loop in loops] == [False, True]
 
 
 @pytest.mark.parametrize("options", [{"workers": 2}, {"max_requests": 5}])
