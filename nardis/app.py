@@ -22,8 +22,9 @@ from ._exchange.handshake import Handshake
 from ._exchange.sweeper import Sweeper, interrupt_all
 from ._failures import as_exception, explained, failure_of, name_of, parted, reduced
 from ._http.request_head import checked_path
+from .draining import Draining
 from .errors import ClientDisconnected, HTTPError, ResponseAborted, StartFailed, UsageError
-from .lifespan import Draining, run_lifespan
+from .lifespan import run_lifespan
 from .limits import Limits
 from .request import Request
 from .response import Response

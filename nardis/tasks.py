@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,9 +12,10 @@ from anyio.abc import TaskGroup
 
 from ._failures import explained, parted
 from .errors import LifespanRequired
-from .lifespan import logger
 
 __all__ = ["Tasks"]
+
+logger: logging.Logger = logging.getLogger("nardis")
 
 
 class Tasks:

@@ -36,7 +36,7 @@ from nardis import (
     wrap,
 )
 from nardis.asgi import asgi2
-from nardis.lifespan import Draining
+from nardis.draining import Draining
 from nardis.routing import BaseHTTPMatcher, Get, RegexPattern
 from nardis.server import Config
 from nardis.testing import Client, TestResponse
