@@ -10,7 +10,7 @@ Nardis: a streaming-first web framework on asyncio and trio.
         await res.send("<h1>Index</h1>")
 """
 
-from ._exchange.exchange import shielded
+from ._exchange.lifetime import shielded
 from ._foreign.wrapped import wrap
 from .app import Nardis
 from .asgi import main

@@ -31,8 +31,8 @@ class Config(TypedDict, total=False):
     """
     What `main` takes.
 
-    `routes` are looked at in order, and the first that matches answers. `action_404` and `action_500` answer, as
-    `async (req, res)`, where none does, and where one failed.
+    `routes` are looked at in order, and the first that matches answers. `action_404` and
+    `action_500` answer, as `async (req, res)`, where none does, and where one failed.
     """
 
     routes: Iterable[BaseHTTPMatcher]

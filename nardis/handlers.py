@@ -1,17 +1,41 @@
-"""The shapes of handlers, middlewares and error handlers."""
+"""Handlers, middlewares and error handlers: their shapes, and the check at registration."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, Protocol
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypeVar, cast
 
+from ._failures import name_of
 from .types import Next
 
 if TYPE_CHECKING:
     from .request import Request
     from .response import Response
 
-__all__ = ["ErrorHandler", "Handler", "Middleware"]
+__all__ = ["ErrorHandler", "Handler", "Middleware", "Step", "flattened", "step_of"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# A handler or middleware, and whether it takes `next`.
+Step: TypeAlias = tuple[Callable[..., Awaitable[None]], bool]
+
+_Where: TypeAlias = Literal["a route", "use()", "error()"]
+
+# The shape of what is registered there, and the least and the largest number of its parameters.
+_WANTED: Final[dict[_Where, tuple[str, int, int]]] = {
+    "a route": ("async (req, res[, next])", 2, 3),
+    "use()": ("a Router or async (req, res, next)", 3, 3),
+    "error()": ("async (err, req, res)", 3, 3),
+}
+_HINT: Final = (
+    "An ASGI application goes to app.mount(prefix, asgi_app), "
+    "an ASGI middleware to app.use(wrap(Middleware))."
+)
+_BLOCKING: Final = (
+    "write `async def`, and give what blocks to `await anyio.to_thread.run_sync(...)`"
+)
 
 
 class Handler(Protocol):
@@ -36,3 +60,58 @@ class ErrorHandler(Protocol):
     def __call__(self, err: Any, req: Request, res: Response, /) -> Awaitable[None]:
         """Answer, or pass on."""
         ...
+
+
+def flattened(things: Any) -> list[Any]:
+    """List handlers that may come in lists, and in lists of lists."""
+    if not isinstance(things, (list, tuple)):
+        return [things]
+    return [each for thing in cast("Sequence[Any]", things) for each in flattened(thing)]
+
+
+def step_of(handler: Any, where: _Where) -> Step:
+    """
+    Check a handler, and return it with whether it takes `next`.
+
+    Raises:
+        TypeError: It is no async function, or takes another number of parameters.
+    """
+    wanted, least, most = _WANTED[where]
+    function = handler
+    while isinstance(function, partial):
+        function = function.func
+    if not callable(function) or isinstance(function, type):
+        raise TypeError(f"{where} takes {wanted}, not {handler!r}. {_HINT}")
+    if not (
+        inspect.iscoroutinefunction(function)
+        or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+    ):
+        wrong = f"is not async: {_BLOCKING}"
+    elif (names := _positional(handler))[:3] == ["scope", "receive", "send"]:
+        wrong = "looks like an ASGI application"
+    elif not least <= len(names) <= most:
+        wrong = f"takes {len(names)} parameters"
+    else:
+        return handler, len(names) == 3
+    raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} {wrong}. {_HINT}")
+
+
+def _positional(handler: Callable[..., Any]) -> list[str]:
+    """
+    List the positional parameters without a default, and a `next` with one.
+
+    `*args` fills up to three.
+    """
+    names: list[str] = []
+    for parameter in inspect.signature(handler).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return [*names, *["*"] * (3 - len(names))]
+        is_positional = parameter.kind in (
+            parameter.POSITIONAL_ONLY,
+            parameter.POSITIONAL_OR_KEYWORD,
+        )
+        if is_positional and (
+            parameter.default is parameter.empty or (len(names) == 2 and parameter.name == "next")
+        ):
+            names.append(parameter.name)
+    return names

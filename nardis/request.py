@@ -1,43 +1,34 @@
 """
-The request: what a handler reads. Head fields are plain or computed when asked for; what reads the body is awaited.
+The request: what a handler reads. What reads the body is awaited.
 
-Source: RFC 9110 (semantics), RFC 8259 (JSON), the ASGI HTTP specification (the scope and its events).
+Source: RFC 9110 (semantics), RFC 8259 (JSON), the ASGI HTTP specification (the scope and its
+events).
 """
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import copy_context
 from functools import cached_property
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, overload
 from urllib.parse import unquote
 
-from ._exchange.exchange import CloseReason, Exchange
+from ._exchange.exchange import Exchange
 from ._exchange.intake import too_large
 from ._http import media_types, negotiation
 from ._http.request_head import quoted
 from ._http.strict_json import decode_json, decode_typed
-from ._paths.trail import Place
-from .body import Body
+from ._paths.trail import Trail
+from .body import Body, decode_text, gather
 from .datastructures import Cookies, Headers, Query
 from .errors import BodyAlreadyRead, HTTPError
-from .types import Scope
-
-if TYPE_CHECKING:
-    from .app import Nardis
-    from .routing import Layer
-    from .routing.walk import Walk
+from .types import App, CloseReason, RouteLike, Scope
 
 __all__ = ["Request"]
 
 T = TypeVar("T")
 
-# Codecs of Python that no peer may choose: they are no charsets, or fail in ways of their own.
-_NO_CHARSETS: Final = frozenset(
-    {"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
-)
 Bytes: TypeAlias = bytes  # inside Request the name belongs to a method
 
 
@@ -49,57 +40,56 @@ class Request:
         method: In capitals, as received: `"GET"`.
         scope: The ASGI scope; treat it as read-only.
         app: The application that serves the request.
-        params: What the path pattern captured: `str`, or `list[str]` for a wildcard.
-        route: The route that matched, with its `path` pattern; None before one did.
+        exchange: For Nardis itself, as is `trail`: the exchange that this request is a part of.
+        trail: Where it is on its way through the routers.
     """
 
     # `__dict__` is for the cached properties; what is read for each request is in slots.
     __slots__ = (
         "__dict__",
-        "_allowed",
         "_body",
-        "_exchange",
         "_gathered",
-        "_place",
-        "_raw",
-        "_served",
-        "_walk",
         "app",
+        "exchange",
         "method",
-        "params",
-        "route",
         "scope",
+        "trail",
     )
 
-    def __init__(self, scope: Scope, exchange: Exchange, app: Nardis) -> None:
+    def __init__(
+        self, scope: Scope, exchange: Exchange, app: App, trail: Trail[Any, Any, Any]
+    ) -> None:
         self.scope: Scope = scope
         self.method: str = scope["method"]
-        self.app: Nardis = app
-        self.params: dict[str, Any] = {}
-        self.route: Layer | None = None
-        self._exchange = exchange
-        self._walk: Walk | None = None  # through the innermost router entered so far
-        self._raw: Bytes = (
-            b"/"  # the path below the server's root_path, as received; routes are matched on it
-        )
-        self._served = False  # a route of this very method matched
-        self._place: Place | None = None  # where the current router or prefix stands
-        self._allowed: frozenset[str] = frozenset()  # methods of routes that matched the path
+        self.app: App = app
+        self.exchange: Exchange = exchange
+        self.trail: Trail[Any, Any, Any] = trail
         self._gathered: Bytes | None = None
         self._body: Body | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.method} {self.original_url}>"
 
-    # --- the target ---------------------------------------------------------------------------------------------------
+    # --- the target -----------------------------------------------------------------------------
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What the path pattern captured: `str`, or `list[str]` for a wildcard."""
+        return self.trail.params
+
+    @property
+    def route(self) -> RouteLike | None:
+        """The route that matched, with its `path` pattern; None before one did."""
+        route: RouteLike | None = self.trail.route
+        return route
 
     @property
     def path(self) -> str:
-        """The decoded path, relative to the prefix that the current handler was registered under."""
+        """The decoded path, relative to the prefix that the handler was registered under."""
         return (
-            unquote(self._raw.decode("latin-1"), errors="replace")
-            if self._place is None
-            else self._place.path
+            unquote(self.trail.raw.decode("latin-1"), errors="replace")
+            if self.trail.place is None
+            else self.trail.place.path
         )
 
     @property
@@ -117,12 +107,14 @@ class Request:
     @property
     def url(self) -> str:
         """Path and query, relative to the current prefix: `/c?d=1`."""
-        return self._with_query(self._raw if self._place is None else self._place.raw)
+        return self._with_query(
+            self.trail.raw if self.trail.place is None else self.trail.place.raw
+        )
 
     @property
     def base_url(self) -> str:
-        """The part of the path that prefixes took off, still percent-encoded; `""` outside of any."""
-        return "" if self._place is None else self._place.base_url
+        """The part of the path that prefixes took off, percent-encoded; `""` outside of any."""
+        return "" if self.trail.place is None else self.trail.place.base_url
 
     @property
     def original_url(self) -> str:
@@ -136,7 +128,7 @@ class Request:
     @cached_property
     def query(self) -> Query:
         """The pairs of the query string; more than `limits.query_pairs` of them are a 400."""
-        return Query(self.query_string, max_pairs=self._exchange.limits.query_pairs)
+        return Query(self.query_string, max_pairs=self.exchange.limits.query_pairs)
 
     @property
     def http_version(self) -> str:
@@ -167,7 +159,7 @@ class Request:
         """A place for what middlewares hand to handlers: `req.state.user = user`."""
         return SimpleNamespace()
 
-    # --- the fields ---------------------------------------------------------------------------------------------------
+    # --- the fields -------------------------------------------------------------------------------
 
     @cached_property
     def headers(self) -> Headers:
@@ -187,12 +179,12 @@ class Request:
 
     @cached_property
     def cookies(self) -> Cookies:
-        """The cookies, read-only, the first of a name winning; more than `limits.cookies` of them are a 431."""
-        return Cookies(self.headers.get("cookie", ""), max_cookies=self._exchange.limits.cookies)
+        """The cookies; the first of a name wins, and more than `limits.cookies` are a 431."""
+        return Cookies(self.headers.get("cookie", ""), max_cookies=self.exchange.limits.cookies)
 
     @property
     def content_type(self) -> str | None:
-        """The media type of the body in small letters, without parameters; None without a (valid) Content-Type."""
+        """The media type of the body, in small letters; None without a (valid) Content-Type."""
         return self._media_type()[0] or None
 
     @property
@@ -211,14 +203,14 @@ class Request:
     @property
     def content_length(self) -> int | None:
         """The Content-Length of the body, in bytes; None if the length is not known beforehand."""
-        return self._exchange.declared_body_bytes
+        return self.exchange.declared_body_bytes
 
     @property
     def close_reason(self) -> CloseReason | None:
-        """Why the handler was ended from outside: `gone`, `stalled`, `deadline` or `shutdown`; None if it was not."""
-        return self._exchange.close_reason
+        """Why the handler was ended: `gone`, `stalled`, `deadline`, `shutdown`, or None."""
+        return self.exchange.close_reason
 
-    # --- the body -----------------------------------------------------------------------------------------------------
+    # --- the body ---------------------------------------------------------------------------------
 
     @property
     def body(self) -> Body:
@@ -226,9 +218,10 @@ class Request:
         if self._body is None:
             if self._gathered is not None:
                 raise BodyAlreadyRead(
-                    "the request body was gathered by req.bytes(), text() or json(): call that again, it is kept"
+                    "the request body was gathered by req.bytes(), text() or json(): call that "
+                    "again, it is kept"
                 )
-            self._body = Body(self._exchange.body())
+            self._body = Body(self.exchange.open_body())
         return self._body
 
     def __aiter__(self) -> AsyncIterator[Bytes]:
@@ -246,47 +239,28 @@ class Request:
             BodyAlreadyRead: Some of it was read as a stream.
         """
         if limit is None:
-            limit = self._exchange.limits.buffered_body_bytes
+            limit = self.exchange.limits.buffered_body_bytes
         if self._gathered is None:
-            self._gathered = await self._gather(limit)
+            intake = self.exchange.open_body()
+            if intake.received or (self._body is not None and self._body.is_closed()):
+                raise BodyAlreadyRead(
+                    "some of the request body was already read as a stream: use either "
+                    "`async for chunk in req` or bytes()"
+                )
+            self._gathered = await gather(intake, limit)
         elif len(self._gathered) > limit:
             raise too_large(limit)
         return self._gathered
-
-    async def _gather(self, limit: int) -> Bytes:
-        intake = self._exchange.body()
-        if intake.received or (self._body is not None and self._body._closed):
-            raise BodyAlreadyRead(
-                "some of the request body was already read as a stream: use either `async for chunk in req` or bytes()"
-            )
-        streamed = intake.limit
-        intake.limit = limit if streamed is None else min(limit, streamed)
-        chunks: list[Bytes] = []
-        try:
-            while True:
-                chunks.append(await intake.next_chunk())
-        except StopAsyncIteration:
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        finally:
-            intake.limit = streamed
 
     async def text(self, limit: int | None = None) -> str:
         """
         Gather the body and decode it by the charset of its Content-Type, UTF-8 if it names none.
 
         Raises:
-            HTTPError: 413 over the limit, 400 when the bytes do not fit the charset, 415 when that is unknown.
+            HTTPError: 413 over the limit, 400 when the bytes do not fit the charset, 415 when that
+                is unknown.
         """
-        body = await self.bytes(limit)
-        charset = self.charset or "utf-8"
-        try:
-            if codecs.lookup(charset).name in _NO_CHARSETS:
-                raise LookupError(charset)
-            return body.decode(charset)
-        except UnicodeError as exc:
-            raise HTTPError(400, f"the request body is not valid {charset}") from exc
-        except LookupError as exc:
-            raise HTTPError(415, f"the charset {charset!r} is not supported") from exc
+        return decode_text(await self.bytes(limit), self.charset or "utf-8")
 
     @overload
     async def json(self, type: None = None, *, limit: int | None = None) -> Any: ...
@@ -297,25 +271,28 @@ class Request:
         Gather and decode a JSON body; with a *type*, validate it as well.
 
         Args:
-            type: A msgspec Struct, dataclass, TypedDict or other type msgspec knows, or a class with `model_validate_json`.
+            type: A msgspec Struct, dataclass, TypedDict or other type msgspec knows, or a class
+                with `model_validate_json`.
             limit: As in `bytes()`.
 
         Raises:
-            HTTPError: 415 for another media type, 413 over the limit, 400 for anything that is not JSON (RFC 8259: no NaN, UTF-8
-                only, nested at most `limits.json_depth` deep), 422 when it does not fit the type.
+            HTTPError: 415 for another media type, 413 over the limit, 400 for anything that is not
+                JSON (RFC 8259: no NaN, UTF-8 only, nested at most `limits.json_depth` deep), 422
+                when it does not fit the type.
 
-        Two things that RFC 8259 lets a reader refuse are a 400. A number beyond a double, such as `1e999`, would be infinity
-        (§6); msgspec makes it a 422. Half of a surrogate pair, such as `"\ud800"`, has no UTF-8 (§8.2). The codec of
-        `Nardis(json=...)` says what else is JSON; these two and NaN it cannot let in.
+        Two things that RFC 8259 lets a reader refuse are a 400. A number beyond a double, such as
+        `1e999`, would be infinity (§6); msgspec makes it a 422. Half of a surrogate pair, such as
+        `"\ud800"`, has no UTF-8 (§8.2). The codec of `Nardis(json=...)` says what else is JSON;
+        these two and NaN it cannot let in.
         """
-        given = self._exchange.fields.get(b"content-type", b"application/json")
+        given = self.exchange.fields.get(b"content-type", b"application/json")
         if given != b"application/json" and not media_types.is_json(self.content_type or ""):
             raise HTTPError(
                 415,
                 f"expected a JSON body, not {self.content_type or 'an unreadable Content-Type'}",
             )
         body = await self.bytes(limit)
-        depth = self._exchange.limits.json_depth
+        depth = self.exchange.limits.json_depth
         return (
             decode_json(body, depth, self.app.json_codec)
             if type is None
@@ -324,28 +301,49 @@ class Request:
 
     def defer(self, async_fn: Callable[..., Awaitable[object]], *args: Any) -> None:
         """
-        Run `await async_fn(*args)` after the handler and after the final message, whatever happened; last deferred, first run.
+        Run `await async_fn(*args)` after the handler and the final message, whatever happened.
 
-        It finds the context variables as they are now, also where a middleware has reset them by then.
+        What was deferred last runs first.
 
-        Cancellation does not reach it; all deferred calls of a request have `limits.cleanup_s` together.
+        It finds the context variables as they are now, also where a middleware has reset them by
+        then.
+
+        Cancellation does not reach it; all deferred calls of a request have `limits.cleanup_s`
+        together.
         """
-        if self._exchange.deferred is None:
-            self._exchange.deferred = []
-        self._exchange.deferred.append((copy_context(), async_fn, args))
+        self.exchange.defer(async_fn, args, copy_context())
 
-    # --- negotiation (RFC 9110 §12.5) ----------------------------------------------------------------------------------
+    # --- negotiation (RFC 9110 §12.5) -------------------------------------------------------------
 
     @overload
     def accepts(self) -> list[str]: ...
     @overload
     def accepts(self, first: str, /, *types: str) -> str | None: ...
     def accepts(self, *types: str) -> str | list[str] | None:
-        """Return the first choice of the client among *types* (`"json"`, `"text/html"`), None if it takes none of them."""
+        """
+        Return the client's first choice among *types* (`"json"`, `"text/html"`).
+
+        None if it takes none of them; the client's list without *types*.
+        """
         return negotiation.accepts_types(self.headers.get("accept"), types)
 
     def is_type(self, *types: str) -> str | None:
         """Return the first of *types* that the body's Content-Type fits, None without a body."""
-        if not self._exchange.expects_body:
+        if not self.exchange.expects_body:
             return None
         return media_types.type_is(self.headers.get("content-type"), types)
+
+    # --- for Nardis itself ----------------------------------------------------------------------
+
+    async def take_body(self) -> tuple[Bytes, bool]:
+        """
+        Return the next piece of the body, from wherever it is kept, and whether more may come.
+
+        For a foreign application, which goes on where our own handlers stopped.
+        """
+        return await self.body.take() if self._gathered is None else (self._gathered, False)
+
+    def share_body(self, inner: Request) -> None:
+        """Take over a body that was gathered behind a foreign middleware."""
+        if self._gathered is None:
+            self._gathered = inner._gathered

@@ -1,15 +1,138 @@
-"""The vocabulary of ASGI 3 and of handlers."""
+"""
+The words of ASGI 3, and the shapes that others fill in.
+
+Source: the ASGI specification, "HTTP & WebSocket" and "Lifespan".
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from types import SimpleNamespace
+from typing import Any, Literal, Protocol, TypeAlias
 
-__all__ = ["ASGIApp", "Message", "Next", "Receive", "Scope", "Send"]
+from .draining import Draining
+from .limits import Limits
+from .tasks import Tasks
+
+__all__ = [
+    "ASGIApp",
+    "App",
+    "CloseReason",
+    "Composed",
+    "Composes",
+    "Filter",
+    "JSONCodec",
+    "Message",
+    "Next",
+    "Receive",
+    "RouteLike",
+    "Scope",
+    "Send",
+]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
 Next: TypeAlias = Callable[[], Awaitable[None]]
+
+# Why a handler was ended from outside.
+CloseReason: TypeAlias = Literal["gone", "stalled", "deadline", "shutdown"]
+
+
+class Filter(Protocol):
+    """Changes the bytes of a response on their way out, such as a compression."""
+
+    def feed(self, data: bytes, /) -> bytes:
+        """Take some bytes, and return those that can go out already."""
+        ...
+
+    def flush(self) -> bytes:
+        """Return the bytes that were held back, so that the client has all that was fed."""
+        ...
+
+    def finish(self) -> bytes:
+        """Return the end of the body. Never called for a response that failed."""
+        ...
+
+
+# The start message, the declared length, whether a body may follow, and the filters it passes.
+Composed: TypeAlias = tuple[Message, int | None, bool, tuple[Filter, ...]]
+
+
+class Composes(Protocol):
+    """What an exchange wants of a response: its head, once."""
+
+    def compose(self, size: int | None, http1: bool, close: bool, /) -> Composed:
+        """
+        Run the hooks, close the head to changes, and return it.
+
+        Args:
+            size: Length of the whole body where it is known.
+            http1: Whether this is HTTP/1; later versions have no connection-specific fields.
+            close: Ask for `connection: close`.
+        """
+        ...
+
+
+class JSONCodec(Protocol):
+    """Encodes and decodes JSON: the shape of the `json` module, which orjson and others share."""
+
+    def dumps(self, obj: Any, /) -> str | bytes:
+        """Encode."""
+        ...
+
+    def loads(self, data: bytes, /) -> Any:
+        """Decode; anything that is not JSON is a ValueError."""
+        ...
+
+
+class RouteLike(Protocol):
+    """
+    The route that matched, as a handler sees it in `req.route`.
+
+    Attributes:
+        path: The pattern as written; for logs and metrics, which paths themselves would flood.
+    """
+
+    path: str
+
+    @property
+    def name(self) -> str | None:
+        """What `url_for` finds the route by."""
+        ...
+
+
+class App(Protocol):
+    """
+    The application, as a handler sees it in `req.app`.
+
+    Attributes:
+        state: A place for what handlers share: `app.state.pool`.
+        limits: Those of every route that has none of its own.
+        debug: Whether answers to errors show tracebacks.
+        json_codec: What encodes and decodes JSON; None is the standard library.
+        method_not_allowed: Whether a path that only other methods match is a 405; otherwise a 404.
+    """
+
+    state: SimpleNamespace
+    limits: Limits
+    debug: bool
+    json_codec: JSONCodec | None
+    method_not_allowed: bool
+
+    @property
+    def tasks(self) -> Tasks:
+        """Background tasks that end with the application."""
+        ...
+
+    @property
+    def draining(self) -> Draining:
+        """The notice that the server shuts down."""
+        ...
+
+    def url_for(self, name: str, /, **params: Any) -> str:
+        """Build the path of a route."""
+        ...

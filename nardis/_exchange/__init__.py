@@ -1,4 +1,43 @@
-"""One call of the application: its request body, its response, and who ends its handler."""
+"""
+One call of the application: its request body, its response, and who ends its handler.
+
+Three promises rest on this room: bytes flow, work follows the client, endings are honest. These are
+its rules; comments elsewhere cite them by number.
+
+The response (`exchange`) moves `IDLE → STARTED → ENDED | ABORTED`, and never back.
+ R1  One head: `http.response.start` leaves once, and before any body message.
+ R2  The final message leaves once, after the handler returned or ended the response. It never
+     leaves after the handler failed past the head.
+ R3  Nothing leaves after the final message, after an abort, or after the client left.
+ R4  With a declared Content-Length the body is exactly as long, or the exchange is aborted. A write
+     beyond it sends nothing.
+ R5  A chunk goes out whole, in the order of the calls, whoever calls. A cancellation that is due
+     comes before a chunk, and leaves no trace. A chunk whose sending was interrupted tears the
+     response: it can only be aborted.
+ R6  HEAD, 204 and 304 send no body byte.
+
+The request body (`intake`) has one reader at a time.
+ Q1  One task at a time is inside the server's `receive`: the reader, or the watcher of this
+     exchange.
+ Q2  Every body byte reaches the reader once, in order, or is discarded after the answer. A
+     cancelled read loses none.
+ Q3  The reader asks for no more than it takes. The watcher takes one message ahead; 13 once one lay
+     unread for a tick.
+ Q4  After `http.disconnect` neither `receive` nor `send` of the server is called again.
+
+The end of the handler (`lifetime`) has one reason.
+ C1  `close_reason` is set once: `gone`, `stalled`, `deadline` or `shutdown`; the first one stays.
+ C2  A disconnect cancels the handler, unless the final message has begun or the route opted out.
+     Stalls, deadlines and the shutdown always do.
+ C3  The watcher ends with its exchange, and lets nothing but cancellation out.
+
+One exchange is one failure domain: what leaves it, except its own cancellation, is its failure and
+reaches nothing else.
+
+Costs decide the shape. A cancel scope is affordable for each request, a task is not. So one sweeper
+looks at all exchanges four times a second, and starts a watcher only for those that are older than
+that.
+"""
 
 from __future__ import annotations
 

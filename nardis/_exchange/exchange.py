@@ -1,449 +1,167 @@
 """
-One HTTP exchange: the only caller of the server's `receive` and `send`, and the owner of the handler's cancel scope.
+One HTTP exchange: the response to one request, and the door to its body. Rules R1 to R6.
 
-Three promises rest on this module: bytes flow, work follows the client, endings are honest. The rules it keeps:
-
-The response moves `IDLE → STARTED → ENDED | ABORTED`, and never back.
- R1  One head: `http.response.start` leaves once, and before any body message.
- R2  The final message leaves once, only after the handler returned or ended the response, never after it failed past the head.
- R3  Nothing leaves after the final message, after an abort, or after the client left.
- R4  With a declared Content-Length the body is exactly as long, or the exchange is aborted. A write beyond it sends nothing.
- R5  A chunk goes out whole, in the order of the calls, whoever calls. A cancellation that is due comes before a chunk, and leaves
-     no trace. A chunk whose sending was interrupted tears the response: it can only be aborted.
- R6  HEAD, 204 and 304 send no body byte.
-
-The request body has one reader at a time.
- Q1  One task at a time is inside the server's `receive`: the reader, or the watcher of this exchange.
- Q2  Every body byte reaches the reader once, in order, or is discarded after the answer. A cancelled read loses none.
- Q3  The reader asks for no more than it takes. The watcher takes one message ahead; 13 once one lay unread for a tick.
- Q4  After `http.disconnect` neither `receive` nor `send` of the server is called again.
-
-Cancellation has one reason.
- C1  `close_reason` is set once: `gone`, `stalled`, `deadline` or `shutdown`; the first one stays.
- C2  A disconnect cancels the handler, unless the final message has begun or the route opted out. Stalls, deadlines and the
-     shutdown always do.
- C3  The watcher ends with its exchange, and lets nothing but cancellation out.
-
-One exchange is one failure domain: what leaves it, except its own cancellation, is its failure and reaches nothing else.
-
-Costs decide the shape: a cancel scope is affordable for each request, a task is not. So one sweeper looks at all exchanges four
-times a second and gives a watcher only to those that have been around for longer than that.
+The exchange is the only caller of the server's `send`; the rules stand at the door of this room.
 """
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
-from contextvars import Context
-from typing import Any, ClassVar, Final, Literal, NoReturn, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import Final, Literal, NoReturn, TypeAlias
 
 import anyio
 from anyio.lowlevel import checkpoint
 
-from .._asgi.extensions import Client
-from .._failures import parted
+from .._failures import name_of, parted
 from ..errors import (
-    ClientDisconnected,
     ContentLengthMismatch,
     NardisError,
+    NoResponse,
     ResponseAborted,
     ResponseAlreadyEnded,
 )
 from ..limits import Limits
-from ..types import Message, Receive, Scope, Send
-from .intake import Intake
-from .sweeper import TICK_S, Sweeper
+from ..types import Composes, Filter, Message, Receive, Scope, Send
+from .incoming import Incoming
+from .sweeper import Sweeper
 
-__all__ = ["ABORTED", "ENDED", "IDLE", "STARTED", "CloseReason", "Exchange", "shielded"]
+__all__ = ["ABORTED", "ENDED", "IDLE", "PIECE_BYTES", "STARTED", "Exchange"]
 
-logger = logging.getLogger("nardis")
 State: TypeAlias = Literal[0, 1, 2, 3]
 IDLE: Final = 0
 STARTED: Final = 1
 ENDED: Final = 2
 ABORTED: Final = 3
-CloseReason: TypeAlias = Literal["gone", "stalled", "deadline", "shutdown"]
 
-# A write loop gives the event loop a turn this often: a server's send may return without suspending. A checkpoint costs 4 to
-# 5 us, so one in a millisecond costs half a percent.
+# A write loop gives the event loop a turn this often: a server's send may return without
+# suspending. A checkpoint costs 4 to 5 us, so one in a millisecond costs half a percent.
 TURN_S: Final = 0.001
 
-# What is handed to the server at once. A larger body goes out in pieces of this size, so that a slow client's progress shows:
-# `write_stall_s` is the time without any.
+# What is handed to the server at once. A larger body goes out in pieces of this size, so that a
+# slow client's progress shows: `write_stall_s` is the time without any.
 PIECE_BYTES: Final = 64 * 1024
 
-# A stream that has come this far is watched without waiting for the sweeper: what a fast handler writes until its client is
-# known to have left is lost, and on hypercorn's asyncio worker stays in memory.
+# A stream that has come this far is watched without waiting for the sweeper: what a fast handler
+# writes until its client is known to have left is lost, and on hypercorn's asyncio worker stays in
+# memory.
 WATCHED_BYTES: Final = 1024 * 1024
+
 UNBOUNDED: Final = sys.maxsize
-T = TypeVar("T")
-
-# Methods whose requests carry a body only if they say so (RFC 9110 §9.3); HTTP/2 needs no field to announce one.
-_BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"})
 
 
-def shielded(seconds: float) -> anyio.CancelScope:
+class Exchange(Incoming):
     """
-    Let clean-up finish: a `with` block whose awaits are not hit by cancellation from outside, for at most *seconds*.
-
-    A cancelled handler's awaits fail at once, also those in a `finally` (level cancellation, on both backends). Inside this
-    block they work. When the time is up the block is left quietly; `.cancelled_caught` of the scope it gives tells.
-
-        finally:
-            with shielded(5):
-                await connection.close()
-    """
-    return anyio.move_on_after(seconds, shield=True)
-
-
-class Codec(Protocol):
-    """What changes the bytes of a response on their way out, such as a compression."""
-
-    def feed(self, data: bytes, /) -> bytes:
-        """Take some bytes and give what can go out already."""
-        ...
-
-    def flush(self) -> bytes:
-        """Give what is held back, so that the client has all bytes fed so far."""
-        ...
-
-    def finish(self) -> bytes:
-        """Give the end. Never called for a response that failed."""
-        ...
-
-
-class Head(Protocol):
-    """What an exchange wants of a response: its head, once."""
-
-    def compose(self, size: int | None, close: bool, /) -> tuple[Message, int | None, bool]:
-        """
-        Run the hooks, close the head to changes, and give the start message, the declared length and whether a body may follow.
-
-        *size* is the length of the whole body where it is known; *close* asks for `connection: close`.
-        """
-        ...
-
-
-class Dependant(Protocol):
-    """
-    What must learn that the handler is ended from outside, although cancellation alone may not reach it.
+    The state of one request and its response.
 
     Attributes:
-        listening: How many of its tasks wait to be told. It ends by itself then, and is cancelled only when it has not within a
-            tick: tasks of asyncio's own that it has made would outlive it.
+        head: The response, which composes its head.
+        state: IDLE, STARTED, ENDED or ABORTED.
+        ending: The final message has begun.
+        content_length: Of the response, counted before filters; UNBOUNDED if none is declared.
+        written: Body bytes given by the handler.
+        writing: Since when a send is pending; 0.0 is never.
+        filters: What the body passes on its way out.
+        end_data: Of an `end()` while an exception was in flight: it takes effect if the handler
+            returns.
+        entry_exception: What was in flight when the current handler began.
+        head_scope: HEAD: around the route's handler, left at its first write.
     """
-
-    listening: int
-
-    def interrupt(self, reason: CloseReason, status: int, /) -> None:
-        """Hear what `Exchange.interrupt` is told."""
-        ...
-
-    def disconnected(self) -> None:
-        """Hear that the client left."""
-        ...
-
-
-class Exchange:
-    """The state of one request and its response; the rules are in the module's docstring."""
 
     __slots__ = (
         "_bodiless",
         "_busy",
         "_checkpoint_if_cancelled",
-        "_operations",
         "_plain",
-        "_receive",
         "_send",
         "_torn",
         "_turns",
         "_yielded",
-        "cancel_scope",
-        "cancels",
-        "client",
-        "close_reason",
-        "closing",
-        "codecs",
-        "declared",
-        "deferred",
-        "dependant",
+        "content_length",
         "end_data",
+        "ending",
         "entry_exception",
-        "expects_body",
-        "failure",
-        "fields",
-        "final",
-        "gone",
+        "filters",
         "head",
         "head_scope",
-        "http1",
-        "intake",
-        "limits",
-        "offered",
-        "scope",
-        "silent",
-        "since",
         "state",
-        "sweeper",
-        "timeout_status",
         "writing",
         "written",
     )
 
-    intake_type: ClassVar[type[Intake]] = Intake
-
-    head: Head
+    head: Composes
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper, limits: Limits
     ) -> None:
-        self.scope: Scope = scope
-        self._receive = receive
+        Incoming.__init__(self, scope, receive, sweeper, limits)
         self._send = send
-        self.sweeper: Sweeper = sweeper
         self._checkpoint_if_cancelled = sweeper.checkpoint_if_cancelled
-        self.limits: Limits = limits
-        self.client: Client | None = None  # what our own runner knows of it
-        self.since: float = sweeper.clock()
-        self.fields: dict[bytes, bytes] = dict(scope["headers"])
 
         self.state: State = IDLE
-        self.close_reason: CloseReason | None = None
-        self.closing: bool = (
-            False  # the handler is being cancelled, or its client is gone: no more is sent
-        )
-        self.timeout_status: int = 503  # what a client that is still there gets when a limit ended the handler before the head
-        self.cancel_scope: anyio.CancelScope | None = None  # around the handler
-        self.cancels: bool = (
-            True  # False: a disconnect cancels nothing (`cancel_on_disconnect=False`)
-        )
-        self.deferred: (
-            list[tuple[Context, Callable[..., Awaitable[object]], tuple[Any, ...]]] | None
-        ) = None
-        self.failure: BaseException | None = None  # of a handler that failed past the head
-        self.offered: BaseException | None = (
-            None  # on its way outward: every error handler was asked
-        )
-        self.silent: Callable[..., object] | None = (
-            None  # the last function that returned and had not answered
-        )
-        self.dependant: Dependant | None = (
-            None  # a foreign application that answers for the handler
-        )
-        self._operations: set[anyio.CancelScope] | None = (
-            None  # scopes of single reads and writes, where there is no other
-        )
-
-        # The response.
-        self.declared: int = UNBOUNDED  # Content-Length of the response, counted before filters
-        self.written: int = 0  # body bytes given by the handler
-        self.codecs: tuple[Codec, ...] = ()
-        self.final: bool = False  # the final message has begun
-        self.end_data: bytes | None = (
-            None  # of an end() while an exception was in flight: takes effect if the handler returns
-        )
-        self.entry_exception: BaseException | None = (
-            None  # what was in flight when the current handler began
-        )
-        self.head_scope: anyio.CancelScope | None = (
-            None  # HEAD: around the route's handler, left at its first write
-        )
-        self.writing: float = 0.0  # since when a send is pending; 0.0 is never
-        self._plain: bool = False  # started, may have a body, unfiltered, undisturbed: the short way through write()
+        self.ending: bool = False
+        self.content_length: int = UNBOUNDED
+        self.written: int = 0
+        self.writing: float = 0.0
+        self.filters: tuple[Filter, ...] = ()
+        self.end_data: bytes | None = None
+        self.entry_exception: BaseException | None = None
+        self.head_scope: anyio.CancelScope | None = None
+        # Started, may have a body, unfiltered, untorn: the short way through write().
+        self._plain: bool = False
         self._bodiless: bool = False  # R6
         self._torn: bool = False  # R5
         self._busy: bool = False  # a task is sending
         self._turns: deque[anyio.Event] | None = None  # the tasks that wait to send
         self._yielded: float = 0.0  # when the event loop last had its turn
 
-        # The request.
-        self.http1: bool = True
-        self.expects_body: bool = False
-        self.gone: bool = False  # the client left
-        self.intake: Intake | None = None  # its body, once somebody reads, watches or discards it
-
-        # HTTP/1 announces a body by a field (RFC 9112 §6.3); HTTP/2 does not need one (RFC 9113 §8.1).
-        if b"content-length" in self.fields or b"transfer-encoding" in self.fields:
-            self.expects_body = True
-        if scope["http_version"] >= "2":
-            self.http1 = False
-            if scope["method"] not in _BODILESS:
-                self.expects_body = True
-
-    def set_limits(self, limits: Limits) -> None:
-        """Apply the limits of the route that matched."""
-        self.limits = limits
-        if self.intake is not None:
-            self.intake.limit = limits.streamed_body_bytes
-
-    def set_cancels(self, cancels: bool) -> None:
-        """Apply what the route that matched says of a disconnect (C2)."""
-        self.cancels = cancels
-
-    def body(self) -> Intake:
-        """Take care of the request body from now on: before, nobody calls the server's `receive`."""
-        if self.intake is None:
-            self.intake = self.intake_type(self, self._receive)
-        return self.intake
-
-    @property
-    def declared_body_bytes(self) -> int | None:
-        """The Content-Length of the request; None if it is unknown, or unreadable (the front gate refuses that)."""
-        value = self.fields.get(b"content-length")
-        return int(value) if value is not None and value.isdigit() else None
-
-    @contextmanager
-    def own_scope(self) -> Generator[None, None, None]:
-        """Let the handler run in a cancel scope of its own, inside the one that it has, if any."""
-        around = self.cancel_scope
-        self.sweeper.exchanges.add(self)
-        try:
-            with self.sweeper.new_scope() as self.cancel_scope:
-                yield
-        finally:
-            self.cancel_scope = around
-            if around is not None and self.close_reason not in (None, "gone"):
-                around.cancel()
-
-    # --- the client leaves, limits run out ----------------------------------------------------------------------------
-
-    def interrupt(self, reason: CloseReason, status: int = 503) -> None:
-        """
-        End the handler for *reason* (C1, C2).
-
-        *status* is for a client that is still there and has not got the head.
-        """
-        if reason == "gone" and (self.final or self.state == ENDED):
-            return
-        if self.close_reason is None:
-            self.close_reason = reason
-            self.timeout_status = status
-        if reason != "gone" or self.cancels:
-            if self.dependant is not None and self.dependant.listening:
-                self._plain = False
-                self.closing = True
-            else:
-                self._cancel()
-        if self.dependant is not None:
-            self.dependant.interrupt(reason, status)
-
-    def _cancel(self) -> None:
-        self._plain = False
-        if self.cancel_scope is not None:
-            self.closing = True
-            self.cancel_scope.cancel()
-        for operation in self._operations or ():
-            operation.cancel()
-
-    def fail(self, error: BaseException) -> None:
-        """Note that the handler failed past the head: whoever catches the error on its way outward, the response is cut (R2)."""
-        if self.state == STARTED:
-            self.state = ABORTED
-            self.failure = error
-            self._plain = False
-
-    def disconnected(self) -> None:
-        """Note that the client left."""
-        self.gone = self.closing = True
-        self._plain = False
-        self.interrupt("gone")
-        if self.dependant is not None:
-            self.dependant.disconnected()
-
-    def left(self) -> None:
-        """Hear from the runner that the client is gone. Where that cancels nothing, the reader learns it behind the body."""
-        if self.cancels and not self.final:
-            self.disconnected()
-
-    def stalled(self) -> None:
-        """Hear from the runner that the client took nothing for too long."""
-        self.interrupt("stalled")
+    def is_over(self) -> bool:
+        """Whether the final message has begun."""
+        return self.ending or self.state == ENDED
 
     def has_started(self) -> bool:
         """Whether the head has left."""
         return self.state != IDLE
 
-    def give_up(self, error: BaseException) -> None:
-        """End the handler, because *error* keeps us from looking after it."""
-        self.fail(error)
-        self.failure = self.failure or error
-        self._cancel()
+    def fail(self, error: BaseException) -> None:
+        """
+        Note that the handler failed past the head (R2).
 
-    def server_failed(self, exc: BaseException) -> Message:
-        """Take a failing `receive` or `send` for a client that left: ASGI 2.4 servers raise OSError for that."""
-        if not isinstance(exc, OSError) and not self.final:
-            logger.error("the server failed; its client counts as gone: %r", exc, exc_info=exc)
-        self.disconnected()
-        return {"type": "http.disconnect"}
+        The response is cut, whatever catches the error on its way outward.
+        """
+        if self.state == STARTED:
+            self.state = ABORTED
+            self.failure = error
+            self._plain = False
 
-    async def raise_gone(self) -> NoReturn:
-        """Let the cancellation land; where it cannot (shielded, or opted out), say that the client left."""
-        await checkpoint()
-        raise ClientDisconnected(f"the client is no longer served: {self.close_reason or 'gone'}")
-
-    async def bounded(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Await *call* in a scope of its own where the handler has none, so that limits can end it."""
-        if self.cancel_scope is not None:
-            return await call()
-        if self._operations is None:
-            self._operations = set()
-            self.sweeper.exchanges.add(self)
-        with self.sweeper.new_scope() as scope:
-            self._operations.add(scope)
-            try:
-                return await call()
-            finally:
-                self._operations.discard(scope)
-        await self.raise_gone()
-
-    def look(self, now: float) -> None:
-        """Enforce the limits and see to a watcher; the sweeper calls this once a tick."""
-        if (
-            self.dependant is not None
-            and self.close_reason is not None
-            and (self.close_reason != "gone" or self.cancels)
-        ):
-            self._cancel()  # it was told a tick ago, at the latest
-        limits = self.limits
-        intake = self.intake
-        reading = intake is not None and intake.reading
-        if self.writing and now - self._last_progress() > limits.write_stall_s:
-            self.interrupt("stalled")
-        elif intake is not None and intake.is_too_slow(now):
-            self.interrupt("stalled", 408)
-        elif limits.handler_s is not None and now - self.since > limits.handler_s:
-            self.interrupt("deadline")
-        if self.gone or reading or now - self.since < TICK_S:
-            return
-        if self.cancels and self.client is not None and self.client.has_left():
-            return self.disconnected()
-        if self.final:
-            # Still in the last send after a tick: the server may wait for us to take the rest of the body.
-            self.body().discard()
-        else:
-            self.body().watch()
+    def is_stalled(self, now: float) -> bool:
+        """Whether the client has taken nothing of a pending send for `write_stall_s`."""
+        return bool(self.writing) and now - self._last_progress() > self.limits.write_stall_s
 
     def _last_progress(self) -> float:
-        """Return when the client last took something of the response; our own runner sees each byte of a piece."""
+        """
+        Return when the client last took something of the response.
+
+        Our own runner sees each byte of a piece; other servers show whole pieces.
+        """
         return self.writing if self.client is None else max(self.writing, self.client.progressed)
 
-    # --- writing ------------------------------------------------------------------------------------------------------
+    # --- writing --------------------------------------------------------------------------------
 
     async def write(self, data: bytes) -> None:
         """
         Send one piece of the body, and the head before it if that has not left.
 
-        Backpressure: returns when the server took the piece. Cancellation: an interrupted piece may be half on the wire, so the
-        response can only be aborted after it (R5); a write cancelled before its turn leaves no trace.
+        Backpressure: returns when the server took the piece. Cancellation: an interrupted piece may
+        be half on the wire, so the response can only be aborted after it (R5); a write cancelled
+        before its turn leaves no trace.
         """
         await self._checkpoint_if_cancelled()
-        if not self._plain or self._busy or len(data) > PIECE_BYTES:
+        if not self._plain or self.closing or self._busy or len(data) > PIECE_BYTES:
             return await self._write_slowly(data)
         written = self.written + len(data)
-        if written > self.declared:
+        if written > self.content_length:
             raise self._overrun(len(data))
         self.written = written
         now = self.writing = self.sweeper.clock()
@@ -461,11 +179,11 @@ class Exchange:
         if now - self._yielded > TURN_S:
             self._yielded = now
             if self.written > WATCHED_BYTES:
-                self.body().watch()
+                self.open_body().watch()
             await checkpoint()
 
     async def _write_slowly(self, data: bytes) -> None:
-        """Do what `write` does when it comes first, others write too, filters stand in between, or nobody listens."""
+        """Write the first piece, a large or filtered one, or one that has to wait."""
         await self._take_turn()
         try:
             if await self._may_send("write"):
@@ -481,8 +199,8 @@ class Exchange:
             if await self._may_send("flush"):
                 await self._send_piece(b"")
                 held = b""
-                for codec in self.codecs:
-                    held = (codec.feed(held) if held else b"") + codec.flush()
+                for each in self.filters:
+                    held = (each.feed(held) if held else b"") + each.flush()
                 await self._send_body(held)
         finally:
             self._give_turn()
@@ -492,18 +210,18 @@ class Exchange:
         """Send head and whole body in one go; the length is declared unless a filter changes it."""
         size = len(body)
         await self._checkpoint_if_cancelled()
+        undisturbed = self.state == IDLE and not self._busy and not self.closing
         if (
-            self._busy
-            or self.state != IDLE
-            or self.closing
-            or (self.expects_body and not self.body().complete)
+            not undisturbed
+            or size > PIECE_BYTES
+            or (self.expects_body and not self.open_body().complete)
         ):
             return await self._answer_slowly(body)
-        if size > PIECE_BYTES:
-            return await self._answer_slowly(body)
-        # The short way, for nearly every answer: what _answer() and _send_last() do, without their detours.
-        message, _, has_body = self.head.compose(size, False)
-        if self.codecs:
+        # The short way, for nearly every answer: what _answer() and _send_last() do, without their
+        # detours.
+        message, _, has_body, filters = self.head.compose(size, self.http1, False)
+        if filters:
+            self.filters = filters
             body = self._finished(body)
         self._busy = True
         self.state = STARTED
@@ -511,22 +229,20 @@ class Exchange:
         try:
             await self._send(message)
             if self.closing:
-                await self.raise_gone()  # type: ignore[unreachable]  # the client may have left meanwhile
-            self.final = True
-            await self._send(
-                {
-                    "type": "http.response.body",
-                    "body": body if has_body else b"",
-                    "more_body": False,
-                }
-            )
+                await self.raise_gone()  # the client may have left meanwhile
+            self.ending = True
+            last = body if has_body else b""
+            await self._send({"type": "http.response.body", "body": last, "more_body": False})
             self.written = size
             self.state = ENDED
         except BaseException as exc:
             await self._interrupted(exc)
         finally:
             self.writing = 0.0
-            self._give_turn()
+            if self._turns:
+                self._give_turn()
+            else:
+                self._busy = False
 
     async def _answer_slowly(self, body: bytes) -> None:
         await self._take_turn()
@@ -539,12 +255,11 @@ class Exchange:
             self._give_turn()
 
     async def _answer(self, body: bytes) -> None:
-        message, _, has_body = self.head.compose(
-            len(body), self.expects_body and self.http1 and self.body().costs_connection()
-        )
+        close = self.expects_body and self.http1 and self.open_body().costs_connection()
+        message, _, has_body, self.filters = self.head.compose(len(body), self.http1, close)
         self.written = len(body)
         self._bodiless = not has_body
-        if self.codecs:
+        if self.filters:
             body = self._finished(body)
         self.state = STARTED
         await self._deliver(message)
@@ -556,7 +271,8 @@ class Exchange:
         """
         End the response: flush what filters hold, check the length, send the final message.
 
-        While an exception is in flight (a `finally`, an `except`) it takes effect only if the handler then returns (R2).
+        While an exception is in flight (a `finally`, an `except`) it takes effect only if the
+        handler then returns (R2).
         """
         in_flight = sys.exception()
         await self._take_turn()
@@ -570,28 +286,19 @@ class Exchange:
         finally:
             self._give_turn()
 
-    async def conclude(self) -> None:
-        """End the response of a handler that returned."""
-        await self._take_turn()
-        try:
-            await self._end(self.end_data or b"")
-        finally:
-            self._give_turn()
-
     async def abort(self) -> NoReturn:
         """Cut the response on purpose; before the head it is an empty 500. Never returns."""
         if self.state == IDLE and not self.closing:
-            fields = [
-                (b"content-length", b"0"),
-                *([(b"connection", b"close")] if self.http1 else []),
-            ]
+            fields = [(b"content-length", b"0")]
+            if self.http1:
+                fields.append((b"connection", b"close"))
             self.state = STARTED
             self.closing = True  # for other writers
             await self._deliver({"type": "http.response.start", "status": 500, "headers": fields})
             await self._send_last(b"")
         elif self.state == STARTED:
             self.state = ABORTED
-        self._cancel()
+        self.cancel()
         await checkpoint()
         raise ResponseAborted("res.abort() cut the response")
 
@@ -604,24 +311,24 @@ class Exchange:
             return await self._leave_head_handler()
         if data:
             self._account(data)
-            for codec in self.codecs:
-                data = codec.feed(data)
+            for each in self.filters:
+                data = each.feed(data)
             await self._send_body(data)
 
     async def _send_head(self, first: int) -> None:
-        message, declared, has_body = self.head.compose(None, False)
+        message, declared, has_body, self.filters = self.head.compose(None, self.http1, False)
         if has_body:
             if declared is not None:
-                self.declared = declared
-            if first > self.declared:
+                self.content_length = declared
+            if first > self.content_length:
                 error = self._overrun(first)
-                self.declared = UNBOUNDED
+                self.content_length = UNBOUNDED
                 raise error
         self._bodiless = not has_body
         self.state = STARTED
         await self._deliver(message)
         self._plain = (
-            has_body and not self.codecs and self.cancel_scope is not None and not self.closing
+            has_body and not self.filters and self.cancel_scope is not None and not self.closing
         )
         self._yielded = self.sweeper.clock()
 
@@ -630,12 +337,9 @@ class Exchange:
             for at in range(0, len(data), PIECE_BYTES):
                 if self.closing:
                     await self.raise_gone()
+                piece = data[at : at + PIECE_BYTES]
                 await self._deliver(
-                    {
-                        "type": "http.response.body",
-                        "body": data[at : at + PIECE_BYTES],
-                        "more_body": True,
-                    }
+                    {"type": "http.response.body", "body": piece, "more_body": True}
                 )
 
     async def _end(self, data: bytes) -> None:
@@ -645,31 +349,36 @@ class Exchange:
             return await self._send_last(b"")
         if data:
             self._account(data)
-        if self.declared not in (UNBOUNDED, self.written):
+        if self.content_length not in (UNBOUNDED, self.written):
             raise ContentLengthMismatch(
-                f"the response declared a Content-Length of {self.declared} bytes and ended after {self.written}: it is "
-                "aborted, so that it does not look whole. Write as much as you declare, or leave the length out."
+                f"the response declared a Content-Length of {self.content_length} bytes and ended "
+                f"after {self.written}: it is aborted, so that it does not look whole. Write as "
+                "much as you declare, or leave the length out."
             )
         await self._send_last(self._finished(data))
 
     def _finished(self, data: bytes) -> bytes:
-        for codec in self.codecs:
-            data = (codec.feed(data) if data else b"") + codec.finish()
+        for each in self.filters:
+            data = (each.feed(data) if data else b"") + each.finish()
         return data
 
     async def _send_last(self, body: bytes) -> None:
-        """Send the final message, and what of a large body comes before it, taking what is left of the request beside it."""
+        """
+        Send the final message, and before it the first part of a large body.
+
+        Beside it the rest of the request is discarded.
+        """
         self._refuse_torn()
         self._plain = False
-        if self.expects_body and b"expect" not in self.fields and not self.body().arrived():
-            self.body().discard()
+        if self.expects_body and b"expect" not in self.fields and not self.open_body().arrived():
+            self.open_body().discard()
         if len(body) > PIECE_BYTES:
             last = (len(body) - 1) // PIECE_BYTES * PIECE_BYTES
             await self._send_body(body[:last])
             body = body[last:]
             if self.closing:
                 await self.raise_gone()
-        self.final = True
+        self.ending = True
         await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
         self.state = ENDED
 
@@ -687,10 +396,11 @@ class Exchange:
             self.writing = 0.0
 
     async def _interrupted(self, exc: BaseException) -> NoReturn:
-        """Note that a send was cut short: by a client that left, by cancellation, or by a server that failed (R5)."""
+        """Note that a send was cut short by the client, by cancellation or by the server (R5)."""
         self._torn = True
         self._plain = False
-        # hypercorn's trio worker fails in the last send when the client, who has all it wants, closes meanwhile (0.18).
+        # hypercorn's trio worker fails in the last send when the client has all it wants and closes
+        # meanwhile (0.18).
         if not isinstance(exc, NardisError) and parted(exc)[0] is None:
             self.server_failed(exc)
             await self.raise_gone()
@@ -721,18 +431,20 @@ class Exchange:
             )
         if self._torn:
             raise ResponseAborted(
-                "a write was interrupted half-way: the response cannot go on, the client would see a gap"
+                "a write was interrupted half-way: the response cannot go on, the client would see "
+                "a gap"
             )
 
     def _account(self, data: bytes) -> None:
-        if self.written + len(data) > self.declared:
+        if self.written + len(data) > self.content_length:
             raise self._overrun(len(data))
         self.written += len(data)
 
     def _overrun(self, size: int) -> ContentLengthMismatch:
         return ContentLengthMismatch(
-            f"{size} bytes more after {self.written} would exceed the declared Content-Length of {self.declared}: none of them "
-            "was sent. Write as much as you declare, or leave the length out."
+            f"{size} bytes more after {self.written} would exceed the declared Content-Length of "
+            f"{self.content_length}: none of them was sent. Write as much as you declare, or leave "
+            "the length out."
         )
 
     async def _take_turn(self) -> None:
@@ -759,45 +471,28 @@ class Exchange:
         else:
             self._busy = False
 
-    # --- the end ------------------------------------------------------------------------------------------------------
+    # --- the end --------------------------------------------------------------------------------
+
+    async def finish(self, silent: Callable[..., object] | None) -> None:
+        """
+        End the response of a chain that returned.
+
+        *silent* is the last function that returned without an answer.
+
+        Raises:
+            NoResponse: Nobody answered; it names *silent*.
+        """
+        if self.state == IDLE and self.end_data is None:
+            raise NoResponse(name_of(silent))
+        if self.state == STARTED or self.end_data is not None:
+            await self._take_turn()
+            try:
+                await self._end(self.end_data or b"")
+            finally:
+                self._give_turn()
 
     async def clean_up(self) -> None:
-        """
-        Let go of the server: the watcher ends (C3). Then run what was deferred, last first.
-
-        All of it has `cleanup_s`; a failing one is logged, and the others still run.
-        """
+        """Let go of the server: the watcher ends (C3). Then run what was deferred."""
         if self.intake is not None:
             self.intake.close()
-        if not self.deferred:
-            return
-        with shielded(self.limits.cleanup_s) as scope:
-            while self.deferred:
-                context, call, args = self.deferred.pop()
-                try:
-                    with _variables_of(context):
-                        await call(*args)
-                except BaseException as exc:
-                    going, failure = parted(exc)
-                    if failure is not None:
-                        logger.error("a deferred clean-up failed: %r", call, exc_info=failure)
-                    if going is not None:
-                        raise
-        if scope.cancelled_caught:
-            logger.error(
-                "deferred clean-up took longer than cleanup_s=%s and was cut", self.limits.cleanup_s
-            )
-
-
-@contextmanager
-def _variables_of(context: Context) -> Generator[None, None, None]:
-    """Give context variables the values that they had in *context*; those that it does not know keep theirs."""
-    missing = object()
-    changed = [
-        (each, each.set(value)) for each, value in context.items() if each.get(missing) is not value
-    ]
-    try:
-        yield
-    finally:
-        for variable, token in changed:
-            variable.reset(token)
+        await self.run_deferred()

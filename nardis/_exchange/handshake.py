@@ -1,8 +1,9 @@
 """
-The opening of a WebSocket, as far as the chain is concerned: middlewares see it as a request, and may refuse it.
+The opening of a WebSocket: middlewares see it as a request, and may refuse it.
 
-Whoever answers denies it: with that very response where the server can send one, else with a close, which is a 403. Whoever is
-handed the connection accepts it; the fields that middlewares have set go out with that.
+Answering before the connection is accepted denies it: with that response if the server supports
+one, otherwise by closing, which the client sees as 403. An application that is handed the
+connection accepts it; the fields that middlewares have set go out with that.
 
 Source: the ASGI specification, "HTTP & WebSocket", and its extension "websocket.http.response".
 """
@@ -38,7 +39,7 @@ class Handshake(Exchange):
         self._socket_send = send
 
     async def hand_over(self, app: ASGIApp, scope: Scope) -> None:
-        """Let *app* have the connection; from now on nobody else can answer."""
+        """Let *app* have the connection; nobody else can answer from now on."""
         self.state = ENDED
         await app(
             {name: value for name, value in scope.items() if name != "method"},
@@ -48,7 +49,7 @@ class Handshake(Exchange):
 
     async def _accept(self, message: Message) -> None:
         if message["type"] == "websocket.accept":
-            start, _, _ = self.head.compose(None, False)
+            start, _, _, _ = self.head.compose(None, self.http1, False)
             ours = [line for line in start["headers"] if not line[0].startswith(b"content-")]
             message = {**message, "headers": [*ours, *message.get("headers", ())]}
         await self._socket_send(message)

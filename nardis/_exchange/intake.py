@@ -1,40 +1,41 @@
 """
-The body of one request on its way in: the only caller of the server's `receive`.
+The body of one request on its way in: the only caller of the server's `receive`. Rules Q1 to Q4.
 
-Messages are taken by the reader, one by one as it asks, or by the watcher: a task that waits in `receive` to notice the client
-leaving while the handler is busy elsewhere. They take turns; the rules Q1 to Q4 stand in `_exchange`.
+The reader takes messages one by one as it asks. So does the watcher: a task that waits in `receive`
+to notice the client leaving while the handler is busy elsewhere. They take turns.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
 
 from .._failures import parted
 from ..errors import BodyAlreadyRead, HTTPError, NardisError
 from ..types import Message, Receive
-
-if TYPE_CHECKING:
-    from .exchange import Exchange
+from .lifetime import Lifetime
 
 __all__ = ["Intake", "UnwatchedIntake", "too_large"]
 
-# Messages taken ahead of the reader. hypercorn bounds its own queue at 10 and ends each body with an extra empty message: fewer
-# than 13 would leave `http.disconnect` hidden behind a small unread body (measured on 0.18).
+# Messages taken ahead of the reader. hypercorn bounds its own queue at 10 and ends each body with
+# an extra empty message: fewer than 13 would leave `http.disconnect` hidden behind a small unread
+# body (measured on 0.18).
 AHEAD: Final = 1
 AHEAD_UNREAD: Final = 13
 
-# An unread rest of this size is read and dropped so that the connection can be kept; a larger one costs the connection.
-SMALL_BODY_BYTES: Final = 64 * 1024
+# An unread rest of this size is read and dropped so that the connection can be kept; a larger one
+# costs the connection.
+SMALL_REST_BYTES: Final = 64 * 1024
 
-# Discarded beside the last send, at most. hypercorn's last send waits for room in a queue of 10 messages of 64 KiB that its
-# reader fills meanwhile; first come, first served, so a few times that is enough for it to get through.
+# Discarded beside the last send, at most. hypercorn's last send waits for room in a queue of 10
+# messages of 64 KiB that its reader fills meanwhile; first come, first served, so a few times that
+# is enough for it to get through.
 DRAIN_BYTES: Final = 4 * 1024 * 1024
 
-
-# A body that is slower than `body_min_rate` may be so for this long, or for `body_idle_s` if that is longer.
+# A body that is slower than `body_min_rate` may be so for this long, or for `body_idle_s` if that
+# is longer.
 GRACE_S: Final = 5.0
 
 
@@ -42,19 +43,29 @@ class Intake:
     """
     The request body.
 
+    Args:
+        lifetime: The call that the body belongs to.
+        receive: The server's.
+        declared: The Content-Length, if there is one.
+        awaits_invitation: The client sends the body when it is asked to (`Expect: 100-continue`),
+            and the first `receive` asks it.
+
     Attributes:
         complete: The reader took the last message.
         received: Body bytes given to the reader.
         reading: Since when the reader waits; 0.0 while it does not.
         limit: Most bytes for the reader; None is no bound.
-        spent: Seconds that the reader has waited and its client has not made good, by `body_min_rate`.
+        spent: Seconds that the reader has waited and its client has not made good, by
+            `body_min_rate`.
     """
 
     __slots__ = (
         "_ahead",
+        "_awaits_invitation",
+        "_declared",
         "_discarded",
         "_discarding",
-        "_exchange",
+        "_lifetime",
         "_queue",
         "_receive",
         "_wakeup",
@@ -66,14 +77,18 @@ class Intake:
         "spent",
     )
 
-    def __init__(self, exchange: Exchange, receive: Receive) -> None:
-        self._exchange = exchange
+    def __init__(
+        self, lifetime: Lifetime, receive: Receive, declared: int | None, awaits_invitation: bool
+    ) -> None:
+        self._lifetime = lifetime
         self._receive = receive
+        self._declared = declared
+        self._awaits_invitation = awaits_invitation
         self.complete: bool = False
         self.received: int = 0
         self.reading: float = 0.0
         self.spent: float = 0.0
-        self.limit: int | None = exchange.limits.streamed_body_bytes
+        self.limit: int | None = lifetime.limits.streamed_body_bytes
         self._queue: deque[Message] = deque()  # taken by the watcher, not yet by the reader
         self._ahead = AHEAD
         self._watcher: anyio.CancelScope | None = None
@@ -85,24 +100,25 @@ class Intake:
         """
         Return the next non-empty piece of the body, as the server delivers it.
 
-        Raises `StopAsyncIteration` at the end, so that it serves as `__anext__` without one more coroutine. Cancellation loses
-        nothing: the piece stays with the server or the watcher.
+        Raises `StopAsyncIteration` at the end, so that it serves as `__anext__` without one more
+        coroutine. Cancellation loses nothing: the piece stays with the server or the watcher.
         """
-        exchange = self._exchange
+        lifetime = self._lifetime
         while not self.complete:
             if self.reading:
                 raise BodyAlreadyRead(
-                    "two tasks read the request body at once: give it one reader, and let that one pass chunks on"
+                    "two tasks read the request body at once: give it one reader, and let that one "
+                    "pass chunks on"
                 )
             if not self.received and self.limit is not None:
                 self.check_declared(self.limit)
-            since = self.reading = exchange.sweeper.clock()
+            since = self.reading = lifetime.sweeper.clock()
             try:
                 if (
                     self._watcher is None
                     and not self._queue
-                    and not exchange.closing
-                    and exchange.cancel_scope is not None
+                    and not lifetime.closing
+                    and lifetime.cancel_scope is not None
                 ):
                     message = await self._receive()
                 else:
@@ -110,95 +126,106 @@ class Intake:
             except BaseException as exc:
                 if isinstance(exc, NardisError) or parted(exc)[0] is not None:
                     raise
-                message = exchange.server_failed(exc)
+                message = lifetime.server_failed(exc)
             finally:
                 self.reading = 0.0
             if message["type"] != "http.request":
-                exchange.disconnected()
-                await exchange.raise_gone()
+                lifetime.disconnected()
+                await lifetime.raise_gone()
             if not message.get("more_body", False):
                 self.complete = True
             chunk: bytes = message.get("body", b"")
-            rate = exchange.limits.body_min_rate
-            if len(chunk) >= rate * max(exchange.limits.body_idle_s, GRACE_S):
-                self.spent = 0.0
-            else:  # each byte buys its share of a second, and no more
-                self.spent = max(
-                    self.spent + exchange.sweeper.clock() - since - len(chunk) / rate, 0.0
-                )
+            self._count(len(chunk), since)
             if chunk:
-                self.received += len(chunk)
-                if self.limit is not None and self.received > self.limit:
-                    raise too_large(self.limit)
                 return chunk
         raise StopAsyncIteration
+
+    def _count(self, size: int, since: float) -> None:
+        """Count a piece against the limits, which the reader has waited for since *since*."""
+        lifetime = self._lifetime
+        limits = lifetime.limits
+        if size >= limits.body_min_rate * max(limits.body_idle_s, GRACE_S):
+            self.spent = 0.0
+        else:  # each byte buys its share of a second, and no more
+            waited = lifetime.sweeper.clock() - since
+            self.spent = max(self.spent + waited - size / limits.body_min_rate, 0.0)
+        self.received += size
+        if self.limit is not None and self.received > self.limit:
+            raise too_large(self.limit)
 
     def is_too_slow(self, now: float) -> bool:
         """Whether the reader has waited for too long, for this piece or for all of them."""
         waited = now - self.reading if self.reading else 0.0
-        idle_s = self._exchange.limits.body_idle_s
+        idle_s = self._lifetime.limits.body_idle_s
         return waited > idle_s or (waited > 0 and waited + self.spent > max(idle_s, GRACE_S))
 
     async def _next_message(self) -> Message:
-        """Take the next message by way of the watcher, or under a scope of its own where the handler has none."""
-        exchange = self._exchange
+        """
+        Take the next message by way of the watcher.
+
+        Where the handler has no scope, it is taken in one of its own.
+        """
+        lifetime = self._lifetime
         while not self._queue:
-            if exchange.gone:
+            if lifetime.gone:
                 return {"type": "http.disconnect"}
             if self._watcher is None:
-                return await exchange.bounded(self._receive)
+                return await lifetime.bounded(self._receive)
             self._wakeup = anyio.Event()
             try:
-                await exchange.bounded(self._wakeup.wait)
+                await lifetime.bounded(self._wakeup.wait)
             finally:
                 self._wakeup = None
         return self._queue.popleft()
 
     def check_declared(self, limit: int) -> None:
-        """Refuse a body that says beforehand that it is larger than *limit* bytes (413)."""
-        if (self._exchange.declared_body_bytes or 0) > limit:
+        """Refuse a body that declares itself to be larger than *limit* bytes (413)."""
+        if self._declared is not None and self._declared > limit:
             raise too_large(limit)
 
     def arrived(self) -> bool:
-        """Tell whether the server has nothing more of the body."""
+        """Whether the server has nothing more of the body."""
         return self.complete or bool(self._queue and not self._queue[-1].get("more_body", False))
 
     def costs_connection(self) -> bool:
-        """Whether the connection ends with an early answer: what is to come is large, of unknown size, or was never asked for."""
+        """
+        Whether the connection ends with an early answer.
+
+        It does when the rest of the body is large, of unknown size, or was never asked for.
+        """
         if self.arrived():
             return False
-        if b"expect" in self._exchange.fields and not self.received and not self._queue:
+        if self._awaits_invitation and not self.received and not self._queue:
             return True
-        declared = self._exchange.declared_body_bytes
         taken = self.received + sum(len(message.get("body", b"")) for message in self._queue)
-        return declared is None or declared - taken > SMALL_BODY_BYTES
+        return self._declared is None or self._declared - taken > SMALL_REST_BYTES
 
     def watch(self) -> None:
-        """Start the watcher, if it may take something: it notices the client leaving while the handler is busy elsewhere."""
+        """
+        Start the watcher, if it may take something.
+
+        It notices the client leaving while the handler is busy elsewhere.
+        """
         if self._watcher is not None or self.reading:
             return  # a reader is in the server's receive itself, and will notice (Q1)
-        if self._waits_for_invitation():
+        if self._asks_first():
             return
         if self._queue:
             self._ahead = AHEAD_UNREAD
         if self._discarding or len(self._queue) < self._ahead:
-            # Made here and not in the task: from now on the reader must leave the server's receive alone (Q1).
-            self._watcher = self._exchange.sweeper.new_scope()
-            self._exchange.sweeper.group.start_soon(
-                self._watch, self._watcher, name="nardis.watcher"
-            )
+            # Made here and not in the task: from now on the reader must leave `receive` alone (Q1).
+            sweeper = self._lifetime.sweeper
+            self._watcher = sweeper.new_scope()
+            sweeper.group.start_soon(self._watch, self._watcher, name="nardis.watcher")
 
-    def _waits_for_invitation(self) -> bool:
-        """Whether a `receive` would ask for a body that the handler may yet refuse: servers say `100 Continue` at the first."""
-        exchange = self._exchange
-        if (
-            b"expect" not in exchange.fields
-            or not exchange.expects_body
-            or self.received
-            or self._discarding
-        ):
-            return False
-        return not exchange.has_started()
+    def _asks_first(self) -> bool:
+        """
+        Whether a `receive` would ask for a body that the handler may yet refuse.
+
+        Servers say `100 Continue` at the first one.
+        """
+        asked = self.received or self._discarding or self._lifetime.has_started()
+        return self._awaits_invitation and not asked
 
     async def _watch(self, scope: anyio.CancelScope) -> None:
         queue = self._queue
@@ -207,7 +234,7 @@ class Intake:
                 while self._discarding or len(queue) < self._ahead:
                     message = await self._receive()
                     if message["type"] != "http.request":
-                        self._exchange.disconnected()
+                        self._lifetime.disconnected()
                         break
                     if self._discarding:
                         self._discarded += len(message.get("body", b""))
@@ -215,23 +242,24 @@ class Intake:
                             break
                         continue
                     queue.append(message)
-                    # The reader goes on by itself: by way of the watcher each chunk would cost a hand-over between two tasks.
+                    # The reader goes on by itself: by way of the watcher each chunk would cost a
+                    # hand-over between two tasks.
                     if self._wakeup is not None:
                         break
             except BaseException as exc:
                 if parted(exc)[0] is not None:
                     raise
-                self._exchange.server_failed(exc)
+                self._lifetime.server_failed(exc)
             finally:
                 self._watcher = None
                 if self._wakeup is not None:
                     self._wakeup.set()
 
     def discard(self) -> None:
-        """Take the rest of the body and drop it, beside the last send: servers wait for that (measured)."""
+        """Drop the rest of the body beside the last send: servers wait for that (measured)."""
         self._discarding = True
         self._queue.clear()
-        if not self._exchange.gone and self._discarded <= DRAIN_BYTES:
+        if not self._lifetime.gone and self._discarded <= DRAIN_BYTES:
             self.watch()
 
     def close(self) -> None:

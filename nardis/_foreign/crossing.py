@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 import anyio
 
@@ -11,21 +11,16 @@ from .._exchange.handshake import Handshake
 from .._exchange.intake import Intake, UnwatchedIntake
 from .._failures import Carried, failure_of, parted, reduced
 from ..errors import ClientDisconnected, NextCalledTwice, ResponseAborted
+from ..limits import Limits
 from ..request import Request
 from ..response import Response
-from ..routing.walk import is_open
-from ..types import Message, Next, Receive, Scope, Send
-from .doorway import Gate
+from ..types import Composed, Next, Receive, Scope, Send
+from .doorway import Doorway
 
-if TYPE_CHECKING:
-    from ..limits import Limits
-    from ..routing.walk import Walk
+__all__ = ["KEY", "HTTPCrossing", "LifespanCrossing", "WebSocketCrossing"]
 
-__all__ = ["InnerExchange", "InnerResponse", "LifespanCrossing"]
-
-
-# Where the inner application finds what it goes on with; middlewares pass a scope on, or a copy of it.
-_KEY: Final = "nardis.crossing"
+# Where the inner application finds its crossing; middlewares pass a scope on, or a copy of it.
+KEY: Final = "nardis.crossing"
 
 
 class LifespanCrossing:
@@ -35,7 +30,8 @@ class LifespanCrossing:
     Attributes:
         entered: The middleware has come as far as to the application, or will not.
         started: The application has started.
-        said: The middleware was told so, or has gone. It need not pass that on: one that keeps all messages back does not.
+        said: The middleware was told so, or has gone. It need not pass that on: one that keeps all
+            messages back does not.
         leaving: The middleware has passed the shutdown on to the application, or will not.
         stopped: The application has stopped.
     """
@@ -46,7 +42,7 @@ class LifespanCrossing:
 
     def scope(self, outer: Scope) -> dict[str, Any]:
         """Make the scope for the middleware, with the state that requests will find."""
-        return {**outer, _KEY: self}
+        return {**outer, KEY: self}
 
     async def cross(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Be the application that the middleware starts and stops."""
@@ -62,25 +58,21 @@ class LifespanCrossing:
 
 
 class InnerExchange(Exchange):
-    """An exchange on the `receive` and `send` of a middleware; the one around it watches and keeps the time."""
+    """An exchange on a middleware's `receive` and `send`; the one around it watches the client."""
 
-    __slots__ = ("_gate", "_outer")
+    __slots__ = ("_doorway", "_outer")
 
     intake_type: ClassVar[type[Intake]] = UnwatchedIntake
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, outer: Exchange, gate: Gate
+        self, scope: Scope, receive: Receive, send: Send, outer: Exchange, doorway: Doorway
     ) -> None:
         super().__init__(scope, receive, send, outer.sweeper, outer.limits)
-        if outer.deferred is None:
-            outer.deferred = []
-        self.deferred = outer.deferred
-        self.cancels = outer.cancels
         self._outer = outer
-        self._gate = gate
+        self._doorway = doorway
 
     def set_limits(self, limits: Limits) -> None:
-        """Apply them here, to what the handler reads, and outside, where time is kept."""
+        """Apply them here, to the body that the handler reads, and outside, where time is kept."""
         super().set_limits(limits)
         self._outer.set_limits(limits)
 
@@ -90,10 +82,10 @@ class InnerExchange(Exchange):
         self._outer.set_cancels(cancels)
 
     def fail(self, error: BaseException) -> None:
-        """Tell the gate, past the middleware, which may swallow the error."""
+        """Tell the doorway, past the middleware, which may swallow the error."""
         super().fail(error)
         if self.failure is not None:
-            self._gate.fail(self.failure)
+            self._doorway.fail(self.failure)
 
     def server_failed(self, exc: BaseException) -> NoReturn:
         """Let an error of the middleware be one: nobody left."""
@@ -103,23 +95,22 @@ class InnerExchange(Exchange):
 class InnerResponse(Response):
     """The response behind a middleware."""
 
-    __slots__ = ("_crossing",)
+    __slots__ = ("_outer",)
 
-    def __init__(self, req: Request, exchange: Exchange, crossing: _Crossing) -> None:
+    def __init__(self, req: Request, exchange: Exchange, outer: Response) -> None:
         super().__init__(req, exchange)
-        self._crossing = crossing
+        self._outer = outer
 
-    def compose(self, size: int | None, close: bool, /) -> tuple[Message, int | None, bool]:
-        """Close the head; hooks outside may want to know the route."""
-        self._crossing.tell(self.req)
-        return super().compose(size, False)
+    def compose(self, size: int | None, http1: bool, close: bool, /) -> Composed:
+        """Close the head; the outer response may want the body, and owns the connection."""
+        self._outer.req.share_body(self.req)
+        return super().compose(size, http1, False)
 
     def reset(self, error: BaseException | None = None) -> None:
-        """Make room for an error answer, outside too: what was said there of the body is as wrong now."""
+        """Make room for an error answer, outside too: fields of the body there are as wrong now."""
         super().reset(error)
-        outer = self._crossing.res
-        if not outer._sealed:
-            outer.reset()
+        if not self._outer.sealed:
+            self._outer.reset()
 
 
 class _Crossing:
@@ -129,124 +120,110 @@ class _Crossing:
         self.req = req
         self.res = res
         self.next = next
-        self._walks: list[Walk] = []
+        self._is_inside = False
 
-    def enter(self, req: Request, res: Response) -> None:
+    def enter(self, exchange: Exchange, req: Request, res: Response) -> None:
         """Let the walk go on with the pair inside."""
-        outer = self.req
-        req.__dict__["state"] = outer.state
-        req.params = outer.params
-        req.route = outer.route
-        req._raw = outer._raw
-        req._place = outer._place
-        req._walk = walk = outer._walk
-        req._allowed = outer._allowed
-        req._served = outer._served
-        while walk is not None:
-            self._walks.append(walk)
-            walk.req, walk.res = req, res
-            walk = walk.parent
+        exchange.inside(self.req.exchange)
+        exchange.head = res
+        req.state = self.req.state
+        trail = self.req.trail
+        trail.req, trail.res = req, res
+        self._is_inside = True
 
     def leave(self) -> None:
         """Put the walk back to the pair outside."""
-        for walk in self._walks:
-            walk.req, walk.res = self.req, self.res
-        self._walks.clear()
-
-    def tell(self, req: Request) -> None:
-        """Let the request outside know what was found inside."""
-        outer = self.req
-        outer.params = req.params
-        outer.route = req.route
-        outer._allowed = req._allowed
-        outer._served = req._served
-        if outer._gathered is None:
-            outer._gathered = req._gathered
+        if self._is_inside:
+            trail = self.req.trail
+            trail.req, trail.res = self.req, self.res
+            self._is_inside = False
 
 
-class _HTTPCrossing(_Crossing):
-    def __init__(self, req: Request, res: Response, next: Next, gate: Gate) -> None:
+class HTTPCrossing(_Crossing):
+    """The crossing of an HTTP request."""
+
+    def __init__(self, req: Request, res: Response, next: Next, doorway: Doorway) -> None:
         super().__init__(req, res, next)
-        self._gate = gate
+        self._doorway = doorway
 
     async def cross(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gate = self._gate
-        if gate.inner is not None:
+        """Be the application that the middleware calls."""
+        doorway = self._doorway
+        if doorway.inner is not None:
             raise NextCalledTwice(
                 "a wrapped middleware called its application twice: the rest of the chain runs once"
             )
-        outer = self.req._exchange
-        exchange = InnerExchange(scope, receive, send, outer, gate)
-        req = Request(scope, exchange, self.req.app)
-        res = InnerResponse(req, exchange, self)
-        gate.inner = exchange
-        self.enter(req, res)
+        outer = self.req
+        exchange = InnerExchange(scope, receive, send, outer.exchange, doorway)
+        req = Request(scope, exchange, outer.app, outer.trail)
+        res = InnerResponse(req, exchange, self.res)
+        doorway.inner = exchange
+        self.enter(exchange, req, res)
+        try:
+            error = await self._run(exchange)
+        except BaseException:
+            if exchange.state in (STARTED, ABORTED) and not outer.exchange.closing:
+                doorway.fail(ResponseAborted("a middleware cancelled the handler half-way"))
+            raise
+        finally:
+            outer.share_body(req)
+            self.leave()
+            del exchange.head
+        if error is None and (exchange.state == ENDED or doorway.ended):
+            return
+        if error is None:
+            error = exchange.failure or _end_of(exchange)
+        if exchange.state in (STARTED, ABORTED):
+            doorway.fail(error)
+        raise error if isinstance(error, Exception) else Carried(error)
+
+    async def _run(self, exchange: Exchange) -> BaseException | None:
+        """Run the rest of the chain in its own scope, and return what failed."""
         error: BaseException | None = None
         try:
             with exchange.sweeper.new_scope() as exchange.cancel_scope:
                 try:
                     await self.next()
-                    if not exchange.closing and is_open(exchange):
-                        await exchange.conclude()
+                    if not exchange.closing:
+                        await exchange.finish(self.req.trail.silent)
                 except BaseException as exc:
                     error = failure_of(exc)
         except BaseException as exc:
             going, failure = parted(exc)
             if going is not None:
-                if exchange.state in (STARTED, ABORTED) and not outer.closing:
-                    gate.fail(ResponseAborted("a middleware cancelled the handler half-way"))
                 raise
-            error = reduced(
-                failure or exc
-            )  # of a cancelled task group, whose cancellation our scope has kept
-        finally:
-            self.tell(req)
-            self.leave()
-            del exchange.head
-            req._walk = None
-        if error is None and (exchange.state == ENDED or gate.ended):
-            return
-        if error is None:
-            error = exchange.failure or self._end_of(exchange)
-        if exchange.state in (STARTED, ABORTED):
-            gate.fail(error)
-        elif exchange.offered is error:
-            outer.offered = error
-        raise error if isinstance(error, Exception) else Carried(error)
-
-    def _end_of(self, exchange: Exchange) -> Exception:
-        reason = exchange.close_reason
-        return (
-            ClientDisconnected("the client left")
-            if reason == "gone"
-            else ResponseAborted(f"the response was cut: {reason}")
-        )
+            # Of a cancelled task group, whose cancellation our scope has kept.
+            error = reduced(failure or exc)
+        return error
 
     def close(self) -> None:
         """End what a middleware has left running, in a task of its own."""
-        inner, self._gate.inner = (
-            self._gate.inner,
-            None,
-        )  # a circle, which would leave the request to the garbage collector
-        if inner is not None and self._walks:
+        # A circle, which would leave the request to the garbage collector.
+        inner, self._doorway.inner = self._doorway.inner, None
+        if inner is not None and self._is_inside:
             self.leave()
             inner.disconnected()
 
 
-class _WebSocketCrossing(_Crossing):
+def _end_of(exchange: Exchange) -> Exception:
+    if exchange.close_reason == "gone":
+        return ClientDisconnected("the client left")
+    return ResponseAborted(f"the response was cut: {exchange.close_reason}")
+
+
+class WebSocketCrossing(_Crossing):
+    """The crossing of the opening of a WebSocket."""
+
     async def cross(self, scope: Scope, receive: Receive, send: Send) -> None:
-        outer = self.req._exchange
-        exchange = Handshake(scope, receive, send, outer.sweeper, outer.limits)
-        exchange.deferred = outer.deferred = outer.deferred or []
-        req = Request(exchange.scope, exchange, self.req.app)
-        res = Response(req, exchange)
-        self.enter(req, res)
+        """Be the application that the middleware calls."""
+        outer = self.req
+        exchange = Handshake(scope, receive, send, outer.exchange.sweeper, outer.exchange.limits)
+        req = Request(exchange.scope, exchange, outer.app, outer.trail)
+        self.enter(exchange, req, Response(req, exchange))
         try:
             await self.next()
-            if is_open(exchange):
-                await exchange.conclude()
+            await exchange.finish(outer.trail.silent)
         finally:
             self.leave()
             exchange.sweeper.exchanges.discard(exchange)  # a long denial puts it there
             del exchange.head
-            req._walk = None

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from .._exchange.exchange import shielded
+from .._exchange.lifetime import shielded
 from .._failures import explained, parted
 from ..errors import StartFailed, UsageError
 from ..types import ASGIApp, Message, Scope

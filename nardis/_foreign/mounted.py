@@ -1,9 +1,10 @@
 """
 Foreign ASGI applications: each is a handler of the `res` it was mounted under.
 
-The gate gives it a `receive` and a `send` of the shape that a server's have. What it says of the head is merged into `res`, its
-body goes the way of any body, so hooks, filters, the length and HEAD apply as to any answer; and what it may not do to a client,
-such as ending a response whose handler failed, it cannot.
+The gate gives it a `receive` and a `send` of the shape that a server's have. What it says of the
+head is merged into `res`, its body goes the way of any body, so hooks, filters, the length and HEAD
+apply as to any answer; and what it may not do to a client, such as ending a response whose handler
+failed, it cannot.
 
 Source: the ASGI specification, versions 2 and 3, "HTTP & WebSocket" and "Lifespan".
 """
@@ -21,7 +22,7 @@ from .._failures import name_of
 from .._http.request_head import quoted
 from ..errors import HTTPError
 from ..types import ASGIApp, Next, Scope
-from .doorway import Gate
+from .doorway import Doorway
 
 if TYPE_CHECKING:
     from ..request import Request
@@ -31,12 +32,13 @@ __all__ = ["Mounted", "carried"]
 
 
 def _foreign_scope(req: Request) -> dict[str, Any]:
-    """Make the scope for an application behind a prefix: `root_path` is what was taken off, `path` stays whole."""
+    """Make the scope for an application behind a prefix: `root_path` has it, `path` stays whole."""
     scope = carried(req.scope)
     root = str(scope.get("root_path", "")).rstrip("/")
     raw = req.raw_path
     if root and not f"{scope['path']}/".startswith(f"{root}/"):
-        # This server leaves its own root path out of the path; an application that takes off the whole needs the whole.
+        # This server leaves its own root path out of the path; an application that takes off the
+        # whole needs the whole.
         scope["path"] = root + scope["path"]
         raw = quoted(root) + raw
     scope["raw_path"] = raw
@@ -45,7 +47,11 @@ def _foreign_scope(req: Request) -> dict[str, Any]:
 
 
 def carried(given: Scope) -> dict[str, Any]:
-    """Copy a scope without the extensions that change what can be sent, which the gate does not carry, and without the client."""
+    """
+    Copy a scope without the client, and without what a doorway does not carry.
+
+    That are the extensions that change what can be sent.
+    """
     scope = dict(given)
     extensions = cast("dict[str, Any]", scope.get("extensions") or {})
     scope["extensions"] = {
@@ -62,7 +68,8 @@ class Mounted:
 
     Attributes:
         app: As given.
-        state: What its lifespan put there; None while that is not running. Each request gets a copy.
+        state: What its lifespan put there; None while that is not running. Each request gets a
+            copy.
     """
 
     def __init__(self, app: Any) -> None:
@@ -74,16 +81,16 @@ class Mounted:
     async def __call__(self, req: Request, res: Response, next: Next) -> None:
         """Let the application answer; it never passes on."""
         scope = self.scope(req)
-        exchange = req._exchange
+        exchange = req.exchange
         if isinstance(exchange, Handshake):
             return await exchange.hand_over(self.call, scope)
-        gate = Gate(req, res)
+        doorway = Doorway(req, res)
         try:
             if req.method != "HEAD":
-                return await gate.run(self.call, scope, name_of(self))
+                return await doorway.run(self.call, scope, name_of(self))
             # As the handler of a route: what it would stream is not asked for.
             with exchange.sweeper.new_scope() as exchange.head_scope:
-                await gate.run(self.call, scope, name_of(self))
+                await doorway.run(self.call, scope, name_of(self))
         except Exception as exc:
             raise _with_its_status(exc) from exc
         finally:
@@ -99,7 +106,7 @@ class Mounted:
 
 
 def _with_its_status(error: Exception) -> Exception:
-    """Turn an exception that says which answer it wants, as those of Starlette do, into one of ours."""
+    """Turn an exception that names the status it wants, such as Starlette's, into one of ours."""
     status: object = getattr(error, "status_code", None)
     if not isinstance(status, int) or not 400 <= status <= 599:
         return error

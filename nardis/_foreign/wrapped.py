@@ -1,10 +1,11 @@
 """
-Foreign ASGI middlewares at any place in the chain: `use(wrap(CORSMiddleware, allow_origins=["*"]))`.
+Foreign ASGI middlewares at any place in the chain: `use(wrap(CORSMiddleware))`.
 
-A wrapped middleware is a foreign application, mounted over an inner one: that makes a `req` and a `res` of its own on the
-middleware's `receive` and `send`, and goes on with the chain. The inner exchange composes heads, counts and orders as any does;
-the outermost one alone watches the client and keeps the time. What must hold whatever the middleware does goes past it: the news
-of a client that left inwards, the news of a handler that failed outwards.
+A wrapped middleware is a foreign application, mounted over an inner one: that makes a `req` and a
+`res` of its own on the middleware's `receive` and `send`, and goes on with the chain. The inner
+exchange composes heads, counts and orders as any does; the outermost one alone watches the client
+and keeps the time. Two messages bypass the middleware, which might swallow them: a disconnect, on
+its way in, and a failed handler, on its way out.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from ..handlers import Middleware
 from ..request import Request
 from ..response import Response
 from ..types import ASGIApp, Next, Receive, Scope, Send
-from .crossing import _KEY, LifespanCrossing, _HTTPCrossing, _WebSocketCrossing
-from .doorway import Gate
+from .crossing import KEY, HTTPCrossing, LifespanCrossing, WebSocketCrossing
+from .doorway import Doorway
 from .mounted import carried
 
 __all__ = ["Wrapped", "wrap"]
@@ -33,8 +34,9 @@ def wrap(asgi_middleware: Callable[..., Any], /, *args: Any, **options: Any) -> 
 
         app.use(wrap(CORSMiddleware, allow_origins=["*"]))
 
-    It is made once, as `asgi_middleware(inner, *args, **options)`. What is behind it sees the request as it passed it on, and
-    a `res` of its own; `req.state` and `req.params` are shared. Streams pass through as it lets them.
+    It is made once, as `asgi_middleware(inner, *args, **options)`. What is behind it sees the
+    request as it passed it on, and a `res` of its own; `req.state` and `req.params` are shared.
+    Streams pass through as it lets them.
 
     Raises:
         TypeError: What it makes is no ASGI application.
@@ -46,10 +48,10 @@ def wrap(asgi_middleware: Callable[..., Any], /, *args: Any, **options: Any) -> 
 
 
 async def _inner(scope: Scope, receive: Receive, send: Send) -> None:
-    crossing: _HTTPCrossing | _WebSocketCrossing | LifespanCrossing | None = scope.get(_KEY)
+    crossing: HTTPCrossing | WebSocketCrossing | LifespanCrossing | None = scope.get(KEY)
     if crossing is None:
         raise UsageError(
-            f"a wrapped middleware called its application with a scope of its own: it lacks {_KEY!r}"
+            f"a wrapped middleware called its application with a scope of its own: it lacks {KEY!r}"
         )
     await crossing.cross(scope, receive, send)
 
@@ -63,13 +65,13 @@ class Wrapped:
 
     async def __call__(self, req: Request, res: Response, next: Next) -> None:
         scope = carried(req.scope)
-        exchange = req._exchange
+        exchange = req.exchange
         if isinstance(exchange, Handshake):
-            scope[_KEY] = _WebSocketCrossing(req, res, next)
+            scope[KEY] = WebSocketCrossing(req, res, next)
             return await exchange.hand_over(self.call, scope)
-        gate = Gate(req, res)
-        scope[_KEY] = crossing = _HTTPCrossing(req, res, next, gate)
+        doorway = Doorway(req, res)
+        scope[KEY] = crossing = HTTPCrossing(req, res, next, doorway)
         try:
-            await gate.run(self.call, scope, name_of(self))
+            await doorway.run(self.call, scope, name_of(self))
         finally:
             crossing.close()

@@ -3,17 +3,17 @@ Pour a source into a response: what `res.pipe()` does.
 
 How a source is taken apart is decided by what it has, in this order:
 
- 1. A stream or channel has `receive` or `receive_some`. It is iterated where it can be, because each
-    library has an end of its own (`anyio.EndOfStream`, `trio.EndOfChannel`, `b""`), and iterations
-    all end alike. Where it cannot, `receive` is called until EndOfStream.
- 2. A file has `read`. It is read in chunks, also where it can be iterated: that would be line by line.
-    `asyncio.StreamReader` is such a file.
+ 1. A stream or channel has `receive` or `receive_some`. It is iterated where it can be, because
+    each library has an end of its own (`anyio.EndOfStream`, `trio.EndOfChannel`, `b""`), and
+    iterations all end alike. Where it cannot, `receive` is called until EndOfStream.
+ 2. A file has `read`. It is read in chunks, also where it can be iterated: that would be line by
+    line. `asyncio.StreamReader` is such a file.
  3. Another async iterable is iterated.
  4. What is in memory as a whole, such as a list, is gone through in the event loop.
  5. Another iterable, such as a generator, may block. It is stepped in a thread of its own.
 
-The source is closed whatever happens, and so is its iterator where that is another object: `_closing`
-and `_stepper` tell how.
+The source is closed whatever happens, and so is its iterator where that is another object:
+`_closing` and `_stepper` tell how.
 """
 
 from __future__ import annotations
@@ -32,18 +32,20 @@ from ..errors import UsageError
 
 __all__ = ["pump", "to_bytes"]
 
-# What one read of a file takes: large enough that the hop to a worker thread (about 60 us) is small beside the copying.
+# What one read of a file takes: large enough that the hop to a worker thread (about 60 us) is small
+# beside the copying.
 FILE_CHUNK_BYTES: Final = 256 * 1024
 
 _ONE_PIECE: Final = (bytes, bytearray, memoryview, str)
 _IN_MEMORY: Final = (list, tuple, set, frozenset, dict, deque)
 
-# Gives the next piece; StopAsyncIteration is the end. Not a generator: nothing is left suspended when the client leaves.
+# Gives the next piece; StopAsyncIteration is the end. Not a generator: nothing is left suspended
+# when the client leaves.
 Pull: TypeAlias = Callable[[], Awaitable[Any]]
 
 
 def to_bytes(data: Any, verb: str) -> bytes:
-    """Take `str` (as UTF-8) or bytes-like; anything else is a UsageError that names the right verb."""
+    """Return `str` (as UTF-8) or bytes-like as bytes; else raise a UsageError."""
     kind: type[Any] = type(cast(object, data))
     if kind is bytes:
         return cast(bytes, data)
@@ -62,7 +64,7 @@ def to_bytes(data: Any, verb: str) -> bytes:
 
 
 async def pump(exchange: Exchange, source: Any) -> None:
-    """Write every piece of *source* to *exchange*, end the response, and close the source whatever happens."""
+    """Write every piece of *source*, end the response, and close the source whatever happens."""
     opened: Any = Stepper(source) if _is_stepped(source) else source
     async with Closing(opened):
         if exchange.scope["method"] == "HEAD":
@@ -121,7 +123,8 @@ def _puller(source: Any) -> Pull:
             f"pipe() takes a source of pieces, not one {kind.__name__}: send that with res.send()"
         )
     raise UsageError(
-        f"pipe() takes an iterable, an async iterable, a byte stream or an open file, not {kind.__name__}"
+        "pipe() takes an iterable, an async iterable, a byte stream or an open file, not "
+        f"{kind.__name__}"
     )
 
 

@@ -1,5 +1,6 @@
 """Routing: which function answers which method and path."""
 
+from .layer import Layer, Route
 from .matchers import (
     BaseHTTPMatcher,
     Delete,
@@ -13,7 +14,7 @@ from .matchers import (
     default_500,
 )
 from .pattern import PathMatcher, RegexPattern
-from .router import Layer, Route, Router, RouterRoute
+from .router import Router, RouterRoute
 
 __all__ = [
     "BaseHTTPMatcher",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..request import Request
     from ..response import Response
 
-__all__ = ["answer_problem"]
+__all__ = ["answer_problem", "answer_unmatched"]
 
 # Text first: it is what `*/*` gets, and those who send that look at it in a terminal.
 _OFFERS: Final = ("text/plain", "text/html", "application/problem+json", "application/json")
@@ -31,15 +31,15 @@ async def answer_problem(
     """Answer *error* by default; the traceback of *cause* is shown, for those who develop."""
     res.reset(error)
     _default(res, error, b"x-content-type-options", b"nosniff")
-    if res._peek(b"vary") is None:
-        res._put(b"vary", b"Accept")
+    if res.peek(b"vary") is None:
+        res.put(b"vary", b"Accept")
     else:
         res.vary("Accept")
-    form = _form(req._exchange.fields.get(b"accept", b""))
+    form = _form(req.exchange.fields.get(b"accept", b""))
     trace = "".join(traceback.format_exception(cause)) if cause is not None else ""
     title = reason_phrase(error.status)
     if form.endswith("json"):
-        res._put(b"content-type", b"application/problem+json")
+        res.put(b"content-type", b"application/problem+json")
         problem = {
             "type": "about:blank",
             "title": title,
@@ -60,14 +60,29 @@ async def answer_problem(
             f"<h1>{error.status} {title}</h1>{detail}{shown}</html>\n"
         )
     else:
-        res._put(b"content-type", b"text/plain; charset=utf-8")
+        res.put(b"content-type", b"text/plain; charset=utf-8")
         await res.send(f"{error}\n{trace}")
+
+
+async def answer_unmatched(req: Request, res: Response) -> None:
+    """Answer when no route matched: 404, or where other methods would have, 405 or the list of them."""
+    allowed, served = req.trail.allowed, req.trail.served
+    wants_list = req.method == "OPTIONS"
+    # Where a route of this very method passed on, the method is allowed and nothing was found.
+    if not allowed or not (wants_list or (req.app.method_not_allowed and not served)):
+        raise HTTPError(404, f"nothing here answers {req.method} {req.path}")
+    allow = ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))
+    if not wants_list:
+        raise HTTPError(
+            405, f"{req.method} is not allowed here, only {allow}", headers={"allow": allow}
+        )
+    await res.status(204).set("allow", allow).send()
 
 
 def _default(res: Response, error: HTTPError, name: bytes, value: bytes) -> None:
     """Set a field of the page, unless the error brings its own."""
     if not error.headers or name.decode() not in {given.lower() for given in error.headers}:
-        res._put(name, value)
+        res.put(name, value)
 
 
 @lru_cache(maxsize=256)

@@ -1,26 +1,33 @@
 r"""
-Routes as data, for `main({"routes": [...]})`: a list that can be built, joined and looked at before there is an application.
+Routes as data, for `main({"routes": [...]})`.
 
-`get("/hello/:name", hello)` has the paths of `app.get`; `Get(r"^/hello/(?P<name>\w+)$", hello)` those of Nardis 0.0.7.
+Such a list can be built, joined and looked at before there is an application.
+
+`get("/hello/:name", hello)` has the paths of `app.get`. `Get(r"^/hello/(?P<name>\w+)$", hello)` has
+those of Nardis 0.0.7.
+
+The functions `get`, `post` and so on take path, handlers and options as the methods of a router do,
+and a *pattern_cls* that reads the path in its own way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, Unpack
 
 from .._paths.pattern import compile_pattern
 from .._paths.segments import Segments
 from ..errors import HTTPError
+from ..handlers import flattened
+from .layer import Match, Route, RouteOptions, check_options
 from .pattern import PathMatcher, RegexPattern
-from .router import Route, Router, flattened
+from .router import Router
 
 if TYPE_CHECKING:
     from ..handlers import Handler, Middleware
     from ..limits import Limits
     from ..request import Request
     from ..response import Response
-    from .walk import Match
 
 __all__ = [
     "BaseHTTPMatcher",
@@ -52,11 +59,10 @@ class BaseHTTPMatcher:
     Args:
         pattern: Text for *pattern_cls*.
         action: `async (req, res)`, or a list with middlewares before it.
-        pattern_cls: Makes of the text what has `match(path) -> bool` and `parse(path) -> dict`, both of the decoded path. None:
-            the text is a path as `app.get` takes it.
-        limits: Instead of the application's, for this route.
-        cancel_on_disconnect: False: the handler is not cancelled when the client leaves.
-        name: For `url_for`, where *pattern_cls* is None.
+        pattern_cls: Makes a `PathMatcher` of the text. None: the text is a path as `app.get` takes
+            it.
+        options: As of `app.get`: see `RouteOptions`. A name is for `url_for`, which finds it only
+            where *pattern_cls* is None.
 
     Attributes:
         method: What it answers.
@@ -69,40 +75,32 @@ class BaseHTTPMatcher:
         pattern: str,
         action: Handler | Sequence[Handler | Middleware],
         pattern_cls: PatternClass | None = RegexPattern,
-        *,
-        limits: Limits | None = None,
-        cancel_on_disconnect: bool | None = None,
-        name: str | None = None,
+        **options: Unpack[RouteOptions],
     ) -> None:
+        check_options(options)
         self.pattern: str = pattern
         self.action: Handler | Sequence[Handler | Middleware] = action
         self.pattern_cls: PatternClass | None = pattern_cls
-        self.limits: Limits | None = limits
-        self.cancel_on_disconnect: bool | None = cancel_on_disconnect
-        self.name: str | None = name
+        self.limits: Limits | None = options.get("limits")
+        self.cancel_on_disconnect: bool | None = options.get("cancel_on_disconnect")
+        self.name: str | None = options.get("name")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.pattern!r}, {self.action!r})"
 
     def add_to(self, router: Router) -> Route:
         """Register the route; in the list of a `main` that is done already."""
-        limits, cancels = self.limits, self.cancel_on_disconnect
-        if self.pattern_cls is None:
-            handlers = flattened(self.action)
-            return router.method(
-                self.method,
-                self.pattern,
-                *handlers,
-                limits=limits,
-                cancel_on_disconnect=cancels,
-                name=self.name,
-            )
-        route = _MatchedRoute(
-            router, self.method, self.pattern, self.pattern_cls(self.pattern), limits, cancels
+        options = RouteOptions(
+            limits=self.limits, cancel_on_disconnect=self.cancel_on_disconnect, name=self.name
         )
-        for handler in flattened(self.action):
+        handlers = flattened(self.action)
+        if self.pattern_cls is None:
+            return router.method(self.method, self.pattern, *handlers, **options)
+        matcher = self.pattern_cls(self.pattern)
+        route = _MatchedRoute(self.method, self.pattern, matcher, options)
+        for handler in handlers:
             route(handler)
-        router._add(route)
+        router.add(route)
         return route
 
 
@@ -152,137 +150,70 @@ def get(
     path: str,
     *handlers: Handler | Middleware,
     pattern_cls: PatternClass | None = None,
-    limits: Limits | None = None,
-    cancel_on_disconnect: bool | None = None,
-    name: str | None = None,
+    **options: Unpack[RouteOptions],
 ) -> Get:
-    """
-    Make a route for GET, and HEAD: `get("/hello/:name", middleware, handler)`.
-
-    Paths and handlers are those of `app.get`; a *pattern_cls* reads the path as it wants.
-    """
-    return Get(
-        path,
-        handlers,
-        pattern_cls,
-        limits=limits,
-        cancel_on_disconnect=cancel_on_disconnect,
-        name=name,
-    )
+    """Make a route for GET, and HEAD: `get("/hello/:name", middleware, handler)`."""
+    return Get(path, handlers, pattern_cls, **options)
 
 
 def post(
     path: str,
     *handlers: Handler | Middleware,
     pattern_cls: PatternClass | None = None,
-    limits: Limits | None = None,
-    cancel_on_disconnect: bool | None = None,
-    name: str | None = None,
+    **options: Unpack[RouteOptions],
 ) -> Post:
-    """Make a route for POST; see `get`."""
-    return Post(
-        path,
-        handlers,
-        pattern_cls,
-        limits=limits,
-        cancel_on_disconnect=cancel_on_disconnect,
-        name=name,
-    )
+    """Make a route for POST."""
+    return Post(path, handlers, pattern_cls, **options)
 
 
 def put(
     path: str,
     *handlers: Handler | Middleware,
     pattern_cls: PatternClass | None = None,
-    limits: Limits | None = None,
-    cancel_on_disconnect: bool | None = None,
-    name: str | None = None,
+    **options: Unpack[RouteOptions],
 ) -> Put:
-    """Make a route for PUT; see `get`."""
-    return Put(
-        path,
-        handlers,
-        pattern_cls,
-        limits=limits,
-        cancel_on_disconnect=cancel_on_disconnect,
-        name=name,
-    )
+    """Make a route for PUT."""
+    return Put(path, handlers, pattern_cls, **options)
 
 
 def patch(
     path: str,
     *handlers: Handler | Middleware,
     pattern_cls: PatternClass | None = None,
-    limits: Limits | None = None,
-    cancel_on_disconnect: bool | None = None,
-    name: str | None = None,
+    **options: Unpack[RouteOptions],
 ) -> Patch:
-    """Make a route for PATCH; see `get`."""
-    return Patch(
-        path,
-        handlers,
-        pattern_cls,
-        limits=limits,
-        cancel_on_disconnect=cancel_on_disconnect,
-        name=name,
-    )
+    """Make a route for PATCH."""
+    return Patch(path, handlers, pattern_cls, **options)
 
 
 def delete(
     path: str,
     *handlers: Handler | Middleware,
     pattern_cls: PatternClass | None = None,
-    limits: Limits | None = None,
-    cancel_on_disconnect: bool | None = None,
-    name: str | None = None,
+    **options: Unpack[RouteOptions],
 ) -> Delete:
-    """Make a route for DELETE; see `get`."""
-    return Delete(
-        path,
-        handlers,
-        pattern_cls,
-        limits=limits,
-        cancel_on_disconnect=cancel_on_disconnect,
-        name=name,
-    )
+    """Make a route for DELETE."""
+    return Delete(path, handlers, pattern_cls, **options)
 
 
 def head(
     path: str,
     *handlers: Handler | Middleware,
     pattern_cls: PatternClass | None = None,
-    limits: Limits | None = None,
-    cancel_on_disconnect: bool | None = None,
-    name: str | None = None,
+    **options: Unpack[RouteOptions],
 ) -> Head:
-    """Make a route for HEAD; see `get`."""
-    return Head(
-        path,
-        handlers,
-        pattern_cls,
-        limits=limits,
-        cancel_on_disconnect=cancel_on_disconnect,
-        name=name,
-    )
+    """Make a route for HEAD."""
+    return Head(path, handlers, pattern_cls, **options)
 
 
 def options(
     path: str,
     *handlers: Handler | Middleware,
     pattern_cls: PatternClass | None = None,
-    limits: Limits | None = None,
-    cancel_on_disconnect: bool | None = None,
-    name: str | None = None,
+    **options: Unpack[RouteOptions],
 ) -> Options:
-    """Make a route for OPTIONS; see `get`."""
-    return Options(
-        path,
-        handlers,
-        pattern_cls,
-        limits=limits,
-        cancel_on_disconnect=cancel_on_disconnect,
-        name=name,
-    )
+    """Make a route for OPTIONS."""
+    return Options(path, handlers, pattern_cls, **options)
 
 
 class _MatchedRoute(Route):
@@ -290,22 +221,14 @@ class _MatchedRoute(Route):
 
     __slots__ = ("_matcher",)
 
-    def __init__(
-        self,
-        owner: Router,
-        method: str,
-        text: str,
-        matcher: PathMatcher,
-        limits: Limits | None,
-        cancels: bool | None,
-    ) -> None:
-        super().__init__(owner, compile_pattern("/{*path}"), method, limits, cancels, None)
+    def __init__(self, method: str, text: str, matcher: PathMatcher, options: RouteOptions) -> None:
+        super().__init__(compile_pattern("/{*path}"), method, options)
         self.path = text
         self._matcher = matcher
 
     @property
     def name(self) -> None:
-        """No name: nobody can build a path from such a pattern."""
+        """No name: a path cannot be built from such a pattern."""
         return None
 
     def match(self, segments: Segments) -> Match | None:
@@ -318,14 +241,17 @@ class _MatchedRoute(Route):
 
 
 async def default_404(req: Request, res: Response) -> None:
-    """Answer for a path that nobody answers, by a small page."""
+    """Answer a small page for a path that no route has."""
     await res.status(404).type("html").send(_page("404 Not Found"))
 
 
 async def default_500(req: Request, res: Response) -> None:
-    """Answer for an exception, by a small page."""
+    """Answer a small page for an exception."""
     await res.status(500).type("html").send(_page("500 Internal Server Error"))
 
 
 def _page(title: str) -> str:
-    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><h1>{title}</h1></html>\n'
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        f"<title>{title}</title><h1>{title}</h1></html>\n"
+    )

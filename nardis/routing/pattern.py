@@ -1,4 +1,4 @@
-"""Patterns of matchers: what a `pattern_cls` is, and the regular expressions that Nardis began with."""
+"""Patterns of matchers: what a `pattern_cls` is, and the regular expressions of Nardis 0.0.7."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ class PathMatcher(Protocol):
     """
 
     def match(self, path: str, /) -> bool:
-        """Tell whether a decoded path matches."""
+        """Whether a decoded path matches."""
         ...
 
     def parse(self, path: str, /) -> dict[str, Any]:
-        """Give the parameters of a path that matches."""
+        """Return the parameters of a path that matches."""
         ...
 
 
 class RegexPattern:
     r"""
-    A regular expression that is searched for in the decoded path; its named groups are the parameters.
+    A regular expression, searched for in the decoded path. Its named groups are the parameters.
 
-    It matches anywhere unless it is anchored. Some regular expressions take time that grows exponentially with a path made for
-    it, and the client chooses the path: prefer `/hello/:name`, which cannot.
+    It matches anywhere unless it is anchored. Some regular expressions take time that grows
+    exponentially with a path made for it, and the client chooses the path: prefer `/hello/:name`,
+    which cannot.
 
     >>> pattern = RegexPattern(r"^/hello/(?P<name>\w+)/?$")
     >>> pattern.match("/hello"), pattern.parse("/hello/you")
@@ -41,10 +42,10 @@ class RegexPattern:
         self._regex = re.compile(pattern)
 
     def match(self, path: str) -> bool:
-        """Tell whether the expression is found in *path*."""
+        """Whether the expression is found in *path*."""
         return self._regex.search(path) is not None
 
     def parse(self, path: str) -> dict[str, Any]:
-        """Give the named groups, None for one that took no part; empty if *path* does not match."""
+        """Return the named groups, None for one that took no part; empty without a match."""
         found = self._regex.search(path)
         return found.groupdict() if found is not None else {}

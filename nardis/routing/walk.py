@@ -1,11 +1,13 @@
 """
-The chain: one request's way through routers, middlewares and handlers, and back.
+One request's way through routers, middlewares and handlers, and an error's way back.
 
-A `Walk` goes through the layers of one router in the order of their registration. Each `next()` is one step further: it runs the
-rest and returns. A router whose layers are exhausted falls through to the router around it; the outermost one raises 404 or 405.
+A `Walk` goes through the layers of one router in the order of their registration. Each `next()` is
+one step further: it runs the rest and returns. A router whose layers are exhausted falls through to
+the router around it; the outermost one raises 404 or 405.
 
-An error is answered where it arises, inside the middlewares around it: by the innermost router that has a handler for it, else by
-default if it is an `HTTPError`. What nobody registered passes outward as an exception.
+An error is answered where it arises, inside the middlewares around it: by the innermost router that
+has a handler for it, or by default if it is an `HTTPError`. Other errors pass outward as
+exceptions.
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
-from .._exchange.exchange import IDLE, STARTED, Exchange
+from .._exchange.exchange import ABORTED, IDLE, Exchange
 from .._failures import failure_of, name_of
 from .._paths.segments import Segments
-from .._paths.trail import Place
+from .._paths.trail import Place, Trail
 from ..errors import (
     ClientDisconnected,
     ForgottenAwait,
@@ -27,32 +29,39 @@ from ..errors import (
     NoResponse,
     SkipRoute,
 )
-from .fallbacks import answer_problem
+from ..handlers import ErrorHandler
+from ..request import Request
+from ..response import Response
+from ..types import Next
+from .fallbacks import answer_problem, answer_unmatched
+from .layer import Layer, Match, Plan
+from .router import Entrance
 
-if TYPE_CHECKING:
-    from ..request import Request
-    from ..response import Response
-    from ..types import Next
-    from . import Layer, Router
+__all__ = ["Table", "Walk", "WebTrail", "advance", "answer_error", "run_error_handler"]
 
-__all__ = [
-    "Match",
-    "Step",
-    "Walk",
-    "advance",
-    "answer_error",
-    "enter",
-    "is_open",
-    "run_error_handler",
-]
+_STALE: Final = (
+    "next() was called twice: each next() runs the rest of the chain once, and only while its "
+    "middleware runs"
+)
 
-# A handler or middleware, and whether it takes `next`.
-Step: TypeAlias = tuple[Callable[..., Awaitable[None]], bool]
 
-# What a matching layer captured, and how many segments its prefix took off.
-Match: TypeAlias = tuple[dict[str, Any], int]
+class Table(Protocol):
+    """
+    What a walk goes through: a router.
 
-_STALE: Final = "next() was called twice: each next() runs the rest of the chain once, and only while its middleware runs"
+    Attributes:
+        merge_params: Whether handlers see the captures of the prefixes around it as well.
+    """
+
+    merge_params: bool
+
+    def plan(self, raw: bytes, segments: Segments | None, /) -> Plan:
+        """Return the layers that may match a path, and the path in segments."""
+        ...
+
+    def error_handler(self, error: BaseException, /) -> ErrorHandler | None:
+        """Find the handler for *error*."""
+        ...
 
 
 class Walk:
@@ -60,8 +69,10 @@ class Walk:
     One request's walk through one router.
 
     Attributes:
+        trail: Where the request is, and the pair that the next step is given.
         raw: The path below this router, as received.
-        layers: Those that may match, in order of registration, with what they captured where that is known beforehand.
+        layers: Those that may match, in order of registration, with what they captured where that
+            is known beforehand.
         place: Where in the URL this router stands; None for the application.
         params: What the prefixes around this router captured; None if they are not merged.
         parent: The walk through the router around this one.
@@ -77,28 +88,20 @@ class Walk:
         "parent",
         "place",
         "raw",
-        "req",
-        "res",
         "router",
         "segments",
         "taken",
         "ticket",
+        "trail",
     )
 
     def __init__(
-        self,
-        router: Router,
-        req: Request,
-        res: Response,
-        raw: bytes,
-        segments: Segments | None = None,
+        self, router: Table, trail: WebTrail, raw: bytes, segments: Segments | None = None
     ) -> None:
         self.router = router
-        self.req = req
-        self.res = res
+        self.trail = trail
         self.raw = raw
         self.layers, self.segments = router.plan(raw, segments)
-        req._walk = self
         self.place: Place | None = None
         self.params: dict[str, Any] | None = None
         self.parent: Walk | None = None
@@ -107,12 +110,20 @@ class Walk:
         self.ticket = 0
 
 
+WebTrail: TypeAlias = Trail[Request, Response, Walk]
+
+
 async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> None:
-    """Run step *step* of the layer *at*, or of the next one that matches; an error that somebody registered is answered here."""
+    """
+    Run step *step* of the layer *at*, or of the next one that matches.
+
+    An error that somebody registered is answered here.
+    """
     if walk.ticket != ticket:
         raise NextCalledTwice(_STALE)
-    req, res = walk.req, walk.res
-    exchange = req._exchange
+    trail = walk.trail
+    req, res = trail.req, trail.res
+    exchange = req.exchange
     if sys.exception() is not exchange.entry_exception:
         return await _advance_in_except(walk, ticket, at, step)
     layers = walk.layers
@@ -123,23 +134,23 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
                 while at < len(layers):
                     layer, match = layers[at]
                     if layer.always:
-                        if req.params:
-                            req.params = dict(walk.params or {})
+                        if trail.params:
+                            trail.params = dict(walk.params or {})
                         break
-                    if _fits(walk, layer, match):
+                    if _arrive(walk, layer, match):
                         break
                     at += 1
                 if at == len(layers):
-                    return await (_unmatched(req, res) if walk.onward is None else walk.onward())
+                    onward = walk.onward
+                    return await (answer_unmatched(req, res) if onward is None else onward())
             layer = layers[at][0]
             handler, takes_next = layer.steps[step]
             if takes_next:
                 step += 1
-                following = (
-                    partial(advance, walk, ticket, at, step)
-                    if step < len(layer.steps)
-                    else partial(advance, walk, ticket, at + 1)
-                )
+                if step < len(layer.steps):
+                    following = partial(advance, walk, ticket, at, step)
+                else:
+                    following = partial(advance, walk, ticket, at + 1)
                 if layer.straight:
                     await handler(req, res, following)
                 else:
@@ -148,15 +159,11 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
                 await handler(req, res)
             else:
                 await _detour(walk, layer, handler, req, res)
-            verb = res._verb
-            if (
-                verb is not None
-                and verb.cr_frame is not None
-                and (forgotten := res.forgotten()) is not None
-            ):
-                raise ForgottenAwait(forgotten, name_of(handler))
+            verb = res.unawaited
+            if verb is not None and verb.cr_frame is not None:
+                _refuse_forgotten(res, handler)
             if exchange.state == IDLE and walk.ticket == ticket:
-                exchange.silent = handler
+                trail.silent = handler
             return
         except SkipRoute:
             if walk.ticket != ticket:
@@ -165,12 +172,19 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
         except BaseException as exc:
             error = failure_of(exc)
             break
-    await answer_error(walk, error)
+    try:
+        await answer_error(walk, error)
+    finally:
+        del error  # a circle: its traceback has this frame
 
 
 async def _advance_in_except(walk: Walk, ticket: int, at: int, step: int) -> None:
-    """Run the rest from inside an `except` block: what is in flight there does not keep it from ending the response."""
-    exchange = walk.req._exchange
+    """
+    Run the rest from inside an `except` block.
+
+    What is in flight there does not keep the rest from ending the response.
+    """
+    exchange = walk.trail.req.exchange
     before, exchange.entry_exception = exchange.entry_exception, sys.exception()
     try:
         await advance(walk, ticket, at, step)
@@ -178,64 +192,68 @@ async def _advance_in_except(walk: Walk, ticket: int, at: int, step: int) -> Non
         exchange.entry_exception = before
 
 
-def _fits(walk: Walk, layer: Layer, match: Match | None) -> bool:
-    """Tell whether a layer matches, and set `req` up for it."""
+def _arrive(walk: Walk, layer: Layer, match: Match | None) -> bool:
+    """
+    Set the trail up for a layer, and return True; or return False, because it does not match.
+
+    Where only the method does not, that is noted, for a 405.
+    """
     if match is None:
         match = layer.match(walk.segments)
         if match is None:
             return False
-    req = walk.req
-    wanted = layer.method
-    if (
-        wanted is not None
-        and wanted != req.method
-        and not (wanted == "GET" and req.method == "HEAD")
-    ):
-        req._allowed |= {wanted}
-        return False
+    trail = walk.trail
     params = match[0]
-    if walk.params:
-        req.params = {**walk.params, **params}
-    elif params or req.params:
-        req.params = dict(params)
     if layer.is_route:
-        if req.scope["type"] == "websocket":
+        wanted = layer.method
+        if wanted is not None:
+            method = trail.req.method
+            if wanted != method and not (wanted == "GET" and method == "HEAD"):
+                trail.allowed |= {wanted}
+                return False
+        if trail.req.scope["type"] == "websocket":
             return False
-        req.route = layer
-        req._served |= wanted is not None
+        trail.route = layer
+        trail.served |= wanted is not None
+    if walk.params:
+        trail.params = {**walk.params, **params}
+    elif params or trail.params:
+        trail.params = dict(params)
     walk.taken = match[1]
     return True
+
+
+def _refuse_forgotten(res: Response, handler: Callable[..., object]) -> None:
+    """Raise ForgottenAwait if the last verb that *handler* called was never awaited."""
+    if (forgotten := res.forgotten()) is not None:
+        raise ForgottenAwait(forgotten, name_of(handler))
 
 
 async def _detour(
     walk: Walk, layer: Layer, handler: Callable[..., Awaitable[None]], *args: Any
 ) -> None:
-    """Run a step that needs more than a call: behind a prefix, for HEAD, or of a route with options of its own."""
-    req = walk.req
-    exchange = req._exchange
+    """Run a step that needs more than a call: behind a prefix, for HEAD, or with options."""
+    exchange = walk.trail.req.exchange
     if not layer.is_route:
-        return await _behind(walk, 0 if layer.always else walk.taken, handler, args[2])
+        return await _behind(walk, layer, handler, args[2])
     if layer.limits is not None:
         exchange.set_limits(layer.limits)
     cancels_around = exchange.cancels
     if layer.cancels is not None:
         exchange.set_cancels(layer.cancels)
-    call = (
-        partial(_in_head_scope, exchange, handler)
-        if req.method == "HEAD" and len(args) == 2
-        else handler
-    )
+    if len(args) == 2 and walk.trail.req.method == "HEAD":
+        handler = partial(_in_head_scope, exchange, handler)
     if layer.cancels and not cancels_around:
         with exchange.own_scope():  # what stands around it opted out
-            await call(*args)
+            await handler(*args)
     else:
-        await call(*args)
+        await handler(*args)
 
 
 async def _in_head_scope(
     exchange: Exchange, handler: Callable[..., Awaitable[None]], *args: Any
 ) -> None:
-    """Run the handler of a route that answers HEAD in a scope of its own, which its first write leaves."""
+    """Run a route's handler for HEAD, in a scope of its own that its first write leaves."""
     try:
         with exchange.sweeper.new_scope() as exchange.head_scope:
             await handler(*args)
@@ -244,84 +262,62 @@ async def _in_head_scope(
 
 
 async def _behind(
-    walk: Walk, taken: int, handler: Callable[..., Awaitable[None]], following: Next
+    walk: Walk, layer: Layer, handler: Callable[..., Awaitable[None]], following: Next
 ) -> None:
-    """Run a middleware, or a whole router, behind a prefix; what follows it sees the path as it was."""
-    req = walk.req
+    """Run a middleware or a router behind a prefix; what follows it sees the path as it was."""
+    trail = walk.trail
     outside = walk.place
+    taken = 0 if layer.always else walk.taken
     inside = Place(outside, walk.raw, taken) if taken else outside
 
     async def onward() -> None:
-        req = walk.req  # behind a wrapped middleware it is another one
-        req._place, req._walk = outside, walk
-        try:
+        trail.walk = walk
+        with trail.at(outside):
             await following()
-        finally:
-            req._place = inside
 
-    req._place, req._walk = inside, walk
-    try:
-        await handler(req, walk.res, onward)
-    finally:
-        req._place = outside
+    trail.walk = walk
+    with trail.at(inside):
+        if isinstance(layer, Entrance):
+            await _enter(layer.router, walk, onward)
+        else:
+            await handler(trail.req, trail.res, onward)
 
 
-async def enter(router: Router, req: Request, res: Response, next: Next) -> None:
+async def _enter(router: Table, outer: Walk, onward: Next) -> None:
     """Walk through a router that is used inside another one: for that one it is a middleware."""
-    outer = req._walk
-    assert outer is not None  # it is how we came here
-    place = req._place
+    trail = outer.trail
+    place = trail.place
     if place is None or place is outer.place:  # at "/": nothing was taken off
-        walk = Walk(router, req, res, outer.raw, outer.segments)
+        walk = Walk(router, trail, outer.raw, outer.segments)
     else:
-        walk = Walk(router, req, res, place.raw)
+        walk = Walk(router, trail, place.raw)
     walk.place = place
-    walk.params = req.params if router.merge_params else None
+    walk.params = trail.params if router.merge_params else None
     walk.parent = outer
-    walk.onward = next
+    walk.onward = onward
+    trail.walk = walk
     await advance(walk)
-
-
-def is_open(exchange: Exchange) -> bool:
-    """Tell whether a chain that returned has left a response to end; raises `NoResponse` where nobody answered."""
-    if exchange.state == IDLE and exchange.end_data is None:
-        raise NoResponse(name_of(exchange.silent))
-    return exchange.state == STARTED or exchange.end_data is not None
-
-
-async def _unmatched(req: Request, res: Response) -> None:
-    """Answer for a table that is exhausted: 404, or where other methods would have matched, 405 or the list of them."""
-    wants_list = req.method == "OPTIONS"
-    # Where a route of this very method passed on, the method is allowed and nothing was found.
-    if not req._allowed or not (wants_list or (req.app.method_not_allowed and not req._served)):
-        raise HTTPError(404, f"nothing here answers {req.method} {req.path}")
-    allow = ", ".join(sorted(req._allowed | {"HEAD"} if "GET" in req._allowed else req._allowed))
-    if not wants_list:
-        raise HTTPError(
-            405, f"{req.method} is not allowed here, only {allow}", headers={"allow": allow}
-        )
-    await res.status(204).set("allow", allow).send()
 
 
 async def answer_error(walk: Walk, error: BaseException) -> None:
     """
     Answer *error* by the innermost router that has a handler for it, or by default; else raise it.
 
-    Once the head has left nobody may answer any more: the error passes outward, and the response is aborted.
+    Once the head has left nobody may answer any more: the error passes outward, and the response is
+    aborted.
     """
-    req, res = walk.req, walk.res
-    exchange = req._exchange
+    trail = walk.trail
+    req, res = trail.req, trail.res
+    exchange = req.exchange
     res.forgotten()
-    if exchange.offered is error or isinstance(error, ClientDisconnected):
+    if trail.offered is error or isinstance(error, ClientDisconnected):
         raise error
-    outside = req._place
     here: Walk | None = walk
     while here is not None and exchange.state == IDLE and not exchange.closing:
         handler = here.router.error_handler(error)
         if handler is not None:
-            req._place = here.place
-            again = await run_error_handler(handler, error, req, res)
-            req._place = outside
+            with trail.at(here.place):
+                again = await run_error_handler(handler, error, req, res)
             if again is None:
                 return
             error = again
@@ -329,15 +325,17 @@ async def answer_error(walk: Walk, error: BaseException) -> None:
     if isinstance(error, HTTPError) and exchange.state == IDLE and not exchange.closing:
         return await answer_problem(error, req, res)
     exchange.fail(error)
-    # Everyone was asked: on its way outward through the middlewares it is not offered again.
-    exchange.offered = error
+    # Everyone was asked: on its way outward through the middlewares it is not offered again. Past the
+    # head nobody was, and outside of a foreign middleware that keeps the head back they may be.
+    if exchange.state != ABORTED:
+        trail.offered = error
     raise error
 
 
 async def run_error_handler(
     handler: Callable[..., Awaitable[None]], error: BaseException, req: Request, res: Response
 ) -> BaseException | None:
-    """Let *handler* answer *error*; what it raises itself, or that it did not answer, is returned."""
+    """Let *handler* answer *error*; return what it raised, or that it did not answer."""
     res.reset(error)
     try:
         await handler(error, req, res)

@@ -186,7 +186,7 @@ async def test_an_error_of_a_group_that_is_cancelled_is_logged_and_not_raised(ca
     async with Client(app, raise_app_errors=False) as client, client.stream("GET", "/") as response:
         await waiting.wait()
         await anext(response)
-        sweep(app._sweeper.exchanges, time.monotonic() + 1)
+        sweep(app.life.sweeper.exchanges, time.monotonic() + 1)
         await response.disconnect()
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert [record.exc_info[0] for record in errors] == [KeyError]

@@ -124,7 +124,7 @@ async def test_a_client_that_leaves_is_not_logged(begun, caplog):
         if begun:
             await anext(response)
         await inside.wait()
-        sweep(app._sweeper.exchanges, time.monotonic() + 1)
+        sweep(app.life.sweeper.exchanges, time.monotonic() + 1)
         await response.disconnect()
     assert errors(caplog) == []
 

@@ -51,7 +51,7 @@ async def test_a_request_without_a_lifespan_is_served_alone():
     scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "headers": []}
     await app(scope, receive, send)
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
-    assert app._sweeper is None
+    assert app.life.sweeper is None
 
 
 async def test_an_error_of_a_request_without_a_lifespan_is_the_error_itself():

@@ -213,7 +213,7 @@ async def test_a_server_that_cancels_a_handler_shuts_down():
             group.start_soon(app, scope, receive, send)
             await inside.wait()
             group.cancel_scope.cancel()
-        assert not app._sweeper.exchanges
+        assert not app.life.sweeper.exchanges
     assert [req.close_reason for req in reasons] == ["shutdown"]
 
 

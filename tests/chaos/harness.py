@@ -101,7 +101,7 @@ async def run(
             """Let the sweeper look; time passes only while a scenario waits for it, and once for the watcher."""
             if server.now == began or (scenario.waits and world.open):
                 server.now += TICK_S + 0.01
-            sweep(app._sweeper.exchanges if scenario.lifespan else (), server.now)
+            sweep(app.life.sweeper.exchanges if scenario.lifespan else (), server.now)
 
         began = server.now
 
@@ -112,7 +112,7 @@ async def run(
                 call.inbox.clear()
                 call.disconnect()
             else:
-                for exchange in tuple(app._sweeper.exchanges):
+                for exchange in tuple(app.life.sweeper.exchanges):
                     exchange.interrupt("deadline")
 
         messages = (
@@ -133,7 +133,7 @@ async def run(
             await checkpoint()
         left = [task.name for task in set(anyio.get_running_tasks()) - tasks]
         assert left == [], f"tasks left: {left}"
-        assert not scenario.lifespan or not app._sweeper.exchanges
+        assert not scenario.lifespan or not app.life.sweeper.exchanges
     check(scenario, world, call, kind if before is None else "disconnect")
     return call
 

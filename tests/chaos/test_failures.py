@@ -568,7 +568,7 @@ async def test_a_fault_in_ending_one_exchange_is_its_own(monkeypatch):
     async with Server(app) as server:
         faulty, sound = server.call("/faulty"), server.call("/sound")
         await rest()
-        interrupt_all(app._sweeper.exchanges, "shutdown")
+        interrupt_all(app.life.sweeper.exchanges, "shutdown")
         await faulty.wait()
         await sound.wait()
 

@@ -266,7 +266,7 @@ async def test_the_cancellation_of_the_server_is_shutdown(started, opted_out):
         await call.wait()
         await rest()
 
-        assert not app._sweeper.exchanges
+        assert not app.life.sweeper.exchanges
 
     assert log == ["cleaned up", "shutdown"]
     assert isinstance(call.error, BaseException)
@@ -287,7 +287,7 @@ async def test_an_exchange_that_is_interrupted_for_the_shutdown_is_answered_503(
     async with Server(app) as server:
         call = server.call("/")
         await rest()
-        for exchange in tuple(app._sweeper.exchanges):
+        for exchange in tuple(app.life.sweeper.exchanges):
             exchange.interrupt("shutdown")
         await call.wait()
 

@@ -169,7 +169,7 @@ async def test_a_shutdown_ends_what_stands_around_such_a_route_as_well():
     async with Server(app) as server:
         call = server.call("/")
         await rest()
-        interrupt_all(app._sweeper.exchanges, "shutdown")
+        interrupt_all(app.life.sweeper.exchanges, "shutdown")
         await call.wait()
 
     assert log == ["shutdown", "the middleware is cancelled"]

@@ -380,7 +380,7 @@ async def test_one_sweep_looks_at_every_exchange():
 
         assert sorted(log) == ["a", "b", "c"]
         assert not late.ended.is_set()
-        assert len(app._sweeper.exchanges) == 1
+        assert len(app.life.sweeper.exchanges) == 1
 
 
 async def test_the_first_reason_stays():

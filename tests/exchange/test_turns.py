@@ -74,7 +74,7 @@ async def test_a_loop_of_writes_after_the_client_left_ends():
 
         async def leave(message):
             if len(call.begun) == 500:
-                for exchange in tuple(app._sweeper.exchanges):
+                for exchange in tuple(app.life.sweeper.exchanges):
                     exchange.interrupt("gone")
 
         call = server.call("/", on_send=leave)

@@ -319,7 +319,7 @@ async def test_the_watcher_ends_with_its_exchange():
 
         assert call.receiving == 0
         assert not [task for task in anyio.get_running_tasks() if task.name == "nardis.watcher"]
-        assert not app._sweeper.exchanges
+        assert not app.life.sweeper.exchanges
 
 
 async def test_a_handler_that_waits_in_a_read_needs_no_watcher():

@@ -188,7 +188,7 @@ class Server:
     async def __aenter__(self) -> Self:
         await self.group.__aenter__()
         if self._sweeping:
-            self.app._sweeper = Sweeper(self.group, self.clock)
+            self.app.life.sweeper = Sweeper(self.group, self.clock)
         return self
 
     async def __aexit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
@@ -196,7 +196,7 @@ class Server:
         await self.group.__aexit__(
             None, None, None
         )  # not told of the exception, or it would come out in a group
-        self.app._sweeper = None
+        self.app.life.sweeper = None
         violations = [
             (call.scope["path"], call.violations) for call in self.calls if call.violations
         ]
@@ -250,7 +250,7 @@ class Server:
         """Let time pass, let the sweeper look once, and everybody do what follows from it."""
         await rest()
         self.now += seconds
-        sweep(self.app._sweeper.exchanges, self.now)
+        sweep(self.app.life.sweeper.exchanges, self.now)
         await rest()
 
 

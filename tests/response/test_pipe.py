@@ -365,7 +365,7 @@ async def test_the_source_is_closed_when_the_client_leaves():
             async with client.stream("GET", url) as response:
                 await response.read(3)
                 await response.disconnect()
-                sweep(app._sweeper.exchanges, time.monotonic() + 1)
+                sweep(app.life.sweeper.exchanges, time.monotonic() + 1)
 
     assert steps == ["generator"]
     assert source.steps == ["iter", "closed"]

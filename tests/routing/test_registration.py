@@ -4,8 +4,9 @@ import functools
 
 import pytest
 
-from nardis import Nardis, Router, UsageError
+from nardis import Nardis, Router, UsageError, get
 from nardis.errors import PatternError
+from nardis.routing import Get
 from nardis.testing import Client
 
 
@@ -223,7 +224,14 @@ def test_nothing_is_registered_by_a_refused_call():
         app.use(CallableMiddleware(), sync_middleware)
 
     assert app.routes() == []
-    assert list(app._layers) == []
+    assert app.layers == []
+
+
+@pytest.mark.parametrize("register", [Router().get, Router().all, get, Get])
+def test_an_unknown_option_is_refused_with_those_that_there_are(register):
+    """At the call itself, for routes as data as well."""
+    with pytest.raises(TypeError, match=r"'nmae'.* limits, cancel_on_disconnect, name$"):
+        register("/x", Callable(), nmae="x")
 
 
 def test_a_router_alone_is_no_application():

@@ -282,7 +282,7 @@ async def test_a_route_can_opt_out_of_cancellation(path, end):
 
     async with Client(app, raise_app_errors=False) as client:
         async with client.stream("GET", path) as response:
-            sweep(app._sweeper.exchanges, time.monotonic() + 1)
+            sweep(app.life.sweeper.exchanges, time.monotonic() + 1)
             await response.disconnect()
             await anyio.wait_all_tasks_blocked()
             leaving.set()

@@ -711,7 +711,7 @@ async def test_a_long_denial_behind_it_leaves_nothing_behind(verb):
     async with Client(app):
         async with websocket(app, "/", extensions={"websocket.http.response": {}}) as socket:
             pass
-        assert not app._sweeper.exchanges
+        assert not app.life.sweeper.exchanges
     assert sum(len(message["body"]) for message in socket.sent[1:]) == 100_000
 
 
@@ -747,7 +747,7 @@ async def test_nothing_is_made_for_requests_without_one():
 
     @app.get("/")
     async def handler(req, res):
-        seen.append((req._exchange.dependant, req._exchange.deferred, type(req._exchange).__name__))
+        seen.append((req.exchange.dependant, req.exchange.deferred, type(req.exchange).__name__))
         await res.send()
 
     async with Client(app) as client:

@@ -98,7 +98,7 @@ async def nothing(req: Request, res: Response) -> None:
 @app.get("/in-flight")
 async def in_flight(req: Request, res: Response) -> None:
     # Without a lifespan there is none: each request has its own.
-    sweepers = [app._sweeper] if app._sweeper else []
+    sweepers = [app.life.sweeper] if app.life.sweeper else []
     # By name, and only ours: hypercorn's asyncio worker keeps the tasks of a connection that its client closed for 5 s.
     tasks = sorted(
         task.name for task in anyio.get_running_tasks() if task.name.startswith("nardis.")

@@ -1,0 +1,105 @@
+"""
+The request side of an exchange: its head, the door to its body, and what the sweeper looks after.
+
+Source: RFC 9112 §6.3 and RFC 9113 §8.1 (which requests have a body).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Final
+
+from ..limits import Limits
+from ..types import Receive, Scope
+from .intake import Intake
+from .lifetime import Lifetime
+from .sweeper import TICK_S, Sweeper
+
+__all__ = ["Incoming"]
+
+# Methods whose requests carry a body only if they say so (RFC 9110 §9.3); HTTP/2 needs no field to
+# announce one.
+_BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"})
+
+
+class Incoming(Lifetime):
+    """
+    One request.
+
+    Attributes:
+        fields: Its header fields; of several lines of a name the last one.
+        http1: Whether this is HTTP/1.
+        expects_body: Whether it has a body, or may have one.
+        intake: That body, once somebody reads, watches or discards it.
+    """
+
+    __slots__ = ("_receive", "expects_body", "fields", "http1", "intake")
+
+    intake_type: ClassVar[type[Intake]] = Intake
+
+    def __init__(self, scope: Scope, receive: Receive, sweeper: Sweeper, limits: Limits) -> None:
+        Lifetime.__init__(self, scope, sweeper, limits)
+        self._receive = receive
+        self.fields: dict[bytes, bytes] = dict(scope["headers"])
+        self.http1: bool = True
+        self.expects_body: bool = False
+        self.intake: Intake | None = None
+
+        # HTTP/1 announces a body by a field (RFC 9112 §6.3); HTTP/2 need not (RFC 9113 §8.1).
+        if b"content-length" in self.fields or b"transfer-encoding" in self.fields:
+            self.expects_body = True
+        if scope["http_version"] >= "2":
+            self.http1 = False
+            if scope["method"] not in _BODILESS:
+                self.expects_body = True
+
+    @abstractmethod
+    def is_stalled(self, now: float) -> bool:
+        """Whether the client takes nothing of the response."""
+
+    def set_limits(self, limits: Limits) -> None:
+        """Apply the limits of the route that matched."""
+        self.limits = limits
+        if self.intake is not None:
+            self.intake.limit = limits.streamed_body_bytes
+
+    def open_body(self) -> Intake:
+        """Look after the request body from now on (nobody called `receive` before); return it."""
+        if self.intake is None:
+            invited = self.expects_body and b"expect" in self.fields
+            self.intake = self.intake_type(self, self._receive, self.declared_body_bytes, invited)
+        return self.intake
+
+    @property
+    def declared_body_bytes(self) -> int | None:
+        """The Content-Length of the request; None if there is none that can be read."""
+        value = self.fields.get(b"content-length")
+        return int(value) if value is not None and value.isdigit() else None
+
+    def look(self, now: float) -> None:
+        """Enforce the limits and see to a watcher; the sweeper calls this once a tick."""
+        self.remind()
+        intake = self.intake
+        reading = intake is not None and intake.reading
+        self._enforce_limits(now)
+        if not (self.gone or reading or now - self.since < TICK_S):
+            self._look_for_client()
+
+    def _enforce_limits(self, now: float) -> None:
+        limits = self.limits
+        if self.is_stalled(now):
+            self.interrupt("stalled")
+        elif self.intake is not None and self.intake.is_too_slow(now):
+            self.interrupt("stalled", 408)
+        elif limits.handler_s is not None and now - self.since > limits.handler_s:
+            self.interrupt("deadline")
+
+    def _look_for_client(self) -> None:
+        """See to it that the handler learns of a client that leaves while it does not read."""
+        if self.cancels and self.client is not None and self.client.has_left():
+            self.disconnected()
+        elif self.is_over():
+            # Still in the last send after a tick: the server may wait for us to take the rest.
+            self.open_body().discard()
+        else:
+            self.open_body().watch()

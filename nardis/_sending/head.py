@@ -1,0 +1,375 @@
+"""
+The head of a response: status, fields, hooks and filters. Setters are sync and chain.
+
+Source: RFC 9110 (semantics), RFC 9113 §8.2.2 (fields that HTTP/2 forbids).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property, lru_cache
+from inspect import iscoroutinefunction
+from itertools import starmap
+from typing import Final, NoReturn, Self, cast, overload
+
+from .._http import fields, media_types
+from .._http.location import encode_location
+from ..datastructures import MutableHeaders
+from ..errors import FieldError, HeadersAlreadySent, HTTPError, UsageError
+from ..types import Composed, Filter, Message
+
+__all__ = ["HTML", "JSON", "OCTETS", "ResponseHead"]
+
+_CHARSET: Final = re.compile(rb"""[ \t]*;[ \t]*charset=("[^"]*"|[^;]*)""", re.IGNORECASE)
+
+HTML: Final = b"text/html; charset=utf-8"
+JSON: Final = b"application/json; charset=utf-8"
+OCTETS: Final = b"application/octet-stream"
+
+# RFC 9113 §8.2.2: an HTTP/2 message with one of these is malformed.
+_CONNECTION_SPECIFIC: Final = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
+)
+
+# Statuses whose messages have no body, and no length either (RFC 9110 §8.6, §15.3.5, §15.4.5).
+_BODILESS: Final = frozenset({204, 304})
+_OF_A_BODY: Final = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
+
+# What describes the body that an error answer replaces.
+_OF_THE_BODY: Final = frozenset(
+    {b"accept-ranges", b"cache-control", b"etag", b"expires", b"last-modified"}
+)
+
+# Of a foreign head: several lines of these stand beside each other; of any other field the foreign
+# one wins.
+_ADDED: Final = frozenset({b"set-cookie", b"vary"})
+
+# Framing is the server's affair; the ASGI specification has it ignore this field too.
+_FRAMING: Final = b"transfer-encoding"
+
+
+class ResponseHead:
+    """
+    Status, header fields, hooks and filters of one response.
+
+    Attributes:
+        sealed: The head was composed: nothing of it can change any more.
+    """
+
+    __slots__ = ("__dict__", "_fields", "_filters", "_hooks", "_is_head", "_status", "sealed")
+
+    def __init__(self, is_head: bool) -> None:
+        self._is_head = is_head
+        self._status = 200
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._filters: tuple[Filter, ...] = ()
+        self._hooks: list[Callable[[], object]] | None = None
+        self.sealed: bool = False
+
+    @property
+    def status_code(self) -> int:
+        """The status, 200 unless set."""
+        return self._status
+
+    @status_code.setter
+    def status_code(self, code: int) -> None:
+        self.status(code)
+
+    def status(self, code: int) -> Self:
+        """Set the status, an integer from 200 to 999 (RFC 9110 §15)."""
+        if self.sealed:
+            self._refuse(f"set status {code}")
+        if not (isinstance(code, int) and 200 <= code <= 999):  # type: ignore[redundant-expr]  # for untyped callers
+            raise UsageError(f"status() takes an integer from 200 to 999, not {code!r}")
+        self._status = code
+        return self
+
+    @cached_property
+    def headers(self) -> MutableHeaders:
+        """The header fields, case-insensitive; they can change until the head is sent."""
+        return MutableHeaders(self._fields, guard=self._guard)
+
+    def _guard(self, action: str) -> None:
+        if self.sealed:
+            self._refuse(action)
+
+    def _refuse(self, action: str) -> NoReturn:
+        raise HeadersAlreadySent(action, self._status)
+
+    @overload
+    def set(self, name: str, value: str | int, /) -> Self: ...
+    @overload
+    def set(self, name: Mapping[str, str | int], /) -> Self: ...
+    def set(self, name: str | Mapping[str, str | int], value: str | int | None = None, /) -> Self:
+        """
+        Set one header field, or several from a mapping; a field set before is replaced.
+
+        Raises:
+            FieldError: The name is no token, or the value has CR, LF or NUL in it (RFC 9110 §5.5).
+            HeadersAlreadySent: The head was sent.
+        """
+        if isinstance(name, Mapping):
+            for key, item in name.items():
+                self.set(key, item)
+            return self
+        if self.sealed:
+            self._refuse(f"set header {name!r}")
+        key_bytes = fields.check_name(name)
+        if value is None:
+            raise FieldError(
+                f"set({name!r}) needs a value; to take a field away use res.remove({name!r})"
+            )
+        self.put(key_bytes, fields.check_value(name, value))
+        return self
+
+    def get(self, name: str) -> str | None:
+        """Return the value of a header field of the response, None if it is not set."""
+        return self.headers.get(name)
+
+    def append(self, name: str, value: str | int) -> Self:
+        """Add a line to a header field, keeping those it has."""
+        self.headers.append(name, value)
+        return self
+
+    def remove(self, name: str) -> Self:
+        """Take a header field away; nothing happens if it is not set."""
+        self._guard(f"remove header {name!r}")
+        self.headers.pop(name, None)
+        return self
+
+    def type(self, t: str) -> Self:
+        """
+        Set the Content-Type from a media type (`"text/plain"`) or an extension (`"json"`).
+
+        Text gets UTF-8.
+        """
+        if self.sealed:
+            self._refuse(f"set type {t!r}")
+        self.put(b"content-type", _media_type(t))
+        return self
+
+    def vary(self, *names: str) -> Self:
+        """Add *names* to Vary, each once; `*` stands for everything (RFC 9110 §12.5.5)."""
+        listed: dict[str, str] = {}
+        for each in (self.headers.get("vary", ""), *names):
+            for name in each.split(","):
+                listed.setdefault(name.strip().lower(), name.strip())
+        listed.pop("", None)
+        if listed:
+            self.headers["vary"] = "*" if "*" in listed else ", ".join(listed.values())
+        return self
+
+    def location(self, url: str) -> Self:
+        """
+        Set Location; characters that a URL may not hold are percent-encoded.
+
+        So is a backslash, which browsers read as a slash.
+        """
+        return self.set("location", encode_location(url))
+
+    def on_head(self, hook: Callable[[], object]) -> Self:
+        """
+        Call *hook* just before the head is composed, last registered first.
+
+        It is sync, may still set fields and filters, and runs for every head: errors, HEAD and 304
+        too. If it raises, the answer is a 500 without hooks.
+        """
+        self._guard("add an on_head hook")
+        if iscoroutinefunction(hook):
+            raise UsageError(
+                f"on_head() hooks are sync, and {hook!r} is async: do what awaits before the head "
+                "is sent"
+            )
+        if self._hooks is None:
+            self._hooks = []
+        self._hooks.append(hook)
+        return self
+
+    def filter(self, codec: Filter) -> Self:
+        """
+        Let the body pass through *codec*, which has `feed(bytes)`, `flush()` and `finish()`.
+
+        Each returns bytes. The first filter added comes first. Content-Length goes, and an ETag
+        becomes weak. Nothing is fed for HEAD, 204 and 304; `finish` is never called after a
+        failure.
+        """
+        self._guard("add a filter")
+        self._filters = (*self._filters, codec)
+        return self
+
+    # --- for Nardis itself ----------------------------------------------------------------------
+
+    def default_type(self, default: bytes) -> None:
+        """Set the Content-Type if there is none; text is sent as UTF-8, and says so."""
+        for at, (name, value) in enumerate(self._fields):
+            if name == b"content-type":
+                if default is HTML:
+                    self._fields[at] = (name, in_utf8(value))
+                return
+        self._fields.append((b"content-type", default))
+
+    def put(self, name: bytes, value: bytes) -> None:
+        """Set a field that is known to be valid."""
+        lines = self._fields
+        for at, line in enumerate(lines):
+            if line[0] == name:
+                others = [other for other in lines[at + 1 :] if other[0] != name]
+                lines[at:] = [(name, value), *others]
+                return
+        lines.append((name, value))
+
+    def peek(self, name: bytes) -> bytes | None:
+        """Return the first line of a field."""
+        for key, value in self._fields:
+            if key == name:
+                return value
+        return None
+
+    def merge(self, message: Message) -> None:
+        """
+        Take over the head of a foreign application.
+
+        The status is replaced, and each field; lines of Set-Cookie and names of Vary are added.
+
+        Raises:
+            FieldError: A field that HTTP does not allow, or more than one length.
+        """
+        self.status(message["status"])
+        lines = cast("Iterable[tuple[bytes, bytes]]", message.get("headers", ()))
+        given = [line for line in starmap(_checked, lines) if line[0] != _FRAMING]
+        lengths = {value for name, value in given if name == b"content-length"}
+        replaced = {name for name, _ in given} - _ADDED
+        self._fields[:] = [line for line in self._fields if line[0] not in replaced]
+        _check_lengths(lengths)
+        for name, value in given:
+            if name == b"vary":
+                self.vary(value.decode("latin-1"))
+            elif name != b"content-length":
+                self._fields.append((name, value))
+        self._fields.extend((b"content-length", value) for value in lengths)
+
+    def compose(self, size: int | None, http1: bool, close: bool, /) -> Composed:
+        """Close the head: see `Composes`."""
+        if self._hooks:
+            self._run_hooks()
+        self.sealed = True
+        lines = self._fields
+        status = self._status
+        bodiless = status in _BODILESS
+        if size is not None and not bodiless and not self._filters:
+            declared: int | None = size
+            for line in lines:
+                if line[0] == b"content-length":
+                    # A handler of HEAD may know the length and not the body.
+                    if size or not self._is_head:
+                        self.put(b"content-length", b"%d" % size)
+                    break
+            else:
+                lines.append((b"content-length", b"%d" % size))
+        else:
+            declared = self._compose_open(bodiless)
+        if not http1:
+            if any(line[0] in _CONNECTION_SPECIFIC for line in lines):
+                lines[:] = [line for line in lines if line[0] not in _CONNECTION_SPECIFIC]
+        elif close:
+            self.put(b"connection", b"close")
+        start: Message = {"type": "http.response.start", "status": status, "headers": lines}
+        return start, declared, not (bodiless or self._is_head), self._filters
+
+    def _compose_open(self, bodiless: bool) -> int | None:
+        """Fix length and fields of the head when the body is streamed, filtered, or not allowed."""
+        lines = self._fields
+        try:
+            declared = fields.content_length(self.peek(b"content-length"))
+        except HTTPError as exc:
+            raise FieldError("Content-Length takes a number of bytes") from exc
+        if self._filters:
+            lines[:] = [weakened(line) for line in lines if line[0] != b"content-length"]
+            if bodiless or self._is_head:
+                self._filters = ()
+        if bodiless:
+            lines[:] = [line for line in lines if line[0] not in _OF_A_BODY]
+        return declared
+
+    def _run_hooks(self) -> None:
+        hooks, self._hooks = self._hooks, None
+        for hook in reversed(hooks or ()):
+            hook()
+
+    def reset(self, error: BaseException | None = None) -> None:
+        """
+        Make room for the answer to *error*.
+
+        What described the body goes, and the filters; the rest (CORS, request id) stays. The status
+        and the fields of an HTTPError are set, for a handler to keep or change; other errors begin
+        as a 500.
+        """
+        self.sealed = False
+        self._filters = ()
+        self._status = 500
+        if self._fields:
+            self._fields[:] = [line for line in self._fields if not _describes_body(line[0])]
+        if isinstance(error, HTTPError):
+            self._status = error.status
+            if error.headers:
+                self.set(error.headers)
+
+
+def _describes_body(name: bytes) -> bool:
+    return name.startswith(b"content-") or name in _OF_THE_BODY
+
+
+def _checked(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """Check a line of a foreign head, and return it with its name in small letters."""
+    checked = fields.check_name(name.decode("latin-1"))
+    return checked, fields.check_value(checked.decode(), value.decode("latin-1"))
+
+
+def _check_lengths(lengths: set[bytes]) -> None:
+    """Refuse more than one length in a foreign head, and one that is no number."""
+    try:
+        if len(lengths) > 1 or any(fields.content_length(value) is None for value in lengths):
+            raise FieldError("an ASGI application sent more than one Content-Length")
+    except HTTPError as exc:
+        raise FieldError(
+            "an ASGI application sent a Content-Length that is no number of bytes"
+        ) from exc
+
+
+@lru_cache(maxsize=128)
+def in_utf8(content_type: bytes) -> bytes:
+    """
+    Return a type of text, or one that names a charset, with the charset that its text is sent in.
+
+    >>> in_utf8(b"text/csv; charset=latin-1; header=present"), in_utf8(b"application/xml")
+    (b'text/csv; charset=utf-8; header=present', b'application/xml')
+    """
+    try:
+        media_type, parameters = media_types.parse_media_type(content_type.decode("latin-1"))
+    except HTTPError:
+        return content_type
+    charset = parameters.get("charset")
+    if (charset is None and not media_type.startswith("text/")) or (
+        charset or ""
+    ).lower() == "utf-8":
+        return content_type
+    if charset is None:
+        return content_type + b"; charset=utf-8"
+    return _CHARSET.sub(b"; charset=utf-8", content_type)
+
+
+@lru_cache(maxsize=128)
+def _media_type(t: str) -> bytes:
+    return media_types.mime_type(t).encode("latin-1")
+
+
+def weakened(line: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """
+    Make a strong ETag weak: the bytes it stood for were changed on the way out (RFC 9110 §8.8.1).
+
+    >>> weakened((b"etag", b'"1"'))
+    (b'etag', b'W/"1"')
+    """
+    name, value = line
+    return (name, b"W/" + value) if name == b"etag" and not value.startswith(b"W/") else line

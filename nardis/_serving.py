@@ -1,0 +1,295 @@
+"""
+From a scope to an honest end: one request, or the opening of one WebSocket.
+
+The chain runs in the exchange's cancel scope. What it leaves open is brought to an end here: an
+answer, silence towards a client that left, or a visible cut.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import anyio
+
+from ._asgi.extensions import ACCESS, CLIENT, ERRORS, Client, extension
+from ._exchange.exchange import ENDED, IDLE, Exchange
+from ._exchange.handshake import Handshake
+from ._exchange.sweeper import Sweeper
+from ._failures import as_exception, explained, failure_of, parted, reduced
+from ._http.request_head import checked_path
+from ._paths.trail import Trail
+from .errors import ClientDisconnected, HTTPError, ResponseAborted
+from .handlers import ErrorHandler
+from .request import Request
+from .response import Response
+from .routing.fallbacks import answer_problem
+from .routing.walk import Table, Walk, WebTrail, advance, answer_error, run_error_handler
+from .types import App, Receive, Scope, Send
+
+__all__ = ["serve_alone", "serve_http", "serve_websocket"]
+
+logger: logging.Logger = logging.getLogger("nardis")
+
+
+class Served(App, Table, Protocol):
+    """
+    An application, as it is served: its options, and its table of routes.
+
+    Attributes:
+        cancel_on_disconnect: Whether a handler is cancelled when its client leaves.
+        error_handlers: By exception type or status.
+    """
+
+    cancel_on_disconnect: bool
+    error_handlers: dict[type[BaseException] | int, ErrorHandler]
+
+
+async def serve_alone(
+    serve: Callable[[Sweeper], Awaitable[None]], clock: Callable[[], float]
+) -> None:
+    """Serve a request without a lifespan: it brings its own sweeper."""
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+        sweeper = Sweeper(group, clock)
+        group.start_soon(sweeper.run, name="nardis.sweeper")
+        try:
+            await serve(sweeper)
+        except Exception as exc:
+            failure = exc  # past the group, which would wrap it
+        group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def serve_http(
+    app: Served, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper
+) -> None:
+    """Run the chain for one request, end the response it began, and see to what it left open."""
+    exchange = Exchange(scope, receive, send, sweeper, app.limits)
+    trail: WebTrail = Trail()
+    trail.req = req = Request(scope, exchange, app, trail)
+    trail.res = exchange.head = Response(req, exchange)
+    client: Client | None = extension(scope, CLIENT)
+    if client is not None:
+        exchange.client, client.listener, client.claimed = client, exchange, True
+    exchange.cancels = app.cancel_on_disconnect
+    exchange.cancel_scope = sweeper.new_scope()
+    sweeper.exchanges.add(exchange)
+    error: BaseException | None = None
+    try:
+        try:
+            with exchange.cancel_scope:
+                # The same as _run(), without one more coroutine around the whole request.
+                try:
+                    await advance(_entered(app, trail, exchange))
+                    if exchange.state != ENDED and not exchange.closing:
+                        await exchange.finish(trail.silent)
+                except BaseException as exc:
+                    error = failure_of(exc)
+                if error is not None:
+                    error = await _answered(app, error, trail, exchange)
+        except BaseException as exc:
+            error = _error_of(exc, req, exchange)
+        if exchange.state != ENDED or error is not None:
+            await _settle(app, trail, exchange, error)
+    finally:
+        sweeper.exchanges.discard(exchange)
+        if exchange.close_reason is not None:
+            _note(scope, exchange.close_reason)
+        if exchange.intake is not None or exchange.deferred is not None:
+            await exchange.clean_up()
+        # These close circles, which would leave every request to the garbage collector.
+        del exchange.head
+        del trail.req, trail.res
+        trail.walk = None
+        if client is not None:
+            client.listener = None
+
+
+def _error_of(exc: BaseException, req: Request, exchange: Exchange) -> BaseException:
+    """Return what failed beside the cancellation of our own scope; one from outside goes on."""
+    going, failure = parted(exc)
+    if going is not None:
+        if failure is not None:
+            _log_late(req, failure, "in its clean-up")
+        if exchange.close_reason is None:
+            exchange.close_reason = "shutdown"  # a server cancels a handler for nothing else
+        raise going
+    return reduced(
+        failure or exc
+    )  # of a cancelled task group, whose cancellation our scope has kept
+
+
+async def serve_websocket(
+    app: Served, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper
+) -> None:
+    """Run the chain for the opening of a WebSocket: it denies the connection, or hands it over."""
+    exchange = Handshake(scope, receive, send, sweeper, app.limits)
+    trail: WebTrail = Trail()
+    trail.req = req = Request(exchange.scope, exchange, app, trail)
+    trail.res = exchange.head = Response(req, exchange)
+    try:
+        error = await _run(app, trail, exchange)
+        if error is not None:
+            raise as_exception(error)
+    finally:
+        sweeper.exchanges.discard(exchange)
+        await exchange.clean_up()
+        del exchange.head
+        del trail.req, trail.res
+        trail.walk = None
+
+
+async def _run(app: Served, trail: WebTrail, exchange: Exchange) -> BaseException | None:
+    """Run the chain and end the response it began; return an error that came too late."""
+    try:
+        await advance(_entered(app, trail, exchange))
+        if exchange.state != ENDED and not exchange.closing:
+            await exchange.finish(trail.silent)
+        return None
+    except BaseException as exc:
+        error = failure_of(exc)
+    return await _answered(app, error, trail, exchange)
+
+
+def _entered(app: Served, trail: WebTrail, exchange: Exchange) -> Walk:
+    """Check the head of the request, and begin its walk through the application's table."""
+    trail.raw = path = checked_path(exchange.scope, exchange.fields, app.limits.headers)
+    walk = Walk(app, trail, path)
+    if path == b"*":  # OPTIONS for the server as a whole (RFC 9110 §9.3.7)
+        walk.layers, walk.onward = [], lambda: trail.res.status(204).send()
+    else:
+        trail.walk = walk
+    return walk
+
+
+async def _answered(
+    app: Served, error: BaseException, trail: WebTrail, exchange: Exchange
+) -> BaseException | None:
+    """Answer *error* if that is still possible; else return it."""
+    if exchange.state != IDLE or exchange.closing:
+        return error
+    return await _answer_error(app, error, trail)
+
+
+async def _answer_error(app: Served, error: BaseException, trail: WebTrail) -> BaseException | None:
+    """Answer what came out of the chain; return what cannot be answered: the client left."""
+    if isinstance(error, ClientDisconnected):
+        return error
+    try:
+        if isinstance(error, HTTPError):  # of the head: no router was entered
+            await answer_problem(error, trail.req, trail.res)
+        else:
+            await _answer_500(app, error, trail)
+    except BaseException as exc:
+        return failure_of(exc)
+    return None
+
+
+async def _answer_500(app: Served, error: BaseException, trail: WebTrail) -> None:
+    """Answer an error that nobody registered, outside of all middlewares."""
+    req, res = trail.req, trail.res
+    explained(error)
+    logger.error("%s %s failed: %s", req.method, req.original_url, error, exc_info=error)
+    _report(req, error)
+    handler = app.error_handlers.get(500)
+    if handler is not None:
+        again = await run_error_handler(handler, error, req, res)
+        if again is None or res.started:
+            return
+        logger.error("the handler of status 500 failed too: %s", again, exc_info=again)
+    await answer_problem(HTTPError(500), req, res, error if app.debug else None)
+
+
+async def _settle(
+    app: Served, trail: WebTrail, exchange: Exchange, error: BaseException | None
+) -> None:
+    """Bring what did not end by itself to an honest end: an answer, silence, or a cut."""
+    req = trail.req
+    reason = exchange.close_reason
+    error = error or exchange.failure
+    known = error is None or isinstance(error, (ClientDisconnected, ResponseAborted))
+    if exchange.gone or exchange.state == ENDED:
+        if error is not None and not known:
+            _log_late(req, error, "after its end")
+    elif exchange.state == IDLE and (known or reason is not None):
+        if error is not None and not known:
+            _log_late(req, error, "in its clean-up")
+        if reason is not None:
+            status = exchange.timeout_status
+            stopped = "the request body stopped arriving"
+            detail = stopped if status == 408 else f"the handler was ended: {reason}"
+            await _answer_anew(app, HTTPError(status, detail), trail, exchange)
+    elif exchange.state == IDLE and error is not None:
+        await _answer_anew(app, error, trail, exchange)
+    else:
+        if not known or reason is not None:
+            _log_cut(req, error, reason, exchange.written)
+        if error is not None:
+            raise as_exception(error)
+        raise ResponseAborted(f"the response was cut: {reason or 'res.abort()'}")
+
+
+async def _answer_anew(
+    app: Served, error: BaseException, trail: WebTrail, exchange: Exchange
+) -> None:
+    """
+    Answer in a fresh scope.
+
+    A limit, the shutdown or a fault ended the handler before the head left.
+    """
+    exchange.closing = False
+    exchange.cancel_scope = None
+    exchange.since = exchange.sweeper.clock()
+    with exchange.own_scope():
+        try:
+            if trail.walk is None:
+                await _answer_error(app, error, trail)
+            else:
+                await answer_error(trail.walk, error)
+        except BaseException as exc:
+            await _answer_500(app, failure_of(exc), trail)
+    if exchange.state != ENDED and not exchange.gone:
+        raise ResponseAborted(f"the response was cut: {exchange.close_reason}")
+
+
+def _log_late(req: Request, error: BaseException, when: str) -> None:
+    """Log an error that comes too late to be answered."""
+    logger.error(
+        "%s %s failed %s: %s", req.method, req.original_url, when, error, exc_info=explained(error)
+    )
+    _report(req, error)
+
+
+def _log_cut(req: Request, error: BaseException | None, reason: str | None, size: int) -> None:
+    """
+    Log that a response was cut.
+
+    By the shutdown it is nobody's fault; by a limit or a request it may be the client's.
+    """
+    level, exc_info = logging.ERROR, error
+    if error is None or isinstance(error, (ClientDisconnected, ResponseAborted)):
+        level = logging.INFO if reason == "shutdown" else logging.WARNING
+    elif isinstance(error, HTTPError) and error.status < 500:
+        level, exc_info = logging.WARNING, None
+    else:
+        explained(error)
+    text = "%s %s failed after %d body bytes, truncated=True: %s"
+    details = (req.method, req.original_url, size, error or reason)
+    logger.log(level, text, *details, exc_info=exc_info, extra={"truncated": True})
+
+
+def _note(scope: Scope, reason: str) -> None:
+    """Tell the access log of `nardis.server` why the exchange was closed."""
+    notes = extension(scope, ACCESS)
+    if notes is not None:
+        notes["close_reason"] = reason
+
+
+def _report(req: Request, error: BaseException) -> None:
+    """Hand an error that was answered with a 500 to a test client that asks for it."""
+    errors = extension(req.scope, ERRORS)
+    if errors is not None:
+        errors.append(error)

@@ -1,0 +1,135 @@
+"""One line of a router's table: a registration of `use`, or a route."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypedDict
+
+from .._paths.pattern import Pattern
+from .._paths.segments import Segments
+from ..handlers import F, Step, step_of
+from ..limits import Limits
+
+__all__ = ["Layer", "Match", "Path", "Plan", "Route", "RouteOptions", "check_options"]
+
+Path: TypeAlias = "str | Sequence[str]"
+
+# What a matching layer captured, and how many segments its prefix took off.
+Match: TypeAlias = tuple[dict[str, Any], int]
+
+# The layers that may match a path, with their captures where those are known beforehand; and the
+# path in segments.
+Plan: TypeAlias = "tuple[list[tuple[Layer, Match | None]], Segments]"
+
+
+class RouteOptions(TypedDict, total=False):
+    """
+    What every route takes beside method, path and handlers.
+
+    Attributes:
+        limits: Instead of the application's, for this route.
+        cancel_on_disconnect: False: the handler must finish, and goes on when the client leaves.
+        name: For `url_for`. The name of the last handler unless given.
+    """
+
+    limits: Limits | None
+    cancel_on_disconnect: bool | None
+    name: str | None
+
+
+def check_options(options: RouteOptions) -> None:
+    """Raise a TypeError for an option that no route has."""
+    known = RouteOptions.__annotations__
+    for name in options:
+        if name not in known:
+            raise TypeError(
+                f"a route got an unexpected keyword argument {name!r}; "
+                f"its options are {', '.join(known)}"
+            )
+
+
+class Layer:
+    """
+    One registration of `use`: middlewares, or a router, behind a prefix.
+
+    Attributes:
+        path: The pattern as written.
+        steps: The functions to run, each with whether it takes `next`.
+        method: Of a route; None for any.
+        always: It matches every path, so `match` need not be called.
+        straight: Its steps need no more than a call.
+    """
+
+    __slots__ = (
+        "always",
+        "cancels",
+        "is_route",
+        "limits",
+        "method",
+        "path",
+        "pattern",
+        "steps",
+        "straight",
+    )
+
+    def __init__(self, pattern: Pattern, steps: Sequence[Step] = ()) -> None:
+        self.is_route: bool = False
+        self.method: str | None = None
+        self.limits: Limits | None = None
+        self.cancels: bool | None = None
+        self.pattern: Pattern = pattern
+        self.path: str = pattern.source
+        self.always: bool = pattern.literals == ("",)
+        self.straight: bool = self.always
+        self.steps: list[Step] = list(steps)
+
+    def match(self, segments: Segments) -> Match | None:
+        """Match the beginning of a path; return the captures and the number of segments taken."""
+        return self.pattern.match_prefix(segments)
+
+
+class Route(Layer):
+    """
+    One route. Calling it with a function adds a next handler, so that it serves as a decorator.
+
+    Attributes:
+        path: The pattern as written; for logs and metrics, which a path itself would flood.
+        name: For `url_for`; the name of the last handler unless given.
+        changed: For Nardis itself: called when a handler is added to a route of a table.
+    """
+
+    __slots__ = ("_name", "changed")
+
+    def __init__(self, pattern: Pattern, method: str | None, options: RouteOptions) -> None:
+        check_options(options)
+        super().__init__(pattern)
+        self.is_route = True
+        self.method = method
+        self.limits = options.get("limits")
+        self.cancels = options.get("cancel_on_disconnect")
+        self.always = False
+        self.straight: bool = self.limits is None and self.cancels is None
+        self._name = options.get("name")
+        self.changed: Callable[[], None] | None = None
+
+    @property
+    def name(self) -> str | None:
+        """What `url_for` finds the route by."""
+        if self._name is None and self.steps:
+            return getattr(self.steps[-1][0], "__name__", None)
+        return self._name
+
+    def __call__(self, handler: F) -> F:
+        """Add a handler; it is returned, so that a route decorates."""
+        self.steps.append(step_of(handler, "a route"))
+        if self.changed is not None:
+            self.changed()
+        return handler
+
+    def __repr__(self) -> str:
+        return f"<Route {self.method or 'ALL'} {self.path}>"
+
+    def match(self, segments: Segments) -> Match | None:
+        """Match a whole path; return the captures. A route without handlers matches nothing."""
+        params = self.pattern.match(segments) if self.steps else None
+        return None if params is None else (params, 0)
