@@ -18,7 +18,7 @@ from ._exchange.exchange import ENDED, IDLE, Exchange
 from ._exchange.handshake import Handshake
 from ._exchange.sweeper import Sweeper
 from ._failures import as_exception, explained, failure_of, parted, reduced
-from ._http.request_head import checked_path
+from ._http.request_head import check_head
 from ._paths.trail import Trail
 from .errors import ClientDisconnected, HTTPError, ResponseAborted
 from .handlers import ErrorHandler
@@ -156,7 +156,7 @@ async def _run(app: Served, trail: WebTrail, exchange: Exchange) -> BaseExceptio
 
 def _entered(app: Served, trail: WebTrail, exchange: Exchange) -> Walk:
     """Check the head of the request, and begin its walk through the application's table."""
-    trail.raw = path = checked_path(exchange.scope, exchange.fields, app.limits.headers)
+    trail.raw = path = check_head(exchange.scope, exchange.fields, app.limits.headers)
     walk = Walk(app, trail, path)
     if path == b"*":  # OPTIONS for the server as a whole (RFC 9110 §9.3.7)
         walk.layers, walk.onward = [], lambda: trail.res.status(204).send()

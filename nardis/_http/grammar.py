@@ -1,7 +1,7 @@
 """
 The grammar that fields share: tokens, quoted strings, lists, and the memory for values read before.
 
-Source: RFC 9110 §5.5 and §5.6.
+Source: RFC 9110 §5.5 (field values) and §5.6 (lists, tokens, quoted strings, parameters).
 """
 
 from __future__ import annotations
@@ -9,53 +9,66 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TypeVar
+from typing import Final, TypeVar
 
-__all__ = ["CACHED_VALUES", "CACHED_VALUE_CHARS", "MAX_MEMBERS", "T"]
+__all__ = [
+    "CACHED_VALUES",
+    "CACHED_VALUE_CHARS",
+    "CONTROL",
+    "MAX_MEMBERS",
+    "QUOTED_TEXT",
+    "TOKEN",
+    "TOKEN_TEXT",
+    "UNQUOTED_TEXT",
+    "remembered",
+    "split",
+    "unescape",
+]
+
+# Members of a list and parameters of a member that are looked at, empty ones included; the rest is
+# ignored. Rack's CVE-2024-26146 and CVE-2026-34230 came from lists without an end; browsers send
+# fewer than 20.
+MAX_MEMBERS: Final = 100
+
+# A value longer than this is parsed anew each time. So each cache holds 512 values of 4 KiB at
+# most, whatever clients send.
+CACHED_VALUE_CHARS: Final = 4096
+CACHED_VALUES: Final = 512
+
+# token = 1*tchar, RFC 9110 §5.6.2: as text for larger patterns, and as a pattern of its own.
+TOKEN_TEXT: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+TOKEN: Final = re.compile(TOKEN_TEXT)
+
+# RFC 9110 §5.5: a sender must not send CTL other than HTAB, although only CR, LF and NUL are
+# certain to do harm.
+_CONTROLS = r"\x00-\x08\x0a-\x1f\x7f"
+CONTROL: Final = re.compile(rf"[{_CONTROLS}]")
+
+# The two forms of a parameter's value, RFC 9110 §5.6.6. An unquoted value may hold `/ : = ? ( ) @`
+# beside token characters: RFC 2046 §5.1.1 lets boundaries have most of them, and clients forget to
+# quote. A comma or blank never.
+UNQUOTED_TEXT: Final = r"[!#-+\--:=?-\[\]-~]+"
+QUOTED_TEXT: Final = rf'[^"\\{_CONTROLS}]*(?:\\[^{_CONTROLS}][^"\\{_CONTROLS}]*)*'
+
+# A whole quoted-string, closed or running to the end, or one separator. The first branch cannot
+# fail once it has begun. So nothing is ever scanned twice, whatever quotes and backslashes come.
+_QUOTED_OR_SEPARATOR = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[,;]', re.DOTALL)
 
 T = TypeVar("T")
 
-# Members of a list and parameters of a member that are looked at, empty ones included; the rest is ignored. Rack's
-# CVE-2024-26146 and CVE-2026-34230 came from lists without an end; browsers send fewer than 20.
-MAX_MEMBERS = 100
 
-# Longer values are parsed anew each time: each cache below then holds 512 values of 4 KiB at most, whoever fills it.
-CACHED_VALUE_CHARS = 4096
-CACHED_VALUES = 512
-_TOKEN_TEXT = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_TOKEN = re.compile(_TOKEN_TEXT)
+def split(text: str, separator: str) -> list[str]:
+    """
+    Split at separators outside of quoted strings, into `MAX_MEMBERS` pieces at most; drop the rest.
 
-# RFC 9110 §5.5: a sender must not send CTL other than HTAB, although only CR, LF and NUL are certain to do harm.
-_CONTROLS = r"\x00-\x08\x0a-\x1f\x7f"
-_CONTROL = re.compile(rf"[{_CONTROLS}]")
+    Args:
+        text: A field value, or a member of one.
+        separator: `","` between the members of a list, `";"` between parameters.
 
-# parameters = *( OWS ";" OWS [ parameter ] ), RFC 9110 §5.6.6. An unquoted value may hold `/ : = ? ( ) @` beside token
-# characters: RFC 2046 §5.1.1 lets boundaries have most of them, and clients forget to quote. A comma or blank never.
-_UNQUOTED_TEXT = r"[!#-+\--:=?-\[\]-~]+"
-_QUOTED_TEXT = rf'[^"\\{_CONTROLS}]*(?:\\[^{_CONTROLS}][^"\\{_CONTROLS}]*)*'
-
-# A whole quoted-string, closed or running to the end, or one separator. The first branch cannot fail once it has begun, so
-# nothing is ever scanned twice, whatever quotes and backslashes come.
-_QUOTED_OR_SEPARATOR = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[,;]', re.DOTALL)
-
-
-def _remembered(answer: Callable[[str, tuple[str, ...]], T]) -> Callable[[str, tuple[str, ...]], T]:
-    """Cache what follows from a field value and the application's wishes, unless the value is long."""
-    cached = lru_cache(CACHED_VALUES)(answer)
-
-    def remembered(value: str, wishes: tuple[str, ...]) -> T:
-        return cached(value, wishes) if len(value) <= CACHED_VALUE_CHARS else answer(value, wishes)
-
-    return remembered
-
-
-def _unescape(text: str) -> str:
-    """Undo the quoted-pairs of a quoted-string (RFC 9110 §5.6.4), without a step for each: there may be thousands."""
-    return "\\".join(piece.replace("\\", "") for piece in text.split("\\\\"))
-
-
-def _split(text: str, separator: str) -> list[str]:
-    """Split at separators outside of quoted strings, into `MAX_MEMBERS` pieces at most; the rest is dropped."""
+    Source: RFC 9110 §5.6.1 and §5.6.6.
+    >>> split('a;b="1,2", c', ",")
+    ['a;b="1,2"', ' c']
+    """
     if '"' not in text:
         return text.split(separator, MAX_MEMBERS)[:MAX_MEMBERS]
     pieces: list[str] = []
@@ -68,3 +81,24 @@ def _split(text: str, separator: str) -> list[str]:
                 return pieces
     pieces.append(text[start:])
     return pieces
+
+
+def unescape(text: str) -> str:
+    r"""
+    Undo the quoted-pairs of a quoted-string, without a step for each: there may be thousands.
+
+    Source: RFC 9110 §5.6.4.
+    >>> unescape(r"a\"b\\c")
+    'a"b\\c'
+    """
+    return "\\".join(piece.replace("\\", "") for piece in text.split("\\\\"))
+
+
+def remembered(answer: Callable[[str, tuple[str, ...]], T]) -> Callable[[str, tuple[str, ...]], T]:
+    """Cache what follows from a field value and the application's wishes, unless it is long."""
+    cached = lru_cache(CACHED_VALUES)(answer)
+
+    def cached_if_short(value: str, wishes: tuple[str, ...]) -> T:
+        return cached(value, wishes) if len(value) <= CACHED_VALUE_CHARS else answer(value, wishes)
+
+    return cached_if_short

@@ -1,4 +1,8 @@
-"""The Location field: text that a user wrote becomes a URI reference (RFC 9110 §10.2.2, RFC 3986 §2 and §4.1)."""
+"""
+The Location field: text that a user wrote becomes a URI reference.
+
+Source: RFC 9110 §10.2.2; RFC 3986 §2 and §4.1.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,9 @@ from ..errors import FieldError
 
 __all__ = ["encode_location"]
 
-# What Express's encodeurl leaves alone, minus the backslash: browsers read `\` as `/`, so that `\\evil.com` would leave the
-# site (WHATWG URL, "special authority slashes"), and RFC 3986 has no backslash anyway.
+# What Express's encodeurl leaves alone, minus the backslash: browsers read `\` as `/`, so that
+# `\\evil.com` would leave the site (WHATWG URL, "special authority slashes"), and RFC 3986 has no
+# backslash anyway.
 _KEPT = "!#$&'()*+,-./:;=?@[]^_|~"
 _CLEAN = re.compile(r"[!#$&'()*+,\-./0-9:;=?@A-Z\[\]^_a-z|~]*")
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -20,10 +25,10 @@ def encode_location(url: str) -> str:
     """
     Percent-encode what must not stand in a URI reference, and nothing else.
 
-    Escapes that are already there stay as they are, so that encoding twice changes nothing; a `%` that begins no escape
-    becomes `%25`. Everything outside ASCII is encoded as UTF-8; a lone surrogate becomes U+FFFD. CR, LF and NUL are encoded
-    like any other byte. The result is plain ASCII, but where it points to is the caller's affair: `javascript:` and
-    `//other.example` pass.
+    Escapes that are already there stay as they are, so that encoding twice changes nothing; a `%`
+    that begins no escape becomes `%25`. Everything outside ASCII is encoded as UTF-8; a lone
+    surrogate becomes U+FFFD. CR, LF and NUL are encoded like any other byte. The result is plain
+    ASCII, but where it points to is the caller's affair: `javascript:` and `//other.example` pass.
 
     Args:
         url: An absolute URL, a path, or any other reference.
@@ -40,11 +45,12 @@ def encode_location(url: str) -> str:
     try:
         if _CLEAN.fullmatch(url):
             return url
-    except TypeError as exc:  # A URL object of some library, or bytes.
+    except TypeError as exc:  # a URL object of some library, or bytes
         raise FieldError(
             f"a location is a str, not {type(url).__name__}: convert it with str() first"
         ) from exc
     if not url.isascii():
-        # Through UTF-16, so that a surrogate pair is read as the character it stands for, and only a lone one is replaced.
+        # Through UTF-16, so that a surrogate pair is read as the character it stands for, and only
+        # a lone one is replaced.
         url = url.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return quote(_BARE_PERCENT.sub("%25", url), safe="%" + _KEPT)

@@ -1,7 +1,8 @@
 """
-Content-Type: read, made from a file name's extension, compared.
+Content-Type: read, made from a file name's extension, compared, and given a charset.
 
-Source: RFC 9110 §8.3.
+Source: RFC 9110 §8.3 (the field) and §5.6.6 (its parameters); RFC 6838 §4.3 (duplicates); RFC 6839
+§3.1 (suffixes); RFC 8259 §11 (JSON).
 """
 
 from __future__ import annotations
@@ -9,27 +10,39 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
+from typing import Final
 
 from ..errors import HTTPError
-from .fields import _TYPES_IN_UTF8
-from .grammar import (
-    _QUOTED_TEXT,
-    _TOKEN_TEXT,
-    _UNQUOTED_TEXT,
-    CACHED_VALUES,
-    _remembered,
-    _unescape,
-)
+from .grammar import CACHED_VALUES, QUOTED_TEXT, TOKEN_TEXT, UNQUOTED_TEXT, remembered, unescape
 
-__all__ = ["is_json", "mime_type", "parse_media_type", "type_is"]
+__all__ = [
+    "MEDIA_TYPE",
+    "in_utf8",
+    "is_json",
+    "mime_type",
+    "parse_media_type",
+    "type_by_extension",
+    "type_is",
+]
 
-_MEDIA_TYPE = re.compile(rf"{_TOKEN_TEXT}/{_TOKEN_TEXT}")
+# media-type without its parameters = type "/" subtype, RFC 9110 §8.3.1.
+MEDIA_TYPE: Final = re.compile(rf"{TOKEN_TEXT}/{TOKEN_TEXT}")
+
+# parameters = *( OWS ";" OWS [ parameter ] ), RFC 9110 §5.6.6.
 _PARAMETER = re.compile(
-    rf'[ \t]*;[ \t]*(?:({_TOKEN_TEXT})=(?:({_UNQUOTED_TEXT})|"({_QUOTED_TEXT})"))?'
+    rf'[ \t]*;[ \t]*(?:({TOKEN_TEXT})=(?:({UNQUOTED_TEXT})|"({QUOTED_TEXT})"))?'
+)
+_CHARSET = re.compile(rb"""[ \t]*;[ \t]*charset=("[^"]*"|[^;]*)""", re.IGNORECASE)
+
+# Beside text/*. RFC 8259 §11 gives JSON no charset parameter, but says nothing is lost by it, and
+# Express sends it.
+_TYPES_IN_UTF8 = frozenset(
+    {"application/javascript", "application/json", "application/manifest+json"}
 )
 
-# Extensions whose type the standard library does not know or names by an obsolete name, and the common ones, so that the
-# answer depends neither on the Python version nor on the host's mime.types. Names: IANA, where registered.
+# Extensions whose type the standard library does not know or names by an obsolete name, and the
+# common ones, so that the answer depends neither on the Python version nor on the host's
+# mime.types. Names: IANA, where registered.
 _TYPES = {
     "7z": "application/x-7z-compressed",
     "atom": "application/atom+xml",
@@ -98,17 +111,21 @@ _TYPES = {
 }
 
 
-# Media types ----------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
+
+
 def parse_media_type(value: str) -> tuple[str, dict[str, str]]:
     """
-    Read a Content-Type field: its type in lower case, and its parameters by their lower-case names.
+    Read a Content-Type field: its type in lower case, and its parameters by lower-case name.
 
-    Parameter values keep their case; quoted ones come without quotes and backslashes. Empty parameters are skipped, an
-    unquoted value may hold most of what RFC 2046 allows in a boundary.
+    Parameter values keep their case; quoted ones come without quotes and backslashes. Empty
+    parameters are skipped, and an unquoted value may hold most of what RFC 2046 allows in a
+    boundary.
 
     Raises:
-        HTTPError: 400, the value is no media type, a parameter is malformed, or one comes twice (RFC 6838 §4.3): two
-            parsers that each believe another one are how uploads get past filters.
+        HTTPError: 400, the value is no media type, a parameter is malformed, or one comes twice
+            (RFC 6838 §4.3): two parsers that each believe another one are how uploads get past
+            filters.
 
     Source: RFC 9110 §8.3.1 and §5.6.6.
     >>> parse_media_type('Text/HTML; Charset="UTF-8";')
@@ -118,10 +135,10 @@ def parse_media_type(value: str) -> tuple[str, dict[str, str]]:
     return essence, dict(parameters)
 
 
-@_remembered
+@remembered
 def _read_media_type(value: str, _: tuple[str, ...]) -> tuple[str, dict[str, str]]:
     value = value.strip(" \t")
-    match = _MEDIA_TYPE.match(value)
+    match = MEDIA_TYPE.match(value)
     if match is None:
         raise HTTPError(400, "malformed media type")
     essence = match[0].lower()
@@ -137,13 +154,16 @@ def _read_media_type(value: str, _: tuple[str, ...]) -> tuple[str, dict[str, str
             name = name.lower()
             if name in parameters:
                 raise HTTPError(400, f"parameter {name!r} comes twice in a media type")
-            parameters[name] = plain if plain is not None else _unescape(quoted)
+            parameters[name] = plain if plain is not None else unescape(quoted)
     return essence, parameters
 
 
 def is_json(media_type: str) -> bool:
     """
-    Tell whether a bare media type in lower case, as `parse_media_type` gives it, is JSON or built on JSON.
+    Return whether a media type is JSON or built on JSON.
+
+    Args:
+        media_type: The bare type in lower case, as `parse_media_type` returns it.
 
     Source: RFC 8259 §11; RFC 6839 §3.1.
     >>> is_json("application/json"), is_json("application/problem+json"), is_json("text/html")
@@ -152,89 +172,130 @@ def is_json(media_type: str) -> bool:
     return media_type == "application/json" or media_type.endswith("+json")
 
 
+# --- making ---------------------------------------------------------------------------------------
+
+
 @lru_cache(CACHED_VALUES)
 def mime_type(ext_or_type: str) -> str:
     """
-    Give the Content-Type to send for an extension, a file name or a media type.
+    Return the Content-Type to send for an extension, a file name or a media type.
 
-    Text, JSON and JavaScript say that they are UTF-8, unless the type already says something else.
+    Text, JSON and JavaScript say that they are UTF-8, unless the type already names a charset.
 
     Args:
-        ext_or_type: `"json"`, `".png"`, `"report.pdf"`, or anything with a slash, which is taken as a media type.
+        ext_or_type: `"json"`, `".png"`, `"report.pdf"`, or anything with a slash, which is taken as
+            a media type.
 
     Returns:
         The field value; `application/octet-stream` when the extension is unknown.
 
     Source: RFC 9110 §8.3; Express's `res.type`.
-    >>> mime_type("json"), mime_type(".png"), mime_type("text/plain"), mime_type("bogus")
-    ('application/json; charset=utf-8', 'image/png', 'text/plain; charset=utf-8', 'application/octet-stream')
+    >>> mime_type("json"), mime_type(".png")
+    ('application/json; charset=utf-8', 'image/png')
+    >>> mime_type("text/plain"), mime_type("bogus")
+    ('text/plain; charset=utf-8', 'application/octet-stream')
     """
     value = (
         ext_or_type
         if "/" in ext_or_type
-        else _type_by_extension(ext_or_type) or "application/octet-stream"
+        else type_by_extension(ext_or_type) or "application/octet-stream"
     )
     essence = value.partition(";")[0].strip(" \t").lower()
-    if (
-        essence.startswith("text/") or essence in _TYPES_IN_UTF8
-    ) and "charset=" not in value.lower():
-        return f"{value}; charset=utf-8"
-    return value
+    is_text = essence.startswith("text/") or essence in _TYPES_IN_UTF8
+    return f"{value}; charset=utf-8" if is_text and "charset=" not in value.lower() else value
 
 
-def _type_by_extension(name: str) -> str | None:
+@lru_cache(CACHED_VALUES)
+def in_utf8(content_type: bytes) -> bytes:
+    """
+    Return a Content-Type with the charset UTF-8, if it is of text or names another charset.
+
+    Args:
+        content_type: The field value; a malformed one is returned as it is.
+
+    Source: RFC 9110 §8.3.2.
+    >>> in_utf8(b"text/csv; charset=latin-1; header=present"), in_utf8(b"application/xml")
+    (b'text/csv; charset=utf-8; header=present', b'application/xml')
+    """
+    try:
+        media_type, parameters = parse_media_type(content_type.decode("latin-1"))
+    except HTTPError:
+        return content_type
+    charset = parameters.get("charset")
+    if charset is None:
+        return content_type + b"; charset=utf-8" if media_type.startswith("text/") else content_type
+    if charset.lower() == "utf-8":
+        return content_type
+    return _CHARSET.sub(b"; charset=utf-8", content_type)
+
+
+def type_by_extension(name: str) -> str | None:
+    """
+    Return the media type for an extension or a file name; `None` when it is unknown.
+
+    >>> type_by_extension("a.tar.gz"), type_by_extension("JSON"), type_by_extension("bogus")
+    ('application/gzip', 'application/json', None)
+    """
     extension = name.rpartition(".")[2].lower()
     return _TYPES.get(extension) or _library_types().get(f".{extension}")
 
 
 @cache
 def _library_types() -> dict[str, str]:
-    # Imported late for the sake of start-up. An instance of its own does not read the host's mime.types.
+    # Imported late for the sake of start-up. An instance of its own does not read the host's
+    # mime.types.
     from mimetypes import MimeTypes
 
     return MimeTypes(filenames=()).types_map[True]
 
 
+# --- comparing ------------------------------------------------------------------------------------
+
+
 def type_is(content_type: str | None, types: Sequence[str] = ()) -> str | None:
     """
-    Tell which of *types* a Content-Type is.
+    Return which of *types* a Content-Type is.
 
     Args:
         content_type: The field value; parameters do not matter, a malformed type matches nothing.
-        types: Media types (`text/*` and `*/*` too), extensions (`"json"`), suffixes (`"+json"`), `"urlencoded"` or
-            `"multipart"`.
+        types: Media types (`text/*` and `*/*` too), extensions (`"json"`), suffixes (`"+json"`),
+            `"urlencoded"` or `"multipart"`.
 
     Returns:
-        The first entry that matches, as it was given; the bare content type where the entry was a pattern or there are no
-        *types*; `None` when nothing matches.
+        The first entry that matches, as it was given; the bare content type where the entry was a
+        pattern or there are no *types*; `None` when nothing matches.
 
     Source: RFC 9110 §8.3.1; Express's `req.is`, without its question whether there is a body.
-    >>> type_is("application/json; charset=utf-8", ["html", "json"]), type_is("image/png", ["image/*"])
-    ('json', 'image/png')
+    >>> type_is("application/json; charset=utf-8", ["html", "json"])
+    'json'
+    >>> type_is("image/png", ["image/*"])
+    'image/png'
     """
     return _type_is(content_type, tuple(types)) if content_type else None
 
 
-@_remembered
+@remembered
 def _type_is(content_type: str, types: tuple[str, ...]) -> str | None:
     actual = content_type.partition(";")[0].strip(" \t").lower()
-    if not _MEDIA_TYPE.fullmatch(actual):
+    if not MEDIA_TYPE.fullmatch(actual):
         return None
     for entry in types:
-        if _matches(_expand(entry), actual):
+        if _matches(_expanded(entry), actual):
             return actual if entry.startswith("+") or "*" in entry else entry
     return None if types else actual
 
 
-def _expand(entry: str) -> str:
-    """Write an entry of `type_is` as a media type, or as a pattern of one; empty when it is neither."""
+def _expanded(entry: str) -> str:
+    """Write an entry of `type_is` as a media type, or as a pattern of one; empty if it is none."""
     if "/" in entry:
         return entry.lower()
     if entry.startswith("+"):
         return f"*/*{entry.lower()}"
-    return {"urlencoded": "application/x-www-form-urlencoded", "multipart": "multipart/*"}.get(
-        entry
-    ) or (_type_by_extension(entry) or "")
+    if entry == "urlencoded":
+        return "application/x-www-form-urlencoded"
+    if entry == "multipart":
+        return "multipart/*"
+    return type_by_extension(entry) or ""
 
 
 def _matches(pattern: str, actual: str) -> bool:

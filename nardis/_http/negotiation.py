@@ -1,35 +1,31 @@
 """
-Accept, Accept-Encoding, Accept-Charset and Accept-Language: which of our offers a client prefers.
+Content negotiation: which of our offers a client prefers.
 
-Source: RFC 9110 §12.4 and §12.5.
+The fields are Accept, Accept-Encoding, Accept-Charset and Accept-Language. Where the RFC leaves a
+choice, the answer is Express's (its package `negotiator`).
+
+Source: RFC 9110 §12.4 (weights) and §12.5 (the fields); RFC 4647 §3.3.1 (language ranges).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias, overload
+from typing import NamedTuple, TypeAlias, TypeVar, overload
 
-from .grammar import _TOKEN, T, _remembered, _split, _unescape
-from .media_types import _MEDIA_TYPE, _type_by_extension
+from .grammar import TOKEN, remembered, split, unescape
+from .media_types import MEDIA_TYPE, type_by_extension
 
 __all__ = ["accepts_charsets", "accepts_encodings", "accepts_languages", "accepts_types"]
 
+T = TypeVar("T")
 
 # A tuple that cannot be empty, for which the answer is an offer and never the client's list.
 _SomeOffers: TypeAlias = tuple[str, *tuple[str, ...]]
 
-# weight = OWS ";" OWS "q=" qvalue, RFC 9110 §12.4.2. Read as JavaScript's parseFloat would: `.5` and `0.87654` are common.
+# weight = OWS ";" OWS "q=" qvalue, RFC 9110 §12.4.2. Read as JavaScript's parseFloat would: `.5`
+# and `0.87654` are common.
 _WEIGHT = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
-
-
-# Negotiation ----------------------------------------------------------------------------------------------------------
-class _Member(NamedTuple):
-    """One member of an Accept field: what is accepted, its parameters in lower case, and how much it is liked."""
-
-    name: str
-    parameters: dict[str, str]
-    weight: float
 
 
 @overload
@@ -50,17 +46,19 @@ def accepts_types(
     """
     Choose the media type to answer with from an Accept field.
 
-    The most specific member that matches an offer gives its weight; the heaviest offer wins, then the more specific match,
-    then the client's order, then the order of the offers. A member with parameters only matches an offer that has them.
-    Without a field (or with an empty one) the first offer wins. At most 100 members are looked at; malformed ones are
-    skipped, a malformed weight is 0.
+    An offer has the weight of the most specific member that matches it. The heaviest offer wins,
+    then the more specific match, then the client's order, then the order of the offers. A member
+    with parameters only matches an offer that has them. Without a field (or with an empty one) the
+    first offer wins. At most 100 members are looked at; malformed ones are skipped, a malformed
+    weight is 0.
 
     Args:
         header: The field value, or `None`.
         offers: Media types or extensions such as `"json"`, best first.
 
     Returns:
-        The best offer as it was given, or `None` if none is accepted. Without offers the client's list, most wanted first.
+        The best offer as it was given, or `None` if none is accepted. Without offers the client's
+        list, most wanted first.
 
     Source: RFC 9110 §12.5.1 and §12.4.
     >>> accepts_types("text/html;q=0.5, application/json;q=0.9", ["html", "json"])
@@ -89,8 +87,9 @@ def accepts_encodings(
     """
     Choose the content coding to answer with from an Accept-Encoding field.
 
-    `identity` is always accepted, as the least wanted, unless the field excludes it by name or by `*;q=0`. Without a field
-    only `identity` is: the RFC would allow any coding, but whoever sends none seldom decodes.
+    `identity` is always accepted, as the least wanted, unless the field excludes it by name or by
+    `*;q=0`. Without a field only `identity` is: the RFC would allow any coding, but a client that
+    sends no field seldom decodes.
 
     Args and result as for `accepts_types`.
 
@@ -121,7 +120,9 @@ def accepts_charsets(
     header: str | None, offers: Sequence[str] | None = None
 ) -> str | list[str] | None:
     """
-    Choose the charset to answer with from an Accept-Charset field; without a field all are accepted.
+    Choose the charset to answer with from an Accept-Charset field.
+
+    Without a field all are accepted.
 
     Args and result as for `accepts_types`.
 
@@ -149,10 +150,12 @@ def accepts_languages(
     header: str | None, offers: Sequence[str] | None = None
 ) -> str | list[str] | None:
     """
-    Choose the language to answer in from an Accept-Language field; without a field all are accepted.
+    Choose the language to answer in from an Accept-Language field.
 
-    A range matches the same tag, a tag it begins (`en` takes `en-US`), and the bare language of a longer range (`en-US`
-    takes `en`), in this order of preference where weights are equal.
+    Without a field all are accepted.
+
+    A range matches the same tag, a tag it begins (`en` takes `en-US`), and the bare language of a
+    longer range (`en-US` takes `en`), in this order of preference where weights are equal.
 
     Args and result as for `accepts_types`.
 
@@ -164,52 +167,61 @@ def accepts_languages(
     return _choose_language(header, tuple(offers)) if offers else list(_wanted(header, ()))
 
 
-@_remembered
+# --- choosing -------------------------------------------------------------------------------------
+
+
+class _Member(NamedTuple):
+    """One member of an Accept field, or an offer in the same form."""
+
+    name: str
+    parameters: dict[str, str]  # in lower case
+    weight: float
+
+
+@remembered
 def _choose_type(header: str, offers: tuple[str, ...]) -> str | None:
     return _best(
         offers, [_offered_type(offer) for offer in offers], _ranges(header), _type_precision
     )
 
 
-@_remembered
+@remembered
 def _choose_encoding(header: str, offers: tuple[str, ...]) -> str | None:
     return _best(offers, [offer.lower() for offer in offers], _codings(header), _name_precision)
 
 
-@_remembered
+@remembered
 def _choose_charset(header: str, offers: tuple[str, ...]) -> str | None:
     return _best(
         offers, [offer.lower() for offer in offers], list(_members(header)), _name_precision
     )
 
 
-@_remembered
+@remembered
 def _choose_language(header: str, offers: tuple[str, ...]) -> str | None:
     return _best(
         offers, [offer.lower() for offer in offers], list(_members(header)), _language_precision
     )
 
 
-@_remembered
+@remembered
 def _wanted_types(header: str, _: tuple[str, ...]) -> tuple[str, ...]:
     return _by_weight(_ranges(header))
 
 
-@_remembered
+@remembered
 def _wanted_encodings(header: str, _: tuple[str, ...]) -> tuple[str, ...]:
     return _by_weight(_codings(header))
 
 
-@_remembered
+@remembered
 def _wanted(header: str, _: tuple[str, ...]) -> tuple[str, ...]:
     return _by_weight(_members(header))
 
 
 def _by_weight(members: Iterable[_Member]) -> tuple[str, ...]:
-    liked = sorted(
-        (member for member in members if member.weight > 0), key=lambda member: -member.weight
-    )
-    return tuple(member.name for member in liked)
+    wanted = [member for member in members if member.weight > 0]
+    return tuple(member.name for member in sorted(wanted, key=lambda member: -member.weight))
 
 
 def _best(
@@ -218,7 +230,17 @@ def _best(
     members: Sequence[_Member],
     precision: Callable[[T, _Member], int],
 ) -> str | None:
-    """Give the best of *offers*: heaviest, then most precisely named, then first with the client, then first here."""
+    """
+    Return the best of *offers*, or None.
+
+    The heaviest wins, then the most precisely named, then the client's first, then our first.
+
+    Args:
+        offers: What is returned.
+        subjects: The same, in the form that *precision* compares.
+        members: What the client accepts.
+        precision: How precisely a member names a subject; 0 when it does not.
+    """
     best: str | None = None
     best_rank = (0.0, 0, 0)
     for offer, subject in zip(offers, subjects, strict=True):
@@ -237,7 +259,7 @@ def _best(
 
 
 def _type_precision(offer: _Member | None, member: _Member) -> int:
-    """Tell how precisely a media range names an offer, from 1 for `*/*`; 0 when it does not."""
+    """Return how precisely a media range names an offer, from 1 for `*/*`; 0 when it does not."""
     if offer is None:
         return 0
     kind, _, subtype = member.name.lower().partition("/")
@@ -245,7 +267,8 @@ def _type_precision(offer: _Member | None, member: _Member) -> int:
     if kind not in ("*", offered_kind) or subtype not in ("*", offered_subtype):
         return 0
     wanted = member.parameters
-    # Unlike RFC 9110's examples a `*` as a value matches any: negotiator has it, and nobody means an asterisk by it.
+    # Unlike RFC 9110's examples a `*` as a value matches any: negotiator has it, and nobody means
+    # an asterisk by it.
     if any(value not in ("*", offer.parameters.get(name, "")) for name, value in wanted.items()):
         return 0
     return 1 + 4 * (kind != "*") + 2 * (subtype != "*") + bool(wanted)
@@ -267,36 +290,40 @@ def _language_precision(offer: str, member: _Member) -> int:
     return int(wanted == "*")
 
 
+# --- reading --------------------------------------------------------------------------------------
+
+
 def _offered_type(offer: str) -> _Member | None:
     """Read an offer of the application; `None` for an unknown extension or a malformed type."""
-    member = _member(offer if "/" in offer else _type_by_extension(offer) or "")
-    return member._replace(name=member.name.lower()) if _MEDIA_TYPE.fullmatch(member.name) else None
+    member = _member(offer if "/" in offer else type_by_extension(offer) or "")
+    return member._replace(name=member.name.lower()) if MEDIA_TYPE.fullmatch(member.name) else None
 
 
 def _ranges(header: str) -> list[_Member]:
-    return list(_members(header, _MEDIA_TYPE))
+    return list(_members(header, MEDIA_TYPE))
 
 
 def _codings(header: str) -> list[_Member]:
     members = list(_members(header))
     if not any(member.name.lower() in ("*", "identity") for member in members):
-        # As little wanted as the least wanted of the others. Those with weight 0 are refused, not little wanted.
+        # As little wanted as the least wanted of the others. Those with weight 0 are refused, not
+        # little wanted.
         least = min((member.weight or 1.0 for member in members), default=1.0)
         members.append(_Member("identity", {}, min(least, 1.0)))
     return members
 
 
-def _members(header: str, grammar: re.Pattern[str] = _TOKEN) -> Iterator[_Member]:
+def _members(header: str, grammar: re.Pattern[str] = TOKEN) -> Iterator[_Member]:
     """Read the members of a list (RFC 9110 §5.6.1.2): empty and malformed ones are skipped."""
-    for text in _split(header, ","):
+    for text in split(header, ","):
         member = _member(text)
         if grammar.fullmatch(member.name):
             yield member
 
 
 def _member(text: str) -> _Member:
-    """Read one member up to its weight; what follows the weight means nothing (RFC 9110 §12.5.1)."""
-    name, *rest = _split(text, ";")
+    """Read one member up to its weight; the rest means nothing (RFC 9110 §12.5.1)."""
+    name, *rest = split(text, ";")
     parameters: dict[str, str] = {}
     weight = 1.0
     for parameter in rest:
@@ -304,7 +331,7 @@ def _member(text: str) -> _Member:
         key = key.strip(" \t").lower()
         value = value.strip(" \t")
         if value.startswith('"'):
-            value = _unescape(value[1:].removesuffix('"'))
+            value = unescape(value[1:].removesuffix('"'))
         if key == "q":
             number = _WEIGHT.match(value)
             weight = float(number[0]) if number else 0.0

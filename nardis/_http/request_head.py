@@ -1,32 +1,56 @@
 """
-The front gate: what servers let through and no handler should see.
+The head of a request: what servers let through and no handler should see.
 
-Source: RFC 9112 §3.2 (targets, Host) and §6.1 (framing), RFC 6585 §5 (431). hypercorn 0.18 passes all of it on (measured).
+Source: RFC 9112 §3.2 (targets, Host) and §6.1 (framing); RFC 3986 §3.2.2 and §3.2.3 (hosts, ports);
+RFC 6585 §5 (431). hypercorn 0.18 passes all of it on (measured).
 """
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final
 from urllib.parse import quote
 
 from ..errors import HTTPError
-from ..types import Scope
 from .fields import content_length
-from .host import valid_host
+from .grammar import CACHED_VALUES
 
-__all__ = ["checked_path", "quoted"]
+__all__ = ["MAX_HOST_BYTES", "check_head", "quoted", "valid_host"]
 
-# Fields that a request has once: two of them are read differently by two parties on the way.
+# 255 for the name (RFC 3986 §3.2.2 asks for DNS syntax, RFC 1035 §2.3.4), 6 for the port: a longer
+# one resolves nowhere.
+MAX_HOST_BYTES: Final = 261
+
+# Fields that a request has once: of two, one party on the way reads the first, another the second.
 _SINGLE: Final = (b"host", b"content-length", b"transfer-encoding")
 
+# uri-host [ ":" port ], with uri-host = reg-name (an IPv4address is one) or an IP-literal,
+# RFC 3986 §3.2.2.
+_HOST: Final = re.compile(
+    rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+"
+    rb"|\[(?:([0-9A-Fa-f:.]+)|[Vv][0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+,;=:]+)\])"
+    rb"(?::([0-9]{0,5}))?"
+)
 
-def checked_path(scope: Scope, fields: dict[bytes, bytes], most_headers: int) -> bytes:
+
+def check_head(scope: Mapping[str, Any], fields: Mapping[bytes, bytes], most_headers: int) -> bytes:
     """
-    Check the head of a request; give its path as received, below the server's `root_path`.
+    Check the head of a request, and return its path as received, below the server's `root_path`.
+
+    Args:
+        scope: The ASGI scope of an HTTP request, or of a WebSocket with a `method`.
+        fields: The lines of `scope["headers"]` by name.
+        most_headers: How many header lines may come.
 
     Raises:
-        HTTPError: 400 for a target, Host or framing that is malformed or ambiguous; 431 for too many header lines; 501 for
-            CONNECT.
+        HTTPError: 400 for a target, Host or framing that is malformed or ambiguous; 431 for too
+            many header lines; 501 for CONNECT.
+
+    >>> scope = {"method": "GET", "path": "/a b", "headers": [(b"host", b"example.com")]}
+    >>> check_head(scope, dict(scope["headers"]), 100)
+    b'/a%20b'
     """
     headers = scope["headers"]
     if len(headers) > most_headers:
@@ -49,7 +73,7 @@ def checked_path(scope: Scope, fields: dict[bytes, bytes], most_headers: int) ->
             )
     raw: bytes = scope.get("raw_path") or quoted(scope["path"])
     if raw[:1] != b"/" or b"?" in raw:
-        raw = _checked_target(raw.partition(b"?")[0], scope["method"], host)
+        raw = _path_of_target(raw.partition(b"?")[0], scope["method"], host)
     if b"%00" in raw:
         raise HTTPError(400, "the path has a NUL in it")
     root: str = scope.get("root_path", "")
@@ -62,7 +86,7 @@ def checked_path(scope: Scope, fields: dict[bytes, bytes], most_headers: int) ->
 
 def quoted(path: str) -> bytes:
     """
-    Percent-encode a decoded path, where a server does not give the one it received.
+    Percent-encode a decoded path, for a server that does not pass on the one it received.
 
     >>> quoted("/a b/ü")
     b'/a%20b/%C3%BC'
@@ -70,8 +94,50 @@ def quoted(path: str) -> bytes:
     return quote(path, safe="/:@!$&'()*+,;=~").encode("ascii")
 
 
-def _checked_target(raw: bytes, method: str, host: bytes | None) -> bytes:
-    """Take a target that is no path: `*`, or an absolute URL that names this host (RFC 9112 §3.2.2 and §3.2.4)."""
+def valid_host(value: bytes) -> bool:
+    """
+    Return whether a Host field is `uri-host [":" port]` only: no user, no path, no blank.
+
+    The empty value is valid: RFC 9112 §3.2 makes a client send it when its target has no authority.
+    A port without a host is not: no http URI may have an empty host (RFC 9110 §4.2.1). IPv6
+    addresses stand in brackets, without a zone. Ports end at 65535, hosts at 255 bytes.
+
+    Source: RFC 9112 §3.2; RFC 3986 §3.2.2 and §3.2.3.
+    >>> valid_host(b"example.com:8000"), valid_host(b"[::1]")
+    (True, True)
+    >>> valid_host(b"a/evil?x#"), valid_host(b"user@example.com")
+    (False, False)
+    """
+    return len(value) <= MAX_HOST_BYTES and _valid_host(value)
+
+
+@lru_cache(CACHED_VALUES)
+def _valid_host(value: bytes) -> bool:
+    if not value:
+        return True
+    match = _HOST.fullmatch(value)
+    if match is None or int(match[2] or b"0") > 65535:
+        return False
+    return match[1] is None or _is_ipv6(match[1])
+
+
+def _is_ipv6(address: bytes) -> bool:
+    # Imported late, because few requests name an address, and importing it takes a millisecond.
+    from ipaddress import IPv6Address
+
+    try:
+        IPv6Address(address.decode("ascii"))
+    except ValueError:
+        return False
+    return True
+
+
+def _path_of_target(raw: bytes, method: str, host: bytes | None) -> bytes:
+    """
+    Return the path of a target that is more than a path: `*`, or an absolute URL of this host.
+
+    Source: RFC 9112 §3.2.2 and §3.2.4.
+    """
     if method == "CONNECT":
         raise HTTPError(501, "this is no proxy: CONNECT is not implemented")
     if raw[:1] == b"/" or (raw == b"*" and method == "OPTIONS"):

@@ -6,23 +6,23 @@ Source: WHATWG URL §5.1.
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from ..errors import HTTPError
 
 __all__ = ["MAX_PAIRS", "parse_urlencoded"]
 
-
 # A query line of 64 KiB holds 20,000 pairs; no form a person fills in has more than a few hundred.
-MAX_PAIRS = 1000
+MAX_PAIRS: Final = 1000
 
 
 def parse_urlencoded(raw: bytes, max_pairs: int = MAX_PAIRS) -> list[tuple[str, str]]:
     """
     Read `application/x-www-form-urlencoded` bytes, a query or a form, into pairs in order.
 
-    Any bytes can be read: invalid escapes stay as they are, invalid UTF-8 becomes U+FFFD, a piece without `=` is a name with an
-    empty value, empty pieces are skipped.
+    Any bytes can be read: invalid escapes stay as they are, invalid UTF-8 becomes U+FFFD, a piece
+    without `=` is a name with an empty value, empty pieces are skipped.
 
     Raises:
         HTTPError: 400, there are more than *max_pairs* pairs.

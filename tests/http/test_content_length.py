@@ -1,4 +1,4 @@
-"""`content_length`: digits and nothing else (RFC 9110 §8.6)."""
+"""`content_length` and `declared_length`: digits and nothing else (RFC 9110 §8.6)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nardis._http.fields import content_length
+from nardis._http.fields import content_length, declared_length
 from nardis.errors import HTTPError
 
 
@@ -23,7 +23,7 @@ from nardis.errors import HTTPError
     ],
 )
 def test_digits_are_a_length(value: bytes | None, expected: int | None) -> None:
-    assert content_length(value) == expected
+    assert content_length(value) == declared_length(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,11 @@ def test_digits_are_a_length(value: bytes | None, expected: int | None) -> None:
         b"9" * 100_000,
     ],
 )
-def test_anything_else_is_400(value: bytes) -> None:
+def test_anything_else_is_400_or_none(value: bytes) -> None:
     with pytest.raises(HTTPError) as caught:
         content_length(value)
     assert caught.value.status == 400
+    assert declared_length(value) is None
 
 
 @given(st.integers(0, 10**18 - 1))

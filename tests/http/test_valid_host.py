@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nardis._http.host import valid_host
+from nardis._http.request_head import valid_host
 
 
 @pytest.mark.parametrize(
