@@ -1,15 +1,16 @@
 r"""
-How other frameworks write a path parameter, and how Nardis writes the same: for what an error message shows.
+How other frameworks write a path parameter, and how Nardis writes the same, for error messages.
 
     {id}  {id:int}  {rest:path}  {rest...}      Starlette, FastAPI, aiohttp, Go
-    <id>  <int:id>  <id:int>  <path:rest>       Flask, Quart, Django; Bottle and Sanic have the name first
+    <id>  <int:id>  <id:int>  <path:rest>       Flask, Quart, Django; Bottle and Sanic: name first
     [id]  [...rest]  [[id]]  [[...rest]]        Next.js
     :id?  :rest+  :id(\d+)  *                   Express 4, Sinatra
     :id(.:format)                               Rails
     ^users/(?P<id>\d+)/?$                       a regular expression, as Nardis 0.0.7 had it
 
-Nothing here decides whether a pattern is valid. Braces and colons mean something to Nardis too, so the parser asks about
-one place of a pattern, and only a pattern that is refused is translated.
+Nothing here decides whether a pattern is valid. Braces and colons mean something to Nardis too, so
+the parser asks about one place of a pattern, and only a pattern that is refused is translated. Most
+programs have no such pattern, so the parser imports this module late.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ __all__ = ["parameter_at", "translated"]
 
 Found: TypeAlias = "re.Match[str]"
 
-# Words that name a converter. `<int:id>` and `<id:int>` are both in use, and this tells the name from the type.
-# "slug" is missing: it names a parameter as often as a type.
+# Words that name a converter. `<int:id>` and `<id:int>` are both in use, and these words tell the
+# name from the type. "slug" is missing: it names a parameter as often as a type.
 _TYPES: Final = frozenset(
     {"alpha", "any", "bool", "float", "int", "path", "re", "str", "string", "uuid", "ymd"}
 )
@@ -33,12 +34,14 @@ _WILD: Final = frozenset({"path", ".*", ".+", "re:.*", "re:.+", "..."})
 _NAME: Final = r"([^\W\d]\w*)"
 _INSIDE: Final = r"((?:[^()\\]|\\.)*)"  # of parentheses, without others in them
 
-# A group that is a whole segment: one that is less is an optional text in all likelihood, as in `/colo{u}r`.
+# A group that is a whole segment. One that is less is an optional text in all likelihood, as in
+# `/colo{u}r`.
 _BRACES: Final = re.compile(
     rf"""
     (?<![^/])
     \{{ {_NAME}
-        (?: : ( [^/{{}}"]+ (?: \{{[\d,]*\}} [^/{{}}]* )* )  # a type, or a regular expression such as `\d{{4}}`
+        # a type, or a regular expression such as `\d{{4}}`
+        (?: : ( [^/{{}}"]+ (?: \{{[\d,]*\}} [^/{{}}]* )* )
           | (\.\.\.)
         )?
     \}}
@@ -54,16 +57,18 @@ def parameter_at(source: str, index: int) -> tuple[str, str] | None:
     Find a parameter as others write it, in braces or angle brackets, that begins at *index*.
 
     Returns:
-        It as it stands there, and as Nardis has it; None when there is none.
+        The parameter as it stands there, and as Nardis writes it; None when there is none.
 
-    >>> parameter_at("/users/{id}", 7), parameter_at("/x/<path:rest>", 3), parameter_at("/users{/:id}", 6)
-    (('{id}', ':id'), ('<path:rest>', '*rest'), None)
+    >>> parameter_at("/users/{id}", 7), parameter_at("/x/<path:rest>", 3)
+    (('{id}', ':id'), ('<path:rest>', '*rest'))
+    >>> parameter_at("/users{/:id}", 6)
     """
     found = _ANGLES.match(source, index)
     if found is not None:
         return found[0], _from_angles(found)
     found = _BRACES.match(source, index)
-    # `/{v:major.:minor}` is an optional group with two captures, and `{id:\d+}` is refused for its `:`.
+    # `/{v:major.:minor}` is an optional group with two captures, and `{id:\d+}` is refused for its
+    # `:`.
     if found is None or not (found[2] is None or found[2].isidentifier()):
         return None
     return found[0], _from_braces(found)
@@ -73,8 +78,10 @@ def translated(source: str) -> str:
     r"""
     Write a pattern of another framework as Nardis does, as far as that can be told.
 
-    >>> translated("/users/{id:int}/files/<path:file>"), translated("/:lang?/docs/*"), translated(r"^/hello/(?P<name>\w+)/?$")
-    ('/users/:id/files/*file', '{/:lang}/docs/*rest', '/hello/:name')
+    >>> translated("/users/{id:int}/files/<path:file>"), translated("/:lang?/docs/*")
+    ('/users/:id/files/*file', '{/:lang}/docs/*rest')
+    >>> translated(r"^/hello/(?P<name>\w+)/?$")
+    '/hello/:name'
     """
     text = source
     if text.startswith("^"):

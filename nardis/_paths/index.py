@@ -1,8 +1,9 @@
 """
-Find the few layers of a router that a path can belong to, at a cost that does not grow with their number.
+Find the few layers of a router that a path can belong to; the cost does not grow with their number.
 
-A trie over segments: texts are looked up, whole captures share one branch, and segments that mix text and captures are looked up
-by the text at their ends. The index only narrows down: whether a layer fits is for its pattern to say.
+A trie over segments: texts are looked up, whole captures share one branch, and segments that mix
+text and captures are looked up by the text at their ends. The index only narrows down: the layer's
+pattern says whether it fits.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from .pattern import Pattern
-from .segments import Segments, fold
+from .segments import Segments, folded
 from .shapes import Shape
 from .syntax import Capture, PatternSegment
 
@@ -28,12 +29,15 @@ class _Node:
 
     Attributes:
         ends: Layers whose route ends here, or one slash later.
-        open: Layers that fit whatever follows: prefixes that end here, and wildcards that begin here.
+        open: Layers that fit whatever follows: prefixes that end here, and wildcards that begin
+            here.
         tails: Likewise, of wildcard routes that end in a fixed segment, by that segment.
         texts: Where a fixed segment leads.
         capture: Where a capture of a whole segment leads.
-        affixes: Where a mixed segment leads: by length and value of the text it begins with, then of the text it ends with.
-        mixed: Layers with a mixed segment here: what a broken segment, whose text nobody knows, can belong to.
+        affixes: Where a mixed segment leads: by length and value of the text it begins with, then
+            of the text it ends with.
+        mixed: Layers with a mixed segment here. A broken segment, whose text is not known, can
+            belong to any of them.
     """
 
     __slots__ = ("affixes", "capture", "ends", "mixed", "open", "tails", "texts")
@@ -88,7 +92,14 @@ class Index:
         self._root = _Node()
 
     def add(self, ordinal: int, pattern: Pattern, *, prefix: bool) -> None:
-        """Enter a layer: one of `use` with *prefix*, else a route."""
+        """
+        Enter a layer.
+
+        Args:
+            ordinal: Its place in the order of registration.
+            pattern: Its path.
+            prefix: Whether it is one of `use`, and not a route.
+        """
         for shape in pattern.prefixes if prefix else pattern.routes:
             self._add_shape(ordinal, shape, prefix=prefix)
 
@@ -103,7 +114,7 @@ class Index:
                 _insert(node.mixed, ordinal)
                 node = node.affix(_text(segment[0]), _text(segment[-1]))
             else:
-                # From here on nobody knows where a segment of the pattern is in the path.
+                # From here on it is not known where a segment of the pattern is in the path.
                 _insert(_open_end(node, segment, shape.segments[-1], prefix=prefix), ordinal)
                 return
         _insert(node.open if prefix else node.ends, ordinal)
@@ -115,7 +126,7 @@ class Index:
         The list belongs to the index: read it, do not change it.
         """
         if not self._case_sensitive:
-            segments = [segment and fold(segment) for segment in segments]
+            segments = folded(segments)
         hits: list[Ordinals] = []
         waiting: list[tuple[_Node, int]] = []
         count = len(segments)
@@ -166,7 +177,11 @@ def _text(part: str | Capture) -> str:
 def _open_end(
     node: _Node, segment: PatternSegment, last: PatternSegment, *, prefix: bool
 ) -> Ordinals:
-    """Choose where to enter a shape from its first wildcard on: by the most that is known of what follows."""
+    """
+    Choose where to enter a shape from its first wildcard on.
+
+    The place is the one that uses most of what is known of the segments that follow.
+    """
     if isinstance(segment, tuple):
         first = _text(segment[0])
         return node.affix(first, "").open if first else node.open
@@ -176,12 +191,12 @@ def _open_end(
 
 
 def _last_text(segments: Segments) -> str | None:
-    """Take the last segment, but for one slash at the end of the path."""
+    """Return the last segment, not counting one slash at the end of the path."""
     return segments[-2] if segments[-1] == "" and len(segments) > 1 else segments[-1]
 
 
 def _insert(ordinals: Ordinals, ordinal: int) -> None:
-    """Keep the list ascending, each once: several shapes of a pattern may end at the same node."""
+    """Insert *ordinal* in order, once: several shapes of a pattern may end at the same node."""
     place = bisect_left(ordinals, ordinal)
     if ordinals[place : place + 1] != [ordinal]:
         ordinals.insert(place, ordinal)

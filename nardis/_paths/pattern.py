@@ -1,17 +1,4 @@
-r"""
-Compile, match and build paths: the pattern syntax of Express 5 (path-to-regexp 8).
-
-    /users/:id            one capture: at least one character, never a `/` of the path
-    /:"user id"           a capture whose name is no identifier
-    /files/*rest          a wildcard: one or more segments, given as a list
-    /:file{.:ext}         what stands in braces is optional; braces nest
-    /a\:b                 a backslash takes the next character as it is; `( ) [ ] + ? ! < >` always need one
-
-A path is a list of segments, each percent-decoded once (RFC 3986 §2.4: split first, decode afterwards), so an encoded `/`
-stays inside its segment. Text in patterns is decoded as well: `/a%20b` and `/a b` are the same pattern. All captures are
-greedy, earlier ones first, exactly as in the regular expression `^/([^/]+)-([^/]+)$`, but nothing here backtracks: every match
-takes time linear in the path.
-"""
+"""A pattern: compiled from its text, matched against a path, and built into one."""
 
 from __future__ import annotations
 
@@ -20,12 +7,11 @@ from typing import cast
 from urllib.parse import quote
 
 from ..errors import PatternError, UsageError
-from .segments import Segments, _folded
-from .shapes import Params, Shape, _names, _shape
-from .syntax import Capture, Form, PatternSegment, Token, _segmented, parse
+from .segments import Segments, folded
+from .shapes import Params, Shape, names_of, shape_of
+from .syntax import Capture, Form, PatternSegment, Token, parse, segmented
 
 __all__ = ["Pattern", "compile_pattern"]
-
 
 # What encodeURIComponent leaves alone, for captures; for texts all of pchar (RFC 3986 §3.3).
 _CAPTURE_SAFE = "!~*'()"
@@ -34,12 +20,13 @@ _TEXT_SAFE = "!$&'()*+,;=:@"
 
 class Pattern:
     """
-    A compiled path pattern, or a list of them of which the first that fits counts.
+    A compiled path pattern, or a list of them: the first that fits counts.
 
     Attributes:
         source: The pattern as written; those of a list joined by `, `.
         names: Names of all captures, in order of appearance.
-        literals: The segments of a pattern that is one fixed text, such as `/api/v1`; None for any other.
+        literals: The segments of a pattern that is one fixed text, such as `/api/v1`; None for any
+            other.
         routes: The shapes for `match`, in order of preference; for the routing index.
         prefixes: The shapes for `match_prefix`, likewise.
     """
@@ -58,14 +45,14 @@ class Pattern:
                 # A path may have one slash more than the pattern, so that many can be built.
                 self._forms.append(form if strict else form[: len(form) - max(trailing - 1, 0)])
                 stem = form[: len(form) - trailing]
-                segments = _segmented(form if strict else stem, case_sensitive=case_sensitive)
-                routes.setdefault(segments, _shape(segments, loose=not strict))
-                segments = _segmented(stem, case_sensitive=case_sensitive) if stem else ()
-                prefixes.setdefault(segments, _shape(segments, prefix=True))
+                segments = segmented(form if strict else stem, case_sensitive=case_sensitive)
+                routes.setdefault(segments, shape_of(segments, loose=not strict))
+                segments = segmented(stem, case_sensitive=case_sensitive) if stem else ()
+                prefixes.setdefault(segments, shape_of(segments, prefix=True))
         self.routes: tuple[Shape, ...] = tuple(routes.values())
         self.prefixes: tuple[Shape, ...] = tuple(prefixes.values())
         self.names: tuple[str, ...] = tuple(
-            dict.fromkeys(name for shape in routes.values() for name in _names(shape.segments))
+            dict.fromkeys(name for shape in routes.values() for name in names_of(shape.segments))
         )
         texts = [segment for segment in self.routes[0].segments if isinstance(segment, str)]
         self.literals: tuple[str, ...] | None = (
@@ -82,17 +69,19 @@ class Pattern:
         Match the whole path.
 
         Returns:
-            The captures by name; None when the path does not fit. Names of optional groups left out are absent.
+            The captures by name; None when the path does not fit. Names of optional groups left out
+            are absent.
 
         Raises:
-            HTTPError: 400, a capture would take (a part of) a broken segment. Against mere text that is no match.
+            HTTPError: 400, a capture would take (a part of) a broken segment. Against mere text
+                that is no match.
 
         >>> compile_pattern("/:file{.:ext}").match(["archive.tar.gz"])
         {'file': 'archive.tar', 'ext': 'gz'}
         """
-        folded = segments if self._case_sensitive else _folded(segments)
+        compared = segments if self._case_sensitive else folded(segments)
         for shape in self.routes:
-            params = shape.match(segments, folded)
+            params = shape.match(segments, compared)
             if params is not None:
                 return params
         return None
@@ -102,8 +91,8 @@ class Pattern:
         Match the beginning of the path, up to the end of a segment, as `use()` does; never strict.
 
         Returns:
-            The captures and the number *n* of segments used; None when the path does not fit. The rest is `segments[n:]`,
-            and an empty rest is the path `/`.
+            The captures and the number *n* of segments used; None when the path does not fit. The
+            rest is `segments[n:]`, and an empty rest is the path `/`.
 
         Raises:
             HTTPError: 400, as `match`.
@@ -111,25 +100,28 @@ class Pattern:
         >>> compile_pattern("/:tenant/api/").match_prefix(["acme", "api", "users", "7"])
         ({'tenant': 'acme'}, 2)
         """
-        folded = segments if self._case_sensitive else _folded(segments)
+        compared = segments if self._case_sensitive else folded(segments)
         for shape in self.prefixes:
-            found = shape.take_prefix(segments, folded)
+            found = shape.take_prefix(segments, compared)
             if found is not None:
                 return found
         return None
 
     def build(self, params: Mapping[str, object]) -> str:
         """
-        Build the path that has these captures, percent-encoded (RFC 3986 §2.1), with slashes as the pattern was written.
+        Build the path that has these captures, percent-encoded, with slashes as the pattern has.
 
         Args:
-            params: Values by name; None counts as absent, unknown names are ignored. A wildcard takes an iterable of
-                segments, or one text in which `/` separates them; anything else is taken as `str` gives it.
+            params: Values by name; None counts as absent, unknown names are ignored. A wildcard
+                takes an iterable of segments, or one text in which `/` separates them; anything
+                else is converted by `str`.
 
         Raises:
             UsageError: A value is missing, or empty where the pattern asks for a character.
 
-        >>> compile_pattern("/:owner/*path{.:ext}").build({"owner": "a/b", "path": ["docs", "über uns"]})
+        Source: RFC 3986 §2.1.
+        >>> pattern = compile_pattern("/:owner/*path{.:ext}")
+        >>> pattern.build({"owner": "a/b", "path": ["docs", "über uns"]})
         '/a%2Fb/docs/%C3%BCber%20uns'
         """
         lacking: list[list[str]] = []
@@ -161,7 +153,8 @@ class Pattern:
             text = quote(str(value), safe=_CAPTURE_SAFE + "/" if token.wild else _CAPTURE_SAFE)
         if not text:
             raise UsageError(
-                f"cannot build a path for {self.source!r}: {token.name!r} is empty and takes at least one character"
+                f"cannot build a path for {self.source!r}: {token.name!r} is empty and takes at "
+                "least one character"
             )
         return text
 
@@ -173,10 +166,11 @@ def compile_pattern(
     Compile a pattern, or a list of them.
 
     Args:
-        source: The pattern; without a slash at its beginning it is read as if it had one. Each of a list has its own names.
+        source: The pattern; without a slash at its beginning it is read as if it had one. Each of a
+            list has its own names.
         case_sensitive: Whether `/Users` and `/users` differ. Captures keep their case either way.
-        strict: Whether `/users` and `/users/` differ. Otherwise the slashes at the end of the pattern do not count, and the
-            path may have one more.
+        strict: Whether `/users` and `/users/` differ. Otherwise the slashes at the end of the
+            pattern do not count, and the path may have one more.
 
     Raises:
         PatternError: The pattern cannot be read; the message says what to write instead.
@@ -188,14 +182,12 @@ def compile_pattern(
 
 
 def _sources(source: object) -> list[str]:
-    """Make a list of what was given as a pattern, and refuse what is none."""
-    items = (
-        [source]
-        if isinstance(source, str)
-        else cast("Sequence[object]", source)
-        if isinstance(source, Sequence)
-        else []
-    )
+    """Make a list of the pattern or patterns given, and refuse anything else."""
+    items: Sequence[object] = ()
+    if isinstance(source, str):
+        items = [source]
+    elif isinstance(source, Sequence):
+        items = cast("Sequence[object]", source)
     texts = [item for item in items if isinstance(item, str)]
     if not texts or len(texts) < len(items):
         raise PatternError(f"a path pattern is a str, or a list of at least one, not {source!r}")

@@ -1,14 +1,22 @@
-"""A raw path as decoded segments."""
+"""
+A raw path as decoded segments.
+
+Source: RFC 3986 §2.1 (percent-encoding), §2.4 (when to decode) and §3.3 (segments).
+"""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-__all__ = ["Segments", "fold", "split_path"]
+__all__ = ["OCTETS", "Segments", "fold", "folded", "split_path"]
 
+# A segment that cannot be decoded is None.
 Segments: TypeAlias = list[str | None]
+
 _HEX = "0123456789abcdefABCDEF"
-_OCTETS = {
+
+# The two digits of an escape, and the byte that they stand for.
+OCTETS: Final = {
     (first + second).encode(): bytes.fromhex(first + second) for first in _HEX for second in _HEX
 }
 
@@ -17,7 +25,8 @@ def split_path(raw: bytes) -> Segments:
     """
     Split a path, as received and without its query, into decoded segments.
 
-    A segment with a broken escape, or that is not UTF-8, is None. Bytes beyond ASCII count as if they were percent-encoded.
+    A segment with a broken escape, or that is not UTF-8, is None. Bytes beyond ASCII count as if
+    they were percent-encoded.
 
     >>> split_path(b"/a%2Fb/caf%C3%A9/%zz/"), split_path(b"/")
     (['a/b', 'café', None, ''], [''])
@@ -27,15 +36,6 @@ def split_path(raw: bytes) -> Segments:
     if b"%" not in raw and raw.isascii():
         return raw.decode("ascii").split("/")  # type: ignore[return-value]  # list is invariant; nobody else holds this one
     return [_decoded(segment) for segment in raw.split(b"/")]
-
-
-def _decoded(segment: bytes) -> str | None:
-    """Percent-decode one segment once."""
-    head, *escapes = segment.split(b"%")
-    try:
-        return b"".join([head, *(_OCTETS[escape[:2]] + escape[2:] for escape in escapes)]).decode()
-    except (KeyError, UnicodeDecodeError):
-        return None
 
 
 def fold(text: str) -> str:
@@ -50,5 +50,20 @@ def fold(text: str) -> str:
     return "".join(lower if len(lower := char.lower()) == 1 else char for char in text)
 
 
-def _folded(segments: Segments) -> Segments:
+def folded(segments: Segments) -> Segments:
+    """
+    Take the case out of a path.
+
+    >>> folded(["Users", None])
+    ['users', None]
+    """
     return [segment and fold(segment) for segment in segments]
+
+
+def _decoded(segment: bytes) -> str | None:
+    """Percent-decode one segment once."""
+    head, *escapes = segment.split(b"%")
+    try:
+        return b"".join([head, *(OCTETS[escape[:2]] + escape[2:] for escape in escapes)]).decode()
+    except (KeyError, UnicodeDecodeError):
+        return None

@@ -1,4 +1,8 @@
-"""Forms that match a path, in linear time."""
+"""
+Forms that match a path, in linear time.
+
+A `Straight` shape compares each segment at its place; a `Winding` one has to find the places first.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +14,34 @@ from ..errors import HTTPError
 from .segments import Segments
 from .syntax import Capture, Part, PatternSegment
 
-__all__ = ["OPAQUE", "Mixed", "Params", "Shape", "Straight", "Winding"]
+__all__ = [
+    "OPAQUE",
+    "Mixed",
+    "Params",
+    "Shape",
+    "Straight",
+    "Winding",
+    "names_of",
+    "shape_of",
+]
 
 Params: TypeAlias = dict[str, str | list[str]]
 
-# A lone surrogate never comes out of UTF-8 and is refused in patterns, so it equals no text: it stands for a broken segment.
+# It stands for a broken segment. A lone surrogate never comes out of UTF-8 and is refused in
+# patterns, so it equals no text.
 OPAQUE = "\udfff"
 
 
-# --- Matching --------------------------------------------------------------------------------------------------------------
 class Shape(ABC):
     """
     One form of a pattern, ready to match.
 
-    `folded` is what texts are compared with and `segments` what captures take: the same list in case-sensitive patterns.
+    Texts are compared with `folded`, and captures take from `segments`: the same list in
+    case-sensitive patterns.
+
+    Attributes:
+        segments: The segments of the form.
+        loose: Whether a path may have one slash more at its end.
     """
 
     __slots__ = ("loose", "segments")
@@ -33,7 +51,7 @@ class Shape(ABC):
         self.loose = loose
 
     def match(self, segments: Segments, folded: Segments) -> Params | None:
-        """Match the whole path; a loose shape forgives one slash too many at its end."""
+        """Match the whole path, with a slash too many at its end if the shape is loose."""
         params = self.take(segments, folded)
         if params is None and self.loose and len(segments) > 1 and segments[-1] == "":
             params = self.take(segments[:-1], folded[:-1])
@@ -48,12 +66,8 @@ class Shape(ABC):
         """Match the beginning of the path, up to the end of a segment."""
 
 
-def _broken() -> HTTPError:
-    return HTTPError(400, "The path is not percent-encoded UTF-8.")
-
-
 class Straight(Shape):
-    """A shape in which each segment knows its place: at most one wildcard, which is a segment of its own."""
+    """A shape whose segments have known places: at most one wildcard, a segment of its own."""
 
     __slots__ = ("captures", "mixed", "order", "size", "texts", "wild", "wild_end", "wild_start")
 
@@ -66,23 +80,21 @@ class Straight(Shape):
         captures: list[tuple[int, str]] = []
         mixed: list[tuple[int, Mixed]] = []
         for place, segment in enumerate(segments):
-            # Behind the wildcard places count from the end.
+            # Behind the wildcard, places count from the end.
             index = place if self.wild is None else place - len(segments)
             if isinstance(segment, str):
                 texts.append((index, segment))
             elif isinstance(segment, tuple):
                 mixed.append((index, Mixed(segment)))
             elif segment.wild:
-                self.wild, self.wild_start, self.wild_end = (
-                    segment.name,
-                    place,
-                    len(segments) - place - 1,
-                )
+                self.wild = segment.name
+                self.wild_start, self.wild_end = place, len(segments) - place - 1
             else:
                 captures.append((index, segment.name))
         self.texts, self.captures, self.mixed = tuple(texts), tuple(captures), tuple(mixed)
-        # Filled in another order than written, so put in order at the end; None when there is nothing to do.
-        self.order = _names(segments) if mixed or self.wild_end else None
+        # Captures are filled in another order than written, so they are put in order at the end.
+        # None when there is nothing to do.
+        self.order = names_of(segments) if mixed or self.wild_end else None
 
     def match(self, segments: Segments, folded: Segments) -> Params | None:
         if self.wild is not None:
@@ -99,9 +111,9 @@ class Straight(Shape):
         if len(segments) < self.size:
             return None
         params = self._fill(segments, folded)
-        return (
-            None if params is None else (params, self.size if self.wild is None else len(segments))
-        )
+        if params is None:
+            return None
+        return params, self.size if self.wild is None else len(segments)
 
     def _fill(self, segments: Segments, folded: Segments) -> Params | None:
         for index, text in self.texts:
@@ -165,39 +177,14 @@ class Mixed:
         return end > floor
 
 
-def _names(segments: Iterable[PatternSegment]) -> tuple[str, ...]:
-    parts = [
-        part
-        for segment in segments
-        for part in (segment if isinstance(segment, tuple) else (segment,))
-    ]
-    return tuple(part.name for part in parts if isinstance(part, Capture))
-
-
-def _alternating(parts: Iterable[Part]) -> tuple[list[str], list[Capture]]:
-    """
-    Sort parts into the texts and the captures between them.
-
-    >>> _alternating(("v", Capture("major"), ".", Capture("minor")))
-    (['v', '.', ''], [Capture(name='major', wild=False), Capture(name='minor', wild=False)])
-    """
-    texts, captures = [""], list[Capture]()
-    for part in parts:
-        if isinstance(part, Capture):
-            captures.append(part)
-            texts.append("")
-        else:
-            texts[-1] += part
-    return texts, captures
-
-
 class Winding(Shape):
     """
     A shape with several wildcards, or with one inside a segment.
 
-    What stands between two captures is a list of lines: one for each segment it touches. From right to left, each capture
-    learns how far it can reach in each segment so that everything behind it still fits; then, from left to right, each takes
-    all it can reach. That is what a greedy regular expression finds, in one walk over the path for each capture.
+    The text between two captures is a list of lines, one for each segment that it touches. From
+    right to left, each capture learns how far it can reach in each segment so that everything
+    behind it still fits. Then, from left to right, each takes all that it can reach. A greedy
+    regular expression finds the same; this is one walk over the path for each capture.
     """
 
     __slots__ = ("captures", "texts")
@@ -246,7 +233,7 @@ class Winding(Shape):
 
     def _reaches(self, path: list[str], *, whole: bool) -> list[list[int]]:
         """
-        Find, for each capture and segment, the last column at which it may end there; -1 where it may not.
+        Find, for each capture and segment, the last column at which it may end, or -1.
 
         Of a wildcard only the last such place matters: earlier ones are left at -1.
         """
@@ -269,8 +256,57 @@ class Winding(Shape):
         return reaches[::-1]
 
 
+def shape_of(
+    segments: tuple[PatternSegment, ...], *, loose: bool = False, prefix: bool = False
+) -> Shape:
+    """Make the shape that matches these segments the quickest way."""
+    parts = [part for segment in segments if isinstance(segment, tuple) for part in segment]
+    wild_inside = any(isinstance(part, Capture) and part.wild for part in parts)
+    places = [
+        place
+        for place, segment in enumerate(segments)
+        if isinstance(segment, Capture) and segment.wild
+    ]
+    # A prefix has no known end, so nothing behind a wildcard has a known place.
+    if wild_inside or len(places) > 1 or (prefix and places and places[0] < len(segments) - 1):
+        return Winding(segments, loose=loose)
+    return Straight(segments, loose=loose)
+
+
+def names_of(segments: Iterable[PatternSegment]) -> tuple[str, ...]:
+    """
+    List the names of all captures, in order.
+
+    >>> names_of(("users", Capture("id"), (Capture("file"), ".", Capture("ext"))))
+    ('id', 'file', 'ext')
+    """
+    parts = [
+        part
+        for segment in segments
+        for part in (segment if isinstance(segment, tuple) else (segment,))
+    ]
+    return tuple(part.name for part in parts if isinstance(part, Capture))
+
+
+def _alternating(parts: Iterable[Part]) -> tuple[list[str], list[Capture]]:
+    """
+    Sort parts into the texts and the captures between them.
+
+    >>> _alternating(("v", Capture("major"), ".", Capture("minor")))
+    (['v', '.', ''], [Capture(name='major', wild=False), Capture(name='minor', wild=False)])
+    """
+    texts, captures = [""], list[Capture]()
+    for part in parts:
+        if isinstance(part, Capture):
+            captures.append(part)
+            texts.append("")
+        else:
+            texts[-1] += part
+    return texts, captures
+
+
 def _furthest(reach: list[int]) -> tuple[int, int]:
-    """Find the last place, as row and column, in a table of reaches; row -1 when there is none."""
+    """Return the last place, as row and column, in a table of reaches; row -1 if there is none."""
     row = len(reach) - 1
     while row >= 0 and reach[row] < 0:
         row -= 1
@@ -278,7 +314,7 @@ def _furthest(reach: list[int]) -> tuple[int, int]:
 
 
 def _starts(path: list[str], reach: list[int], *, wild: bool) -> list[int]:
-    """Turn where a capture may end into the last column of each segment at which it may start."""
+    """Return the last column of each segment where a capture may start, by where it may end."""
     if not wild:
         return [end - 1 for end in reach]
     last, column = _furthest(reach)
@@ -289,7 +325,11 @@ def _starts(path: list[str], reach: list[int], *, wild: bool) -> list[int]:
 
 
 def _last_fit(path: list[str], row: int, text: list[str], starts: list[int]) -> int:
-    """Find the last column of *row* where *text* fits and the next capture may start behind it, or -1."""
+    """
+    Find the last column of *row* where *text* fits, or -1.
+
+    The next capture must be able to start behind it, as *starts* says.
+    """
     if len(text) == 1:
         return path[row].rfind(text[0], 0, starts[row]) if starts[row] >= 0 else -1
     last = row + len(text) - 1
@@ -304,18 +344,5 @@ def _last_fit(path: list[str], row: int, text: list[str], starts: list[int]) -> 
     return -1
 
 
-def _shape(
-    segments: tuple[PatternSegment, ...], *, loose: bool = False, prefix: bool = False
-) -> Shape:
-    """Choose the quickest way to match these segments."""
-    parts = [part for segment in segments if isinstance(segment, tuple) for part in segment]
-    wild_inside = any(isinstance(part, Capture) and part.wild for part in parts)
-    places = [
-        place
-        for place, segment in enumerate(segments)
-        if isinstance(segment, Capture) and segment.wild
-    ]
-    # A prefix has no known end, so nothing behind a wildcard has a known place.
-    if wild_inside or len(places) > 1 or (prefix and places and places[0] < len(segments) - 1):
-        return Winding(segments, loose=loose)
-    return Straight(segments, loose=loose)
+def _broken() -> HTTPError:
+    return HTTPError(400, "The path is not percent-encoded UTF-8.")

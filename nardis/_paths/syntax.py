@@ -1,16 +1,37 @@
-"""The text of a pattern becomes forms: lists of text, captures and slashes."""
+"""
+The text of a pattern becomes forms, lists of text, captures and slashes; a form becomes segments.
+
+The syntax is that of Express 5 (path-to-regexp 8), as the package's docstring shows it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from ..errors import PatternError
-from .dialects import parameter_at, translated
-from .segments import _OCTETS, fold
+from .segments import OCTETS, fold
 
-__all__ = ["MAX_FORMS", "Capture", "Form", "Part", "PatternSegment", "Token", "parse"]
+__all__ = ["MAX_FORMS", "Capture", "Form", "Part", "PatternSegment", "Token", "parse", "segmented"]
+
+# Each optional group can double the number of forms; path-to-regexp stops at the same number.
+MAX_FORMS: Final = 256
+
+_RESERVED = {
+    "(": "regular expressions are no part of a path: "
+    "write `:id` and check the value in the handler, or `\\(` for itself",
+    ")": "write `\\)` for the character",
+    "[": "write `\\[` for the character",
+    "]": "write `\\]` for the character",
+    "+": "write `*name` for one or more segments, or `\\+` for the character",
+    "?": "write `{/:name}` for an optional part, or `\\?` for the character",
+    "!": "write `\\!` for the character",
+    # Neither stands in a path as received (RFC 3986 §3.3).
+    "<": "write `\\<` for the character",
+    ">": "write `\\>` for the character",
+}
+_STRUCTURE = frozenset("/{}:*").union(_RESERVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,37 +48,21 @@ class Capture:
 # None is a `/` between segments, as opposed to a `%2F` in a text.
 Token: TypeAlias = str | Capture | None
 Form: TypeAlias = list[Token]
+
+# A segment of one part is that part; one that mixes text and captures is a tuple.
 Part: TypeAlias = str | Capture
 PatternSegment: TypeAlias = str | Capture | tuple[Part, ...]
-
-# Each optional group can double the number of forms; path-to-regexp stops at the same number.
-MAX_FORMS = 256
-_RESERVED = {
-    "(": "regular expressions are no part of a path: write `:id` and check the value in the handler, or `\\(` for itself",
-    ")": "write `\\)` for the character",
-    "[": "write `\\[` for the character",
-    "]": "write `\\]` for the character",
-    "+": "write `*name` for one or more segments, or `\\+` for the character",
-    "?": "write `{/:name}` for an optional part, or `\\?` for the character",
-    "!": "write `\\!` for the character",
-    # Neither stands in a path as received (RFC 3986 §3.3).
-    "<": "write `\\<` for the character",
-    ">": "write `\\>` for the character",
-}
-_STRUCTURE = frozenset("/{}:*").union(_RESERVED)
-
-
-# --- Parsing ---------------------------------------------------------------------------------------------------------------
-def _error(source: str, what: str) -> PatternError:
-    return PatternError(f"path pattern {source!r}: {what}")
 
 
 def parse(source: str) -> tuple[list[Form], int]:
     """
-    Read a pattern into its forms: one for each choice of optional groups, those with more groups first.
+    Read a pattern into its forms.
+
+    There is one for each choice of optional groups, those with more groups first.
 
     Returns:
-        The forms, and how many slashes end all of them outside of any group: those that only `strict` looks at.
+        The forms, and how many slashes end all of them outside of any group. Only `strict` looks at
+        these slashes.
 
     Raises:
         PatternError: The pattern cannot be read; the message says what to write instead.
@@ -68,10 +73,37 @@ def parse(source: str) -> tuple[list[Form], int]:
     try:
         return _forms(source)
     except PatternError as exc:
+        from .dialects import translated
+
         ours = translated(source)
         if ours == source or not _is_readable(ours):
             raise
         raise PatternError(f"{exc}. In Nardis this pattern is `{ours}`") from None
+
+
+def segmented(form: Form, *, case_sensitive: bool) -> tuple[PatternSegment, ...]:
+    """
+    Cut a form into segments; a form without a leading slash is read as if it had one.
+
+    >>> segmented([None, "Users", None, Capture("id"), ".json"], case_sensitive=False)
+    ('users', (Capture(name='id', wild=False), '.json'))
+    """
+    segments: list[PatternSegment] = []
+    parts: list[Part] = []
+    for token in [*(form[1:] if form[:1] == [None] else form), None]:
+        if token is None:
+            segments.append("" if not parts else parts[0] if len(parts) == 1 else tuple(parts))
+            parts = []
+        elif isinstance(token, Capture):
+            parts.append(token)
+        else:
+            text = token if case_sensitive else fold(token)
+            before = parts[-1] if parts else None
+            if isinstance(before, str):
+                parts[-1] = before + text
+            else:
+                parts.append(text)
+    return tuple(segments)
 
 
 def _is_readable(source: str) -> bool:
@@ -83,7 +115,7 @@ def _is_readable(source: str) -> bool:
 
 
 def _forms(source: str) -> tuple[list[Form], int]:
-    """Do what `parse` does, with a message that speaks of the place of the fault alone."""
+    """Do what `parse` does, with messages that speak only of the place of the fault."""
     forms: list[Form] = [[]]
     enclosing: list[list[Form]] = []
     names: set[str] = set()
@@ -107,7 +139,8 @@ def _forms(source: str) -> tuple[list[Form], int]:
         elif char == "^" and index == 0:
             raise _error(
                 source,
-                "regular expressions are no part of a path: leave out the `^`, or write `\\^` for the character",
+                "regular expressions are no part of a path: "
+                "leave out the `^`, or write `\\^` for the character",
             )
         elif char in _RESERVED:
             raise _error(source, f"`{char}` at index {index} is reserved: {_RESERVED[char]}")
@@ -125,11 +158,14 @@ def _forms(source: str) -> tuple[list[Form], int]:
 
 def _check_parameter(source: str, index: int) -> None:
     """
-    Refuse what is a parameter in other frameworks; here `/{id}` is an optional text, and `<id>` mere text.
+    Refuse a parameter of another framework: here `/{id}` is an optional text, and `<id>` mere text.
 
-    The line: `{id}` and `{id:int}` are refused where they are a whole segment. As a part of one they stay an optional group, as
-    in `/colo{u}r`, and an optional segment has its slash inside: `{/id}`.
+    The line: `{id}` and `{id:int}` are refused where they are a whole segment. As a part of one
+    they stay an optional group, as in `/colo{u}r`, and an optional segment has its slash inside:
+    `{/id}`.
     """
+    from .dialects import parameter_at
+
     found = parameter_at(source, index)
     if found is not None:
         theirs, ours = found
@@ -140,7 +176,8 @@ def _check_parameter(source: str, index: int) -> None:
         )
         raise _error(
             source,
-            f"`{theirs}` at index {index} is how others write a parameter: write `{ours}`, or {other}",
+            f"`{theirs}` at index {index} is how others write a parameter: "
+            f"write `{ours}`, or {other}",
         )
 
 
@@ -154,7 +191,8 @@ def _close(source: str, enclosing: list[list[Form]], inner: list[Form]) -> list[
     if len(before) * (len(inner) + 1) > MAX_FORMS:
         raise _error(
             source,
-            f"the optional groups have more than {MAX_FORMS} combinations: register several patterns instead",
+            f"the optional groups have more than {MAX_FORMS} combinations: "
+            "register several patterns instead",
         )
     return [left + right for left in before for right in (*inner, [])]
 
@@ -170,7 +208,8 @@ def _capture(source: str, index: int, names: set[str]) -> tuple[Capture, int]:
         example = "*rest" if sign == "*" else ":id"
         raise _error(
             source,
-            f"`{sign}` at index {start - 1} has no name: write `{example}`, or `\\{sign}` for the character",
+            f"`{sign}` at index {start - 1} has no name: "
+            f"write `{example}`, or `\\{sign}` for the character",
         )
     if name in names:
         raise _error(source, f"the name {name!r} stands for two captures: give each its own name")
@@ -201,7 +240,7 @@ def _quoted_name(source: str, start: int) -> tuple[str, int]:
 
 
 def _text(source: str, index: int) -> tuple[str, int]:
-    """Read text up to whatever has a meaning of its own, and decode it."""
+    """Read text up to the next character with a meaning of its own, and decode it."""
     octets = bytearray()
     try:
         while (
@@ -210,7 +249,7 @@ def _text(source: str, index: int) -> tuple[str, int]:
             and not source.startswith("\\/", index)
         ):
             if char == "%":
-                octets += _OCTETS[source[index + 1 : index + 3].encode()]
+                octets += OCTETS[source[index + 1 : index + 3].encode()]
                 index += 3
                 continue
             if char == "\\":
@@ -227,12 +266,13 @@ def _text(source: str, index: int) -> tuple[str, int]:
     except UnicodeError as exc:
         raise _error(
             source,
-            "its text is not UTF-8: write the characters themselves, or escapes such as `caf%C3%A9`",
+            "its text is not UTF-8: "
+            "write the characters themselves, or escapes such as `caf%C3%A9`",
         ) from exc
 
 
 def _check_neighbours(source: str, form: Form) -> None:
-    """Refuse two captures without text between them: nobody could say where the first one ends."""
+    """Refuse two captures without text between them: it is not known where the first one ends."""
     for left, right in pairwise(form):
         if isinstance(left, Capture) and isinstance(right, Capture):
             raise _error(
@@ -241,21 +281,5 @@ def _check_neighbours(source: str, form: Form) -> None:
             )
 
 
-def _segmented(form: Form, *, case_sensitive: bool) -> tuple[PatternSegment, ...]:
-    """Cut a form into segments; a form without a leading slash is read as if it had one."""
-    segments: list[PatternSegment] = []
-    parts: list[Part] = []
-    for token in [*(form[1:] if form[:1] == [None] else form), None]:
-        if token is None:
-            segments.append("" if not parts else parts[0] if len(parts) == 1 else tuple(parts))
-            parts = []
-        elif isinstance(token, Capture):
-            parts.append(token)
-        else:
-            text = token if case_sensitive else fold(token)
-            before = parts[-1] if parts else None
-            if isinstance(before, str):
-                parts[-1] = before + text
-            else:
-                parts.append(text)
-    return tuple(segments)
+def _error(source: str, what: str) -> PatternError:
+    return PatternError(f"path pattern {source!r}: {what}")
