@@ -2,21 +2,22 @@
 Everything Nardis raises.
 
     NardisError
-    ├── UsageError               you misused Nardis: a bug, answered with 500 and logged
-    │   ├── BodyAlreadyRead      the request body has, or had, another reader
+    ├── UsageError                 you misused Nardis: a bug, answered with 500 and logged
+    │   ├── BodyAlreadyRead        the request body has, or had, another reader
     │   ├── ContentLengthMismatch  more or fewer bytes than the declared Content-Length
-    │   ├── FieldError           a header field that HTTP does not allow (also a ValueError)
-    │   ├── ForgottenAwait       a verb was called and never awaited
-    │   ├── HeadersAlreadySent   status or fields were changed after the head left
-    │   ├── LifespanRequired     something that only a running lifespan offers
-    │   ├── NextCalledTwice      a middleware called `next()` more than once
-    │   ├── NoResponse           every handler returned and nobody answered
-    │   ├── PatternError         a path pattern that cannot be compiled (also a ValueError)
-    │   └── ResponseAlreadyEnded something was sent after the end of the response
-    ├── StartFailed              the application or its server could not start
-    ├── HTTPError                the peer sent something wrong: carries the status to answer with
-    ├── ClientDisconnected       the peer left: nobody's fault, never logged as an error
-    └── ResponseAborted          the response was cut on purpose, so that it cannot look whole
+    │   ├── FieldError             a header field that HTTP does not allow (also a ValueError)
+    │   ├── ForgottenAwait         a verb was called and never awaited
+    │   ├── HeadersAlreadySent     status or fields were changed after the head left
+    │   ├── LifespanRequired       something that only a running lifespan offers
+    │   ├── NextCalledTwice        a middleware called `next()` more than once
+    │   ├── NoResponse             every handler returned and nobody answered
+    │   ├── PatternError           a path pattern that cannot be compiled (also a ValueError)
+    │   └── ResponseAlreadyEnded   something was sent after the end of the response
+    │       └── ResponseAlreadyStarted  a whole answer was sent after a first piece
+    ├── StartFailed                the application or its server could not start
+    ├── HTTPError                  the peer sent something wrong: carries the status of the answer
+    ├── ClientDisconnected         the peer left: nobody's fault, never logged as an error
+    └── ResponseAborted            the response was cut on purpose, so that it cannot look whole
 
 `SkipRoute` stands apart: it is a signal and not an error.
 """
@@ -25,7 +26,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from http import HTTPStatus
 from typing import Any
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "PatternError",
     "ResponseAborted",
     "ResponseAlreadyEnded",
+    "ResponseAlreadyStarted",
     "SkipRoute",
     "StartFailed",
     "UsageError",
@@ -53,11 +54,13 @@ __all__ = [
 @lru_cache(maxsize=64)
 def reason_phrase(status: int) -> str:
     """
-    Name a status as RFC 9110 §15 does; an unregistered one is named by its number.
+    Return the name that RFC 9110 §15 gives a status; of an unregistered one, its number.
 
     >>> reason_phrase(404), reason_phrase(299)
     ('Not Found', '299')
     """
+    from http import HTTPStatus
+
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -89,7 +92,8 @@ class ForgottenAwait(UsageError):
 
     def __init__(self, verb: str, handler: str) -> None:
         super().__init__(
-            f"{handler} called res.{verb}() without awaiting it, so nothing was sent: write `await res.{verb}(...)`"
+            f"{handler} called res.{verb}() without awaiting it, so nothing was sent: "
+            f"write `await res.{verb}(...)`"
         )
 
 
@@ -108,8 +112,9 @@ class LifespanRequired(UsageError):
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            f"{what} needs a running lifespan, and none is. Serve the app with `nardis serve` or another ASGI server that "
-            "supports lifespan, in tests use `async with Client(app)`; a mounted app needs its parent to pass lifespan on."
+            f"{what} needs a running lifespan, and none is. Serve the app with `nardis serve` or "
+            "another ASGI server that supports lifespan, in tests use `async with Client(app)`; a "
+            "mounted app needs its parent to pass lifespan on."
         )
 
 
@@ -122,7 +127,8 @@ class NoResponse(UsageError):
 
     def __init__(self, handler: str) -> None:
         super().__init__(
-            f"{handler} returned without answering: call `await res.send(...)` or another verb, or `await next()` to pass on"
+            f"{handler} returned without answering: call `await res.send(...)` or another verb, or "
+            "`await next()` to pass on"
         )
 
 
@@ -130,15 +136,28 @@ class PatternError(UsageError, ValueError):
     """A path pattern that cannot be compiled."""
 
 
+_ENDED = (
+    "the response has already ended. Each request gets one answer; use write() for one in pieces."
+)
+_STARTED = "the response already started. Go on with write(), or end() with a last piece."
+
+
 class ResponseAlreadyEnded(UsageError):
     """Something was sent after the response had ended."""
 
-    def __init__(self, action: str, *, started: bool = False) -> None:
-        super().__init__(
-            f"cannot {action}: the response already started. Go on with write(), or end() with a last piece."
-            if started
-            else f"cannot {action}: the response has already ended. Each request gets one answer; use write() for one in pieces."
-        )
+    def __init__(self, action: str, state: str = _ENDED) -> None:
+        super().__init__(f"cannot {action}: {state}")
+
+
+class ResponseAlreadyStarted(ResponseAlreadyEnded):
+    """
+    A whole answer was sent after the response had started, for example by `write()`.
+
+    It is caught as a `ResponseAlreadyEnded`, which it was before it had a name of its own.
+    """
+
+    def __init__(self, action: str) -> None:
+        super().__init__(action, _STARTED)
 
 
 class StartFailed(NardisError):
@@ -149,8 +168,9 @@ class HTTPError(NardisError):
     """
     The request cannot be answered as asked; carries the status to answer with.
 
-    Raise it anywhere below a handler. The innermost router with a matching `error` handler answers, else the application, in
-    the form the client prefers: HTML, problem details (RFC 9457) or plain text.
+    Raise it anywhere below a handler. The innermost router with a matching `error` handler answers,
+    else the application, in the form the client prefers: HTML, problem details (RFC 9457) or plain
+    text.
 
     Args:
         status: 400 to 599.
@@ -169,7 +189,8 @@ class HTTPError(NardisError):
     ) -> None:
         if not 400 <= status <= 599:
             raise UsageError(
-                f"HTTPError takes a status from 400 to 599, not {status}: send other answers with res.status()"
+                f"HTTPError takes a status from 400 to 599, not {status}: "
+                "send other answers with res.status()"
             )
         super().__init__(status, detail)
         self.status = status
@@ -187,7 +208,7 @@ class ClientDisconnected(NardisError):
 
 
 class ResponseAborted(NardisError):
-    """The response was cut before its end; the server closes the connection or resets the stream."""
+    """The response was cut before its end: its connection is closed, or its stream reset."""
 
 
 class SkipRoute(Exception):

@@ -21,6 +21,7 @@ from ..errors import (
     NoResponse,
     ResponseAborted,
     ResponseAlreadyEnded,
+    ResponseAlreadyStarted,
 )
 from ..limits import Limits
 from ..types import Composes, Filter, Message, Receive, Scope, Send
@@ -249,7 +250,7 @@ class Exchange(Incoming):
         try:
             if await self._may_send("send"):
                 if self.state != IDLE:
-                    raise ResponseAlreadyEnded("send a whole answer", started=True)
+                    raise ResponseAlreadyStarted("send a whole answer")
                 await self._answer(body)
         finally:
             self._give_turn()

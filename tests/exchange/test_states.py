@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from nardis import Nardis
-from nardis.errors import ResponseAlreadyEnded
+from nardis.errors import ResponseAlreadyEnded, ResponseAlreadyStarted
 from tests.peers.driver import Gate, Server, rest
 
 pytestmark = pytest.mark.anyio
@@ -121,7 +121,7 @@ async def test_a_whole_body_after_a_piece_is_refused(verb):
         call = await server.finished("/")
 
     assert call.aborted
-    assert isinstance(call.error, ResponseAlreadyEnded)
+    assert isinstance(call.error, ResponseAlreadyStarted)
 
 
 async def test_a_handler_that_fails_after_the_head_never_ends_the_response(caplog):
