@@ -1,9 +1,9 @@
 """
 What left a call: its cancellation, which goes on, or a failure, which ends here.
 
-One call is one failure domain. Whatever leaves it, except its own cancellation, is a failure of that call and of nothing else: a
-BaseException, SystemExit out of argparse, the group that a generator with a task group makes of being closed, a cancellation
-that was meant for somebody else.
+One call is one failure domain. Everything that leaves it, except its own cancellation, is a failure
+of that call and of nothing else: a BaseException, SystemExit out of argparse, the group that a
+generator with a task group makes of being closed, a cancellation that was meant for another task.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class Carried(NardisError):
     """
     Carries a failure that is no Exception through other people's code.
 
-    A SystemExit that leaves a task of asyncio's stops the event loop, and such code may run us in a task of its own.
+    A SystemExit that leaves a task of asyncio's stops the event loop, and such code may run us in a
+    task of its own.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -34,10 +35,11 @@ class Carried(NardisError):
 
 def parted(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
     """
-    Split what left a call into what goes on and what failed, either of which may be None.
+    Split what left a call into the part that goes on and the failure; either may be None.
 
-    What goes on: the cancellation of the running task, Ctrl-C, and the GeneratorExit of a coroutine that is thrown away. A
-    cancellation that reached a task which nobody cancels is a failure: it awaited something that was.
+    What goes on: the cancellation of the running task, Ctrl-C, and the GeneratorExit of a coroutine
+    that is thrown away. A cancellation in a task that is not being cancelled is a failure: the task
+    awaited something that was cancelled.
     """
     if isinstance(exc, Exception):
         return None, exc
@@ -52,7 +54,7 @@ def parted(exc: BaseException) -> tuple[BaseException | None, BaseException | No
 
 
 def _in_event_loop() -> bool:
-    """Whether an event loop runs: a coroutine that it has left behind can await nothing any more."""
+    """Whether an event loop runs: a coroutine that it has left behind can no longer await."""
     try:
         anyio.get_cancelled_exc_class()
     except RuntimeError:
@@ -61,16 +63,15 @@ def _in_event_loop() -> bool:
 
 
 def _may_be_ctrl_c() -> bool:
-    """Whether a KeyboardInterrupt may come of Ctrl-C: where our own server hears the signal, it does not."""
-    return not str(getattr(signal.getsignal(signal.SIGINT), "__module__", "")).startswith(
-        "nardis.server."
-    )
+    """Whether a KeyboardInterrupt may come of Ctrl-C: not where our own server hears the signal."""
+    handler = signal.getsignal(signal.SIGINT)
+    return not str(getattr(handler, "__module__", "")).startswith("nardis.server.")
 
 
 def _is_being_cancelled() -> bool:
     if anyio.current_effective_deadline() == -math.inf:
         return True
-    # Servers on asyncio cancel tasks, not scopes. Where asyncio was never imported, it does not run.
+    # Servers on asyncio cancel tasks, not scopes. If asyncio was never imported, it does not run.
     asyncio = sys.modules.get("asyncio")
     if asyncio is None or anyio.get_cancelled_exc_class() is not asyncio.CancelledError:
         return False
@@ -79,7 +80,12 @@ def _is_being_cancelled() -> bool:
 
 
 def failure_of(exc: BaseException) -> BaseException:
-    """Return what failed, reduced to what there is to answer; where a cancellation is in *exc*, raise it as it is."""
+    """
+    Return the failure, reduced to what there is to answer.
+
+    Raises:
+        BaseException: *exc* itself, where a cancellation is in it.
+    """
     going, failure = parted(exc)
     if failure is None or going is not None:
         raise exc
@@ -90,8 +96,9 @@ def reduced(error: BaseException) -> BaseException:
     """
     Reduce an exception group to what there is to answer.
 
-    Clients that left are dropped, and so is the GeneratorExit of a generator that was closed, beside other errors. One remaining
-    leaf stands for the group, which stays its `__cause__`. None left means that the client left.
+    Clients that left are dropped, and so is the GeneratorExit of a generator that was closed,
+    beside other errors. If one leaf remains, it stands for the group, which stays its `__cause__`.
+    If none remains, the client left.
     """
     if isinstance(error, Carried):
         return error.error
@@ -117,7 +124,7 @@ def _leaves(error: BaseException) -> list[BaseException]:
 
 
 def as_exception(error: BaseException) -> Exception:
-    """Return *error* as a server may see it: anything that is no Exception could end more than this call."""
+    """Return *error* as a server may see it: a BaseException could end more than this call."""
     if isinstance(error, Exception):
         return error
     aborted = ResponseAborted(f"the response was cut: its handler failed with {error!r}")
@@ -131,21 +138,25 @@ _WRONG_ON_ASYNCIO: Final = ("must be called from async context", "Task got bad y
 
 
 def explained(error: BaseException) -> BaseException:
-    """Add a note to an error that comes of calling the other event loop's functions; tracebacks show it."""
-    if isinstance(error, (RuntimeError, AttributeError, TypeError)) and not hasattr(
-        error, "__notes__"
-    ):
-        on_trio = anyio.get_cancelled_exc_class().__module__.startswith("trio")
-        ours, other, said = (
-            ("trio", "asyncio", _WRONG_ON_TRIO)
-            if on_trio
-            else ("asyncio", "trio", _WRONG_ON_ASYNCIO)
+    """
+    Add a note to an error that comes of calling the other event loop's functions.
+
+    Tracebacks show it. An error that already has notes gets none.
+    """
+    if not isinstance(error, (RuntimeError, AttributeError, TypeError)):
+        return error
+    if hasattr(error, "__notes__"):
+        return error
+    if anyio.get_cancelled_exc_class().__module__.startswith("trio"):
+        ours, other, said = "trio", "asyncio", _WRONG_ON_TRIO
+    else:
+        ours, other, said = "asyncio", "trio", _WRONG_ON_ASYNCIO
+    if str(error).startswith(said) or _module_of(error).partition(".")[0] == other:
+        error.add_note(
+            f"This runs on {ours}, where functions of {other} do not work. Use anyio's, such as "
+            f"anyio.sleep(), which run on both; or serve with `--backend {other}`, or "
+            f"app.listen(backend={other!r})."
         )
-        if str(error).startswith(said) or _module_of(error).partition(".")[0] == other:
-            error.add_note(
-                f"This runs on {ours}, where functions of {other} do not work. Use anyio's, such as anyio.sleep(), which run on "
-                f"both; or serve with `--backend {other}`, or app.listen(backend={other!r})."
-            )
     return error
 
 

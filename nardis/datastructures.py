@@ -1,8 +1,11 @@
 """
-Ordered multi-maps over raw bytes: header fields (RFC 9110 §5), the query (WHATWG URL §5.1) and cookies (RFC 6265 §5.4).
+Ordered multi-maps over raw bytes: header fields, the query, and cookies.
 
-All of them are mappings of str to str with one value for each name, and keep every value beside it: `get_all(name)` gives
-those of one name, `pairs()` everything in order. Nothing is decoded before it is asked for.
+All of them are mappings of str to str with one value for each name, and keep every value beside it:
+`get_all(name)` returns those of one name, `pairs()` everything in order. Nothing is decoded before
+it is asked for.
+
+Source: RFC 9110 §5 (fields), WHATWG URL §5.1 (queries), RFC 6265 §5.4 (cookies).
 """
 
 from __future__ import annotations
@@ -39,12 +42,14 @@ class Headers(Mapping[str, str]):
     """
     Show the fields of a message as a mapping, case-insensitively.
 
-    A name that comes on several lines has the combined value of RFC 9110 §5.2, joined with `", "`. Two names are special:
-    `cookie` is joined with `"; "` (RFC 9113 §8.2.3), and `set-cookie`, which cannot be joined, is its first line. `_` and `-` are
-    different characters: `x_forwarded_for` is never `x-forwarded-for`.
+    A name that comes on several lines has the combined value of RFC 9110 §5.2, joined with `", "`.
+    Two names are special: `cookie` is joined with `"; "` (RFC 9113 §8.2.3), and `set-cookie`, which
+    cannot be joined, is its first line. `_` and `-` are different characters: `x_forwarded_for` is
+    never `x-forwarded-for`.
 
     Args:
-        raw: Lines as ASGI gives them: pairs of bytes, names in lower case. A list is shown and not copied.
+        raw: Lines as ASGI has them: pairs of bytes, names in lower case. A list is shown and not
+            copied.
 
     >>> headers = Headers([(b"accept", b"text/html"), (b"cookie", b"sid=1"), (b"accept", b"*/*")])
     >>> headers["Accept"], headers.get_all("accept")
@@ -73,8 +78,9 @@ class Headers(Mapping[str, str]):
     @overload
     def get(self, name: str, default: T) -> str | T: ...
     def get(self, name: str, default: T | None = None) -> str | T | None:
-        """Give the combined value of a field, or *default*; without the cost of an exception."""
-        # A plain scan: it beats a comprehension, and building a dict pays only from the third look-up on.
+        """Return the combined value of a field, or *default*; without the cost of an exception."""
+        # A plain scan: it beats a comprehension, and building a dict pays only from the third
+        # look-up on.
         key = _key(name)
         found: bytes | None = None
         for field, value in self.raw:
@@ -85,20 +91,20 @@ class Headers(Mapping[str, str]):
         return default if found is None else found.decode("latin-1")
 
     def get_all(self, name: str) -> list[str]:
-        """Give the value of each line of that name, in order; none is an empty list."""
+        """Return the value of each line of that name, in order; no line is an empty list."""
         key = _key(name)
         return [value.decode("latin-1") for field, value in self.raw if field == key]
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Give every line as a pair of name and value, in order."""
+        """Return every line as a pair of name and value, in order."""
         return [(field.decode("latin-1"), value.decode("latin-1")) for field, value in self.raw]
 
     def items(self) -> ItemsView[str, str]:
-        """Give the combined values by name, as they are now: later changes do not show."""
+        """Return the combined values by name, as they are now: later changes do not show."""
         return self._combined().items()
 
     def values(self) -> ValuesView[str]:
-        """Give the combined values, as they are now: later changes do not show."""
+        """Return the combined values, as they are now: later changes do not show."""
         return self._combined().values()
 
     def __contains__(self, name: object) -> bool:
@@ -119,7 +125,11 @@ class Headers(Mapping[str, str]):
         return len({field for field, _ in self.raw})
 
     def __eq__(self, other: object) -> bool:
-        """Compare lines with those of other `Headers`, combined values with another mapping; the order of names is free."""
+        """
+        Compare lines with those of other `Headers`, combined values with another mapping.
+
+        The order of names does not matter.
+        """
         if isinstance(other, Headers):
             return self._lines() == other._lines()
         if isinstance(other, Mapping):
@@ -129,7 +139,8 @@ class Headers(Mapping[str, str]):
             }
         return NotImplemented
 
-    # Two mappings with an `__eq__` of their own are not hashable, and this one may change under its owner's hands.
+    # Two mappings with an `__eq__` of their own are not hashable, and this one may change under its
+    # owner's hands.
     __hash__ = None  # type: ignore[assignment]  # mypy: object declares a method
 
     def __repr__(self) -> str:
@@ -153,7 +164,7 @@ class Headers(Mapping[str, str]):
 
 
 def _key(name: object) -> bytes | None:
-    """Give a name as ASGI writes it; None for what cannot be a name, which is then simply not there."""
+    """Return a name as ASGI writes it; None for an object that cannot be a name."""
     if isinstance(name, str) and name.isascii():
         return name.encode().lower()
     return None
@@ -169,13 +180,15 @@ class MutableHeaders(Headers, MutableMapping[str, str]):
     """
     Hold the fields of a message that is still to be sent.
 
-    Setting a name replaces all its lines, at the place of the first; `append` adds a line. Names and values are checked
-    (`FieldError`), names are written in lower case, ints become text.
+    Setting a name replaces all its lines, at the place of the first; `append` adds a line. Names
+    and values are checked (`FieldError`), names are written in lower case, ints become text.
 
     Args:
-        raw: Lines to begin with, names in lower case; they are trusted. A list is changed in place and not copied.
-        guard: Called with what is about to happen, such as `"set header 'x-a'"`, before any change; it refuses by raising.
-            It may also be assigned later: changes cost a little less as long as there is none.
+        raw: Lines to begin with, names in lower case; they are trusted. A list is changed in place
+            and not copied.
+        guard: Called before any change, with a description such as `"set header 'x-a'"`; it refuses
+            by raising. It may also be assigned later: changes cost a little less as long as there
+            is none.
 
     >>> headers = MutableHeaders()
     >>> headers["X-Total"] = 42
@@ -245,10 +258,11 @@ class MutableHeaders(Headers, MutableMapping[str, str]):
         **fields: str,
     ) -> None:
         """
-        Set each field of *other*, as item assignment does; from other `Headers` all lines of a name are taken over.
+        Set each field of *other*, as item assignment does; of other `Headers`, all lines of a name.
 
         Raises:
-            FieldError: A name or a value must not be sent. From `Headers` nothing is set then, else the fields before it.
+            FieldError: A name or a value must not be sent. From `Headers` nothing is set then, from
+                anything else the fields before it.
         """
         if isinstance(other, Headers):
             lines: dict[bytes, list[tuple[bytes, bytes]]] = {}
@@ -263,7 +277,7 @@ class MutableHeaders(Headers, MutableMapping[str, str]):
         super().update(other, **fields)
 
     def _replace(self, lines: dict[bytes, list[tuple[bytes, bytes]]]) -> None:
-        """Put the lines of each name where its first one is, or at the end; all names in one pass."""
+        """Put the lines of each name where its first one is, or at the end, all in one pass."""
         merged: list[tuple[bytes, bytes]] = []
         for line in self.raw:
             key = line[0]
@@ -278,7 +292,7 @@ class MutableHeaders(Headers, MutableMapping[str, str]):
 
 
 class _Pairs(Mapping[str, str]):
-    """Pairs parsed when first looked at; a name gives its first value."""
+    """Pairs parsed when first looked at; the value of a name is its first one."""
 
     __slots__ = ("_index", "_parsed")
 
@@ -301,11 +315,11 @@ class _Pairs(Mapping[str, str]):
         return self._load()[name][0]
 
     def get_all(self, name: str) -> list[str]:
-        """Give each value of that name, in order; none is an empty list."""
+        """Return each value of that name, in order; no value is an empty list."""
         return list(self._load().get(name, ()))
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Give every pair of name and value, in order."""
+        """Return every pair of name and value, in order."""
         self._load()
         return list(self._parsed or ())
 
@@ -329,10 +343,10 @@ class _Pairs(Mapping[str, str]):
 
 class Query(_Pairs):
     """
-    Show a query string as a mapping; a name that comes twice gives its first value.
+    Show a query string as a mapping; a name that comes twice has its first value.
 
-    Pairs are separated by `&` only, `+` is a blank, percent-encoding is UTF-8 with U+FFFD for what is not. Brackets in names
-    mean nothing: there is no nesting.
+    Pairs are separated by `&` only, `+` is a blank, percent-encoding is UTF-8 with U+FFFD for bytes
+    that are not. Brackets in names mean nothing: there is no nesting.
 
     Args:
         raw: The query without its `?`.
@@ -366,7 +380,7 @@ class Query(_Pairs):
 
 class Cookies(_Pairs):
     """
-    Show a Cookie field as a mapping; a name that comes twice gives its first value.
+    Show a Cookie field as a mapping; a name that comes twice has its first value.
 
     Args:
         value: The combined field value, `headers.get("cookie", "")`.

@@ -25,12 +25,21 @@ class Draining:
         await self._event.wait()
 
     def set(self, seconds: float | None = None) -> None:
-        """Say that the shutdown begins, and that what runs is cancelled after *seconds*; later calls change nothing."""
+        """
+        Say that the shutdown begins; later calls change nothing.
+
+        Args:
+            seconds: After this time the server cancels what still runs; None if it does not say.
+        """
         if not self._event.is_set():
             self._until = None if seconds is None else time.monotonic() + seconds
             self._event.set()
 
     @property
     def seconds_left(self) -> float | None:
-        """The seconds until what still runs is cancelled; None before the shutdown, and where the server does not say."""
+        """
+        The seconds until the server cancels what still runs.
+
+        None before the shutdown, and when the server does not say.
+        """
         return None if self._until is None else max(self._until - time.monotonic(), 0.0)

@@ -10,26 +10,31 @@ __all__ = ["Limits"]
 @dataclass(frozen=True, slots=True)
 class Limits:
     """
-    Bounds on what one request may cost; set for the application, and replaced as a whole for a route by its `limits=`.
+    What one request may cost.
 
-    Over a limit the client gets 413 for the size of a body, 431 for header fields, 400 for counts in the query, 408 when it
-    stopped sending, 503 when the handler took too long. After the head has left, a limit aborts the response.
+    The application has limits, and a route's `limits=` replaces all of them; it does not extend
+    them. Over a limit the client gets 413 for the size of a body, 431 for header fields, 400 for
+    counts in the query, 408 when it stopped sending, 503 when the handler took too long. After the
+    head has left, a limit aborts the response.
 
     Attributes:
         buffered_body_bytes: Most that `req.bytes()`, `text()` and `json()` gather.
         streamed_body_bytes: Most that a handler may take chunk by chunk; `None` is no bound.
-        body_idle_s: Longest wait for the next piece of a body, counted only while a handler waits for it.
-        body_min_rate: Slowest body, in bytes a second of the time that a handler waits for it. Each byte buys its share of a
-            second; who is behind by `body_idle_s`, and by 5 seconds, is too slow. 0 is no bound, for conversations that pause.
-            The default is a quarter of the slowest GPRS channel.
-        write_stall_s: Longest time in which a client takes no byte of what waits for it. A slow client that goes on reading is
-            none that stalls.
+        body_idle_s: Longest wait for the next piece of a body, counted only while a handler waits
+            for it.
+        body_min_rate: Slowest body, in bytes a second of the time that a handler waits for it. Each
+            byte buys its share of a second; a client that is behind by `body_idle_s`, and by 5
+            seconds, is too slow. 0 is no bound, for conversations that pause. The default is a
+            quarter of the slowest GPRS channel.
+        write_stall_s: Longest time in which a client takes no byte of what waits for it. A slow
+            client that goes on reading does not stall.
         handler_s: Longest run of a handler, from the arrival of the request; `None` is no bound.
         headers: Most header lines of a request.
         query_pairs: Most pairs in a query string.
         cookies: Most cookies in a request.
         json_depth: Deepest nesting of a JSON body.
-        cleanup_s: Time for everything that was given to `req.defer()`, and for the application's tasks at shutdown.
+        cleanup_s: Time for everything that was given to `req.defer()`, and for the application's
+            tasks at shutdown.
     """
 
     buffered_body_bytes: int = 1024 * 1024

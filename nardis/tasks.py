@@ -20,10 +20,10 @@ logger: logging.Logger = logging.getLogger("nardis")
 
 class Tasks:
     """
-    Background tasks that belong to the application: they outlive requests and end with the lifespan.
+    Background tasks of the application: they outlive requests and end with the lifespan.
 
-    A failing task is logged and takes nothing else down. At shutdown all have `limits.cleanup_s` to finish, then they are
-    cancelled.
+    A failing task is logged and takes nothing else down. At shutdown all have `limits.cleanup_s` to
+    finish, then they are cancelled.
     """
 
     def __init__(self, *, pending: bool = False) -> None:
@@ -65,7 +65,7 @@ class Tasks:
 
     @asynccontextmanager
     async def opened(self, seconds: float) -> AsyncGenerator[None, None]:
-        """Take tasks; at the end wait for them, at most *seconds*, then cancel those that are left."""
+        """Run tasks; at the end wait for them for at most *seconds*, then cancel the rest."""
         async with anyio.create_task_group() as group:
             self._group = group
             for fn, args, name in self._pending or ():

@@ -1,7 +1,8 @@
 """
-Default answers to errors: HTML for those who ask for it, problem details (RFC 9457) for those who ask for JSON, else text.
+Default answers to errors: HTML, problem details (RFC 9457), or text, as the client prefers.
 
-No page shows anything of the server, except a traceback with `Nardis(debug=True)`; what it repeats of the request is escaped.
+No page shows anything of the server, except a traceback with `Nardis(debug=True)`. Everything that
+it repeats of the request is escaped.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import json
 import traceback
 from functools import lru_cache
-from html import escape
 from typing import TYPE_CHECKING, Final
 
 from .._http import negotiation
@@ -21,14 +21,22 @@ if TYPE_CHECKING:
 
 __all__ = ["answer_problem", "answer_unmatched"]
 
-# Text first: it is what `*/*` gets, and those who send that look at it in a terminal.
+# Text first: it is what `*/*` gets, and a client that sends that is mostly used in a terminal.
 _OFFERS: Final = ("text/plain", "text/html", "application/problem+json", "application/json")
 
 
 async def answer_problem(
     error: HTTPError, req: Request, res: Response, cause: BaseException | None = None
 ) -> None:
-    """Answer *error* by default; the traceback of *cause* is shown, for those who develop."""
+    """
+    Answer *error* in the form that the client prefers.
+
+    Args:
+        error: What to answer; its own fields win over those of the page.
+        req: The request.
+        res: Its response, of which nothing has been sent.
+        cause: An error whose traceback the page shows, for developers.
+    """
     res.reset(error)
     _default(res, error, b"x-content-type-options", b"nosniff")
     if res.peek(b"vary") is None:
@@ -52,11 +60,14 @@ async def answer_problem(
             problem["traceback"] = trace
         await res.send(json.dumps(problem, default=str))
     elif form == "text/html":
+        from html import escape
+
         shown = f"<pre>{escape(trace)}</pre>" if trace else ""
         detail = f"<p>{escape(error.detail)}</p>" if error.detail else ""
         _default(res, error, b"content-security-policy", b"default-src 'none'")
         await res.send(
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{error.status} {title}</title>'
+            '<!doctype html><html lang="en"><meta charset="utf-8">'
+            f"<title>{error.status} {title}</title>"
             f"<h1>{error.status} {title}</h1>{detail}{shown}</html>\n"
         )
     else:
