@@ -1,1 +1,5 @@
-"""What Nardis costs beside raw ASGI and its peers: `nox -s bench`, or `python -m benchmarks`; see docs/performance.md."""
+"""
+What Nardis costs beside raw ASGI and its peers.
+
+Run `nox -s bench`, or `python -m benchmarks`; see docs/performance.md.
+"""

@@ -3,7 +3,8 @@ Run the benchmarks and write their tables into docs/performance.md.
 
     python -m benchmarks                     # everything, under 3 minutes
     python -m benchmarks --quick             # rough figures in half a minute, printed only
-    python -m benchmarks --apps raw,nardis,starlette --cases static,routes50 --backends asyncio     # a part, printed only
+    python -m benchmarks --apps raw,nardis,starlette --cases static,routes50 --backends asyncio
+                                             # a part, printed only
 """
 
 from __future__ import annotations
@@ -55,7 +56,12 @@ def chosen_entries(only: Sequence[str] | None) -> tuple[list[Entry], list[Entry]
 
 
 def cases_for(backend: str, asked: argparse.Namespace) -> list[Case]:
-    """Leave routing out on trio, as its cost does not depend on the event loop, and in quick runs, as it takes long to set up."""
+    """
+    Return the cases to measure.
+
+    Routing is left out on trio, as its cost does not depend on the event loop, and in quick runs,
+    as it takes long to set up.
+    """
     routing = backend != "trio" and not asked.quick
     return [
         case

@@ -1,12 +1,16 @@
 """
-A lean ASGI server within the process: no sockets, no parsing, one request after another in one task.
+A lean ASGI server within the process: no sockets, no parsing, one request after another in a task.
 
 What it does and does not do, so that a figure can be read:
 
-- The scope is that of uvicorn: HTTP/1.1, `spec_version` 2.3, seven usual header fields, the lifespan's state.
-- `send` never suspends: the client takes everything at once. What a slow client costs is not measured.
-- `receive` gives a body of one piece at once. Each piece of a longer one takes a trip round the event loop, as by a socket.
-- Past the body `receive` waits until the response is complete, and then says `http.disconnect`. No client leaves early.
+- The scope is that of uvicorn: HTTP/1.1, `spec_version` 2.3, seven usual header fields, the
+  lifespan's state.
+- `send` never suspends: the client takes everything at once. The cost of a slow client is not
+  measured.
+- `receive` returns a body of one piece at once. Each piece of a longer one takes a trip round the
+  event loop, as by a socket.
+- Past the body `receive` waits until the response is complete, and then returns `http.disconnect`.
+  No client leaves early.
 - The lifespan runs, in a task of its own, as long as requests are served.
 
 Source: the ASGI specification, HTTP and lifespan.
@@ -52,7 +56,11 @@ class WrongAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """What the driver needs of an event loop: natively, as another library's wrappers would be in every figure."""
+    """
+    What the driver needs of an event loop.
+
+    It is the loop's own: the wrappers of another library would be in every figure.
+    """
 
     event: Callable[[], Any]
     tick: Callable[[], Awaitable[None]]
@@ -168,7 +176,11 @@ class KeptVisit(Visit):
 
 @contextmanager
 def middleware_calls() -> Generator[set[FrameType], None, None]:
-    """Collect the calls of middlewares, which have `noop` in their names: an answer does not tell whether it passed them."""
+    """
+    Collect the calls of middlewares, which have `noop` in their names.
+
+    An answer does not show whether it passed them.
+    """
     calls: set[FrameType] = set()
 
     def note(frame: FrameType, event: str, _: object) -> None:
@@ -208,10 +220,21 @@ class Served:
                 (b"content-length", b"%d" % sum(map(len, case.body))),
             )
         return {
-            "type": "http", "asgi": ASGI, "http_version": "1.1", "method": case.method, "scheme": "http", "path": case.path,
-            "raw_path": case.path.encode(), "query_string": b"", "root_path": "", "headers": headers,
-            "server": ("127.0.0.1", 8000), "client": ("127.0.0.1", 50000), "extensions": {}, "state": self.life.state.copy(),
-        }  # fmt: skip
+            "type": "http",
+            "asgi": ASGI,
+            "http_version": "1.1",
+            "method": case.method,
+            "scheme": "http",
+            "path": case.path,
+            "raw_path": case.path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "headers": headers,
+            "server": ("127.0.0.1", 8000),
+            "client": ("127.0.0.1", 50000),
+            "extensions": {},
+            "state": self.life.state.copy(),
+        }
 
     async def check(self, case: Case) -> None:
         """Ask once and look at the whole answer."""
@@ -225,12 +248,17 @@ class Served:
         body = b"".join(visit.kept)
         if visit.status != case.status or not visit.complete or not case.right(body):
             raise WrongAnswer(
-                f"{case.name}: status {visit.status}, complete {visit.complete}, {len(body)} bytes: {body[:80]!r}"
+                f"{case.name}: status {visit.status}, complete {visit.complete}, "
+                f"{len(body)} bytes: {body[:80]!r}"
             )
         self.lengths[case.name] = len(body)
 
     async def batch(self, case: Case, count: int) -> int:
-        """Serve *count* requests and return their CPU time in ns, driver included; status and length of each are checked."""
+        """
+        Serve *count* requests and return their CPU time in ns, driver included.
+
+        Status and length of each answer are checked.
+        """
         if case.name not in self.lengths:
             await self.check(case)
         app, loop, body, status, length = (

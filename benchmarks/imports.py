@@ -1,4 +1,8 @@
-"""What `import` costs in a fresh process: CPU time, and memory over that of an interpreter that imports nothing."""
+"""
+What `import` costs in a fresh process.
+
+CPU time, and memory over that of an interpreter that imports nothing.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,11 @@ class ImportCost:
 
 
 def measure(entries: Sequence[Entry], rounds: int) -> dict[str, ImportCost]:
-    """Import each in turns, after its worker ran, so that its bytecode is there; empty where there is no /proc."""
+    """
+    Import each in turns; return nothing where there is no /proc.
+
+    Its worker ran before, so its bytecode is there.
+    """
     if not os.path.exists("/proc/self/statm"):
         return {}
     turns = [entries if turn % 2 == 0 else entries[::-1] for turn in range(rounds)]

@@ -1,11 +1,11 @@
 """
 Instructions per request, counted by valgrind: a figure that no neighbour on the machine disturbs.
 
-The worker runs under `valgrind --tool=callgrind`, which counts a batch of N requests, then one of 2N. Their difference over N is
-the price of one, without what a batch costs around its requests.
+The worker runs under `valgrind --tool=callgrind`, which counts a batch of N requests, then one of
+2N. Their difference over N is the price of one, without the costs of a batch around its requests.
 
-Streams are not counted: valgrind makes everything fifty times slower, and Nardis, which lets other tasks run when the clock says
-so, would do it far more often than it does.
+Streams are not counted: valgrind makes everything fifty times slower. Nardis lets other tasks run
+when the clock says so, and would do it far more often than it does.
 """
 
 from __future__ import annotations

@@ -51,13 +51,15 @@ def heading(results: Results) -> str:
     notes = [f"{entry.title}: {entry.nature}" for entry in results.entries if entry.nature]
     python = f"{platform.python_implementation()} {platform.python_version()}"
     lines = [
-        f"{datetime.date.today().isoformat()}, {python}, {platform.system()} on {platform.machine()}, {os.cpu_count()} cores.",
+        f"{datetime.date.today().isoformat()}, {python}, "
+        f"{platform.system()} on {platform.machine()}, {os.cpu_count()} cores.",
         f"{', '.join(versions)}.",
         f"{'; '.join(notes)}." if notes else "",
         f"Not installed, so skipped: {', '.join(entry.title for entry in results.missing)}."
         if results.missing
         else "",
-        f"Medians of {results.rounds} rounds, in which each has {results.budget * 1000:g} ms for each case.",
+        f"Medians of {results.rounds} rounds, in which each has {results.budget * 1000:g} ms for "
+        "each case.",
         KEPT,
     ]
     return "\n".join(f"- {line}" for line in lines if line)
@@ -67,13 +69,15 @@ def heading(results: Results) -> str:
 TABLES: tuple[tuple[str, str, Callable[[Figure], str]], ...] = (
     (
         "short",
-        "µs that a request takes over raw ASGI, and the ratio to raw ASGI; the first column is raw ASGI's own time.",
+        "µs that a request takes over raw ASGI, and the ratio to raw ASGI; "
+        "the first column is raw ASGI's own time.",
         lambda figure: f"+{figure.added:.1f} ({figure.ratio:.1f}×)",
     ),
     ("stream", "Streams, as ratio to raw ASGI.", lambda figure: f"{figure.ratio:.2f}×"),
     (
         "routing",
-        "Routing, as µs over raw ASGI, which looks nothing up. –: making the application takes over ten seconds.",
+        "Routing, as µs over raw ASGI, which looks nothing up. "
+        "–: making the application takes over ten seconds.",
         lambda figure: f"+{figure.added:,.1f}",
     ),
 )
@@ -98,7 +102,7 @@ def table(
 
 
 def in_order(kind: str) -> list[Case]:
-    """Return the cases of a table; routing is told with its middle, which is a short request as well."""
+    """Return the cases of a table; that of routing has its middle, also a short request."""
     if kind == "routing":
         return sorted(
             (case for case in CASES if case.name.startswith("routes")), key=lambda case: case.routes

@@ -1,8 +1,9 @@
 """
-Times, by ratio: all applications in turns within one run, so that what disturbs the machine disturbs all of them.
+Times, by ratio: all applications in turns within one run, so that a disturbance hits all of them.
 
-Each has its own process; one works at a time. A round asks each for a batch, A, B, C, and the next round C, B, A. The figures
-are medians over the rounds: of the CPU time, and of its difference and its ratio to raw ASGI in the very same round.
+Each has its own process; one works at a time. A round asks each for a batch, A, B, C, and the next
+round C, B, A. The figures are medians over the rounds: of the CPU time, and of its difference and
+its ratio to raw ASGI in the very same round.
 """
 
 from __future__ import annotations
@@ -47,8 +48,12 @@ class Process:
         self.entry = entry
         self.process = subprocess.Popen(
             [*prefix, sys.executable, "-m", "benchmarks.worker", entry.name, backend],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
 
     def __enter__(self) -> Process:
         return self
@@ -85,7 +90,7 @@ class Process:
 def measure(
     backend: str, entries: Sequence[Entry], cases: Iterable[Case], rounds: int, budget: float
 ) -> Figures:
-    """Measure each case with all entries; the first of them, raw ASGI, is what the others are compared with."""
+    """Measure each case with all entries; the others are compared with the first, raw ASGI."""
     with ExitStack() as stack:
         workers = [
             stack.enter_context(Process(entry, backend))
@@ -118,7 +123,11 @@ def compare(
 
 
 def fitting(worker: Process, case: Case, budget: float) -> int:
-    """Return how many requests make a batch; none for a peer that can not do this case, or answers wrongly."""
+    """
+    Return how many requests make a batch.
+
+    None for a peer that cannot do this case, or answers wrongly.
+    """
     if case.routes > worker.entry.most_routes:
         return 0
     try:

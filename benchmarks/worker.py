@@ -1,9 +1,13 @@
 """
-One application on one event loop in a process of its own: a command for each line of stdin, an answer for each on stdout.
+One application on one event loop in a process of its own.
+
+Each line of stdin is a command, each line of stdout its answer:
 
     python -m benchmarks.worker starlette asyncio
     {"case": "static", "budget": 0.05}   {"count": 6400}: so many requests take about 0.05 s of CPU
-    {"case": "static", "count": 6400}    {"ns": 49876543}: their CPU time; a wrong answer is {"error": ...}
+    {"case": "static", "count": 6400}    {"ns": 49876543}: their CPU time
+
+A wrong answer of the application is {"error": ...}.
 
 While it waits for a command, the event loop stands still: only one worker works at a time.
 """
@@ -45,7 +49,7 @@ class Worker:
 
 
 async def fitting(served: Served, case: Case, budget_ns: float) -> int:
-    """Return how many requests the budget allows, by a trial of an eighth of it; this also warms everything up."""
+    """Return how many requests the budget allows, by a trial of an eighth of it, and warm it up."""
     count = 1
     while (spent := await served.batch(case, count)) < budget_ns / 8:
         count *= 2

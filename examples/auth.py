@@ -1,5 +1,7 @@
 """
-Let nobody in without a token, or without name and password: two plain middlewares, each on a router of its own.
+Let nobody in without a token, or without name and password.
+
+Two plain middlewares, each on a router of its own:
 
     SECRET=a-secret-of-at-least-32-bytes-please nardis serve examples/auth.py:app
 
@@ -20,9 +22,8 @@ from anyio import to_thread
 
 from nardis import HTTPError, Limits, Nardis, Next, Request, Response, Router
 
-SECRET = (
-    os.environ.get("SECRET") or os.urandom(32).hex()
-)  # without one, tokens last as long as this process
+# Without a secret from outside, tokens last as long as this process.
+SECRET = os.environ.get("SECRET") or os.urandom(32).hex()
 ALGORITHM = "HS256"  # one, and not whichever the token names
 TOKEN_S = 600
 SALT = os.urandom(16)
@@ -35,9 +36,9 @@ def digest(password: str) -> bytes:
 
 # In earnest this is a table with a salt for each user.
 PASSWORDS = {"alice": digest("wonderland")}
-NOBODY = os.urandom(
-    64
-)  # compared with where there is no such user: nothing hashes to it, and the time tells nothing
+
+# Compared with where there is no such user: nothing hashes to it, and the time reveals nothing.
+NOBODY = os.urandom(64)
 
 app = Nardis(limits=Limits(streamed_body_bytes=1024**3, body_idle_s=15))
 account = Router()
@@ -64,26 +65,23 @@ async def basic(req: Request, res: Response, next: Next) -> None:
 def credentials(field: str) -> tuple[str, str]:
     """Take name and password out of an Authorization field; both are empty if it has none."""
     scheme, _, encoded = field.partition(" ")
+    if scheme.lower() != "basic":
+        return "", ""
     try:
-        text = (
-            base64.b64decode(encoded.strip(), validate=True).decode()
-            if scheme.lower() == "basic"
-            else ""
-        )
+        text = base64.b64decode(encoded.strip(), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
-        text = ""
+        return "", ""
     name, _, password = text.partition(":")
     return name, password
 
 
 @api.use
 async def bearer(req: Request, res: Response, next: Next) -> None:
-    """Ask for a token (RFC 6750). Nothing has been read of the body yet, and unless `next` is called nothing is."""
+    """Ask for a token (RFC 6750). Nothing of the body is read before `next` is called."""
     scheme, _, token = req.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
-        raise HTTPError(
-            401, "a token is needed", headers={"www-authenticate": 'Bearer realm="api"'}
-        )
+        challenge = 'Bearer realm="api"'
+        raise HTTPError(401, "a token is needed", headers={"www-authenticate": challenge})
     try:
         claims = jwt.decode(
             token.strip(), SECRET, algorithms=[ALGORITHM], options={"require": ["exp", "sub"]}
@@ -99,7 +97,7 @@ async def bearer(req: Request, res: Response, next: Next) -> None:
 
 @account.get("/token")
 async def token(req: Request, res: Response) -> None:
-    """Give a token that is good for ten minutes."""
+    """Send a token that is good for ten minutes."""
     claims = {"sub": req.state.user, "exp": int(time.time()) + TOKEN_S}
     res.set("cache-control", "no-store")
     await res.type("text/plain").send(jwt.encode(claims, SECRET, ALGORITHM))
@@ -107,7 +105,7 @@ async def token(req: Request, res: Response) -> None:
 
 @api.put("/files")
 async def upload(req: Request, res: Response) -> None:
-    """Count what comes in, for those who may send it."""
+    """Count what comes in, for a client that may send it."""
     size = 0
     async for chunk in req:
         size += len(chunk)

@@ -1,10 +1,14 @@
 """
-Send a large file, and a body that is made while it is sent: neither runs ahead of the client, neither is held in memory.
+Send a large file, and a body that is made while it is sent.
+
+Neither runs ahead of the client, and neither is held in memory.
 
     FILE=large.iso nardis serve examples/download.py:app
 
     curl -o copy.iso http://127.0.0.1:3000/file
-    curl -N --limit-rate 100k http://127.0.0.1:3000/squares > /dev/null     # Ctrl-C it, and see how far the work got
+    curl -N --limit-rate 100k http://127.0.0.1:3000/squares > /dev/null
+
+Press Ctrl-C during the second one, and the server prints how far the work got.
 """
 
 import os
@@ -22,17 +26,15 @@ app = Nardis(limits=Limits(write_stall_s=20))
 
 @app.get("/file")
 async def file(req: Request, res: Response) -> None:
-    """Send a file with its length, so that the client can show progress and notice when it gets less."""
+    """Send a file with its length, so that the client can show progress, and notice a cut."""
     try:
-        source = await to_thread.run_sync(
-            open, FILE, "rb"
-        )  # a disk may be slow: never open files in the event loop
+        # A disk may be slow: never open files in the event loop.
+        source = await to_thread.run_sync(open, FILE, "rb")
     except FileNotFoundError as exc:
         raise HTTPError(404, "there is no such file") from exc
     res.type("application/octet-stream").set("content-length", os.fstat(source.fileno()).st_size)
-    await res.pipe(
-        source
-    )  # reads in worker threads, a piece at a time, and closes the file whatever happens
+    # This reads in worker threads, a piece at a time, and closes the file whatever happens.
+    await res.pipe(source)
 
 
 @app.get("/squares")
@@ -41,7 +43,8 @@ async def squares(req: Request, res: Response) -> None:
     req.defer(report, req, res)
     res.type("text/plain")
     for start in range(0, 2_000_000, 1_000):
-        # One write for a thousand lines: each goes out as it is, and tiny ones would cost more than they carry.
+        # One write for a thousand lines: each write goes out as it is, and tiny ones would cost
+        # more than they carry.
         await res.write("".join(f"{n * n}\n" for n in range(start, start + 1_000)))
 
 

@@ -1,5 +1,7 @@
 """
-Pass a request body through a child process and its output back, both at once and neither gathered: here `gzip`.
+Pass a request body through a child process, here `gzip`, and its output back.
+
+Both flow at once, and neither is gathered:
 
     nardis serve examples/relay.py:app
     COMMAND="xz -c" nardis serve examples/relay.py:app
@@ -26,10 +28,15 @@ app = Nardis(
 
 @app.put("/relay")
 async def relay(req: Request, res: Response) -> None:
-    """Feed the child and read from it at the same time: one after the other would stop as soon as its pipes are full."""
+    """
+    Feed the child and read from it at the same time.
+
+    One after the other would stop as soon as its pipes are full.
+    """
     res.type("application/octet-stream")
-    # `async with` closes the pipes and waits for the child, and kills it when the client leaves or a limit ends this handler.
-    # Its errors go to our own stderr: a pipe that nobody reads would fill up and stop it.
+    # `async with` closes the pipes and waits for the child, and kills it when the client leaves or
+    # a limit ends this handler. Its errors go to our own stderr: a pipe that is not read would
+    # fill up and stop it.
     async with await anyio.open_process(COMMAND, stderr=None) as child:
         assert child.stdin is not None
         assert child.stdout is not None  # both are pipes, unless told otherwise
@@ -39,9 +46,11 @@ async def relay(req: Request, res: Response) -> None:
                 async for piece in child.stdout:
                     await res.write(piece)
                 if await child.wait():
-                    # With the head sent this cuts the response: the client sees that it is not whole. Before, it is a 502.
+                    # With the head sent this cuts the response, and the client sees that it is not
+                    # whole. Before, it is a 502.
                     raise HTTPError(502, f"{COMMAND[0]} failed with status {child.returncode}")
-                group.cancel_scope.cancel()  # a child that ended well wants no more, whatever the client still sends
+                # A child that ended well wants no more, whatever the client still sends.
+                group.cancel_scope.cancel()
         except Exception:
             if child.returncode is None:
                 child.kill()  # nobody wants its output: the body was too large, for one

@@ -1,5 +1,7 @@
 """
-Hash an upload as it arrives, and tell its progress meanwhile: bytes flow both ways at once, over plain HTTP/1.1.
+Hash an upload as it arrives, and report its progress meanwhile.
+
+Bytes flow both ways at once, over plain HTTP/1.1:
 
     nardis serve examples/upload.py:app
 
@@ -15,16 +17,16 @@ PROGRESS_BYTES = 1024 * 1024
 app = Nardis()
 
 
-# At most 10 GiB, which would cost no more memory than 10 KiB; a client that sends nothing for 15 s is cut off.
+# At most 10 GiB, which would cost no more memory than 10 KiB; a client that sends nothing for 15 s
+# is cut off.
 @app.put("/upload", limits=Limits(streamed_body_bytes=10 * 1024**3, body_idle_s=15))
 async def upload(req: Request, res: Response) -> None:
     """Take a body of any length; the last line is its digest, so an answer without one was cut."""
     res.type("text/plain")
     digest = hashlib.sha256()
     size = told = 0
-    async for (
-        chunk
-    ) in req:  # never empty, at most a few times 64 KiB: hashing it here holds nobody up
+    # A chunk is never empty, and at most a few times 64 KiB: hashing it here holds nobody up.
+    async for chunk in req:
         digest.update(chunk)
         size += len(chunk)
         if size - told >= PROGRESS_BYTES:

@@ -1,7 +1,8 @@
 """
-The applications: raw ASGI, Nardis, and the peers, each in a module with `make(routes, middlewares)`.
+The applications: raw ASGI, Nardis, and the peers; each module has a `make(routes, middlewares)`.
 
-A peer is measured as its documentation shows it, with the means that suit the case: a stream as a generator, text as text.
+A peer is measured as its documentation shows it, with the means that suit the case: a stream as a
+generator, text as text.
 """
 
 from __future__ import annotations

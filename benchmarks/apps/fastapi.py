@@ -1,4 +1,8 @@
-"""FastAPI. The JSON body is validated by a model, which is what it is used for; middlewares are plain ASGI."""
+"""
+FastAPI. Middlewares are plain ASGI.
+
+The JSON body is validated by a model, as most users of FastAPI do.
+"""
 
 from __future__ import annotations
 

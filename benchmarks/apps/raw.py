@@ -1,4 +1,8 @@
-"""The floor: ASGI by hand, no framework. Its routes are looked up by prefix, which no framework could do."""
+"""
+The floor: ASGI by hand, no framework.
+
+Its routes are looked up by prefix, which no framework could do.
+"""
 
 from __future__ import annotations
 

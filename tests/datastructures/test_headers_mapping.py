@@ -47,7 +47,7 @@ def test_a_name_gives_its_combined_value(name: str, value: str) -> None:
 
 @pytest.mark.parametrize("name", ["x-a", "missing", "", "é", "hos\u212a"])
 def test_a_name_that_is_not_there_is_a_key_error(name: str) -> None:
-    """`x-a` is not `x_a` (CVE-2026-3902), and no letter outside ASCII is ever folded into one inside."""
+    """`x-a` is not `x_a` (CVE-2026-3902), and no other letter is folded into one of ASCII."""
     headers = Headers(RAW)
     with pytest.raises(KeyError) as caught:
         headers[name]

@@ -26,7 +26,11 @@ USUAL_LINE = re.compile(r"^[-\d]+ [:,\d]+ INFO .*\n", re.MULTILINE)
 
 @dataclass
 class Server:
-    """A running `nardis serve`; what it logs beside its usual life must be expected, or the test fails at the end."""
+    """
+    A running `nardis serve`.
+
+    A log line beside its usual life must be expected, or the test fails at the end.
+    """
 
     url: str
     process: subprocess.Popen[str]
@@ -43,7 +47,7 @@ class Curl(subprocess.Popen[bytes]):
 
     def feed(self, data: bytes) -> bytes:
         """
-        Give it *data*, and then single bytes until it has output to read; return all that it was given.
+        Feed it *data*, and then single bytes until it has output to read; return all of them.
 
         While it uploads, curl 7.88 looks for an answer only when it has something to send.
         """
@@ -86,7 +90,11 @@ def serving(target: str, backend: str, environment: dict[str, str]) -> Iterator[
 
 @pytest.fixture(params=["trio", "asyncio"])
 def serve(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Serve an example on hypercorn's trio and asyncio workers: `with serve("examples/x.py:app", NAME="value") as server`."""
+    """
+    Serve an example on hypercorn's trio and asyncio workers.
+
+    `with serve("examples/x.py:app", NAME="value") as server`
+    """
     return lambda target, **environment: serving(target, request.param, environment)
 
 

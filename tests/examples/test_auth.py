@@ -78,7 +78,12 @@ def test_an_upload_without_a_token_is_refused_while_nothing_of_it_was_sent(serve
 )
 @pytest.mark.anyio
 async def test_nothing_of_the_body_is_read_without_a_token(field, monkeypatch):
-    """None, another scheme, not one of ours, too old, or of an algorithm that we do not use: 401 with the challenge."""
+    """
+    The answer is 401 with the challenge.
+
+    The token is missing, of another scheme, not one of ours, too old, or of an algorithm that we
+    do not use.
+    """
     monkeypatch.setattr(auth, "SECRET", SECRET)
     headers = {"authorization": field} if field else {}
 

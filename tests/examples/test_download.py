@@ -63,7 +63,7 @@ def test_the_squares_arrive_whole(serve, curl):
 
 
 def test_the_squares_wait_for_a_reader_that_stops_and_end_when_it_leaves(serve, curl):
-    """What was made beyond what the client took is what the kernel and curl hold, a fraction of the 25 MiB in all."""
+    """The kernel and curl hold what was made and not taken: a fraction of the 25 MiB in all."""
     with serve(TARGET) as server:
         client = curl(f"{server.url}/squares")
         taken = 0
@@ -72,7 +72,8 @@ def test_the_squares_wait_for_a_reader_that_stops_and_end_when_it_leaves(serve, 
         client.kill()
         line = server.line()
 
-        # asyncio's own transport warns of writes between the loss of the connection and the news of it.
+        # asyncio's own transport warns of writes between the loss of the connection and the news of
+        # it.
         server.logs = r"(socket\.send\(\) raised exception\.\s*)*"
         report = re.fullmatch(r"/squares: (\d+) bytes, gone", line)
         assert report, line

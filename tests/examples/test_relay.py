@@ -57,7 +57,7 @@ def test_the_child_ends_when_the_client_leaves(serve, curl, noise):
 
 
 def test_a_child_that_ignores_its_pipes_ends_too_when_the_client_leaves(serve, curl):
-    """It reads nothing, and nothing it writes tells it that nobody listens: only a signal ends it."""
+    """It reads nothing, and no write shows it that nobody listens: only a signal ends it."""
     with serve(TARGET, COMMAND="sh -c 'echo started; exec sleep 1000'") as server:
         client = curl("--upload-file", ".", f"{server.url}/relay", stdin=subprocess.PIPE)
         client.feed(b"unread")

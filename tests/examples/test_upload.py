@@ -11,7 +11,7 @@ MIB = 1024 * 1024
 
 
 def test_progress_comes_back_while_the_upload_goes_on(serve, curl):
-    """Each line is read before the next mebibyte is given: without full duplex it would never come."""
+    """Each line is read before the next mebibyte is sent: without full duplex it would not come."""
     with serve(TARGET) as server:
         client = curl("--upload-file", ".", f"{server.url}/upload", stdin=subprocess.PIPE)
         given = b""

@@ -12,17 +12,15 @@ import pytest
 
 @pytest.fixture
 def count_calls() -> Callable[..., int]:
-    """Count the calls, of Python and of C functions, that a call makes: work, measured without a clock."""
+    """Count the calls, of Python and of C functions, that a call makes: work, without a clock."""
 
     def count(function: Callable[..., object], *args: object) -> int:
         calls = 0
 
         def profile(frame: FrameType, event: str, arg: Any) -> None:
             nonlocal calls
-            calls += event in (
-                "call",
-                "c_call",
-            )  # pragma: no cover: what a profile function does is not traced
+            # What a profile function does is not traced.
+            calls += event in ("call", "c_call")  # pragma: no cover
 
         before = sys.getprofile()
         sys.setprofile(profile)

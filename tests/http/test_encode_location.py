@@ -17,7 +17,8 @@ VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "location_vectors.
     "vectors"
 ]
 
-# On purpose: browsers read a backslash as a slash, so that Express's answer to the first one is an open redirect.
+# On purpose: browsers read a backslash as a slash, so that Express's answer to the first one is an
+# open redirect.
 DEVIATIONS = {
     "\\\\evil.com": "%5C%5Cevil.com",
     "http:\\\\h\\p": "http:%5C%5Ch%5Cp",

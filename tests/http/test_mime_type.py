@@ -53,7 +53,8 @@ def test_importing_media_types_does_not_import_the_type_registry() -> None:
     """Start-up pays for what every program uses, and `mimetypes` reads files on its first use."""
     code = (
         "import sys, types\n"
-        "nardis = sys.modules['nardis'] = types.ModuleType('nardis')\n"  # so that only what the module imports is imported
+        # so that only what the module imports is imported
+        "nardis = sys.modules['nardis'] = types.ModuleType('nardis')\n"
         f"nardis.__path__ = [{str(Path(media_types.__file__).parents[1])!r}]\n"
         "import nardis._http.media_types\n"
         "sys.exit(bool({'ipaddress', 'mimetypes'} & sys.modules.keys()))"

@@ -1,4 +1,4 @@
-"""`accepts_types`, `accepts_encodings`, `accepts_charsets`, `accepts_languages` (RFC 9110 §12.5)."""
+"""`accepts_types`, `_encodings`, `_charsets` and `_languages`: negotiation (RFC 9110 §12.5)."""
 
 from __future__ import annotations
 

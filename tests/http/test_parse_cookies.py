@@ -23,7 +23,7 @@ VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "cookie_vectors.js
     "row", [row for row in VECTORS if row["op"] == "parse"], ids=lambda row: row["header"]
 )
 def test_expresss_newer_parser_agrees(row: dict[str, Any]) -> None:
-    """The rows' `result`; where 0.7 differs, in quotes, RFC 6265bis §4.1.1 is with the newer one."""
+    """The rows' `result`; 0.7 differs in quotes, where RFC 6265bis §4.1.1 is with the newer one."""
     assert dict(parse_cookies(row["header"])) == row["result"]
 
 
@@ -50,7 +50,7 @@ def test_expresss_newer_parser_agrees(row: dict[str, Any]) -> None:
     ],
 )
 def test_a_bad_piece_costs_only_itself(value: str, expected: list[tuple[str, str]]) -> None:
-    """Nor is anything trimmed but SP and HTAB, nor a nameless cookie given a name, nor an octal escape decoded."""
+    """Only SP and HTAB are trimmed, a nameless cookie gets no name, no octal escape is decoded."""
     assert parse_cookies(value) == expected
 
 

@@ -84,7 +84,7 @@ def test_a_malformed_type_is_400(value: str) -> None:
     "value", ["multipart/form-data; boundary=B; boundary=C", "a/b; c=d; C=d", 'a/b; c="d"; c="e"']
 )
 def test_a_parameter_that_comes_twice_is_400(value: str) -> None:
-    """Rack CVE-2026-26961: a filter that reads the first boundary and a parser that reads the second disagree."""
+    """Rack CVE-2026-26961: a filter read the first boundary, and a parser the second."""
     with pytest.raises(HTTPError, match="comes twice"):
         parse_media_type(value)
 

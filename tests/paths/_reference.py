@@ -80,7 +80,12 @@ def expansions(tree: Tree) -> Iterator[tuple[Text | Hole, ...]]:
 
 
 def is_refused(tree: Tree) -> bool:
-    """Whether two captures touch in some expansion, there are too many of those, or a group looks like FastAPI's `/{id}`."""
+    """
+    Whether a pattern is an error.
+
+    It is if two captures touch in some expansion, if there are too many of those, or if a group
+    looks like FastAPI's `/{id}`.
+    """
     return (
         len(list(expansions(tree))) > 256
         or any(
@@ -119,7 +124,7 @@ def reference(
     strict: bool = False,
     prefix: bool = False,
 ) -> Outcome:
-    """What the pattern should answer: None, BAD_REQUEST, params, or with *prefix* params and a count."""
+    """The right answer: None, BAD_REQUEST, params, or with *prefix* params and a count."""
     joined = "".join(SEPARATOR + (BROKEN if segment is None else segment) for segment in path)
     trailing = 0
     while trailing < len(tree) and tree[-1 - trailing] == SLASH and not (strict and not prefix):
@@ -248,7 +253,7 @@ class CountingText(str):
 
 
 def work(task: Callable[[], object]) -> int:
-    """Count the calls, of Python and of C functions, and the characters searched; the clock has no part in it."""
+    """Count the calls, of Python and of C functions, and the characters searched: no clock."""
     CountingText.scanned = 0
     profile = Profile()
     profile.runcall(task)

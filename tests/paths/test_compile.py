@@ -146,7 +146,11 @@ def test_literals_of_a_relaxed_pattern_are_folded() -> None:
     ],
 )
 def test_text_is_read_literally(source: str, path: str) -> None:
-    """Escapes take the next character as it is; percent escapes are decoded; a missing leading slash is supplied."""
+    """
+    Escapes take the next character as it is, percent escapes are decoded.
+
+    A missing leading slash is supplied.
+    """
     assert compile_pattern(source).match(split_path(path.encode())) == {}
 
 

@@ -1,4 +1,4 @@
-"""A parameter written as other frameworks do is refused when it is registered, and the message shows how Nardis writes it."""
+"""A parameter as other frameworks write it is refused, and the message shows how Nardis does."""
 
 from __future__ import annotations
 
@@ -103,11 +103,13 @@ def test_a_pattern_of_another_framework_is_an_error_that_shows_ours(theirs: str,
     [
         (
             "/users/{id}",
-            "`{id}` at index 7 is how others write a parameter: write `:id`, or `{/id}` for an optional segment",
+            "`{id}` at index 7 is how others write a parameter: "
+            "write `:id`, or `{/id}` for an optional segment",
         ),
         (
             "/x/<int:id>",
-            r"`<int:id>` at index 3 is how others write a parameter: write `:id`, or `\<` for the character",
+            "`<int:id>` at index 3 is how others write a parameter: "
+            r"write `:id`, or `\<` for the character",
         ),
         ("/{id}/{id}", "write `:id`"),
         ("/*rest/*", "write `*rest`"),
@@ -153,7 +155,7 @@ def test_the_message_names_the_place_and_both_meanings(source: str, advice: str)
     ],
 )
 def test_an_optional_group_of_express_stays_one(source: str, path: str, params: Any) -> None:
-    """A group is refused only where it is a whole segment, and holds a name, with a type or without."""
+    """A group is refused only if it is a whole segment, and holds a name, perhaps with a type."""
     assert compile_pattern(source).match(split_path(path.encode())) == params
 
 

@@ -39,7 +39,11 @@ A, B = Hole("a", wild=True), Hole("b", wild=True)
 def test_it_matches_as_a_greedy_regular_expression_does(
     case: tuple[Tree, Segments], case_sensitive: bool, strict: bool
 ) -> None:
-    """Same paths, same captures, for any pattern; but text beside a broken segment's capture may also be a 400."""
+    """
+    Same paths, same captures, for any pattern.
+
+    But text beside a broken segment's capture may also be a 400.
+    """
     tree, path = case
     expected = reference(tree, path, case_sensitive=case_sensitive, strict=strict)
     found = actual(tree, path, case_sensitive=case_sensitive, strict=strict)

@@ -67,7 +67,7 @@ def test_it_matches_as_a_greedy_regular_expression_does(
 def test_a_prefix_ends_on_a_segment_border(
     source: str, path: str, found: tuple[dict[str, Any], int] | None
 ) -> None:
-    """The number says how many segments are used up; slashes at the end of the pattern never count."""
+    """The number is how many segments are used up; slashes at the end of a pattern never count."""
     assert compile_pattern(source, strict=True).match_prefix(split_path(path.encode())) == found
 
 

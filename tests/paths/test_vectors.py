@@ -1,4 +1,4 @@
-"""The facts obtained from path-to-regexp 8 and Express 5 hold, but for the deviations named here."""
+"""The facts obtained from path-to-regexp 8 and Express 5 hold, except the deviations here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ VECTORS: list[dict[str, Any]] = json.loads(
 DEVIATIONS = {
     "m31": "text in patterns is compared decoded, so `/café` matches /caf%C3%A9",
     "m73": "the same name twice is an error: one value would be lost without a word",
-    "m185": "prefixes are those of use(), where the slashes at their end never count (Express strips them before it compiles)",
+    "m185": "prefixes are those of use(), where the slashes at their end never count "
+    "(Express strips them before it compiles)",
     "m187": "as m185",
 }
 
