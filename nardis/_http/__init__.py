@@ -8,3 +8,5 @@ of every function grows linearly with its input.
 """
 
 from __future__ import annotations
+
+__all__: list[str] = []

@@ -23,3 +23,5 @@ may reach, and from left to right each is taken: one walk over the path for each
 """
 
 from __future__ import annotations
+
+__all__: list[str] = []
