@@ -30,7 +30,7 @@ def item(ident: str) -> dict[str, Any]:
 
 
 async def pieces(path: str) -> AsyncIterator[bytes]:
-    """Give a stream as what most frameworks take: an asynchronous generator."""
+    """Return a stream in the form that most frameworks take: an asynchronous generator."""
     count, piece = STREAMS[path]
     for _ in range(count):
         yield piece

@@ -58,7 +58,7 @@ async def relay(req: Request, res: Response) -> None:
 
 
 async def feed(req: Request, stdin: ByteSendStream) -> None:
-    """Give the child the request body; its end is the end of its input."""
+    """Feed the child the request body; its end is the end of its input."""
     with suppress(anyio.BrokenResourceError):  # the child stopped reading: its status will say why
         async for chunk in req:
             await stdin.send(chunk)
