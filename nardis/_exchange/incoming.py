@@ -7,8 +7,9 @@ Source: RFC 9112 §6.3 and RFC 9113 §8.1 (which requests have a body).
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Final
+from typing import ClassVar
 
+from .._http.fields import BODILESS_METHODS, declared_length
 from ..limits import Limits
 from ..types import Receive, Scope
 from .intake import Intake
@@ -16,10 +17,6 @@ from .lifetime import Lifetime
 from .sweeper import TICK_S, Sweeper
 
 __all__ = ["Incoming"]
-
-# Methods whose requests carry a body only if they say so (RFC 9110 §9.3); HTTP/2 needs no field to
-# announce one.
-_BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"})
 
 
 class Incoming(Lifetime):
@@ -50,7 +47,7 @@ class Incoming(Lifetime):
             self.expects_body = True
         if scope["http_version"] >= "2":
             self.http1 = False
-            if scope["method"] not in _BODILESS:
+            if scope["method"] not in BODILESS_METHODS:
                 self.expects_body = True
 
     @abstractmethod
@@ -73,8 +70,7 @@ class Incoming(Lifetime):
     @property
     def declared_body_bytes(self) -> int | None:
         """The Content-Length of the request; None if there is none that can be read."""
-        value = self.fields.get(b"content-length")
-        return int(value) if value is not None and value.isdigit() else None
+        return declared_length(self.fields.get(b"content-length"))
 
     def look(self, now: float) -> None:
         """Enforce the limits and see to a watcher; the sweeper calls this once a tick."""

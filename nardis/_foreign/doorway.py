@@ -8,7 +8,7 @@ import anyio
 
 from .._exchange.exchange import IDLE, Exchange
 from .._failures import parted
-from .._http import fields
+from .._http.fields import BODILESS_STATUSES, content_length
 from .._sending.sources import to_bytes
 from ..errors import (
     ClientDisconnected,
@@ -216,9 +216,9 @@ class Doorway:
 
     def _check_length(self, size: int) -> None:
         """Refuse a whole body of another length than its head says; `res.send()` would mend it."""
-        if self._req.method == "HEAD" or self._res.status_code in (204, 304):
+        if self._req.method == "HEAD" or self._res.status_code in BODILESS_STATUSES:
             return
-        declared = fields.content_length(self._res.peek(b"content-length"))
+        declared = content_length(self._res.peek(b"content-length"))
         if declared not in (None, size):
             raise ContentLengthMismatch(
                 f"an ASGI application declared a Content-Length of {declared} bytes and sent {size}"

@@ -6,34 +6,28 @@ Source: RFC 9110 (semantics), RFC 9113 §8.2.2 (fields that HTTP/2 forbids).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
 from inspect import iscoroutinefunction
 from itertools import starmap
 from typing import Final, NoReturn, Self, cast, overload
 
-from .._http import fields, media_types
+from .._http import fields
+from .._http.conditional import weakened
+from .._http.fields import BODILESS_STATUSES, CONNECTION_SPECIFIC
 from .._http.location import encode_location
+from .._http.media_types import in_utf8, mime_type
 from ..datastructures import MutableHeaders
 from ..errors import FieldError, HeadersAlreadySent, HTTPError, UsageError
 from ..types import Composed, Filter, Message
 
 __all__ = ["HTML", "JSON", "OCTETS", "ResponseHead"]
 
-_CHARSET: Final = re.compile(rb"""[ \t]*;[ \t]*charset=("[^"]*"|[^;]*)""", re.IGNORECASE)
-
 HTML: Final = b"text/html; charset=utf-8"
 JSON: Final = b"application/json; charset=utf-8"
 OCTETS: Final = b"application/octet-stream"
 
-# RFC 9113 §8.2.2: an HTTP/2 message with one of these is malformed.
-_CONNECTION_SPECIFIC: Final = frozenset(
-    {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
-)
-
-# Statuses whose messages have no body, and no length either (RFC 9110 §8.6, §15.3.5, §15.4.5).
-_BODILESS: Final = frozenset({204, 304})
+# Fields of a message with a body; a status without one has none of them.
 _OF_A_BODY: Final = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
 
 # What describes the body that an error answer replaces.
@@ -256,7 +250,7 @@ class ResponseHead:
         self.sealed = True
         lines = self._fields
         status = self._status
-        bodiless = status in _BODILESS
+        bodiless = status in BODILESS_STATUSES
         if size is not None and not bodiless and not self._filters:
             declared: int | None = size
             for line in lines:
@@ -270,8 +264,8 @@ class ResponseHead:
         else:
             declared = self._compose_open(bodiless)
         if not http1:
-            if any(line[0] in _CONNECTION_SPECIFIC for line in lines):
-                lines[:] = [line for line in lines if line[0] not in _CONNECTION_SPECIFIC]
+            if any(line[0] in CONNECTION_SPECIFIC for line in lines):
+                lines[:] = [line for line in lines if line[0] not in CONNECTION_SPECIFIC]
         elif close:
             self.put(b"connection", b"close")
         start: Message = {"type": "http.response.start", "status": status, "headers": lines}
@@ -338,38 +332,5 @@ def _check_lengths(lengths: set[bytes]) -> None:
 
 
 @lru_cache(maxsize=128)
-def in_utf8(content_type: bytes) -> bytes:
-    """
-    Return a type of text, or one that names a charset, with the charset that its text is sent in.
-
-    >>> in_utf8(b"text/csv; charset=latin-1; header=present"), in_utf8(b"application/xml")
-    (b'text/csv; charset=utf-8; header=present', b'application/xml')
-    """
-    try:
-        media_type, parameters = media_types.parse_media_type(content_type.decode("latin-1"))
-    except HTTPError:
-        return content_type
-    charset = parameters.get("charset")
-    if (charset is None and not media_type.startswith("text/")) or (
-        charset or ""
-    ).lower() == "utf-8":
-        return content_type
-    if charset is None:
-        return content_type + b"; charset=utf-8"
-    return _CHARSET.sub(b"; charset=utf-8", content_type)
-
-
-@lru_cache(maxsize=128)
 def _media_type(t: str) -> bytes:
-    return media_types.mime_type(t).encode("latin-1")
-
-
-def weakened(line: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-    """
-    Make a strong ETag weak: the bytes it stood for were changed on the way out (RFC 9110 §8.8.1).
-
-    >>> weakened((b"etag", b'"1"'))
-    (b'etag', b'W/"1"')
-    """
-    name, value = line
-    return (name, b"W/" + value) if name == b"etag" and not value.startswith(b"W/") else line
+    return mime_type(t).encode("latin-1")

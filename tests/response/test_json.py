@@ -3,11 +3,8 @@
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from nardis import Nardis
-from nardis.response import _encode_json
 
 pytestmark = pytest.mark.anyio
 
@@ -100,18 +97,3 @@ async def test_the_json_module_is_a_codec(serve):
     response = await serve(handler, "POST", app=Nardis(json=json), json=[1])
 
     assert response.json() == {"a": [1]}
-
-
-@given(
-    st.recursive(
-        st.none()
-        | st.booleans()
-        | st.integers()
-        | st.floats(allow_nan=False, allow_infinity=False)
-        | st.text(),
-        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-        max_leaves=20,
-    )
-)
-def test_what_is_encoded_means_the_same_when_decoded(value):
-    assert json.loads(_encode_json(value).encode()) == value
