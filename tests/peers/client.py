@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -39,6 +40,12 @@ def settled(value: Callable[[], int]) -> int:
 
     eventually(rests)
     return last
+
+
+def close_by_reset(connected: socket.socket) -> None:
+    """Close with a reset (RST), as a crashed client does."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connected.close()
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,9 @@ class Connection:
 
     def close(self) -> None:
         self.socket.close()
+
+    def reset(self) -> None:
+        close_by_reset(self.socket)
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)

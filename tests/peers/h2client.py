@@ -23,6 +23,11 @@ Fields = Iterable[tuple[str | bytes, str | bytes]]
 PREFACE_BYTES = 9  # of a frame, RFC 9113 §4.1
 
 
+def pseudo(method: str, path: str | bytes) -> list[tuple[str | bytes, str | bytes]]:
+    """Make the fields without which there is no request in HTTP/2."""
+    return [(":method", method), (":scheme", "http"), (":authority", "localhost"), (":path", path)]
+
+
 class Ended(Exception):
     """The server closed the connection."""
 
@@ -99,14 +104,10 @@ class H2Client:
         self.flush()
         return stream_id
 
-    def request(self, method: str, path: str, fields: Fields = (), *, end: bool = True) -> int:
-        pseudo = [
-            (":method", method),
-            (":scheme", "http"),
-            (":authority", "localhost"),
-            (":path", path),
-        ]
-        return self.send_headers([*pseudo, *fields], end=end)
+    def request(
+        self, method: str, path: str | bytes, fields: Fields = (), *, end: bool = True
+    ) -> int:
+        return self.send_headers([*pseudo(method, path), *fields], end=end)
 
     def send_body(self, stream_id: int, data: bytes, *, end: bool = True) -> None:
         """Send all of *data*, as the server's windows open."""

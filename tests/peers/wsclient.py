@@ -10,12 +10,9 @@ from wsproto.connection import Connection as Frames
 from wsproto.events import Event, Request
 
 from tests.peers.client import Connection
-from tests.peers.h2client import H2Client
-from tests.wire.servers import Server
+from tests.peers.h2client import H2Client, pseudo
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA  # RFC 6455 §11.8
-
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing resets
 
 
 def frame(opcode: int, payload: bytes = b"", *, first: int = 0x80, masked: bool = True) -> bytes:
@@ -53,22 +50,19 @@ def websocket_request(path: str, offer: str = "") -> bytes:
     )
 
 
-def websocket_head(path: str, *more: tuple[str, str | bytes]) -> list[tuple[str, str | bytes]]:
-    """Give the fields that open a WebSocket over HTTP/2 (RFC 8441)."""
-    pseudo = [
-        (":method", "CONNECT"),
-        (":scheme", "http"),
-        (":authority", "localhost"),
-        (":path", path),
-    ]
-    return [*pseudo, (":protocol", "websocket"), ("sec-websocket-version", "13"), *more]
+def websocket_head(
+    path: str, *more: tuple[str | bytes, str | bytes]
+) -> list[tuple[str | bytes, str | bytes]]:
+    """Make the fields that open a WebSocket over HTTP/2 (RFC 8441)."""
+    protocol = (":protocol", "websocket")
+    return [*pseudo("CONNECT", path), protocol, ("sec-websocket-version", "13"), *more]
 
 
 class WebSocketH1:
     """A WebSocket over HTTP/1.1."""
 
-    def __init__(self, server: Server, key: str, what: str = "websocket") -> None:
-        self._connection = Connection(server.port)
+    def __init__(self, port: int, key: str, what: str = "websocket") -> None:
+        self._connection = Connection(port)
         self.socket = self._connection.socket
         self._ws = Frames(ConnectionType.CLIENT)
         self.send_raw(websocket_request(f"/{what}/{key}"))
@@ -91,8 +85,7 @@ class WebSocketH1:
         self.socket.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        self._connection.close()
+        self._connection.reset()
 
     def at_end(self) -> bool:
         """Tell whether the connection ends."""
@@ -120,9 +113,9 @@ class WebSocketH2:
     """A WebSocket over a stream of HTTP/2 (RFC 8441)."""
 
     def __init__(
-        self, server: Server, key: str, what: str = "websocket", client: H2Client | None = None
+        self, port: int, key: str, what: str = "websocket", client: H2Client | None = None
     ) -> None:
-        self.client = client or H2Client(server.port)
+        self.client = client or H2Client(port)
         self.socket = self.client.socket
         self._ws = Frames(ConnectionType.CLIENT)
         self.id = self.client.send_headers(websocket_head(f"/{what}/{key}"), end=False)

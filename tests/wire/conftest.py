@@ -1,32 +1,42 @@
-"""One server of each kind for all tests of this directory that do not end it."""
+"""The servers that tests share: one of each kind and options, for all tests that do not end it."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import cache
 
 import pytest
 
-from tests.wire.servers import KINDS, LEAKS, OURS, USUAL, Server, serving
+from tests.wire.servers import KINDS, TARGET, Server, Sharing, serving_to_the_end
 
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="session", params=KINDS)
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    with serving(request.param, tmp_path_factory.mktemp(request.param)) as running:
-        assert running.at_rest["calls"] == (
-            1 if running.kind == "daphne" else 2
-        )  # the lifespan's, if there is one, and this one
-        yield running
-        status = running.stop() if running.kind in USUAL else 0
-        assert status == 0 or running.kind not in OURS, running.log()
-        assert not LEAKS.search(running.log()) or running.kind not in USUAL
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sharing]:
+    """Start a server when it is asked for first; all of them end with the session."""
+    with ExitStack() as stack:
+
+        @cache
+        def server(kind: str, *options: str, target: str = TARGET) -> Server:
+            directory = tmp_path_factory.mktemp(kind)
+            return stack.enter_context(serving_to_the_end(kind, directory, *options, target=target))
+
+        yield server
+
+
+@pytest.fixture(params=KINDS)
+def server(request: pytest.FixtureRequest, shared: Sharing) -> Server:
+    """A server with the application of `app.py`, and with its defaults."""
+    running = shared(request.param)
+    # The lifespan's call, if there is one, and this one.
+    assert running.at_rest["calls"] == (1 if running.kind == "daphne" else 2)
+    return running
 
 
 @pytest.fixture
 def key() -> str:
-    """Give a name under which nothing was recorded yet."""
+    """Return a name under which nothing was recorded yet."""
     return f"k{next(_numbers)}"

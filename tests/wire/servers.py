@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 import pytest
@@ -60,6 +60,12 @@ LEAKS = re.compile("never awaited|never retrieved|was destroyed|ResourceWarning|
 USUAL_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO ")
 
 
+class Sharing(Protocol):
+    """Return the server that was started with these words, by the first test that asked for it."""
+
+    def __call__(self, kind: str, *options: str, target: str = TARGET) -> Server: ...
+
+
 class Server:
     """A running server; what its handlers recorded is in `observed`."""
 
@@ -98,6 +104,15 @@ class Server:
     def unusual(self) -> list[str]:
         """Return the lines of the log but for those of a usual life, which may come late."""
         return [line for line in self.log().splitlines() if not USUAL_LINE.match(line)]
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Run a block of which the log says nothing unusual, on a server that answers before and after it."""
+        assert self.ask("GET", "/hello").body == b"hello"  # what was still to say is said now
+        logged = len(self.unusual())
+        yield
+        assert self.ask("GET", "/hello").body == b"hello"
+        assert self.unusual()[logged:] == []
 
     def observed(self, key: str) -> dict[str, dict[str, Any]]:
         """Give what was recorded under *key*, by event."""
@@ -172,6 +187,18 @@ def serving(kind: str, directory: Path, *options: str, target: str = TARGET) -> 
             process = running.process
     finally:
         kill(process)
+
+
+@contextmanager
+def serving_to_the_end(
+    kind: str, directory: Path, *options: str, target: str = TARGET
+) -> Iterator[Server]:
+    """Run a server for the length of the block; it has to end well, without a word of what it lost."""
+    with serving(kind, directory, *options, target=target) as running:
+        yield running
+        status = running.stop() if kind in USUAL else 0
+        assert status == 0 or kind not in OURS, running.log()
+        assert not LEAKS.search(running.log()) or kind not in USUAL
 
 
 def renew(server: Server) -> None:

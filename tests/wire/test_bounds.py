@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -381,17 +380,11 @@ def test_pipelined_requests_are_answered_in_order(impatient: Server, key: str) -
         assert bodies == [b"/hello/0", b"/hello/1", b"4", b"/hello/2", b"/hello/3", b"/hello/4"]
 
 
-def reset(connection: Connection) -> None:
-    """Close with a reset (RST), as a crashed client does."""
-    connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
-
-
 def half_close(connection: Connection) -> None:
     connection.socket.shutdown(socket.SHUT_WR)
 
 
-WAYS = {"close": Connection.close, "half-close": half_close, "reset": reset}
+WAYS = {"close": Connection.close, "half-close": half_close, "reset": Connection.reset}
 
 # They are tried at once: it takes the server a tick or two to look.
 only_linux_tells = pytest.mark.skipif(
@@ -452,7 +445,7 @@ def test_a_reset_is_noticed_behind_an_upload_without_end(server: Server, key: st
         connection.request("POST", f"/hold/{key}", content_length=1024 * MIB)
         server.event(key, "started")
         send_until_stuck(connection)
-        reset(connection)
+        connection.reset()
 
         assert server.event(key, "cancelled")["reason"] == "gone"
     assert server.comes_to_rest()

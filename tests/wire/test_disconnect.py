@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 import sys
 import time
 from contextlib import ExitStack
 
 import pytest
 
-from tests.peers.client import Connection, eventually
+from tests.peers.client import eventually
 from tests.wire.servers import OURS, Server, on, on_each_worker
 
 KIB = 1024
@@ -18,12 +16,6 @@ MIB = 1024 * KIB
 
 # A tick until an exchange is looked at, another until it is old enough for a watcher, and some for a slow machine.
 NOTICED_S = 0.75
-
-
-def reset(connection: Connection) -> None:
-    """Close with a reset (RST), as a crashed client does."""
-    connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
 
 
 def assert_cleaned_up(server: Server, key: str, left: float) -> None:
@@ -151,6 +143,6 @@ def test_a_handler_is_cancelled_when_its_client_resets_a_used_connection(
         connection.request("GET", f"/wait/{key}")
         server.event(key, "started")
         left = time.monotonic()
-        reset(connection)
+        connection.reset()
 
         assert_cleaned_up(server, key, left)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 from collections.abc import Iterator
 
 import psutil
@@ -14,7 +12,6 @@ from tests.peers.h2client import H2Client
 from tests.wire.failing_app import FAULTS
 from tests.wire.servers import OURS, Server, serving
 
-RESET = struct.pack("ii", 1, 0)
 INTERNAL_ERROR = 0x2  # RFC 9113 §7
 
 every_fault = pytest.mark.parametrize("fault", FAULTS)
@@ -136,7 +133,7 @@ def test_a_client_that_leaves_a_generator_with_a_task_group_in_it_ends_its_handl
         connection.head()
         connection.chunk()
         if how == "reset":
-            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            connection.reset()
         if how == "stall":
             eventually(lambda: "truncated=True" in server.log())
 

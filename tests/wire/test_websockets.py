@@ -14,7 +14,7 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import BytesMessage, CloseConnection, Request, TextMessage
 from wsproto.extensions import PerMessageDeflate
 
-from tests.peers.client import Connection, eventually
+from tests.peers.client import Connection, close_by_reset, eventually
 from tests.peers.h2client import H2Client
 from tests.peers.raw_app import KIB, MIB
 from tests.peers.wsclient import (
@@ -23,7 +23,6 @@ from tests.peers.wsclient import (
     CONTINUATION,
     PING,
     PONG,
-    RESET,
     TEXT,
     WebSocketH1,
     WebSocketH2,
@@ -32,7 +31,7 @@ from tests.peers.wsclient import (
     websocket_head,
     websocket_request,
 )
-from tests.wire.servers import LEAKS, OURS, Server, serving
+from tests.wire.servers import OURS, Server, Sharing, serving
 
 TARGET = "tests.peers.raw_app:app"
 
@@ -50,22 +49,16 @@ over = pytest.mark.parametrize("over", [WebSocketH1, WebSocketH2], ids=["h1", "h
 Over = type[WebSocketH1] | type[WebSocketH2]
 
 
-@pytest.fixture(scope="module", params=OURS)
-def running(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    with serving(request.param, tmp_path_factory.mktemp(request.param), target=TARGET) as running:
-        yield running
-        assert running.stop() == 0, running.log()
-        assert not LEAKS.search(running.log())
+@pytest.fixture(params=OURS)
+def running(request: pytest.FixtureRequest, shared: Sharing) -> Server:
+    return shared(request.param, target=TARGET)
 
 
 @pytest.fixture
 def server(running: Server) -> Iterator[Server]:
     """Our server, which has nothing to say of what a client does."""
-    logged = len(running.unusual())
-    yield running
-    assert running.unusual()[logged:] == []
+    with running.silent():
+        yield running
 
 
 def heard(server: Server, key: str) -> tuple[int, str]:
@@ -102,7 +95,7 @@ codes = pytest.mark.parametrize(
 def test_the_application_hears_the_code_and_the_reason_of_the_client(
     server: Server, key: str, over: Over, code: int, reason: str
 ):
-    with over(server, key) as websocket:
+    with over(server.port, key) as websocket:
         websocket.send_raw(close_frame(code, reason))
 
         assert heard(server, key) == (code, reason)
@@ -113,7 +106,7 @@ def test_the_application_hears_the_code_and_the_reason_of_the_client(
 def test_the_application_hears_1005_where_the_client_gave_no_code(
     server: Server, key: str, over: Over
 ):
-    with over(server, key) as websocket:
+    with over(server.port, key) as websocket:
         websocket.send_raw(frame(CLOSE))
 
         assert heard(server, key) == (NO_STATUS, "")
@@ -124,7 +117,7 @@ def test_the_application_hears_1005_where_the_client_gave_no_code(
 def test_a_close_comes_after_all_messages_and_nothing_after_it(
     server: Server, key: str, over: Over
 ):
-    with over(server, key, "listens") as websocket:
+    with over(server.port, key, "listens") as websocket:
         fragments = frame(TEXT, b"th", first=0) + frame(PING, b"?") + frame(CONTINUATION, b"ree")
         behind = frame(TEXT, b"late") + close_frame(4002) + b"\xff\xff\xff"
         websocket.send_raw(
@@ -142,7 +135,7 @@ def test_a_close_comes_after_all_messages_and_nothing_after_it(
 def test_what_comes_behind_a_close_by_itself_is_ignored_as_well(
     server: Server, key: str, over: Over
 ):
-    with over(server, key) as websocket:
+    with over(server.port, key) as websocket:
         websocket.send_raw(close_frame(4001))
         websocket.send_raw(frame(TEXT, b"late"))
         websocket.send_raw(close_frame(4002) + b"\xff\xff\xff")
@@ -153,7 +146,7 @@ def test_what_comes_behind_a_close_by_itself_is_ignored_as_well(
 
 @over
 def test_a_close_ends_a_message_that_is_not_whole(server: Server, key: str, over: Over):
-    with over(server, key) as websocket:
+    with over(server.port, key) as websocket:
         websocket.send_raw(frame(TEXT, b"hal", first=0) + close_frame(4001))
 
         assert heard(server, key) == (4001, "")
@@ -161,7 +154,7 @@ def test_a_close_ends_a_message_that_is_not_whole(server: Server, key: str, over
 
 @over
 def test_a_close_may_come_byte_by_byte(server: Server, key: str, over: Over):
-    with over(server, key) as websocket:
+    with over(server.port, key) as websocket:
         for byte in close_frame(4001, "slowly"):
             websocket.send_raw(bytes([byte]))
 
@@ -173,7 +166,7 @@ def test_a_close_may_come_byte_by_byte(server: Server, key: str, over: Over):
 def test_an_application_that_sends_on_after_the_close_is_not_disturbed(
     server: Server, key: str, over: Over
 ):
-    with over(server, key, "pours") as websocket:
+    with over(server.port, key, "pours") as websocket:
         websocket.next()
         websocket.send(CloseConnection(4001))
 
@@ -187,13 +180,13 @@ def test_a_close_is_heard_of_a_client_that_leaves_with_it(
 ):
     """Also where the application notices first, because it cannot send any more; that is a matter of chance."""
     for number in range(15):
-        with over(server, f"{key}-{number}", "gushes") as websocket:
+        with over(server.port, f"{key}-{number}", "gushes") as websocket:
             websocket.socket.setsockopt(
                 socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
             )  # else a reset may overtake the Close
             websocket.send_raw(close_frame(GOING_AWAY))
             if reset:
-                websocket.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                close_by_reset(websocket.socket)
     for number in range(15):
         assert heard(server, f"{key}-{number}") == (GOING_AWAY, "")
 
@@ -240,7 +233,7 @@ broken = pytest.mark.parametrize(("data", "code"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_rule_is_answered_by_one_close_frame(
     server: Server, key: str, over: Over, data: bytes, code: int
 ):
-    with over(server, key) as websocket:
+    with over(server.port, key) as websocket:
         websocket.send_raw(data + frame(PING, b"ignored") + close_frame(4001))
 
         [(opcode, payload)] = websocket.said()
@@ -252,8 +245,8 @@ def test_a_broken_rule_is_answered_by_one_close_frame(
 def test_a_broken_rule_ends_its_stream_of_http2_alone(server: Server, key: str):
     with beside_another(server, key) as client:
         one, other = (
-            WebSocketH2(server, key, client=client),
-            WebSocketH2(server, f"{key}-good", client=client),
+            WebSocketH2(server.port, key, client=client),
+            WebSocketH2(server.port, f"{key}-good", client=client),
         )
         one.send_raw(frame(0x3))
 
@@ -266,7 +259,7 @@ def test_a_broken_rule_ends_its_stream_of_http2_alone(server: Server, key: str):
 
 
 def test_a_broken_rule_at_the_end_of_a_stream_is_answered_as_well(server: Server, key: str):
-    with WebSocketH2(server, key) as websocket:
+    with WebSocketH2(server.port, key) as websocket:
         websocket.client.h2.send_data(websocket.id, frame(0x3), end_stream=True)
         websocket.client.flush()
 
@@ -283,7 +276,7 @@ def test_a_broken_rule_at_the_end_of_a_stream_is_answered_as_well(server: Server
 def test_a_message_that_is_too_big_ends_with_1009_on_both_sides(
     server: Server, key: str, over: Over, sizes: tuple[int, ...]
 ):
-    with over(server, key) as websocket:
+    with over(server.port, key) as websocket:
         for number, size in enumerate(sizes):
             websocket.send_raw(frame(CONTINUATION if number else BINARY, bytes(size), first=0))
 
@@ -294,7 +287,7 @@ def test_a_message_that_is_too_big_ends_with_1009_on_both_sides(
 
 @over
 def test_a_message_of_the_largest_size_passes(server: Server, key: str, over: Over):
-    with over(server, key) as websocket:
+    with over(server.port, key) as websocket:
         websocket.send(BytesMessage(bytes(MESSAGE_BYTES)))
 
         assert websocket.next() == TextMessage(str(MESSAGE_BYTES))
@@ -305,7 +298,7 @@ def test_tiny_messages_that_nobody_reads_wait_in_the_window_and_are_heard_in_ord
 ):
     tiny, sent = b"".join(frame(TEXT, b"%d" % number) for number in range(100_000)), 0
     with beside_another(server, key) as client:
-        websocket = WebSocketH2(server, key, "listens", client)
+        websocket = WebSocketH2(server.port, key, "listens", client)
         server.event(key, "started")
         while room := client.room(websocket.id):
             websocket.send_raw(tiny[sent : sent + room])
@@ -327,7 +320,7 @@ def test_a_close_that_waits_behind_messages_is_heard_before_the_end_of_its_strea
 ):
     tiny = 3000 * frame(TEXT, b"x")
     with beside_another(server, key) as client:
-        websocket = WebSocketH2(server, key, "listens", client)
+        websocket = WebSocketH2(server.port, key, "listens", client)
         server.event(key, "started")
         websocket.send_raw(tiny + close_frame(4001, "behind"))
         getattr(websocket, way)()
@@ -349,7 +342,7 @@ def test_a_close_that_waits_behind_messages_is_heard_before_the_end_of_its_strea
 def test_the_application_hears_1006_of_a_client_that_vanished(
     server: Server, key: str, over: Over, way: str, last: bytes
 ):
-    with over(server, key, "listens") as websocket:
+    with over(server.port, key, "listens") as websocket:
         websocket.send_raw(frame(TEXT, b"before") + last)
         server.event(key, "started")
         getattr(websocket, way)()
@@ -364,14 +357,14 @@ def test_the_application_hears_1006_of_a_client_that_vanished(
 def test_the_end_of_a_connection_of_http2_is_1006_for_all_its_websockets(server: Server, key: str):
     with H2Client(server.port) as client:
         for number in range(3):
-            WebSocketH2(server, f"{key}-{number}", client=client)
+            WebSocketH2(server.port, f"{key}-{number}", client=client)
     for number in range(3):
         assert heard(server, f"{key}-{number}") == (VANISHED, "")
 
 
 def test_the_end_of_a_stream_without_a_close_ends_it_alone(server: Server, key: str):
     with beside_another(server, key) as client:
-        websocket = WebSocketH2(server, key, client=client)
+        websocket = WebSocketH2(server.port, key, client=client)
         websocket.end()
 
         assert heard(server, key) == (VANISHED, "")
@@ -413,7 +406,7 @@ def test_a_stream_that_ends_during_a_denial_gets_all_of_it(server: Server, key: 
 def test_an_application_that_closed_hears_what_the_client_answers(
     server: Server, key: str, over: Over, code: int, reason: str
 ):
-    with over(server, key, "closes") as websocket:
+    with over(server.port, key, "closes") as websocket:
         server.event(key, "closed")
         websocket.send_raw(frame(TEXT, b"before") + close_frame(code, reason))
 
@@ -426,7 +419,7 @@ def test_an_application_that_closed_hears_what_the_client_answers(
 def test_an_application_that_closed_hears_1005_of_an_answer_without_a_code(
     server: Server, key: str, over: Over
 ):
-    with over(server, key, "closes") as websocket:
+    with over(server.port, key, "closes") as websocket:
         server.event(key, "closed")
         websocket.send_raw(frame(CLOSE))
 
@@ -439,7 +432,7 @@ def test_an_application_that_closed_hears_1005_of_an_answer_without_a_code(
 def test_an_application_that_closed_hears_1006_if_there_is_no_answer(
     server: Server, key: str, over: Over, way: str
 ):
-    with over(server, key, "closes") as websocket:
+    with over(server.port, key, "closes") as websocket:
         assert isinstance(websocket.next(), CloseConnection)
         getattr(websocket, way)()
 
@@ -450,7 +443,7 @@ def test_an_application_that_closed_hears_1006_if_there_is_no_answer(
 def test_a_broken_rule_after_our_close_is_heard_and_not_answered(
     server: Server, key: str, over: Over
 ):
-    with over(server, key, "closes") as websocket:
+    with over(server.port, key, "closes") as websocket:
         server.event(key, "closed")
         websocket.send_raw(frame(0x3))
 
@@ -460,7 +453,7 @@ def test_a_broken_rule_after_our_close_is_heard_and_not_answered(
 
 @over
 def test_an_application_that_returns_leaves_1011_behind(server: Server, key: str, over: Over):
-    with over(server, key, "leaves") as websocket:
+    with over(server.port, key, "leaves") as websocket:
         websocket.send_raw(frame(PING, b"?") + frame(TEXT))
 
         assert websocket.said()[-1] == (CLOSE, struct.pack("!H", INTERNAL_ERROR))
@@ -470,7 +463,7 @@ def test_an_application_that_returns_leaves_1011_behind(server: Server, key: str
 def test_a_code_that_is_none_is_the_applications_fault_and_1011(
     running: Server, key: str, over: Over
 ):
-    with over(running, key, "closes-badly") as websocket:
+    with over(running.port, key, "closes-badly") as websocket:
         assert websocket.said() == [(CLOSE, struct.pack("!H", INTERNAL_ERROR))]
 
 
@@ -481,7 +474,7 @@ def test_a_code_that_is_none_is_the_applications_fault_and_1011(
 def test_pings_are_answered_while_the_application_reads_nothing(
     server: Server, key: str, over: Over
 ):
-    with over(server, key, "listens") as websocket:
+    with over(server.port, key, "listens") as websocket:
         websocket.send_raw(frame(PING, b"there?"))
         server.event(key, "started")
         pong = websocket.next()
@@ -492,7 +485,7 @@ def test_pings_are_answered_while_the_application_reads_nothing(
 
 @over
 def test_a_pong_that_was_not_asked_for_is_taken_no_notice_of(server: Server, key: str, over: Over):
-    with over(server, key) as websocket:
+    with over(server.port, key) as websocket:
         websocket.send_raw(frame(PONG, b"by itself") + frame(TEXT, b"echo"))
 
         assert websocket.next() == TextMessage("echo")
@@ -501,7 +494,7 @@ def test_a_pong_that_was_not_asked_for_is_taken_no_notice_of(server: Server, key
 def test_a_shut_window_of_one_websocket_does_not_stop_its_connection(server: Server, key: str):
     """The client hears the last Pong and the Close frame when it opens its window; the application need not wait for that."""
     with H2Client(server.port, window=0) as client:
-        websocket = WebSocketH2(server, key, client=client)
+        websocket = WebSocketH2(server.port, key, client=client)
         for number in range(5):
             websocket.send_raw(frame(PING, b"%d" % number))
             client.ping()
@@ -517,7 +510,7 @@ def test_a_shut_window_of_one_websocket_does_not_stop_its_connection(server: Ser
 def test_frames_do_not_mix_where_the_window_divides_them(server: Server, key: str):
     """An answer to a Ping waits for the message that is on its way."""
     with H2Client(server.port, window=0) as client:
-        websocket = WebSocketH2(server, key, client=client)
+        websocket = WebSocketH2(server.port, key, client=client)
         websocket.send_raw(frame(TEXT, b"a message"))
         client.open_window(3, websocket.id)
         client.until(lambda: len(websocket.stream.body) == 3)
@@ -536,7 +529,7 @@ def test_frames_do_not_mix_where_the_window_divides_them(server: Server, key: st
 
 def test_a_client_that_vanished_gets_no_answer(server: Server, key: str):
     with beside_another(server, key) as client:
-        websocket = WebSocketH2(server, key, client=client)
+        websocket = WebSocketH2(server.port, key, client=client)
         client.h2.send_data(websocket.id, frame(PING, b"?") + close_frame(4001))
         client.h2.reset_stream(websocket.id)
         client.flush()
@@ -734,10 +727,10 @@ def test_a_shutdown_tells_each_websocket_also_those_that_are_stuck(kind: str, tm
     with serving(kind, tmp_path, "--drain", "0.2", "--graceful", "2", target=TARGET) as server:
         with (
             H2Client(server.port, window=0) as client,
-            WebSocketH1(server, "one", "pours") as lively,
+            WebSocketH1(server.port, "one", "pours") as lively,
         ):
             for key in ("two", "three"):
-                WebSocketH2(server, key, "pours", client)
+                WebSocketH2(server.port, key, "pours", client)
             lively.next()
             server.process.send_signal(signal.SIGTERM)
             for key in ("one", "two", "three"):

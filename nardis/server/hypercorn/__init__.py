@@ -22,7 +22,7 @@ What the rest of the runner uses is small, so that another server of the same de
 | `h2_websockets` | the end of a stream is not heard by its WebSocket, nor is it said |
 | `h2` | a shutdown is not announced; put together what stands above |
 
-Each has its contract test in `tests/wire/test_cures.py`, which fails on the stock server: when it does not any more, the cure
+Each has its contract test in `tests/wire/cures/`, which fails on the stock server: when it does not any more, the cure
 can go.
 """
 
