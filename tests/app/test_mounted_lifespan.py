@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from nardis import Limits, Nardis, Router
 from nardis.testing import AppError, Client
-from tests.foreign.peers import body, start
+from tests.peers.asgi import body, start
 
 pytestmark = pytest.mark.anyio
 

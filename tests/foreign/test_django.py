@@ -14,7 +14,7 @@ from django.urls import path, reverse
 
 from nardis import Nardis
 from nardis.testing import Client
-from tests.foreign.peers import rest
+from tests.peers.driver import rest
 
 pytestmark = pytest.mark.anyio
 

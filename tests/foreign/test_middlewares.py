@@ -23,8 +23,8 @@ from starlette.responses import PlainTextResponse
 
 from nardis import Nardis, Router, wrap
 from nardis.testing import Client
-from tests.foreign.peers import BODY, START, rest
-from tests.peers.driver import Server
+from tests.peers.asgi import BODY, START
+from tests.peers.driver import Server, rest
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,8 @@ from starlette.staticfiles import StaticFiles
 
 from nardis import Nardis, wrap
 from nardis.testing import Client
-from tests.foreign.peers import rest, websocket
+from tests.peers.asgi import websocket
+from tests.peers.driver import rest
 
 pytestmark = pytest.mark.anyio
 

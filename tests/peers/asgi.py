@@ -9,15 +9,10 @@ from typing import Any
 import anyio
 from anyio.lowlevel import checkpoint
 
+from tests.peers.driver import rest
+
 START = "http.response.start"
 BODY = "http.response.body"
-
-
-async def rest():
-    """Let every task run until all of them wait."""
-    for _ in range(25):
-        await checkpoint()
-    await anyio.wait_all_tasks_blocked()
 
 
 def start(status: int = 200, *headers: tuple[bytes, bytes], **more: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import pytest
 
 from nardis import HTTPError, Nardis
 from nardis.testing import Client
-from tests.foreign.peers import websocket
+from tests.peers.asgi import websocket
 
 pytestmark = pytest.mark.anyio
 

@@ -1,0 +1,165 @@
+"""Foreign applications under a prefix: which paths they get, and what counts as one."""
+
+from functools import partial
+
+import pytest
+
+from nardis import Nardis, Router
+from nardis.testing import Client
+from tests.foreign.applications import mounted
+from tests.peers.asgi import body, says, start
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_it_sees_the_prefix_as_root_path_and_the_whole_path():
+    seen = []
+
+    async def shows(scope, receive, send):
+        seen.append((scope["root_path"], scope["path"], scope["raw_path"]))
+        await says(start(), body())(scope, receive, send)
+
+    app = mounted(shows, "/a b")
+    async with Client(app) as client:
+        await client.get("/a%20b/c%2Fd?x=1")
+        await client.get("/a%20b")
+    assert seen == [("/a b", "/a b/c/d", b"/a%20b/c%2Fd"), ("/a b", "/a b", b"/a%20b")]
+
+
+async def test_prefixes_of_routers_add_up():
+    app, router, seen = Nardis(), Router(), []
+
+    async def shows(scope, receive, send):
+        seen.append((scope["root_path"], scope["path"]))
+        await says(start(), body())(scope, receive, send)
+
+    router.mount("/b", shows)
+    app.use("/a", router)
+    async with Client(app) as client:
+        await client.get("/a/b/c")
+    assert seen == [("/a/b", "/a/b/c")]
+
+
+@pytest.mark.parametrize("path", ["/x/legacy/c", "/legacy/c"])
+async def test_the_root_path_of_a_server_comes_first_whether_it_is_in_the_path_or_not(path):
+    """Servers do not agree on that; an application that takes the root path off gets the same in both cases."""
+    seen, sent = [], []
+
+    async def shows(scope, receive, send):
+        seen.append((scope["root_path"], scope["path"], scope["raw_path"]))
+        await says(start(), body())(scope, receive, send)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "path": path,
+        "root_path": "/x/",
+        "headers": [],
+    }
+    await mounted(shows)(scope, None, send)
+    assert seen == [("/x/legacy", "/x/legacy/c", b"/x/legacy/c")]
+    assert len(sent) == 2
+
+
+async def test_it_is_no_route():
+    """It is neither listed nor named."""
+    app = mounted(says())
+    app.get("/x", handler, name="x")
+    assert app.routes() == [("GET", "/x", "x")]
+    assert app.url_for("x") == "/x"
+
+
+async def test_beside_the_prefix_the_table_goes_on():
+    app = mounted(says(start(), body(b"them")))
+
+    @app.get("/legacyx")
+    async def own(req, res):
+        await res.send("own")
+
+    async with Client(app) as client:
+        assert (await client.get("/legacyx")).text == "own"
+        assert (await client.get("/legacy")).text == "them"
+
+
+class Two:
+    """An application of ASGI 2, as a class."""
+
+    def __init__(self, scope):
+        self.scope = scope
+
+    async def __call__(self, receive, send):
+        message = await receive()
+        await says(start(), body(self.scope["path"].encode() + message["body"]))(
+            self.scope, receive, send
+        )
+
+
+def two(scope):
+    """An application of ASGI 2, as a function."""
+
+    async def inner(receive, send):
+        await Two(scope)(receive, send)
+
+    return inner
+
+
+class Three:
+    async def __call__(self, scope, receive, send):
+        await says(start(), body(scope["path"].encode()))(scope, receive, send)
+
+
+async def three(greeting, scope, receive, send):
+    await says(start(), body(greeting + scope["path"].encode()))(scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    "app", [Two, two, Three(), lambda *args: Three()(*args)], ids=["class", "function", "3", "args"]
+)
+async def test_asgi_2_and_3_are_told_apart(app):
+    async with Client(mounted(app)) as client:
+        assert (await client.get("/legacy/x")).text == "/legacy/x"
+
+
+async def test_a_partial_is_looked_through():
+    async with Client(mounted(partial(three, b"!"))) as client:
+        assert (await client.get("/legacy/x")).text == "!/legacy/x"
+
+
+async def handler(req, res):
+    """A handler, which is no ASGI application."""
+
+
+@pytest.mark.parametrize("thing", [None, "app", handler, Router(), Three, object()])
+async def test_what_is_no_asgi_application_is_refused_with_a_hint(thing):
+    with pytest.raises(TypeError, match=r"mount\(\) takes .*Router goes to use\(\)"):
+        Nardis().mount("/x", thing)
+
+
+async def test_a_builtin_without_a_signature_is_taken_at_its_word():
+    """Compiled applications have none."""
+
+    class Compiled:
+        __signature__ = "none"
+
+        async def __call__(self, scope, receive, send):
+            await says(start(), body(b"compiled"))(scope, receive, send)
+
+    async with Client(mounted(Compiled())) as client:
+        assert (await client.get("/legacy")).text == "compiled"
+
+
+async def test_a_nardis_app_can_be_mounted_too():
+    """Then it is a foreign one: its errors and its 404 are its own."""
+    inner = Nardis()
+
+    @inner.get("/:name")
+    async def hello(req, res):
+        await res.send(f"{req.params['name']} {req.base_url}")
+
+    async with Client(mounted(inner)) as client:
+        assert (await client.get("/legacy/x")).text == "x "
+        assert (await client.get("/legacy/x/y")).status_code == 404
