@@ -162,6 +162,11 @@ class Connection:
         data = self.take(size + 2)
         return data[:size] if size or data else None
 
+    def read_out(self) -> bytes:
+        """Read chunks up to the end of the body, however it comes, and close."""
+        with self:
+            return b"".join(iter(lambda: self.chunk() or b"", b""))
+
     def line(self) -> bytes:
         """Read one line, without its end; empty at the end of the connection."""
         while b"\r\n" not in self._buffer and self._more():

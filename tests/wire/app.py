@@ -281,6 +281,7 @@ async def until_draining(req: Request, res: Response) -> None:
 
 
 @app.get("/raise")
+@app.get("/raise/:id")
 async def fail(req: Request, res: Response) -> None:
     await res.write("half")
     raise RuntimeError("on purpose")

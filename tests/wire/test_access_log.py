@@ -68,11 +68,13 @@ def logging(
     ]
     with logging_server(request.param, tmp_path_factory.mktemp(request.param), *options) as server:
         yield server
-        with server.connect() as last:
-            last.request("GET", "/idle/at-the-end")
-            assert last.head()[0] == 200
-            assert last.chunk() == b"first"
-            assert server.stop() == 0, server.log()
+        last = server.connect()
+        last.request("GET", "/idle/at-the-end")
+        assert last.head()[0] == 200
+        assert last.chunk() == b"first"
+        server.process.send_signal(signal.SIGTERM)
+        last.read_out()  # a client that stays is waited for
+        assert server.process.wait(20) == 0, server.log()
         assert not LEAKS.search(server.log())
         [entry] = server.logged("/idle/at-the-end")
         assert (entry["status"], entry["bytes"], entry["aborted"], entry["close_reason"]) == (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.peers.client import eventually
@@ -53,10 +55,13 @@ def test_an_abort_before_the_head_is_an_empty_500_that_closes(server: Server) ->
         assert connection.at_end()
 
 
-def test_a_truncated_response_is_logged_as_such(server: Server) -> None:
-    server.ask("GET", "/raise")
+def test_a_truncated_response_is_logged_as_such_and_once(server: Server, key: str) -> None:
+    assert not server.ask("GET", f"/raise/{key}").complete
 
-    eventually(lambda: "GET /raise failed after 4 body bytes, truncated=True" in server.log())
+    # What is said of one request is said before the next one's answer, if the log is late.
+    said = eventually(lambda: re.findall(rf"GET /raise/{key}\b.*", server.log()))
+    assert server.ask("GET", "/hello").body == b"hello"
+    assert said == [f"GET /raise/{key} failed after 4 body bytes, truncated=True"]
 
 
 @on(*OURS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import h2.errors
@@ -13,7 +12,7 @@ import pytest
 
 from tests.peers.client import settled
 from tests.peers.h2client import H2Client
-from tests.wire.servers import CHOSEN, OURS, Server, on, serving
+from tests.wire.servers import CHOSEN, OURS, Server, Sharing, on
 
 MIB = 1024 * 1024
 
@@ -128,13 +127,9 @@ def test_http2_a_failed_response_is_reset(server: Server, path: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CHOSEN or OURS)
-def test_trailers_follow_a_body(kind: str, tmp_path: Path) -> None:
-    with (
-        serving(kind, tmp_path, target="tests.peers.raw_app:app") as server,
-        speaking(server) as client,
-    ):
+def test_trailers_follow_a_body(kind: str, shared: Sharing) -> None:
+    with speaking(shared(kind, target="tests.peers.raw_app:app")) as client:
         stream = client.ask("GET", "/trailed", [("te", "trailers")])
 
         assert (stream.body, stream.ended) == (b"body", True)
         assert stream.trailers == {"x-sum": "4"}
-        server.stop()

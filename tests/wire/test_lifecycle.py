@@ -69,9 +69,10 @@ def test_requests_that_the_end_has_cancelled_are_counted(
         for stream in streams:
             stream.request("GET", "/ticks/100000")
             assert stream.head()[0] == 200
-        assert server.stop() == 0
+        server.process.send_signal(signal.SIGTERM)
         for stream in streams:
-            stream.close()
+            stream.read_out()  # a client that stays is waited for
+        assert server.process.wait(20) == 0
 
         assert life(server)[-1] == f"ended after a while; {said}"
 
@@ -96,11 +97,13 @@ def test_a_supervisor_says_what_becomes_of_each_worker(kind: str, tmp_path: Path
         second = server.ask("GET", "/pid").body.decode()
         os.kill(int(second), signal.SIGKILL)
         eventually(lambda: len(re.findall("began", server.log())) == 3, 20)
-        with server.connect() as stream:
-            stream.request("GET", "/ticks/100000")
-            assert stream.head()[0] == 200
-            third = server.ask("GET", "/pid").body.decode()
-            assert server.stop() == 0
+        stream = server.connect()
+        stream.request("GET", "/ticks/100000")
+        assert stream.head()[0] == 200
+        third = server.ask("GET", "/pid").body.decode()
+        server.process.send_signal(signal.SIGTERM)
+        stream.read_out()  # a client that stays is waited for
+        assert server.process.wait(20) == 0
 
         assert life(server) == [
             f"worker {first} began",

@@ -47,6 +47,8 @@ def test_a_stream_that_listens_ends_cleanly(kind: str, tmp_path: Path, key: str)
         assert connection.chunk() == b"goodbye"
         assert connection.chunk() == b""
         assert idle.at_end()
+        for each in (connection, idle):
+            each.close()  # a client that stays is waited for
         assert ends_well(server), server.log()
 
         events = server.observed(key) | server.observed("lifespan")
@@ -69,6 +71,7 @@ def test_a_stream_that_does_not_listen_is_cut(
         while piece:
             piece = connection.chunk()
         assert piece is None
+        connection.close()
         assert ends_well(server), server.log()
 
         events = server.observed(key)

@@ -250,19 +250,13 @@ def test_sigterm_ends_them_all_and_each_has_its_end(to_all: bool, tmp_path: Path
         for process in [running.server.process.pid, *(workers if to_all else ())]:
             os.kill(process, signal.SIGTERM)
         for stream in streams:
-            assert rest_of(stream).endswith(END)
+            assert stream.read_out().endswith(END)
 
         assert running.server.process.wait(20) == 0, running.server.log()
         assert not [worker for worker in workers if psutil.pid_exists(worker)]
         assert running.is_gone()
         assert running.of("ended") == workers
         assert len(running.server.unusual()) == 1
-
-
-def rest_of(stream: Connection) -> bytes:
-    """Read a stream to its end, and leave it."""
-    with stream:
-        return b"".join(iter(lambda: stream.chunk() or b"", b""))
 
 
 def test_workers_end_by_themselves_when_their_supervisor_is_gone(tmp_path: Path) -> None:
@@ -310,7 +304,7 @@ def test_a_second_signal_ends_them_all_at_once(tmp_path: Path) -> None:
             listening.request("GET", "/listen")
             assert listening.head()[0] == 200
             running.server.process.send_signal(signal.SIGTERM)
-            assert rest_of(listening).endswith(END)
+            assert listening.read_out().endswith(END)
         running.server.process.send_signal(signal.SIGTERM)
 
         assert running.server.process.wait(10) == 128 + signal.SIGTERM
@@ -351,7 +345,7 @@ def test_ctrl_c_in_a_terminal_is_one_clean_shutdown_and_the_readiness_hook_hears
         os.killpg(process.pid, signal.SIGINT)
 
         assert process.stdout.readline() == b"ready: False\n"
-        assert rest_of(stream).endswith(END)
+        assert stream.read_out().endswith(END)
         assert process.wait(20) == 0
         assert process.stdout.readline() == b""
         assert running.of("ended") == workers

@@ -716,9 +716,9 @@ def test_handshakes_during_a_shutdown_say_once_what_becomes_of_the_connection(
             [b"close"],
         ]
         assert heard(server, "c") == (4001, "")
-        assert server.process.wait(5) == 0, server.log()
         for connection in connections:
             connection.close()
+        assert server.process.wait(5) == 0, server.log()
 
 
 @pytest.mark.parametrize("kind", OURS)

@@ -81,22 +81,20 @@ def test_h2_window_ends_a_stream_that_stalls_and_none_that_is_slow(
     kind: str, tmp_path: Path, key: str
 ):
     """However long a piece takes: the application sends 64 KiB at once, and the client takes byte after byte."""
-    with (
-        serving(kind, tmp_path, "--write-stall", "0.5", target=TARGET) as server,
-        H2Client(server.port, window=0, credit=False) as client,
-    ):
-        slow_id, begun = client.request("GET", f"/flood/{key}-slow"), time.monotonic()
-        stalled_id = client.request("GET", f"/flood/{key}-stalled")
-        slow, stalled = client.streams[slow_id], client.streams[stalled_id]
-        while stalled.reset is None or time.monotonic() - begun < 1.5:
-            taken = len(slow.body)
-            client.open_window(1)
-            client.open_window(1, slow_id)
-            client.until(lambda taken=taken: len(slow.body) > taken)
+    with serving(kind, tmp_path, "--write-stall", "0.5", target=TARGET) as server:
+        with H2Client(server.port, window=0, credit=False) as client:
+            slow_id, begun = client.request("GET", f"/flood/{key}-slow"), time.monotonic()
+            stalled_id = client.request("GET", f"/flood/{key}-stalled")
+            slow, stalled = client.streams[slow_id], client.streams[stalled_id]
+            while stalled.reset is None or time.monotonic() - begun < 1.5:
+                taken = len(slow.body)
+                client.open_window(1)
+                client.open_window(1, slow_id)
+                client.until(lambda taken=taken: len(slow.body) > taken)
 
-        assert (stalled.reset, stalled.body) == (ErrorCodes.CANCEL, b"")
-        assert server.event(f"{key}-stalled", "ended")
-        assert slow.reset is None
-        assert client.answer(slow_id).reset == ErrorCodes.CANCEL  # it has stopped
-        assert len(slow.body) < 64 * KIB
+            assert (stalled.reset, stalled.body) == (ErrorCodes.CANCEL, b"")
+            assert server.event(f"{key}-stalled", "ended")
+            assert slow.reset is None
+            assert client.answer(slow_id).reset == ErrorCodes.CANCEL  # it has stopped
+            assert len(slow.body) < 64 * KIB
         assert server.stop() == 0, server.log()
