@@ -1,12 +1,20 @@
 """
-Links between our pages lead somewhere, and what the pages show is so: each page is run, from its top to its end.
+Links between our pages lead somewhere, and what the pages show is so.
 
-- A block marked `python` is executed, as the program that was started. If its first line is a comment with a file's name,
-  `# notes.py`, it is saved under that name first, so that later blocks can import it.
-- A block marked `console` has commands after `$ `, and under each what it prints; `...` stands for anything. They run in a shell,
-  with curl as it behaves in a terminal, beside a server on port 3000 (which is another one in truth) of the last `app` above.
-  A console block that only the tests need to see stands in a comment: `<!-- console` on a line, then its lines, then `-->`.
-- A block marked `py` belongs to another framework, and only has to be Python. One marked `sh` is for the reader alone.
+Each page is run, from its top to its end.
+
+- A block marked `python` is executed, as the program that was started. If its first line is a
+  comment with a file's name, `# notes.py`, it is saved under that name first, so that later blocks
+  can import it.
+- A block marked `console` has commands after `$ `, and under each its output; `...` stands for
+  anything. The commands run in a shell, with curl as it behaves in a terminal. Beside them a server
+  on port 3000 (which is another port in truth) serves the last `app` above. A console block that
+  only the tests need to see stands in a comment: `<!-- console` on a line, then its lines, then
+  `-->`.
+- A block marked `py` belongs to another framework, and only has to be Python. A block marked `sh`
+  is for the reader alone.
+
+The tables of settings and limits are read, and compared with the code.
 """
 
 from __future__ import annotations
@@ -18,6 +26,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import fields
 from inspect import CO_COROUTINE
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -26,8 +35,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import anyio
 import pytest
 
-from nardis import Nardis
+from nardis import Limits, Nardis
 from nardis.server import Config, serve
+from nardis.server.config import settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -40,10 +50,20 @@ LINK = re.compile(
     re.MULTILINE,
 )
 
+# The cells of a table's row, and the places whose lines are written by programs.
+CELL = re.compile(r"(?<!\\)\|")
+WRITTEN = re.compile(
+    r"^<!-- (?:benchmarks: begin|nox -s servers writes)"
+    r".*?^<!-- (?:benchmarks: end|nox -s servers wrote)",
+    re.MULTILINE | re.DOTALL,
+)
+COLUMNS = 100
+
 Backend: TypeAlias = Literal["trio", "asyncio"]
 
 SHOWN_URL = "http://127.0.0.1:3000"
-# In a terminal curl shows no progress meter beside a body, and each piece at once. Nobody waits longer than this for a snippet.
+# In a terminal curl shows no progress meter beside a body, and each piece at once. No snippet takes
+# longer than these seconds.
 SHELL = 'curl() {{ command curl -sSN --max-time 10 "$@"; }}; {}'
 
 ids = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -71,7 +91,11 @@ def blocks(text: str) -> list[Block]:
 
 
 def commands(text: str) -> Iterator[tuple[str, str]]:
-    """Go through the commands of a console block, each with what it prints; a backslash goes on in the next line."""
+    """
+    Go through the commands of a console block, each with its output.
+
+    A backslash goes on in the next line.
+    """
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command = re.match(r"(?:.*\\\n)*.*", part)
         assert command
@@ -79,7 +103,7 @@ def commands(text: str) -> Iterator[tuple[str, str]]:
 
 
 def links(text):
-    """Return the relative links of a page, leaving out what stands in code."""
+    """Return the relative links of a page, but not those in code."""
     prose = re.sub(r"`[^`\n]*`", "", FENCE.sub("", text))
     return [inline or reference for inline, reference in LINK.findall(prose)]
 
@@ -88,6 +112,32 @@ def anchors(text):
     """Return the anchors that GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ +(.*?)[ #]*$", FENCE.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def rows(page):
+    """Return the rows of a page's tables, each a list of its cells."""
+    return [
+        [cell.strip() for cell in CELL.split(line)[1:-1]]
+        for line in page.read_text().splitlines()
+        if line.startswith("|")
+    ]
+
+
+def wide_lines(text):
+    """Return the lines of prose that are too wide; tables, links and written places may be."""
+    prose = WRITTEN.sub("", FENCE.sub("", text))
+    wide = [line for line in prose.splitlines() if len(line) > COLUMNS]
+    return [line for line in wide if not line.startswith("|") and "](" not in line]
+
+
+def shown(setting):
+    """Return a setting's default as the page shows it: a dash for nothing and for a switch."""
+    default = setting.default
+    if default in (None, "") or (setting.switch is not None and default is not setting.switch):
+        return "–"
+    if setting.many:
+        return f"`{','.join(default)}`"
+    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 
 def dead_links(page):
@@ -104,7 +154,7 @@ def dead_links(page):
 
 
 async def differences(page: Path, folder: Path, backend: Backend) -> list[str]:
-    """Run a page in *folder*; return what its commands print otherwise than it says."""
+    """Run a page in *folder*; return each output that is not as the page says."""
     found: list[str] = []
     app: Nardis | None = None
     url = SHOWN_URL
@@ -130,7 +180,11 @@ async def differences(page: Path, folder: Path, backend: Backend) -> list[str]:
 
 
 async def executed(block: Block, page: Path, folder: Path) -> dict[str, Any]:
-    """Execute a python block, whose `await` may stand at the top, as in a notebook; return the names it made."""
+    """
+    Execute a python block, and return the names that it made.
+
+    `await` may stand at the top, as in a notebook.
+    """
     file_name = re.match(r"# ([\w/]+\.py)\n", block.text)
     if file_name:
         (folder / file_name[1]).write_text(block.text)
@@ -171,7 +225,7 @@ async def _serve(app: Nardis, config: Config, stop: anyio.Event, *, task_status:
 
 
 async def output(command: str, folder: Path) -> str:
-    """Return what a shell prints for *command*, with the words and line ends that a terminal would show."""
+    """Return the output of a shell for *command*, as a terminal would show it."""
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -222,11 +276,50 @@ def test_the_code_of_others_is_python(page):
             )
 
 
+def test_each_setting_is_on_its_page():
+    """The reference names each flag, its variable and its default, in the order of the help."""
+    named = [row[:3] for row in rows(ROOT / "docs" / "settings.md") if row[0].startswith("`--")]
+
+    assert named == [[f"`{each.flag}`", f"`{each.variable}`", shown(each)] for each in settings()]
+
+
+def test_each_limit_is_on_its_page():
+    """The reference names each field of `Limits` and its true default."""
+    found = rows(ROOT / "docs" / "limits.md")
+    named = {row[0].strip("`"): row[1].strip("`") for row in found if row[0].startswith("`")}
+
+    assert {name: ast.literal_eval(default) for name, default in named.items()} == {
+        each.name: each.default for each in fields(Limits)
+    }
+
+
+def test_each_page_is_on_the_first_one():
+    """The first page leads to every other page of the documentation."""
+    pages = {page.name for page in PAGES if page.parent.name == "docs"}
+
+    assert set(links((ROOT / "docs" / "index.md").read_text())) == pages - {"index.md"}
+
+
+@ids
+def test_prose_fits_into_a_hundred_columns(page):
+    """A page can be read in an editor."""
+    assert wide_lines(page.read_text()) == []
+
+
+def test_a_wide_line_is_found():
+    """Tables, code, links and what programs write may be wide."""
+    wide = "word " * 21
+    written = f"<!-- benchmarks: begin -->\n{wide}\n<!-- benchmarks: end -->\n"
+
+    assert wide_lines(f"```sh\n{wide}\n```\n| {wide} |\n{written}{wide}\n") == [wide]
+
+
 def test_the_link_checker_finds_what_is_broken(tmp_path):
     """A check that can not fail checks nothing."""
     page = tmp_path / "page.md"
     page.write_text(
-        "# One & only\n[a](#one--only) [b](#two) [c](gone.md) [d](page.md#one--only) [e](https://example.org) `[f](code.md)`\n"
+        "# One & only\n[a](#one--only) [b](#two) [c](gone.md) [d](page.md#one--only) "
+        "[e](https://example.org) `[f](code.md)`\n"
         "[g]: also-gone.md\n```python\n[h](x)(\n```\n"
     )
 
@@ -238,8 +331,10 @@ def test_the_runner_finds_what_is_not_so(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     page = tmp_path / "page.md"
     page.write_text(
-        "```python\n# one.py\nnumber = 1\n```\n```python\nfrom one import number\nimport anyio\nawait anyio.sleep(0)\n"
-        "assert number == 1\n```\n```console\n$ cat one.py\n# one.py\n...\n$ echo a \\\n  b\na c\n```\n"
+        "```python\n# one.py\nnumber = 1\n```\n"
+        "```python\nfrom one import number\nimport anyio\nawait anyio.sleep(0)\n"
+        "assert number == 1\n```\n"
+        "```console\n$ cat one.py\n# one.py\n...\n$ echo a \\\n  b\na c\n```\n"
         "<!-- console\n$ echo hidden\n-->\n"
     )
 
