@@ -56,14 +56,12 @@ class Request:
         "trail",
     )
 
-    def __init__(
-        self, scope: Scope, exchange: Exchange, app: App, trail: Trail[Any, Any, Any]
-    ) -> None:
+    def __init__(self, scope: Scope, exchange: Exchange, app: App, trail: Trail) -> None:
         self.scope: Scope = scope
         self.method: str = scope["method"]
         self.app: App = app
         self.exchange: Exchange = exchange
-        self.trail: Trail[Any, Any, Any] = trail
+        self.trail: Trail = trail
         self._gathered: Bytes | None = None
         self._body: Body | None = None
 

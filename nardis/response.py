@@ -37,7 +37,12 @@ class Response(ResponseHead):
     __slots__ = ("_exchange", "_keeps_open", "req", "unawaited")
 
     def __init__(self, req: Request, exchange: Exchange) -> None:
-        ResponseHead.__init__(self, req.method == "HEAD")
+        self._is_head = req.method == "HEAD"
+        self._status = 200
+        self._fields = []
+        self._filters = ()
+        self._hooks = None
+        self.sealed = False
         self.req: Request = req
         self._exchange = exchange
         self._keeps_open = False  # a `send(more=True)`, or `send_head()`: the next `send` ends it
@@ -86,7 +91,10 @@ class Response(ResponseHead):
         else:
             default, data = JSON, encode_json(body, self.req.app.json_codec)
         if default is not None and not self.sealed:
-            self.default_type(default)
+            if self._fields:
+                self.default_type(default)
+            else:  # the short way: most answers have no other field
+                self._fields.append((b"content-type", default))
         if more:
             self._keeps_open = True
             return self._keep(self._exchange.write(data), "send")

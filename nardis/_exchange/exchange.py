@@ -15,6 +15,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from .._failures import name_of, parted
+from .._http.fields import BODILESS_METHODS
 from ..errors import (
     ContentLengthMismatch,
     NardisError,
@@ -26,6 +27,7 @@ from ..errors import (
 from ..limits import Limits
 from ..types import Composes, Filter, Message, Receive, Scope, Send
 from .incoming import Incoming
+from .lifetime import Lifetime
 from .sweeper import Sweeper
 
 __all__ = ["ABORTED", "ENDED", "IDLE", "PIECE_BYTES", "STARTED", "Exchange"]
@@ -96,10 +98,17 @@ class Exchange(Incoming):
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper, limits: Limits
     ) -> None:
-        Incoming.__init__(self, scope, receive, sweeper, limits)
+        Lifetime.__init__(self, scope, sweeper, limits)
+        self._receive = receive
         self._send = send
         self._checkpoint_if_cancelled = sweeper.checkpoint_if_cancelled
 
+        self.fields = fields = dict(scope["headers"])
+        self.intake = None
+        self.http1 = http1 = scope["http_version"] < "2"
+        # HTTP/1 announces a body by a field (RFC 9112 §6.3); HTTP/2 need not (RFC 9113 §8.1).
+        announced = b"content-length" in fields or b"transfer-encoding" in fields
+        self.expects_body = announced or not (http1 or scope["method"] in BODILESS_METHODS)
         self.state: State = IDLE
         self.ending: bool = False
         self.content_length: int = UNBOUNDED
@@ -211,15 +220,10 @@ class Exchange(Incoming):
         """Send head and whole body in one go; the length is declared unless a filter changes it."""
         size = len(body)
         await self._checkpoint_if_cancelled()
-        undisturbed = self.state == IDLE and not self._busy and not self.closing
-        if (
-            not undisturbed
-            or size > PIECE_BYTES
-            or (self.expects_body and not self.open_body().complete)
-        ):
+        disturbed = self.state != IDLE or self._busy or self.closing or size > PIECE_BYTES
+        if disturbed or (self.expects_body and not self.open_body().complete):
             return await self._answer_slowly(body)
-        # The short way, for nearly every answer: what _answer() and _send_last() do, without their
-        # detours.
+        # The short way, for nearly all: what _answer() and _send_last() do, without detours.
         message, _, has_body, filters = self.head.compose(size, self.http1, False)
         if filters:
             self.filters = filters
@@ -386,11 +390,10 @@ class Exchange(Incoming):
     async def _deliver(self, message: Message) -> None:
         self.writing = self.sweeper.clock()
         try:
-            await (
-                self._send(message)
-                if self.cancel_scope is not None
-                else self.bounded(lambda: self._send(message))
-            )
+            if self.cancel_scope is not None:
+                await self._send(message)
+            else:
+                await self.bounded(lambda: self._send(message))
         except BaseException as exc:
             await self._interrupted(exc)
         finally:
@@ -491,9 +494,3 @@ class Exchange(Incoming):
                 await self._end(self.end_data or b"")
             finally:
                 self._give_turn()
-
-    async def clean_up(self) -> None:
-        """Let go of the server: the watcher ends (C3). Then run what was deferred."""
-        if self.intake is not None:
-            self.intake.close()
-        await self.run_deferred()

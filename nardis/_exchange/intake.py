@@ -135,23 +135,19 @@ class Intake:
             if not message.get("more_body", False):
                 self.complete = True
             chunk: bytes = message.get("body", b"")
-            self._count(len(chunk), since)
+            size = len(chunk)
+            limits = lifetime.limits
+            if size >= limits.body_min_rate * max(limits.body_idle_s, GRACE_S):
+                self.spent = 0.0
+            else:  # each byte buys its share of a second, and no more
+                waited = lifetime.sweeper.clock() - since
+                self.spent = max(self.spent + waited - size / limits.body_min_rate, 0.0)
             if chunk:
+                self.received += size
+                if self.limit is not None and self.received > self.limit:
+                    raise too_large(self.limit)
                 return chunk
         raise StopAsyncIteration
-
-    def _count(self, size: int, since: float) -> None:
-        """Count a piece against the limits, which the reader has waited for since *since*."""
-        lifetime = self._lifetime
-        limits = lifetime.limits
-        if size >= limits.body_min_rate * max(limits.body_idle_s, GRACE_S):
-            self.spent = 0.0
-        else:  # each byte buys its share of a second, and no more
-            waited = lifetime.sweeper.clock() - since
-            self.spent = max(self.spent + waited - size / limits.body_min_rate, 0.0)
-        self.received += size
-        if self.limit is not None and self.received > self.limit:
-            raise too_large(self.limit)
 
     def is_too_slow(self, now: float) -> bool:
         """Whether the reader has waited for too long, for this piece or for all of them."""

@@ -6,16 +6,11 @@ That is the path that is left, the prefix taken off, and what was seen on the wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 __all__ = ["Place", "Trail"]
-
-Req = TypeVar("Req")
-Res = TypeVar("Res")
-Walk = TypeVar("Walk")
 
 
 class Place:
@@ -46,12 +41,12 @@ class Place:
         self.path = unquote(self.raw.decode("latin-1"), errors="replace")
 
 
-class Trail(Generic[Req, Res, Walk]):
+class Trail(Protocol):
     """
-    One request on its way.
+    One request on its way, as `req` and `res` need to see it.
 
-    A foreign middleware has a `req` and a `res` of its own behind it. Both pairs share one trail,
-    which knows the pair that the next step is given.
+    A foreign middleware has a `req` and a `res` of its own behind it. Both pairs share one trail, which
+    knows the pair that the next step is given.
 
     Attributes:
         raw: The path below the server's root_path, as received; routes are matched on it.
@@ -60,51 +55,17 @@ class Trail(Generic[Req, Res, Walk]):
         route: The route that matched; None before one did.
         allowed: Methods of the routes that matched the path.
         served: A route of this very method matched.
-        walk: Through the innermost router entered so far.
         silent: The last function that returned and had not answered.
-        offered: An error on its way outward: every error handler was asked.
         req: The request that the next step is given.
         res: The response that the next step is given.
     """
 
-    __slots__ = (
-        "allowed",
-        "offered",
-        "params",
-        "place",
-        "raw",
-        "req",
-        "res",
-        "route",
-        "served",
-        "silent",
-        "walk",
-    )
-
-    req: Req
-    res: Res
-
-    def __init__(self) -> None:
-        self.raw: bytes = b"/"
-        self.place: Place | None = None
-        self.params: dict[str, Any] = {}
-        self.route: Any = None
-        self.allowed: frozenset[str] = frozenset()
-        self.served: bool = False
-        self.walk: Walk | None = None
-        self.silent: Callable[..., object] | None = None
-        self.offered: BaseException | None = None
-
-    @contextmanager
-    def at(self, place: Place | None) -> Generator[None, None, None]:
-        """Be at another place for the length of the block."""
-        before, self.place = self.place, place
-        try:
-            yield
-        finally:
-            self.place = before
-
-    def end(self) -> None:
-        """Forget the pair and the walk: circles, which only the garbage collector would free."""
-        del self.req, self.res
-        self.walk = None
+    raw: bytes
+    place: Place | None
+    params: dict[str, Any]
+    route: Any
+    allowed: frozenset[str]
+    served: bool
+    silent: Callable[..., object] | None
+    req: Any
+    res: Any

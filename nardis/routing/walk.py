@@ -13,14 +13,15 @@ exceptions.
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol
 
 from .._exchange.exchange import ABORTED, IDLE, Exchange
 from .._failures import failure_of, name_of
 from .._paths.segments import Segments
-from .._paths.trail import Place, Trail
+from .._paths.trail import Place
 from ..errors import (
     ClientDisconnected,
     ForgottenAwait,
@@ -37,7 +38,7 @@ from .fallbacks import answer_problem, answer_unmatched
 from .layer import Layer, Match, Plan
 from .router import Entrance
 
-__all__ = ["Table", "Walk", "WebTrail", "advance", "answer_error", "run_error_handler"]
+__all__ = ["Root", "Table", "Walk", "advance", "answer_error", "run_error_handler"]
 
 _STALE: Final = (
     "next() was called twice: each next() runs the rest of the chain once, and only while its "
@@ -69,12 +70,12 @@ class Walk:
     One request's walk through one router.
 
     Attributes:
-        trail: Where the request is, and the pair that the next step is given.
+        trail: The outermost walk, which knows the pair that the next step is given.
         raw: The path below this router, as received.
-        layers: Those that may match, in order of registration, with what they captured where that
-            is known beforehand.
-        place: Where in the URL this router stands; None for the application.
-        params: What the prefixes around this router captured; None if they are not merged.
+        layers: Those that may match, in order of registration, with what they captured where that is
+            known beforehand.
+        stands: Where in the URL this router stands; None for the application.
+        captured: What the prefixes around this router captured; None if they are not merged.
         parent: The walk through the router around this one.
         onward: Goes on there, behind this router.
         taken: How many segments the prefix of the current layer took off.
@@ -82,35 +83,89 @@ class Walk:
     """
 
     __slots__ = (
+        "captured",
         "layers",
         "onward",
-        "params",
         "parent",
-        "place",
         "raw",
         "router",
         "segments",
+        "stands",
         "taken",
         "ticket",
         "trail",
     )
 
     def __init__(
-        self, router: Table, trail: WebTrail, raw: bytes, segments: Segments | None = None
+        self, router: Table, outer: Walk, onward: Next, raw: bytes, segments: Segments | None
     ) -> None:
-        self.router = router
-        self.trail = trail
-        self.raw = raw
+        self.router: Table = router
+        self.trail: Root = outer.trail
+        self.raw: bytes = raw
         self.layers, self.segments = router.plan(raw, segments)
-        self.place: Place | None = None
-        self.params: dict[str, Any] | None = None
-        self.parent: Walk | None = None
-        self.onward: Next | None = None
+        self.stands: Place | None = outer.trail.place
+        self.captured: dict[str, Any] | None = outer.trail.params if router.merge_params else None
+        self.parent: Walk | None = outer
+        self.onward: Next | None = onward
         self.taken = 0
         self.ticket = 0
 
 
-WebTrail: TypeAlias = Trail[Request, Response, Walk]
+class Root(Walk):
+    """
+    The outermost walk, through the application's own table; it is the request's `Trail`.
+
+    Attributes:
+        walk: Through the innermost router entered so far; None before the first one.
+        offered: An error on its way outward: every error handler was asked.
+    """
+
+    __slots__ = (
+        "allowed",
+        "offered",
+        "params",
+        "place",
+        "req",
+        "res",
+        "route",
+        "served",
+        "silent",
+        "walk",
+    )
+
+    req: Request
+    res: Response
+
+    # All in one: a call of another constructor would cost one percent of a plain request.
+    def __init__(self, router: Table) -> None:  # pyright: ignore[reportMissingSuperCall]
+        self.trail = self
+        self.router = router
+        self.raw = b"/"
+        self.layers: list[tuple[Layer, Match | None]] = []
+        self.segments: Segments = []
+        self.stands = None
+        self.captured = None
+        self.parent = None
+        self.onward = None
+        self.taken = 0
+        self.ticket = 0
+        self.place: Place | None = None
+        self.params: dict[str, Any] = {}
+        self.route: Layer | None = None
+        self.allowed: frozenset[str] = frozenset()
+        self.served: bool = False
+        self.silent: Callable[..., object] | None = None
+        self.offered: BaseException | None = None
+        self.walk: Walk | None = None
+
+    @contextmanager
+    def at(self, place: Place | None) -> Generator[None, None, None]:
+        """Be at another place for the length of the block."""
+        before, self.place = self.place, place
+        try:
+            yield
+        finally:
+            self.place = before
 
 
 async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> None:
@@ -135,7 +190,7 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
                     layer, match = layers[at]
                     if layer.always:
                         if trail.params:
-                            trail.params = dict(walk.params or {})
+                            trail.params = dict(walk.captured or {})
                         break
                     if _arrive(walk, layer, match):
                         break
@@ -215,8 +270,8 @@ def _arrive(walk: Walk, layer: Layer, match: Match | None) -> bool:
             return False
         trail.route = layer
         trail.served |= wanted is not None
-    if walk.params:
-        trail.params = {**walk.params, **params}
+    if walk.captured:
+        trail.params = {**walk.captured, **params}
     elif params or trail.params:
         trail.params = dict(params)
     walk.taken = match[1]
@@ -266,7 +321,7 @@ async def _behind(
 ) -> None:
     """Run a middleware or a router behind a prefix; what follows it sees the path as it was."""
     trail = walk.trail
-    outside = walk.place
+    outside = walk.stands
     taken = 0 if layer.always else walk.taken
     inside = Place(outside, walk.raw, taken) if taken else outside
 
@@ -285,17 +340,12 @@ async def _behind(
 
 async def _enter(router: Table, outer: Walk, onward: Next) -> None:
     """Walk through a router that is used inside another one: for that one it is a middleware."""
-    trail = outer.trail
-    place = trail.place
-    if place is None or place is outer.place:  # at "/": nothing was taken off
-        walk = Walk(router, trail, outer.raw, outer.segments)
+    place = outer.trail.place
+    if place is None or place is outer.stands:  # at "/": nothing was taken off
+        walk = Walk(router, outer, onward, outer.raw, outer.segments)
     else:
-        walk = Walk(router, trail, place.raw)
-    walk.place = place
-    walk.params = trail.params if router.merge_params else None
-    walk.parent = outer
-    walk.onward = onward
-    trail.walk = walk
+        walk = Walk(router, outer, onward, place.raw, None)
+    outer.trail.walk = walk
     await advance(walk)
 
 
@@ -316,7 +366,7 @@ async def answer_error(walk: Walk, error: BaseException) -> None:
     while here is not None and exchange.state == IDLE and not exchange.closing:
         handler = here.router.error_handler(error)
         if handler is not None:
-            with trail.at(here.place):
+            with trail.at(here.stands):
                 again = await run_error_handler(handler, error, req, res)
             if again is None:
                 return

@@ -229,7 +229,7 @@ async def test_a_request_is_typed() -> None:
         assert_type(req.params, dict[str, Any])
         assert_type(req.get("x-a"), str | None)
         assert_type(req.get("x-a", 1), str | int)
-        assert_type(req.app, Nardis)
+        assert_type(req.app, App)
         assert_type(req.content_length, int | None)
         assert_type(req.accepts(), list[str])
         assert_type(req.accepts("json", "html"), str | None)
