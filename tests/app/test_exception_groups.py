@@ -1,13 +1,12 @@
 """Exception groups are reduced to what there is to answer: a task group around a response costs nobody his error handling."""
 
-import time
 
 import anyio
 import pytest
 
 from nardis import ClientDisconnected, HTTPError, Nardis
-from nardis._exchange.sweeper import sweep
 from nardis.testing import AppError, Client
+from tests.peers.driver import tick_once
 
 pytestmark = pytest.mark.anyio
 
@@ -186,7 +185,7 @@ async def test_an_error_of_a_group_that_is_cancelled_is_logged_and_not_raised(ca
     async with Client(app, raise_app_errors=False) as client, client.stream("GET", "/") as response:
         await waiting.wait()
         await anext(response)
-        sweep(app.life.sweeper.exchanges, time.monotonic() + 1)
+        tick_once(app)
         await response.disconnect()
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert [record.exc_info[0] for record in errors] == [KeyError]

@@ -1,14 +1,13 @@
 """What is logged: each failure once, and nothing that is nobody's fault."""
 
 import logging
-import time
 
 import anyio
 import pytest
 
 from nardis import HTTPError, Nardis
-from nardis._exchange.sweeper import sweep
 from nardis.testing import Client
+from tests.peers.driver import tick_once
 
 pytestmark = pytest.mark.anyio
 
@@ -124,7 +123,7 @@ async def test_a_client_that_leaves_is_not_logged(begun, caplog):
         if begun:
             await anext(response)
         await inside.wait()
-        sweep(app.life.sweeper.exchanges, time.monotonic() + 1)
+        tick_once(app)
         await response.disconnect()
     assert errors(caplog) == []
 

@@ -1,8 +1,9 @@
 """
-A server in a script: each request message comes when the test says so, and each `send` takes as long as the test wants.
+A server in a script: the test says when each request message comes, and how long each `send` takes.
 
-It watches the rules that an application owes its server: one caller at a time in `receive` and in `send`, the head once and
-first, one final message, nothing after `http.disconnect`. What breaks one is kept in `Call.violations`, and fails the test.
+The driver watches the rules that an application owes its server: one caller at a time in `receive`
+and in `send`, the head once and first, one final message, nothing after `http.disconnect`. It keeps
+each breach in `Call.violations`, and fails the test for it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from typing import Any, Self
 import anyio
 from anyio.lowlevel import checkpoint
 
-from nardis._exchange.sweeper import TICK_S, Sweeper, sweep
+from nardis._exchange.sweeper import TICK_S, InFlight, Sweeper, interrupt_all, sweep
 
 WAIT_S = 5.0  # for what must happen: so long only when it does not
 
 
 async def rest() -> None:
-    """Let every task run until all of them wait. The turns come first because anyio polls each 0.1 s on asyncio."""
+    """
+    Let every task run until all of them wait.
+
+    The turns come first because anyio polls each 0.1 s on asyncio.
+    """
     for _ in range(25):
         await checkpoint()
     await anyio.wait_all_tasks_blocked()
@@ -36,11 +41,12 @@ class Call:
     One call of the application.
 
     Attributes:
-        inbox: What `receive` gives next; when it is empty, it waits.
+        inbox: What `receive` returns next; while it is empty, `receive` waits.
         on_send: Called in each `send` before the message counts as sent; it may wait or raise.
-        received: The messages that `receive` gave.
+        received: The messages that `receive` returned.
         begun: The messages given to `send`.
-        sent: Those whose `send` returned.
+        sent: The messages whose `send` returned.
+        receives: How often `receive` was called.
         receiving: How many tasks are in `receive` now.
         error: What came out of the application, an Exception or a cancellation.
         violations: The rules that were broken.
@@ -119,7 +125,7 @@ class Call:
     # The test's side.
 
     def push(self, *messages: dict[str, Any] | Exception) -> None:
-        """Let messages arrive; an exception is what `receive` raises then."""
+        """Let messages arrive; `receive` raises an exception that is among them."""
         self.inbox.extend(messages)
         self._arrived.set()
 
@@ -159,20 +165,21 @@ class Call:
 
     @property
     def aborted(self) -> bool:
-        """Whether a client can tell that the response is not whole: begun, never ended, and the application is through."""
+        """Whether a client sees that the response is not whole: it began, and can no longer end."""
         return self.ended.is_set() and bool(self.sent) and not self.final_begun
 
     @property
     def untouched(self) -> bool:
-        """Whether the application is through and sent nothing."""
+        """Whether the application ended and sent nothing."""
         return self.ended.is_set() and not self.begun
 
 
 class Server:
     """
-    Serve *app* as a lifespan does, with a clock that stands still: time passes by `tick()`, and only then the sweeper looks.
+    Serve *app* as a lifespan does, with a clock that stands still.
 
-    With `sweeping=False` the application has no lifespan, and each request brings its own sweeper, of real time.
+    Time passes by `tick()`, and only then the sweeper looks. With `sweeping=False` the application
+    has no lifespan, and each request brings its own sweeper, of real time.
     """
 
     call_type: type[Call] = Call
@@ -188,23 +195,33 @@ class Server:
     async def __aenter__(self) -> Self:
         await self.group.__aenter__()
         if self._sweeping:
-            self.app.life.sweeper = Sweeper(self.group, self.clock)
+            self._begin(Sweeper(self.group, self.clock))
         return self
 
     async def __aexit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         self.group.cancel_scope.cancel()
-        await self.group.__aexit__(
-            None, None, None
-        )  # not told of the exception, or it would come out in a group
-        self.app.life.sweeper = None
+        # Not told of the exception, or it would come out in a group.
+        await self.group.__aexit__(None, None, None)
+        if self._sweeping:
+            self._begin(None)
         violations = [
             (call.scope["path"], call.violations) for call in self.calls if call.violations
         ]
         assert exc_type is not None or not violations, violations
 
+    def _begin(self, sweeper: Sweeper | None) -> None:
+        """Give the application its sweeper, in place of a lifespan."""
+        self.app.life.sweeper = sweeper
+
     def clock(self) -> float:
         self.now += self.step
         return self.now
+
+    @property
+    def exchanges(self) -> set[InFlight]:
+        """What the sweeper looks at."""
+        exchanges: set[InFlight] = self.app.life.sweeper.exchanges
+        return exchanges
 
     def call(
         self,
@@ -215,7 +232,11 @@ class Server:
         headers: dict[str, str] | None = None,
         on_send: Callable[[dict[str, Any]], Awaitable[None]] | None = None,
     ) -> Call:
-        """Begin a request whose first *messages* have arrived already: for GET and HEAD the empty body, unless said otherwise."""
+        """
+        Begin a request whose first *messages* have arrived already.
+
+        Without messages the body of a GET or HEAD is empty, and no other body has begun to come.
+        """
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -247,11 +268,31 @@ class Server:
         return call
 
     async def tick(self, seconds: float = TICK_S + 0.01) -> None:
-        """Let time pass, let the sweeper look once, and everybody do what follows from it."""
+        """Let time pass, let the sweeper look once, and let every task do what follows from it."""
         await rest()
         self.now += seconds
-        sweep(self.app.life.sweeper.exchanges, self.now)
+        sweep(self.exchanges, self.now)
         await rest()
+
+    async def lose(self, call: Call) -> None:
+        """
+        Let the client of *call* leave once its exchange is watched, and let every task react.
+
+        The first tick takes the body, the second one waits for what comes behind it.
+        """
+        await self.tick()
+        await self.tick()
+        call.disconnect()
+        await rest()
+
+    def shut_down(self) -> None:
+        """End what is in flight, as the end of a lifespan does when its time is up."""
+        interrupt_all(self.exchanges, "shutdown")
+
+
+def tick_once(app: Any) -> None:
+    """Let the sweeper of *app* look at once: for a test client, whose time is real."""
+    sweep(app.life.sweeper.exchanges, app.life.clock() + 1)
 
 
 class Identity:

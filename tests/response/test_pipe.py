@@ -1,14 +1,13 @@
 """`await res.pipe()`: everything a source has, and the source closed whatever happens."""
 
 import threading
-import time
 
 import anyio
 import pytest
 
 from nardis import Nardis, UsageError
-from nardis._exchange.sweeper import sweep
 from nardis.testing import Client
+from tests.peers.driver import tick_once
 
 pytestmark = pytest.mark.anyio
 
@@ -365,7 +364,7 @@ async def test_the_source_is_closed_when_the_client_leaves():
             async with client.stream("GET", url) as response:
                 await response.read(3)
                 await response.disconnect()
-                sweep(app.life.sweeper.exchanges, time.monotonic() + 1)
+                tick_once(app)
 
     assert steps == ["generator"]
     assert source.steps == ["iter", "closed"]

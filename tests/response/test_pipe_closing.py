@@ -171,9 +171,7 @@ async def test_a_cancelled_handler_closes_a_generator_with_a_task_group_and_stay
         if how == "the server cancels":
             call.cancel_scope.cancel()
         else:
-            await server.tick()  # to the watcher's reading of the request,
-            await server.tick()  # and of what comes after
-            call.disconnect()
+            await server.lose(call)
         await call.wait()
 
     assert isinstance(piping.error, anyio.get_cancelled_exc_class())

@@ -552,9 +552,7 @@ async def test_a_generator_whose_client_left_in_a_write_is_closed_in_its_thread(
         with anyio.fail_after(WAIT_S):
             while not gate.held:
                 await checkpoint()
-        await server.tick()
-        await server.tick()
-        call.disconnect()
+        await server.lose(call)
         await call.wait()
 
     assert [type(each) for each in errors] == [anyio.get_cancelled_exc_class()]

@@ -1,13 +1,12 @@
 """Each verb registers a route: with handlers in the call, as a decorator, or both."""
 
-import time
 
 import anyio
 import pytest
 
 from nardis import Limits, Nardis, Router
-from nardis._exchange.sweeper import sweep
 from nardis.testing import Client
+from tests.peers.driver import tick_once
 
 pytestmark = pytest.mark.anyio
 
@@ -282,7 +281,7 @@ async def test_a_route_can_opt_out_of_cancellation(path, end):
 
     async with Client(app, raise_app_errors=False) as client:
         async with client.stream("GET", path) as response:
-            sweep(app.life.sweeper.exchanges, time.monotonic() + 1)
+            tick_once(app)
             await response.disconnect()
             await anyio.wait_all_tasks_blocked()
             leaving.set()
