@@ -1,4 +1,4 @@
-"""`res.abort()` cuts on purpose, and never returns."""
+"""R3: nothing leaves after `res.abort()`, which cuts on purpose and never returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Without a lifespan each request brings its own sweeper and watcher, and takes them with it."""
+"""C3 without a lifespan: each request brings its sweeper and watcher, and takes them with it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 
 from nardis import Nardis
 from tests.peers.driver import Server, part, rest
+from tests.peers.handlers import fails_half_way, waits_and_notes
 
 pytestmark = pytest.mark.anyio
 
@@ -35,15 +36,10 @@ async def test_a_request_is_answered_and_leaves_no_task():
 
 
 async def test_a_client_that_leaves_is_noticed():
-    """In real time, two ticks: the first takes the empty body, the second waits for what follows."""
+    """In real time: the first tick takes the empty body, the second waits for what follows."""
     app, log = Nardis(), []
 
-    @app.get("/")
-    async def handler(req, res):
-        try:
-            await anyio.sleep_forever()
-        finally:
-            log.append(req.close_reason)
+    app.get("/", waits_and_notes(log))
 
     async with Server(app, sweeping=False) as server:
         call = server.call("/")
@@ -57,13 +53,10 @@ async def test_a_client_that_leaves_is_noticed():
 
 
 async def test_an_error_after_the_head_comes_out_as_it_is():
-    """Not in an exception group: it is the server's log that shows it."""
+    """Not in an exception group: the server's log shows it."""
     app = Nardis()
 
-    @app.get("/")
-    async def handler(req, res):
-        await res.write("half")
-        raise ZeroDivisionError
+    app.get("/", fails_half_way)
 
     async with Server(app, sweeping=False) as server:
         call = await server.finished("/")

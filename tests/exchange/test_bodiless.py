@@ -182,7 +182,7 @@ async def test_statuses_without_a_body_send_none(status, verb):
 
 
 async def test_a_head_request_ends_while_its_handler_still_cleans_up():
-    """The client has all it will get: the final message does not wait for the handler's `finally`."""
+    """The client has all it will get: no need to wait for the handler's `finally`."""
     app, parked = Nardis(), anyio.Event()
 
     @app.get("/")

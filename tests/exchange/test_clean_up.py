@@ -1,4 +1,4 @@
-"""What runs when a request is over: `req.defer`, `shielded`, and the server's own cancellation."""
+"""R3 and C2 for clean-up, by `req.defer` and in `shielded`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from anyio.lowlevel import checkpoint
 
 from nardis import ClientDisconnected, Limits, Nardis, shielded
 from nardis.errors import ResponseAlreadyEnded
-from tests.peers.driver import Server, rest
+from tests.peers.driver import Server
 
 pytestmark = pytest.mark.anyio
 
@@ -142,9 +142,7 @@ async def test_deferred_calls_run_whatever_happened(how):
     async with Server(app) as server:
         call = server.call("/")
         if how == "is cancelled":
-            await server.tick()
-            await server.tick()
-            call.disconnect()
+            await server.lose(call)
         elif how == "takes too long":
             await server.tick(11)
         await call.wait()
@@ -187,10 +185,7 @@ async def test_a_deferred_call_after_the_client_left_sends_nothing():
 
     async with Server(app) as server:
         call = server.call("/")
-        await server.tick()
-        await server.tick()
-        call.disconnect()
-        await call.wait()
+        await server.lose(call)
 
     assert log == ["refused"]
     assert call.untouched
@@ -216,9 +211,7 @@ async def test_awaits_in_the_clean_up_of_a_cancelled_handler_fail_at_once_withou
 
     async with Server(app) as server:
         call = server.call("/")
-        await server.tick()
-        await server.tick()
-        call.disconnect()
+        await server.lose(call)
         await call.wait()
 
     assert log == ["cancelled", "cancelled", "shielded"]
@@ -236,60 +229,3 @@ async def test_a_shield_holds_for_a_bounded_time_and_is_left_quietly():
     log.append(scope.cancelled_caught)
 
     assert log == [True, False]
-
-
-@pytest.mark.parametrize("opted_out", [False, True], ids=["cancelling", "opted out"])
-@pytest.mark.parametrize("started", [False, True], ids=["before the head", "after the head"])
-async def test_the_cancellation_of_the_server_is_shutdown(started, opted_out):
-    app, log = Nardis(cancel_on_disconnect=not opted_out), []
-
-    async def note(req):
-        await checkpoint()
-        log.append(req.close_reason)
-
-    @app.get("/")
-    async def handler(req, res):
-        req.defer(note, req)
-        if started:
-            await res.write("x")
-        try:
-            await anyio.sleep_forever()
-        finally:
-            with shielded(5):
-                await checkpoint()
-                log.append("cleaned up")
-
-    async with Server(app) as server:
-        call = server.call("/")
-        await rest()
-        call.cancel_scope.cancel()
-        await call.wait()
-        await rest()
-
-        assert not app.life.sweeper.exchanges
-
-    assert log == ["cleaned up", "shutdown"]
-    assert isinstance(call.error, BaseException)
-    assert not isinstance(call.error, Exception)
-    assert len(call.begun) == (2 if started else 0)
-
-
-async def test_an_exchange_that_is_interrupted_for_the_shutdown_is_answered_503():
-    app, log = Nardis(), []
-
-    @app.get("/")
-    async def handler(req, res):
-        try:
-            await anyio.sleep_forever()
-        finally:
-            log.append(req.close_reason)
-
-    async with Server(app) as server:
-        call = server.call("/")
-        await rest()
-        for exchange in tuple(app.life.sweeper.exchanges):
-            exchange.interrupt("shutdown")
-        await call.wait()
-
-    assert log == ["shutdown"]
-    assert (call.status, call.final, call.error) == (503, True, None)

@@ -1,4 +1,4 @@
-"""Q4 and C2: when the client leaves, its handler is cancelled, and the server is not called again."""
+"""C2 and Q4: a disconnect cancels the handler, and the server is not called again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from nardis import ClientDisconnected, Nardis, shielded
-from tests.peers.driver import Gate, Server, part, rest
+from tests.peers.driver import Gate, Server, part
 
 pytestmark = pytest.mark.anyio
 
@@ -42,9 +42,7 @@ async def test_behind_a_shield_every_verb_says_that_the_client_left(started):
 
     async with Server(app) as server:
         call = server.call("/", method="POST", headers=CHUNKED)
-        await server.tick()
-        call.disconnect()
-        await call.wait()
+        await server.lose(call)
 
     assert len(refused) == 5
     assert call.error is None
@@ -54,7 +52,7 @@ async def test_behind_a_shield_every_verb_says_that_the_client_left(started):
 @pytest.mark.parametrize("started", [False, True], ids=["before the head", "after the head"])
 @pytest.mark.parametrize("index", range(5), ids=["write", "flush", "end", "send", "read"])
 async def test_without_a_shield_the_cancellation_lands_in_the_next_verb(index, started):
-    """A handler that had no await at the moment of the disconnect is cancelled in its next one, whatever that is."""
+    """A handler that awaited nothing at the disconnect is cancelled in its next await."""
     app, log = Nardis(), []
 
     @app.post("/")
@@ -72,9 +70,7 @@ async def test_without_a_shield_the_cancellation_lands_in_the_next_verb(index, s
     app.state.parked = anyio.Event()
     async with Server(app) as server:
         call = server.call("/", method="POST", headers=CHUNKED)
-        await server.tick()
-        call.disconnect()
-        await rest()
+        await server.lose(call)
         app.state.parked.set()
         await call.wait()
 
@@ -93,10 +89,7 @@ async def test_returning_from_a_shield_after_the_client_left_sends_no_final_mess
 
     async with Server(app) as server:
         call = server.call("/")
-        await server.tick()
-        await server.tick()
-        call.disconnect()
-        await rest()
+        await server.lose(call)
         parked.set()
         await call.wait()
 
@@ -105,7 +98,7 @@ async def test_returning_from_a_shield_after_the_client_left_sends_no_final_mess
 
 
 async def test_failing_after_the_client_left_sends_nothing_but_is_logged(caplog):
-    """There is nobody to answer, so error handlers are not asked; the error is not lost for that."""
+    """There is nobody to answer, so error handlers are not asked. The error is not lost."""
     app, asked = Nardis(), []
 
     @app.error(ZeroDivisionError)
@@ -128,10 +121,7 @@ async def test_failing_after_the_client_left_sends_nothing_but_is_logged(caplog)
         await server.finished("/here")
         assert not caplog.records
         call = server.call("/gone")
-        await server.tick()
-        await server.tick()
-        call.disconnect()
-        await call.wait()
+        await server.lose(call)
 
     assert call.untouched
     assert call.error is None
@@ -149,10 +139,7 @@ async def test_a_disconnect_is_no_error_and_not_logged(caplog):
 
     async with Server(app) as server:
         call = server.call("/")
-        await server.tick()
-        await server.tick()
-        call.disconnect()
-        await call.wait()
+        await server.lose(call)
 
     assert call.aborted
     assert call.error is None
@@ -167,7 +154,8 @@ async def test_a_send_that_fails_is_a_client_that_left(what, failure, logged, ca
     """
     ASGI 2.4 servers raise OSError for it, and nobody is to blame; nothing is sent after it.
 
-    Anything else is logged, except in the last send: hypercorn's trio worker fails there when its client closes meanwhile.
+    Anything else is logged, except in the last send: hypercorn's trio worker fails there when its
+    client closes meanwhile.
     """
     app, log = Nardis(), []
     fails_at = {"head": 1, "chunk": 2, "final": 3}[what]
@@ -210,10 +198,7 @@ async def test_a_handler_that_is_writing_is_cancelled():
     async with Server(app) as server:
         call = server.call("/", on_send=gate)
         await gate.let(3)
-        await server.tick()
-        await server.tick()
-        call.disconnect()
-        await call.wait()
+        await server.lose(call)
 
     assert log == ["gone"]
     assert len(call.sent) == 3
@@ -221,7 +206,7 @@ async def test_a_handler_that_is_writing_is_cancelled():
 
 
 async def test_once_the_final_message_has_begun_a_disconnect_cancels_nothing():
-    """hypercorn's trio worker closes the connection inside that very send; cancelling it would lose the close."""
+    """Cancelled, that send would lose the close: hypercorn's trio worker closes inside it."""
     app, gate, log = Nardis(), Gate(), []
 
     @app.get("/")
@@ -233,10 +218,7 @@ async def test_once_the_final_message_has_begun_a_disconnect_cancels_nothing():
     async with Server(app) as server:
         call = server.call("/", on_send=gate)
         await gate.let(1)
-        await server.tick()
-        await server.tick()
-        call.disconnect()
-        await rest()
+        await server.lose(call)
         assert not call.ended.is_set()
         await gate.let(1)
         await call.wait()
@@ -256,9 +238,7 @@ async def test_work_after_the_final_message_is_not_cancelled_by_the_disconnect()
 
     async with Server(app) as server:
         call = server.call("/")
-        await server.tick()
-        await server.tick()
-        call.disconnect()
+        await server.lose(call)
         await server.tick()
         assert not call.ended.is_set()
         parked.set()
@@ -317,11 +297,7 @@ async def test_a_client_that_leaves_while_the_head_of_a_whole_answer_is_sent():
 
     async with Server(app) as server:
         call = server.call("/", on_send=gate)
-        await server.tick()
-        await server.tick()
-        call.disconnect()
-        await rest()
-        await call.wait()
+        await server.lose(call)
 
     assert log == ["gone"]
     assert len(call.begun) == 1
@@ -345,10 +321,7 @@ async def test_a_client_that_leaves_while_the_head_of_an_early_answer_is_sent():
 
     async with Server(app) as server:
         call = server.call("/", method="POST", headers={"content-length": "100"}, on_send=unhurried)
-        await server.tick()
-        await server.tick()
-        call.disconnect()
-        await rest()
+        await server.lose(call)
         left.set()
         await call.wait()
 

@@ -1,4 +1,4 @@
-"""Limits measure progress: of a response by what the client takes of it, of a body by its rate."""
+"""C2 for `write_stall_s`: a response stalls when the client takes nothing more of it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import pytest
 from nardis import ClientDisconnected, Limits, Nardis
 from nardis._asgi.extensions import CLIENT
 from nardis._exchange.exchange import PIECE_BYTES
-from nardis._exchange.intake import GRACE_S
-from tests.peers.driver import Gate, Identity, Server, part, rest
+from tests.peers.driver import Gate, Identity, Server, rest
 
 pytestmark = pytest.mark.anyio
 
@@ -74,7 +73,7 @@ async def test_a_whole_answer_of_any_size_is_whole(size):
 
 
 @ways
-async def test_each_piece_that_is_taken_renews_the_time_and_who_takes_none_is_cut(way):
+async def test_each_piece_that_is_taken_renews_the_time_and_a_client_that_takes_none_is_cut(way):
     app, gate = Nardis(limits=Limits(write_stall_s=10)), Gate()
     log = []
 
@@ -172,7 +171,11 @@ async def test_the_runner_has_the_better_clock():
 @pytest.mark.parametrize("cancels", [True, False])
 @pytest.mark.parametrize(("what", "reason"), [("left", "gone"), ("stalled", "stalled")])
 async def test_the_runner_tells_at_once_what_happens_to_a_client(what, reason, cancels):
-    """Not at the next tick. A client that left cancels nothing where the route opted out; one that stalls always does."""
+    """
+    Not at the next tick.
+
+    A client that left cancels nothing where the route opted out; one that stalls always does.
+    """
     app, log = Nardis(cancel_on_disconnect=cancels), []
 
     @app.get("/")
@@ -212,121 +215,6 @@ async def test_the_end_of_a_response_is_not_taken_for_a_client_that_left():
         await call.wait()
 
     assert log == [None]
-
-
-# --- bodies -------------------------------------------------------------------------------------------------------------
-
-
-async def upload(server, seconds, size, pieces, **limits):
-    """Send *pieces* of *size* bytes, one each so many *seconds*; the call is given."""
-    server.app.limits = Limits(**limits)
-    call = server.call("/", method="POST", headers=CHUNKED)
-    for _ in range(pieces):
-        await server.tick(seconds)
-        call.push(part(bytes(size)))
-        await rest()
-    call.push(part(b"", more=False))
-    await rest()
-    return call
-
-
-@pytest.fixture
-def reading():
-    app = Nardis()
-
-    @app.post("/")
-    async def handler(req, res):
-        size = 0
-        async for chunk in req:
-            size += len(chunk)
-        await res.json(size)
-
-    return app
-
-
-@pytest.mark.parametrize(
-    ("size", "status"), [(1, 408), (100, 408), (900, 408), (1_000, 200), (50_000, 200)]
-)
-async def test_a_body_below_the_rate_is_a_408(reading, size, status):
-    """A piece each 5 seconds, at 200 bytes a second: each must have a thousand."""
-    async with Server(reading) as server:
-        call = await upload(server, 5, size, 100, body_idle_s=30, body_min_rate=200)
-
-    assert call.status == status
-
-
-async def test_who_is_behind_has_as_long_as_for_one_piece(reading):
-    async with Server(reading) as server:
-        call = await upload(server, 5, 1, 6, body_idle_s=30, body_min_rate=200)
-        assert call.status == 200
-
-        call = await upload(server, 5, 1, 7, body_idle_s=30, body_min_rate=200)
-        assert call.status == 408
-
-
-async def test_who_is_behind_has_a_moment_also_where_a_piece_has_less(reading):
-    async with Server(reading) as server:
-        call = await upload(
-            server, 0.2, 1, int(GRACE_S / 0.2) - 1, body_idle_s=0.5, body_min_rate=200
-        )
-        assert call.status == 200
-
-        call = await upload(
-            server, 0.2, 1, int(GRACE_S / 0.2) + 3, body_idle_s=0.5, body_min_rate=200
-        )
-        assert call.status == 408
-
-
-async def test_bytes_that_came_early_buy_no_more_than_the_grace(reading):
-    """A megabyte at first is no licence to trickle for an hour."""
-    async with Server(reading) as server:
-        server.app.limits = Limits(body_idle_s=30, body_min_rate=200)
-        call = server.call("/", part(bytes(1_000_000)), method="POST", headers=CHUNKED)
-        for _ in range(8):
-            await server.tick(5)
-            call.push(part(b"x"))
-        await call.wait()
-
-    assert call.status == 408
-
-
-async def test_time_in_which_the_handler_does_not_wait_does_not_count():
-    app = Nardis(limits=Limits(body_idle_s=30, body_min_rate=200))
-    gate = Gate()
-
-    @app.post("/")
-    async def handler(req, res):
-        async for chunk in req:
-            await res.write(chunk)
-
-    async with Server(app) as server:
-        call = server.call("/", method="POST", headers=CHUNKED, on_send=gate)
-        for at in range(20):
-            call.push(part(b"x"))
-            await server.tick(20)
-            await gate.let(2 if at == 0 else 1)
-        call.push(part(b"", more=False))
-        await rest()
-        await gate.let()
-        await call.wait()
-
-    assert (call.final, len(call.body)) == (True, 20)
-
-
-async def test_the_default_lets_a_phone_on_2g_through_and_no_trickle(reading):
-    async with Server(reading) as server:
-        assert (await upload(server, 5, 5 * 250, 100)).status == 200
-        assert (await upload(server, 5, 1, 100)).status == 408
-
-
-async def test_without_a_rate_any_byte_will_do(reading):
-    async with Server(reading) as server:
-        call = await upload(server, 25, 1, 20, body_min_rate=0)
-
-    assert call.status == 200
-
-
-# --- WebSockets ---------------------------------------------------------------------------------------------------------
 
 
 async def test_a_denial_that_nobody_takes_is_given_up():

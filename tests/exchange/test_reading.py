@@ -1,4 +1,4 @@
-"""Q1 to Q3 for the reader: every byte once and in order, no more than asked for, nothing lost to a cancellation."""
+"""Q1 to Q3 for the reader: every byte once and in order, and no more than asked for."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ async def test_a_duplex_handler_answers_each_piece_before_it_asks_for_the_next()
     ("failure", "logged"), [(ConnectionResetError(), 0), (ValueError("a bug of the server"), 1)]
 )
 async def test_a_receive_that_fails_is_a_client_that_left(failure, logged, caplog):
-    """ASGI 2.4 servers raise OSError for it, and nobody is to blame; anything else is logged. Neither is asked again."""
+    """ASGI 2.4 servers raise OSError for it; anything else is logged. Neither is asked again."""
     app, reasons = Nardis(), []
 
     @app.post("/")

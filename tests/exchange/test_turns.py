@@ -1,4 +1,4 @@
-"""Writes yield: a server's `send` may return without suspending, and the event loop still gets its turns."""
+"""R5: a chunk goes out whole, in the order of the calls, filtered or not."""
 
 from __future__ import annotations
 
@@ -7,99 +7,137 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from nardis import Nardis
-from tests.peers.driver import Identity, Server
+from nardis.errors import ResponseAlreadyEnded
+from tests.peers.driver import Gate, Identity, Server, part, rest
 
 pytestmark = pytest.mark.anyio
 
 
-async def turns_beside(app, server, **options):
-    """Count the turns that another task gets while a request is served."""
-    turns = 0
-    call = server.call("/", **options)
-    while not call.ended.is_set():
-        turns += 1
-        await checkpoint()
-    return turns, call
-
-
 @pytest.mark.parametrize("filtered", [False, True], ids=["plain", "filtered"])
-async def test_a_write_loop_gives_the_event_loop_a_turn_at_least_once_a_millisecond(filtered):
-    app = Nardis()
+async def test_chunks_of_several_tasks_leave_whole_and_in_the_order_of_the_calls(filtered):
+    app, called = Nardis(), []
 
     @app.get("/")
     async def handler(req, res):
         if filtered:
             res.filter(Identity())
-        for _ in range(1_000):
-            await res.write("x")
 
-    async with Server(app) as server:
-        server.step = 0.000_1  # each write looks at the clock once, so 1,000 of them take 100 ms
-        turns, call = await turns_beside(app, server)
-
-    assert len(call.body) == 1_000
-    assert turns >= 90
-
-
-async def test_a_quick_write_pays_for_no_turn():
-    """A checkpoint costs as much as twenty writes."""
-    app = Nardis()
-
-    @app.get("/")
-    async def handler(req, res):
-        for _ in range(1_000):
-            await res.write("x")
-
-    async with Server(app) as server:
-        server.step = 0.000_001
-        turns, call = await turns_beside(app, server)
-
-    assert len(call.body) == 1_000
-    assert turns < 50
-
-
-async def test_a_loop_of_writes_after_the_client_left_ends():
-    """Even if nothing in it ever suspends, the cancellation lands."""
-    app, written = Nardis(), []
-
-    @app.get("/")
-    async def handler(req, res):
-        while True:
-            await res.write("x")
-            written.append(1)
-            assert len(written) < 600
-
-    async with Server(app) as server:
-        server.step = 0.000_1
-
-        async def leave(message):
-            if len(call.begun) == 500:
-                for exchange in tuple(app.life.sweeper.exchanges):
-                    exchange.interrupt("gone")
-
-        call = server.call("/", on_send=leave)
-        await call.wait()
-
-    assert len(written) >= 499
-
-
-async def test_two_writers_get_their_turns():
-    app = Nardis()
-
-    @app.get("/")
-    async def handler(req, res):
         async def writer(name):
-            for _ in range(500):
-                await res.write(name)
+            for n in range(5):
+                piece = f"{name}{n}".encode()
+                called.append(piece)
+                await res.write(piece)
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(writer, "a")
-            tasks.start_soon(writer, "b")
+            for name in "ABC":
+                tasks.start_soon(writer, name)
+
+    async def slowly(message):
+        for _ in range(3):
+            await checkpoint()
 
     async with Server(app) as server:
-        server.step = 0.000_1
+        call = await server.finished("/", on_send=slowly)
+
+    assert call.chunks == [*called, b""]
+    assert len(called) == 15
+    assert call.final
+
+
+@pytest.mark.parametrize("verb", ["write", "end", "flush", "send"])
+async def test_a_writer_behind_a_whole_answer_is_refused(verb):
+    """It waits for its turn while the answer is being sent, and learns then that there is none."""
+    app, gate, refused = Nardis(), Gate(), []
+
+    @app.get("/")
+    async def handler(req, res):
+        async def late():
+            with pytest.raises(ResponseAlreadyEnded):
+                await getattr(res, verb)(*([] if verb == "flush" else [b"late"]))
+            refused.append(verb)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(res.send, b"whole")
+            await rest()
+            tasks.start_soon(late)
+
+    async with Server(app) as server:
+        call = server.call("/", on_send=gate)
+        await gate.let(2)
+        await call.wait()
+
+    assert refused == [verb]
+    assert (call.body, call.final, call.error) == (b"whole", True, None)
+
+
+async def test_a_writer_that_waits_behind_a_plain_write_comes_next():
+    app, gate, waiting = Nardis(), Gate(), anyio.Event()
+
+    @app.get("/")
+    async def handler(req, res):
+        async def second():
+            await waiting.wait()
+            await res.write(b"2")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(second)
+            await res.write(b"0")
+            await res.write(b"1")
+            await res.write(b"3")
+
+    async with Server(app) as server:
+        call = server.call("/", on_send=gate)
+        await gate.let(2)
+        waiting.set()
+        await gate.let(4)
+        await call.wait()
+
+    assert call.chunks == [b"0", b"1", b"2", b"3", b""]
+
+
+async def test_flush_sends_what_filters_hold_back():
+    class Holding(Identity):
+        held = b""
+
+        def feed(self, data):
+            self.held += data
+            return b""
+
+        def flush(self):
+            held, self.held = self.held, b""
+            return held
+
+        finish = flush
+
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        res.filter(Holding()).filter(Holding())
+        await res.write("a")
+        await res.write("b")
+        await res.flush()
+        await res.write("c")
+
+    async with Server(app) as server:
         call = await server.finished("/")
 
-    changes = sum(a != b for a, b in zip(call.chunks, call.chunks[1:], strict=False))
-    assert call.body.count(b"a") == call.body.count(b"b") == 500
-    assert changes > 20
+    assert call.chunks == [b"ab", b"c"]
+    assert call.final
+
+
+@pytest.mark.parametrize("verb", ["send", "end"])
+@pytest.mark.parametrize("announced", [False, True], ids=["without a request body", "with one"])
+async def test_a_whole_answer_passes_its_filters(verb, announced):
+    app = Nardis()
+
+    @app.post("/")
+    async def handler(req, res):
+        await getattr(res.filter(Identity()), verb)("whole")
+
+    async with Server(app) as server:
+        headers = {"content-length": "1"} if announced else {}
+        call = await server.finished("/", part(b"x", more=False), method="POST", headers=headers)
+
+    assert (call.chunks, call.final) == ([b"whole"], True)
+    assert b"content-length" not in call.headers

@@ -1,4 +1,4 @@
-"""R1 to R3: one head, one end, and nothing after it."""
+"""R2 and R3: one final message, never after a failure past the head, and nothing after it."""
 
 from __future__ import annotations
 
@@ -11,67 +11,11 @@ import pytest
 from nardis import Nardis
 from nardis.errors import ResponseAlreadyEnded, ResponseAlreadyStarted
 from tests.peers.driver import Gate, Server, rest
+from tests.peers.handlers import fails_half_way
 
 pytestmark = pytest.mark.anyio
 
 START, BODY = "http.response.start", "http.response.body"
-
-
-def kinds(call):
-    return [(message["type"], message.get("more_body")) for message in call.sent]
-
-
-async def test_the_head_leaves_once_and_before_any_body():
-    app = Nardis()
-
-    @app.get("/")
-    async def handler(req, res):
-        assert not res.started
-        await res.write("a")
-        assert res.started
-        assert not res.finished
-        await res.flush()
-        await res.write("b")
-
-    async with Server(app) as server:
-        call = await server.finished("/")
-
-    assert kinds(call) == [(START, None), (BODY, True), (BODY, True), (BODY, False)]
-    assert (call.status, call.body, call.error) == (200, b"ab", None)
-
-
-async def test_a_whole_answer_is_one_head_and_one_body_message():
-    app = Nardis()
-
-    @app.get("/")
-    async def handler(req, res):
-        await res.send("whole")
-        assert res.finished
-
-    async with Server(app) as server:
-        call = await server.finished("/")
-
-    assert kinds(call) == [(START, None), (BODY, False)]
-    assert call.headers[b"content-length"] == b"5"
-
-
-async def test_flush_sends_a_head_without_a_body_message():
-    app, parked = Nardis(), anyio.Event()
-
-    @app.get("/")
-    async def handler(req, res):
-        await res.flush()
-        await parked.wait()
-
-    async with Server(app) as server:
-        call = server.call("/")
-        await rest()
-
-        assert kinds(call) == [(START, None)]
-        parked.set()
-        await call.wait()
-
-    assert kinds(call) == [(START, None), (BODY, False)]
 
 
 async def test_returning_ends_the_response():
@@ -109,7 +53,7 @@ async def test_nothing_leaves_after_the_final_message(ending, verb):
 
 @pytest.mark.parametrize("verb", ["send", "json"])
 async def test_a_whole_body_after_a_piece_is_refused(verb):
-    """`send` after `write` cannot keep its promise of one answer in one piece; what was begun is cut."""
+    """`send` after `write` cannot keep its promise of one whole answer: the response is cut."""
     app = Nardis()
 
     @app.get("/")
@@ -127,10 +71,7 @@ async def test_a_whole_body_after_a_piece_is_refused(verb):
 async def test_a_handler_that_fails_after_the_head_never_ends_the_response(caplog):
     app = Nardis()
 
-    @app.get("/")
-    async def handler(req, res):
-        await res.write("half")
-        raise ZeroDivisionError
+    app.get("/", fails_half_way)
 
     async with Server(app) as server:
         call = await server.finished("/")
@@ -154,10 +95,7 @@ async def test_an_error_handler_is_not_asked_once_the_head_has_left():
     async def before(req, res):
         raise ZeroDivisionError
 
-    @app.get("/after")
-    async def after(req, res):
-        await res.write("half")
-        raise ZeroDivisionError
+    app.get("/after", fails_half_way)
 
     async with Server(app) as server:
         answered = await server.finished("/before")
@@ -169,7 +107,7 @@ async def test_an_error_handler_is_not_asked_once_the_head_has_left():
 
 
 async def test_a_middleware_that_swallows_the_failure_cannot_end_the_response():
-    """The bytes that the handler did not get to are missing, whoever says that all is well."""
+    """The bytes that the handler did not get to are missing."""
     app = Nardis()
 
     @app.use
@@ -177,10 +115,7 @@ async def test_a_middleware_that_swallows_the_failure_cannot_end_the_response():
         with suppress(ZeroDivisionError):
             await next()
 
-    @app.get("/")
-    async def handler(req, res):
-        await res.write("half")
-        raise ZeroDivisionError
+    app.get("/", fails_half_way)
 
     async with Server(app) as server:
         call = await server.finished("/")
@@ -199,10 +134,7 @@ async def test_a_middleware_cannot_complete_what_the_handler_failed_to(verb):
         except ZeroDivisionError:
             await getattr(res, verb)("and so on")
 
-    @app.get("/")
-    async def handler(req, res):
-        await res.write("half")
-        raise ZeroDivisionError
+    app.get("/", fails_half_way)
 
     async with Server(app) as server:
         call = await server.finished("/")

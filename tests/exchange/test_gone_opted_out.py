@@ -1,4 +1,4 @@
-"""`cancel_on_disconnect=False`: work that must finish is told that its client left, and not cancelled for it."""
+"""C2 with `cancel_on_disconnect=False`: a disconnect cancels nothing, a limit still does."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import anyio
 import pytest
 
 from nardis import ClientDisconnected, Limits, Nardis
-from nardis._exchange.sweeper import interrupt_all
 from nardis.errors import ResponseAborted
 from tests.peers.driver import Gate, Server, part, rest
+from tests.peers.handlers import waits, waits_and_notes
 
 pytestmark = pytest.mark.anyio
 
@@ -61,10 +61,7 @@ async def test_a_disconnect_is_told_to_the_writer(opted_out):
 
     async with Server(app) as server:
         call = server.call("/")
-        await server.tick()
-        await server.tick()
-        call.disconnect()
-        await rest()
+        await server.lose(call)
         assert not call.ended.is_set()
         parked.set()
         await call.wait()
@@ -85,10 +82,7 @@ async def test_returning_without_a_word_after_the_client_left_sends_nothing(opte
 
     async with Server(app) as server:
         call = server.call("/")
-        await server.tick()
-        await server.tick()
-        call.disconnect()
-        await rest()
+        await server.lose(call)
         parked.set()
         await call.wait()
 
@@ -138,10 +132,7 @@ async def test_a_route_may_be_cancelled_where_the_application_opted_out():
 
     async with Server(app) as server:
         call = server.call("/")
-        await server.tick()
-        await server.tick()
-        call.disconnect()
-        await call.wait()
+        await server.lose(call)
 
     assert log == ["gone", "the middleware is not cancelled"]
     assert call.aborted
@@ -159,17 +150,12 @@ async def test_a_shutdown_ends_what_stands_around_such_a_route_as_well():
         finally:
             log.append("the middleware is cancelled")
 
-    @app.get("/", cancel_on_disconnect=True)
-    async def handler(req, res):
-        try:
-            await anyio.sleep_forever()
-        finally:
-            log.append(req.close_reason)
+    app.get("/", waits_and_notes(log), cancel_on_disconnect=True)
 
     async with Server(app) as server:
         call = server.call("/")
         await rest()
-        interrupt_all(app.life.sweeper.exchanges, "shutdown")
+        server.shut_down()
         await call.wait()
 
     assert log == ["shutdown", "the middleware is cancelled"]
@@ -179,16 +165,11 @@ async def test_a_shutdown_ends_what_stands_around_such_a_route_as_well():
 async def test_a_route_cancelled_before_its_head_where_the_application_opted_out_sends_nothing():
     app = Nardis(cancel_on_disconnect=False)
 
-    @app.get("/", cancel_on_disconnect=True)
-    async def handler(req, res):
-        await anyio.sleep_forever()
+    app.get("/", waits, cancel_on_disconnect=True)
 
     async with Server(app) as server:
         call = server.call("/")
-        await server.tick()
-        await server.tick()
-        call.disconnect()
-        await call.wait()
+        await server.lose(call)
 
     assert call.untouched
     assert call.error is None
@@ -297,9 +278,7 @@ async def test_a_client_that_leaves_while_the_head_of_a_whole_answer_is_sent_get
 
     async with Server(app) as server:
         call = server.call("/", on_send=gate)
-        await server.tick()
-        await server.tick()
-        call.disconnect()
+        await server.lose(call)
         await gate.let(1)
         await call.wait()
 

@@ -1,4 +1,4 @@
-"""413: a body over its limit is an error of its reader, said before reading where it can be known."""
+"""Q2 up to a limit: reading a body over it is a 413, before the first byte where it is declared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of time: what the sweeper ends, and how; before the head with an answer, after it with a cut."""
+"""C2 for limits of time: an answer before the head, a cut after it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pytest
 
 from nardis import Limits, Nardis, Router, shielded
 from nardis.errors import ResponseAborted
-from tests.peers.driver import Gate, Server, part, rest
+from tests.peers.driver import Gate, Server, part
+from tests.peers.handlers import waits, waits_and_notes
 
 pytestmark = pytest.mark.anyio
 
@@ -98,12 +99,7 @@ async def test_a_handler_that_takes_too_long_is_a_503(where):
     limits, log = Limits(handler_s=10), []
     app = Nardis(limits=limits) if where == "app" else Nardis()
 
-    @app.get("/", limits=limits if where == "route" else None)
-    async def handler(req, res):
-        try:
-            await anyio.sleep_forever()
-        finally:
-            log.append(req.close_reason)
+    app.get("/", waits_and_notes(log), limits=limits if where == "route" else None)
 
     async with Server(app) as server:
         call = server.call("/")
@@ -182,9 +178,7 @@ async def test_an_error_handler_of_a_limit_has_its_limits_too():
     async def answer(err, req, res):
         await anyio.sleep_forever()
 
-    @app.get("/")
-    async def handler(req, res):
-        await anyio.sleep_forever()
+    app.get("/", waits)
 
     async with Server(app) as server:
         call = server.call("/")
@@ -206,9 +200,7 @@ async def test_an_error_handler_of_a_limit_that_fails_is_a_500(caplog):
     async def answer(err, req, res):
         raise ZeroDivisionError
 
-    @app.get("/")
-    async def handler(req, res):
-        await anyio.sleep_forever()
+    app.get("/", waits)
 
     async with Server(app) as server:
         call = server.call("/")
@@ -229,16 +221,12 @@ async def test_a_client_that_leaves_while_a_limit_is_answered_ends_that_too():
         finally:
             log.append(req.close_reason)
 
-    @app.get("/")
-    async def handler(req, res):
-        await anyio.sleep_forever()
+    app.get("/", waits)
 
     async with Server(app) as server:
         call = server.call("/")
         await server.tick(11)
-        await server.tick()
-        call.disconnect()
-        await call.wait()
+        await server.lose(call)
 
     assert log == ["deadline"]
     assert call.untouched
@@ -317,7 +305,7 @@ async def test_a_client_that_reads_slowly_is_not_cut():
 
 
 async def test_a_handler_that_ends_its_work_behind_a_shield_may_still_answer_whole():
-    """The deadline came, and the work is done nevertheless: an answer that is complete is honest, and so is the 503."""
+    """The deadline came and the work is done: a whole answer is honest, and so is the 503."""
     app, parked = Nardis(limits=Limits(handler_s=10)), anyio.Event()
 
     @app.get("/")
@@ -380,49 +368,4 @@ async def test_one_sweep_looks_at_every_exchange():
 
         assert sorted(log) == ["a", "b", "c"]
         assert not late.ended.is_set()
-        assert len(app.life.sweeper.exchanges) == 1
-
-
-async def test_the_first_reason_stays():
-    """A client that leaves while the handler is being ended for a limit does not change why."""
-    app, parked, log = Nardis(limits=Limits(handler_s=10)), anyio.Event(), []
-
-    @app.get("/")
-    async def handler(req, res):
-        try:
-            await anyio.sleep_forever()
-        finally:
-            with shielded(5):
-                await parked.wait()
-            log.append(req.close_reason)
-
-    async with Server(app) as server:
-        call = server.call("/")
-        await server.tick(11)
-        await server.tick()
-        call.disconnect()
-        await rest()
-        parked.set()
-        await call.wait()
-
-    assert log == ["deadline"]
-    assert call.untouched
-    assert call.error is None
-
-
-async def test_without_an_interruption_there_is_no_reason():
-    app, log = Nardis(), []
-
-    @app.get("/")
-    async def handler(req, res):
-        req.defer(note, req)
-        await res.send("fine")
-        log.append(req.close_reason)
-
-    async def note(req):
-        log.append(req.close_reason)
-
-    async with Server(app) as server:
-        await server.finished("/")
-
-    assert log == [None, None]
+        assert len(server.exchanges) == 1

@@ -1,4 +1,4 @@
-"""`res.end()` while an exception is in flight takes effect only if the handler then returns."""
+"""R2: `res.end()` while an exception is in flight takes effect only if the handler returns."""
 
 from __future__ import annotations
 

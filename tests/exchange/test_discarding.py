@@ -1,4 +1,4 @@
-"""Answers with the request body unread: what becomes of the connection, and of the bytes on their way."""
+"""Q2 for an unread body: its bytes are discarded after the answer, or the connection closes."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ async def test_http_2_gets_no_connection_specific_fields_from_any_source(version
 
 class Bounded:
     """
-    A server whose queue of 10 messages is filled while its last send waits for room, as hypercorn's does.
+    A server whose last send waits until its queue of 10 messages has room, as hypercorn's does.
 
     The bytes of the client stand behind the queue: each message taken from it lets one in.
     """
@@ -183,7 +183,11 @@ class Bounded:
 @pytest.mark.parametrize("version", ["1.1", "2"])
 @pytest.mark.parametrize("streamed", [False, True], ids=["in one piece", "streamed"])
 async def test_the_rest_is_drained_beside_the_last_send(version, streamed):
-    """A server may hold the last send until its queue has room, and nobody else makes room (measured on hypercorn)."""
+    """
+    A server may hold the last send until its queue has room (measured on hypercorn).
+
+    Nobody else makes room.
+    """
     app = Nardis()
 
     @app.post("/")

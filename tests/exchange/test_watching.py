@@ -1,4 +1,4 @@
-"""Q1 to Q3 and C3 for the watcher: it notices the client leaving, and is in nobody's way."""
+"""Q1 to Q3 and C3 for the watcher: it notices that the client left, and is in nobody's way."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ class Parking:
                 await res.send()
             finally:
                 self.reasons.append(req.close_reason)
+
+
+def watchers():
+    return [task for task in anyio.get_running_tasks() if task.name == "nardis.watcher"]
 
 
 async def test_a_quick_exchange_gets_no_watcher():
@@ -73,7 +77,7 @@ async def test_the_watcher_takes_one_message_ahead():
 
 
 async def test_what_lay_unread_for_a_tick_lets_the_watcher_look_behind_it():
-    """A server bounds its own queue: a disconnect behind a small unread body would not be seen otherwise."""
+    """A server bounds its own queue: a disconnect behind a small body would stay unseen."""
     parking = Parking()
 
     async with Server(parking.app) as server:
@@ -127,7 +131,7 @@ async def test_a_disconnect_behind_a_small_unread_body_is_noticed():
 
 
 async def test_a_reader_takes_over_from_a_parked_watcher():
-    """The first piece comes by way of the watcher, which is in receive already; then the reader goes on alone."""
+    """The first piece comes by way of the watcher; then the reader goes on alone."""
     app, go, taken = Nardis(), anyio.Event(), []
 
     @app.post("/")
@@ -194,7 +198,7 @@ async def test_a_reader_that_waits_for_a_piece_is_told_when_the_client_leaves():
 
 
 async def test_with_expect_100_continue_and_an_unread_body_nobody_touches_receive():
-    """uvicorn says `100 Continue` at the first receive(), and the handler may yet refuse the body."""
+    """The first receive() makes uvicorn say `100 Continue`; the handler may yet refuse the body."""
     parking = Parking()
 
     async with Server(parking.app) as server:
@@ -318,8 +322,8 @@ async def test_the_watcher_ends_with_its_exchange():
         await rest()
 
         assert call.receiving == 0
-        assert not [task for task in anyio.get_running_tasks() if task.name == "nardis.watcher"]
-        assert not app.life.sweeper.exchanges
+        assert watchers() == []
+        assert not server.exchanges
 
 
 async def test_a_handler_that_waits_in_a_read_needs_no_watcher():
@@ -333,7 +337,7 @@ async def test_a_handler_that_waits_in_a_read_needs_no_watcher():
         call = server.call("/", method="POST", headers=CHUNKED)
         for _ in range(3):
             await server.tick()
-        assert not [task for task in anyio.get_running_tasks() if task.name == "nardis.watcher"]
+        assert watchers() == []
         call.push(part(b"a", more=False))
         await call.wait()
 
@@ -341,7 +345,7 @@ async def test_a_handler_that_waits_in_a_read_needs_no_watcher():
 
 
 async def test_a_stream_that_has_come_far_is_watched_without_waiting_for_a_tick():
-    """What a fast handler writes until its client is known to have left is lost, and may stay in the server's memory."""
+    """What it writes to a client that left is lost, and may stay in the server's memory."""
     app = Nardis()
 
     @app.get("/")
@@ -362,7 +366,7 @@ async def test_a_stream_that_has_come_far_is_watched_without_waiting_for_a_tick(
 
 @pytest.mark.parametrize("verb", ["write", "end"])
 async def test_the_watcher_does_not_begin_beside_a_reader(verb):
-    """Full duplex: one task waits for more of the body while another writes far, or ends the response (Q1)."""
+    """Q1: one task waits for the body while another writes far, or ends the response."""
     app, chunks, sent = Nardis(), [], anyio.Event()
 
     @app.post("/")
@@ -402,7 +406,7 @@ async def test_the_watcher_does_not_begin_beside_a_reader(verb):
     ids=["no body", "a length", "chunks"],
 )
 async def test_an_expectation_hides_a_client_only_until_the_head_has_left(method, headers, watched):
-    """A `receive` would invite the client to send a body that the handler may yet refuse; after the head it does not."""
+    """Until then a `receive` would invite a body that the handler may yet refuse."""
     app, started = Nardis(), anyio.Event()
 
     @app.all("/")
