@@ -1,31 +1,54 @@
 """A verb without `await` is a loud 500 that names verb and handler, and never an empty 200."""
 
+import inspect
+from collections.abc import Coroutine
+from typing import get_origin, get_type_hints
+
 import anyio
 import pytest
 
-from nardis import Nardis
+from nardis import Nardis, Response
 from nardis.errors import ForgottenAwait
 from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio
 
-VERBS = {
-    "send": lambda res: res.send("x"),
-    "json": lambda res: res.json({}),
-    "send_status": lambda res: res.send_status(200),
-    "redirect": lambda res: res.redirect("/"),
-    "write": lambda res: res.write("x"),
-    "flush": lambda res: res.flush(),
-    "end": lambda res: res.end(),
-    "pipe": lambda res: res.pipe([b"x"]),
-    "abort": lambda res: res.abort(),
+# What a verb needs to be called with; the others need nothing.
+ARGUMENTS = {
+    "send": ["x"],
+    "json": [{}],
+    "send_status": [200],
+    "redirect": ["/"],
+    "write": ["x"],
+    "pipe": [[b"x"]],
 }
+
+
+def is_verb(member):
+    """Whether a method of the response returns something to await."""
+    if not inspect.isfunction(member):
+        return False
+    returned = get_type_hints(member).get("return")
+    return inspect.iscoroutinefunction(member) or get_origin(returned) is Coroutine
+
+
+VERBS = [name for name, member in inspect.getmembers(Response, is_verb) if not name.startswith("_")]
+
+
+def call(res, verb):
+    return getattr(res, verb)(*ARGUMENTS.get(verb, []))
+
+
+def test_the_verbs_are_found():
+    assert {"send", "send_head", "abort"} < set(VERBS)
+    assert {"status", "set", "filter", "reset"}.isdisjoint(VERBS)
+    assert ARGUMENTS.keys() < set(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_forgotten_verb_is_named(failure, seen_by_client, verb):
     async def handler(req, res):
-        VERBS[verb](res)
+        call(res, verb)
 
     error = await failure(handler)
 
@@ -53,7 +76,7 @@ async def test_send_with_more_is_called_send(failure):
 async def test_after_the_head_it_cuts_the_response(failure, seen_by_client, verb):
     async def handler(req, res):
         await res.write("half")
-        VERBS[verb](res)
+        call(res, verb)
 
     assert isinstance(await failure(handler), ForgottenAwait)
     response = await seen_by_client(handler)
