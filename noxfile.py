@@ -2,7 +2,7 @@
 What CI runs, one session for each question: `nox -l` lists them, `nox -s NAME` runs one.
 
     pip install nox && nox -s tests
-    nox -s tests-3.12 -- tests/test_project.py -x      # words after `--` go to the tool behind the session
+    nox -s tests-3.12 -- tests/project -x      # words after `--` go to the tool behind the session
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
-# Those that a machine lacks are skipped with a word. The one that runs nox is always there and always in the list, so at least
-# one runs; where it is newer than we promise, it shows whether we could.
+# nox skips a Python that the machine lacks, and says so. The one that runs nox is always in the
+# list, so at least one runs; where it is newer than we promise, it shows whether we could.
 TEST_PYTHONS = PYTHONS if THIS_PYTHON in PYTHONS else [*PYTHONS, THIS_PYTHON]
 
-# Names the Python (`3.11`) whose run of `tests` is measured, so that CI need not run the tests once more for their coverage.
+# Names the Python (`3.11`) whose run of `tests` is measured, so that CI need not run the tests once
+# more for their coverage.
 MEASURED_PYTHON = os.environ.get("NARDIS_COVERAGE")
 
 nox.options.sessions = ["lint", "types", "tests", "coverage", "examples", "browser", "docs"]
 nox.options.reuse_venv = "yes"
-# By default nox skips a missing Python on a laptop and fails on it where CI is set; here both skip. `.ci/run` then checks by
-# itself that every Python it found was tested.
+# By default nox skips a missing Python on a laptop and fails on it where CI is set; here both skip.
+# `.ci/run` then checks by itself that every Python it found was tested.
 nox.options.error_on_missing_interpreters = False
 nox.options.download_python = "never"
 
@@ -44,13 +45,14 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check types with mypy and pyright, both strict, and that every public name of Nardis has a complete type."""
+    """Check types with mypy and pyright, both strict, and that public names have full types."""
     session.install("-e", ".[all]", *group("test"), *group("types"))
     session.run(
         "mypy",
         *(path for path in ("nardis", "noxfile.py", "tests/typing") if (ROOT / path).exists()),
     )
-    # The pin is on purpose: no hint that a newer pyright exists. Without --project a pyrightconfig.json above the checkout wins.
+    # The pin is on purpose: no hint that a newer pyright exists. Without --project a
+    # pyrightconfig.json above the checkout wins.
     quiet = {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
     session.run("pyright", "--project", "pyproject.toml", env=quiet)
     session.run(
@@ -96,7 +98,11 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Run the tests, counting branches: 100 % of nardis/ and tests/. `-- report` only reports what `tests` has measured."""
+    """
+    Run the tests, counting branches: 100 % of nardis/ and tests/.
+
+    `-- report` only reports what `tests` has measured.
+    """
     if session.posargs == ["report"]:
         session.install(*group("test"))
     else:
@@ -144,7 +150,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def servers(session: nox.Session) -> None:
-    """Run the streaming tests on each server we know, and write what it gives and lacks to docs/servers.md."""
+    """Run the streaming tests on each server we know, and write the result to docs/servers.md."""
     session.install("-e", ".[all]", *group("servers"))
     # As a module: the plugin is imported before pytest would find the checkout.
     session.run(
@@ -161,14 +167,18 @@ def servers(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure Nardis beside its peers, for docs/performance.md. `-- --quick` only prints, in half a minute."""
+    """
+    Measure Nardis beside its peers, for docs/performance.md.
+
+    `-- --quick` only prints, in half a minute.
+    """
     session.install("-e", ".[all]", *group("bench"))
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Serve the demo on trio and on asyncio: a page to open, and curl lines to try; Ctrl-C ends it."""
+    """Serve the demo on trio and on asyncio: a page to open, and curl lines; Ctrl-C ends it."""
     session.install("-e", ".")
     # Seconds for a clean stop; nox alone would allow half of one.
     session.run(
@@ -183,8 +193,9 @@ def demo(session: nox.Session) -> None:
 
 
 def pytest(session: nox.Session, *wrapper: str) -> None:
-    """Run all tests but those with a session of their own, or what stands after `--`."""
-    # More than there are cores: tests over sockets mostly wait. Those of a file stay together, as do the servers they share.
+    """Run all tests except those with a session of their own, or what stands after `--`."""
+    # More than there are cores: tests over sockets mostly wait. The tests of a file stay together,
+    # as do the servers that they share.
     spread = ("--numprocesses=4", "--dist=loadfile")
     session.run(
         *wrapper,
@@ -197,12 +208,16 @@ def pytest(session: nox.Session, *wrapper: str) -> None:
 
 
 def group(name: str) -> list[str]:
-    """Return the requirements of a PEP 735 group, those it includes among them."""
+    """Return the requirements of a PEP 735 group and of the groups that it includes."""
     return list(nox.project.dependency_groups(PROJECT, name))
 
 
 def lower_bounds() -> dict[str, str]:
-    """Return the lowest version that pyproject.toml allows of each dependency and each extra; all must name one with `>=`."""
+    """
+    Return the lowest version that pyproject.toml allows of each dependency and each extra.
+
+    All of them must name one with `>=`.
+    """
     extras: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
     texts: list[str] = PROJECT["project"]["dependencies"] + [
         text for texts in extras.values() for text in texts

@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-# A shared machine is slow now and then, which is no finding: no deadline for an example. CI looks at the same examples each time.
+# A shared machine is slow now and then, which is no finding: no deadline for an example. CI looks
+# at the same examples each time.
 settings.register_profile("nardis", deadline=None)
 settings.register_profile(
     "nardis-ci", settings.get_profile("nardis"), derandomize=True, database=None, print_blob=True
 )
 settings.load_profile("nardis-ci" if "CI" in os.environ else "nardis")
 
-# Nor is it one that asyncio's debug mode found a step slow: tests that look at what was logged would stumble over it.
+# Nor is a step that asyncio's debug mode finds slow: tests that look at what was logged would
+# stumble over it.
 logging.getLogger("asyncio").addFilter(
     lambda record: not str(record.msg).startswith("Executing %s took")
 )

@@ -1,4 +1,4 @@
-"""The default answers to errors: their forms, their fields, and what they keep of the answer that was begun."""
+"""The default answers to errors: their forms and fields, and what is kept of a begun answer."""
 
 import json
 from http import HTTPStatus
@@ -112,7 +112,7 @@ async def test_extensions_need_not_be_json():
 
 
 async def test_headers_of_an_http_error_win():
-    """Over those that were set, over those that the answer drops, and over those of the page itself."""
+    """Over fields that were set, fields that the answer drops, and fields of the page itself."""
     app = Nardis()
 
     @app.get("/")

@@ -1,5 +1,4 @@
-"""Exception groups are reduced to what there is to answer: a task group around a response costs nobody his error handling."""
-
+"""Exception groups are reduced to what there is to answer: error handlers see the error itself."""
 
 import anyio
 import pytest
@@ -143,7 +142,7 @@ async def test_a_middleware_around_a_task_group_sees_an_answered_error_as_none()
 
 
 async def test_an_error_that_a_middleware_wraps_in_a_group_is_offered_as_what_it_is():
-    """A task group around `next()` wraps what was declined; it is still the same error, and nobody is asked again."""
+    """A task group around `next()` wraps a declined error: it is still the same, and asked once."""
     app, asked = Nardis(), []
 
     @app.use
@@ -164,7 +163,7 @@ async def test_an_error_that_a_middleware_wraps_in_a_group_is_offered_as_what_it
 
 
 async def test_an_error_of_a_group_that_is_cancelled_is_logged_and_not_raised(caplog):
-    """The client left; what a task's clean-up then raised comes in a group together with cancellations."""
+    """The client left; an error of a task's clean-up comes in a group with cancellations."""
     app, waiting = Nardis(), anyio.Event()
 
     async def cleans_up_badly():

@@ -55,7 +55,7 @@ def test_listen_refuses_what_config_refuses(runs):
 
 @pytest.fixture
 def in_use(monkeypatch):
-    """Let nothing be served."""
+    """Make each start fail, as where the port is in use."""
 
     def fails(app, config):
         raise StartFailed("cannot listen on 127.0.0.1:3000: Address already in use")

@@ -92,7 +92,7 @@ async def test_what_a_client_did_wrong_is_not_logged(status, caplog):
 
 
 async def test_an_answered_error_is_not_logged(caplog):
-    """Whoever registered for it decides."""
+    """The error handler decides what is logged."""
     app = Nardis()
 
     @app.get("/")

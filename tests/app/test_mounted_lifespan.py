@@ -145,7 +145,11 @@ async def test_a_shutdown_that_hangs_is_cut(caplog):
 
 
 async def test_starlette_and_nardis_share_it():
-    """A Starlette application hands its state to its requests; a Nardis application has its tasks and its sweeper."""
+    """
+    A Starlette application hands its state to its requests.
+
+    A Nardis application has its tasks and its sweeper.
+    """
     app, log = Nardis(), []
 
     @asynccontextmanager

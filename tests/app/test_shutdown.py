@@ -218,7 +218,11 @@ async def test_a_server_that_cancels_a_handler_shuts_down():
 
 
 async def test_a_cancelled_handler_whose_clean_up_fails_is_answered_all_the_same(caplog):
-    """The head was not sent, so the client is told; the failure is logged once. Also in a task group."""
+    """
+    The head was not sent, so the client hears of it; the failure is logged once.
+
+    Also in a task group.
+    """
     app, inside = Nardis(limits=Limits(cleanup_s=0.02)), anyio.Event()
 
     @app.get("/")

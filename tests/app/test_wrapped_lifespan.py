@@ -65,7 +65,8 @@ async def test_it_stands_around_that_of_the_application():
     assert log == [
         "pool is told startup", "application started", "pool hears startup.complete",
         "request with pool open",
-        "pool is told shutdown", "application stopped", "pool hears shutdown.complete", "pool closed",
+        "pool is told shutdown", "application stopped",
+        "pool hears shutdown.complete", "pool closed",
     ]  # fmt: skip
 
 
@@ -85,7 +86,8 @@ async def test_several_nest_in_the_order_of_the_chain_each_once():
         "outer is told startup", "inner is told startup", "application started",
         "inner hears startup.complete", "outer hears startup.complete",
         "outer is told shutdown", "inner is told shutdown", "application stopped",
-        "inner hears shutdown.complete", "inner closed", "outer hears shutdown.complete", "outer closed",
+        "inner hears shutdown.complete", "inner closed",
+        "outer hears shutdown.complete", "outer closed",
     ]  # fmt: skip
 
 

@@ -55,7 +55,7 @@ async def test_a_later_write_beyond_the_length_sends_nothing_and_cuts_the_respon
 
 
 async def test_a_refused_write_counts_nothing():
-    """Whoever catches the refusal can still write what was declared."""
+    """A handler that catches the refusal can still write what was declared."""
 
     async def handler(req, res):
         res.set("content-length", 4)

@@ -35,7 +35,7 @@ async def _ask(
 
 @pytest.fixture
 def ask() -> Callable[..., Awaitable[Any]]:
-    """Give what `look(req)` returned, or what awaiting it did."""
+    """Return what `look(req)` returned, or what awaiting it did."""
 
     async def ask(look, method="GET", url="/", *, app=None, client=None, **options):
         seen = []
@@ -48,7 +48,7 @@ def ask() -> Callable[..., Awaitable[Any]]:
 
 @pytest.fixture
 def refusal() -> Callable[..., Awaitable[TestResponse]]:
-    """Give the answer that the client got because `look(req)` raised an HTTPError."""
+    """Return the answer that the client got because `look(req)` raised an HTTPError."""
 
     async def refusal(look, method="GET", url="/", *, app=None, client=None, **options):
         seen = []
@@ -61,7 +61,7 @@ def refusal() -> Callable[..., Awaitable[TestResponse]]:
 
 @pytest.fixture
 def failure() -> Callable[..., Awaitable[BaseException | None]]:
-    """Give the error that `look(req)` raised and nobody answered."""
+    """Return the error that `look(req)` raised and nobody answered."""
 
     async def failure(look, method="GET", url="/", *, app=None, client=None, **options):
         with pytest.raises(AppError) as caught:

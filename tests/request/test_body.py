@@ -1,4 +1,4 @@
-"""The request body as it arrives: `async for chunk in req`, and `req.body`, an anyio byte stream."""
+"""The body as it arrives: `async for chunk in req`, and `req.body`, an anyio byte stream."""
 
 import anyio
 import pytest

@@ -1,4 +1,4 @@
-"""Where the request came from, and what goes with it: version, scheme, peers, scope, app, state, close_reason."""
+"""What goes with a request: version, scheme, peers, scope, app, state and close_reason."""
 
 import pytest
 

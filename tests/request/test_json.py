@@ -1,4 +1,4 @@
-"""`await req.json()`: strict JSON, within limits; anything else is the client's fault and says so."""
+"""`await req.json()`: strict JSON, within limits; anything else is the client's fault."""
 
 import json
 import sys
@@ -340,7 +340,7 @@ async def test_a_codec_that_refuses_is_a_400(refusal, error):
     ).status_code == 400
 
 
-# Properties of the decoder -------------------------------------------------------------------------------------------
+# --- properties of the decoder --------------------------------------------------------------------
 
 json_values = st.recursive(
     st.none()

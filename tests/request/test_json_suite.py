@@ -36,7 +36,7 @@ def echo(type_=None, codec=None):
 
 
 def is_fine(response, body, verdict):
-    """Whether a case was taken or refused as it should be; an echo means the same as what was sent."""
+    """Whether a case was rightly taken or refused; an echo means the same as what was sent."""
     if response.status_code == 200:
         return verdict != "no" and json.loads(response.content.decode()) == json.loads(body)
     return verdict != "yes" and response.status_code == 400
@@ -53,7 +53,11 @@ def is_fine(response, body, verdict):
 )
 @pytest.mark.parametrize("verdict", ["yes", "no", "either"])
 async def test_each_case_is_taken_or_refused_and_no_echo_fails(verdict, type_, codec):
-    """One that any reader may refuse is either a 400 or echoed; for msgspec a number too great is a 422."""
+    """
+    A case that any reader may refuse is either a 400 or echoed.
+
+    For msgspec a number too great is a 422.
+    """
     cases = [case for case in CASES if case["verdict"] == verdict]
     bodies = [case["input"].encode("latin-1") * case.get("times", 1) for case in cases]
 

@@ -1,4 +1,4 @@
-"""One reader at a time, and once: every other way to read a body is refused with a sentence that says what to do."""
+"""One reader at a time, and once: any other is refused with a sentence that says what to do."""
 
 import anyio
 import pytest

@@ -56,7 +56,7 @@ async def test_bytes_that_do_not_fit_the_charset_are_a_400(refusal, charset, con
     ["klingon", "hex", "rot13", "zlib", "undefined", "idna", "punycode", "unicode_escape"],
 )
 async def test_a_charset_that_is_none_is_a_415(refusal, charset):
-    """Python knows codecs that are no charsets: some raise errors of their own, some run code on escapes."""
+    """Some codecs of Python are no charsets: they raise own errors, or run code on escapes."""
     response = await refusal(
         lambda req: req.text(),
         "POST",

@@ -19,13 +19,13 @@ async def _serve(handler, method="GET", *, app=None, client=None, **options) -> 
 
 @pytest.fixture
 def serve() -> Callable[..., Awaitable[TestResponse]]:
-    """Give the answer of `handler(req, res)`; its errors fail the test. HEAD goes to a GET route."""
+    """Return the answer of `handler(req, res)`; its errors fail the test. HEAD goes to GET."""
     return _serve
 
 
 @pytest.fixture
 def failure() -> Callable[..., Awaitable[BaseException | None]]:
-    """Give the error of `handler(req, res)` that nobody answered but the application."""
+    """Return the error of `handler(req, res)` that nobody answered but the application."""
 
     async def failure(handler, method="GET", **options):
         with pytest.raises(AppError) as caught:
@@ -37,7 +37,7 @@ def failure() -> Callable[..., Awaitable[BaseException | None]]:
 
 @pytest.fixture
 def seen_by_client() -> Callable[..., Awaitable[TestResponse]]:
-    """Give the answer of a handler that fails, as its client gets it."""
+    """Return the answer of a handler that fails, as its client gets it."""
 
     async def seen_by_client(handler, method="GET", **options):
         return await _serve(

@@ -33,7 +33,7 @@ class Deflate:
 
 
 class Wrap:
-    """Puts brackets around each piece, and a mark at flush and finish: shows the order of codecs."""
+    """Show the order of codecs: brackets around each piece, and a mark at flush and finish."""
 
     def __init__(self, name):
         self.name = name
@@ -239,7 +239,7 @@ async def test_a_codec_that_fails_half_way_cuts_the_response(failure, seen_by_cl
     assert not (await seen_by_client(handler)).complete
 
 
-# The ledger counts what the handler gave, whatever comes of it --------------------------------------------------------
+# --- the ledger counts what the handler gave, whatever comes of it --------------------------------
 
 
 async def test_a_declared_length_is_held_against_the_unfiltered_body(serve):

@@ -87,7 +87,7 @@ SETTERS = [
 @pytest.mark.parametrize("put", SETTERS)
 @pytest.mark.parametrize("value", ["a\r\nx-evil: 1", "a\nb", "a\rb", "a\0b"])
 async def test_a_line_break_in_a_value_is_refused(failure, put, value):
-    """Response splitting (RFC 9110 §5.5); the message names the field and not the value, which may be a secret."""
+    """Response splitting (RFC 9110 §5.5). The message hides the value, which may be a secret."""
 
     async def handler(req, res):
         put(res, "x-note", value)

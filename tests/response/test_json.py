@@ -65,7 +65,7 @@ async def test_what_cannot_be_encoded_is_a_type_error(failure, seen_by_client, o
 
 
 async def test_a_lone_surrogate_is_sent_escaped(serve):
-    """UTF-8 has no way to write one, but JSON has. It comes from a file name, say: `req.json()` gives none."""
+    """UTF-8 cannot write one, JSON can. It comes from a file name, say; never from `req.json()`."""
 
     async def handler(req, res):
         await res.json(["\ud800"])

@@ -191,7 +191,7 @@ async def test_a_generator_is_stepped_and_closed_outside_of_the_event_loop():
     assert threading.get_ident() not in threads
 
 
-# Files ----------------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -257,7 +257,7 @@ async def test_a_file_is_read_in_pieces_of_bounded_size_and_not_by_lines(open_, 
     assert sizes["lines"] == [20_000]
 
 
-# The source is closed -------------------------------------------------------------------------------------------------
+# --- the source is closed -------------------------------------------------------------------------
 
 
 async def test_the_source_is_closed_at_the_end(serve):
@@ -432,7 +432,7 @@ async def test_head_runs_no_line_of_a_generator(serve):
     assert started == []
 
 
-# What is no source ----------------------------------------------------------------------------------------------------
+# --- what is no source ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("source", [b"abc", "abc", bytearray(b"abc"), memoryview(b"abc")])

@@ -1,4 +1,4 @@
-"""How `res.pipe()` closes its source: inside the source's own scopes, whatever happened, and no error is lost."""
+"""`res.pipe()` closes its source inside the source's own scopes, and loses no error."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ on_asyncio = pytest.mark.parametrize(
 
 
 class Source:
-    """An async iterator that gives two pieces and then fails, if it is told how; and so does its close."""
+    """An async iterator of two pieces, which then fails if it has an error; so does its close."""
 
     def __init__(self, error=None, close_error=None):
         self.error, self.close_error = error, close_error
@@ -103,16 +103,24 @@ class Piping:
 
 
 def logged(caplog):
-    """Return the errors that were logged with their tracebacks; a cut response, which the application logs, is not one."""
+    """
+    Return the errors that were logged with their tracebacks.
+
+    A cut response, which the application logs, is not one of them.
+    """
     errors = [record.exc_info[1] for record in caplog.records if record.exc_info]
     return [error for error in errors if not isinstance(error, ResponseAborted)]
 
 
-# Scopes inside of the source ------------------------------------------------------------------------------------------
+# --- scopes inside of the source ------------------------------------------------------------------
 
 
 class Grouped:
-    """A generator function with a task group, and a task in it that lives as long as the generator, or until it fails."""
+    """
+    A generator function with a task group.
+
+    A task in it lives as long as the generator, or until it fails.
+    """
 
     def __init__(self, *, waits=False):
         self.waits = waits
@@ -158,7 +166,11 @@ async def test_a_generator_with_a_task_group_is_piped_to_its_end(caplog):
 async def test_a_cancelled_handler_closes_a_generator_with_a_task_group_and_stays_cancelled(
     caplog, phase, how
 ):
-    """On trio it said "Cancel scope stack corrupted"; the group of GeneratorExit that `aclose()` gives is no error."""
+    """
+    On trio it said "Cancel scope stack corrupted".
+
+    The group of GeneratorExit that `aclose()` raises is no error.
+    """
     grouped = Grouped(waits=phase == "generator waits")
     piping = Piping(grouped())
     gate = Gate()
@@ -181,7 +193,7 @@ async def test_a_cancelled_handler_closes_a_generator_with_a_task_group_and_stay
 
 
 async def test_a_task_of_the_generator_that_fails_while_a_piece_is_sent_is_the_error(caplog):
-    """Its group cancels what runs inside it, and the write does; that is no cancellation of the handler."""
+    """Its group cancels the write, which runs inside it, and not the handler."""
     grouped = Grouped()
     piping = Piping(grouped())
     gate = Gate()
@@ -209,7 +221,7 @@ async def test_an_error_in_the_loop_beside_a_task_group_is_the_error(caplog):
     assert logged(caplog) == []
 
 
-async def test_what_a_task_group_raises_beside_an_error_in_the_loop_is_logged_without_its_generator_exits(
+async def test_errors_of_a_task_group_beside_one_in_the_loop_are_logged_without_generator_exits(
     caplog,
 ):
     async def numbers():
@@ -253,7 +265,7 @@ async def test_a_scope_of_the_source_that_cuts_a_write_is_a_mistake_of_the_sourc
     assert not call.final_begun
 
 
-async def test_where_a_scope_of_the_source_and_one_of_the_handler_are_cancelled_the_cancellation_goes_on(
+async def test_cancelled_scopes_of_the_source_and_the_handler_let_the_cancellation_go_on(
     caplog,
 ):
     scoped = Scoped()
@@ -292,7 +304,7 @@ async def test_a_timeout_around_pipe_is_caught_outside_of_it():
     assert grouped.log == ["task", "generator"]
 
 
-# Errors of the close --------------------------------------------------------------------------------------------------
+# --- errors of the close --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -458,7 +470,7 @@ async def test_a_cancellation_in_a_group_of_the_close_goes_on(caplog):
     assert logged(caplog) == [source.error]
 
 
-# The time of a close --------------------------------------------------------------------------------------------------
+# --- the time of a close --------------------------------------------------------------------------
 
 
 @pytest.fixture

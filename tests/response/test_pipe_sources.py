@@ -1,4 +1,4 @@
-"""What `res.pipe()` takes: streams, channels and files of asyncio, trio and anyio, each whole, in pieces, and closed."""
+"""`res.pipe()` sends streams, channels and files of asyncio, trio and anyio, and closes them."""
 
 import asyncio
 import socket

@@ -48,7 +48,7 @@ def no_thread_is_left():
 
 
 class Rows:
-    """A generator function that waits in a given step until it is let on, and notes the threads it was in."""
+    """A generator function that can wait in a given step, and notes the threads it was in."""
 
     def __init__(self, *, block_at=None, error=None, close_error=None):
         self.block_at = block_at
@@ -220,7 +220,7 @@ async def test_context_variables_last_from_step_to_step():
 
 
 class Table:
-    """An iterable that is no iterator: rows, with a connection that belongs to the thread it was made in."""
+    """An iterable that is no iterator: rows, with a connection that belongs to its thread."""
 
     def __init__(self, last=b"c", close_error=None):
         self.last, self.close_error = last, close_error
@@ -321,7 +321,7 @@ async def test_a_close_that_is_awaited_is_awaited_in_the_event_loop(serve, start
     assert Cursor.closed is threading.current_thread()
 
 
-# Many of them ---------------------------------------------------------------------------------------------------------
+# --- many of them ---------------------------------------------------------------------------------
 
 
 async def test_sixty_generators_that_wait_do_not_delay_a_file(tmp_path):
@@ -356,7 +356,7 @@ async def test_sixty_generators_that_wait_do_not_delay_a_file(tmp_path):
 
 
 async def test_beyond_the_bound_a_generator_waits_for_its_first_step(monkeypatch):
-    """First come, first served; one that is cancelled while it waits is closed and lets the next one pass."""
+    """First come, first served. One that is cancelled while it waits lets the next one pass."""
     monkeypatch.setattr("nardis._sources.stepper.MOST_THREADS", 1)
     all_rows = [Rows(block_at=0), Rows(), Rows()]
     making = iter(all_rows)
@@ -416,7 +416,7 @@ def failures(caplog):
     ]
 
 
-# Errors ---------------------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -458,7 +458,11 @@ async def test_an_error_of_iter_is_that_of_the_first_step():
 
 @pytest.mark.parametrize("error", [StopAsyncIteration(), StopIteration()])
 async def test_no_error_of_a_step_looks_like_the_end(error):
-    """A generator cannot raise these two, other code can; StopIteration out of `iter()` is no end either."""
+    """
+    A generator cannot raise these two, other code can.
+
+    StopIteration out of `iter()` is no end either.
+    """
 
     class Iterator:
         def __iter__(self):
@@ -515,7 +519,7 @@ async def test_iterator_and_source_are_closed_whatever_the_other_does(caplog):
     assert [type(error) for error in errors] == [UsageError]
 
 
-# Cancellation ---------------------------------------------------------------------------------------------------------
+# --- cancellation ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [None, KeyError("row")], ids=["piece", "error"])
@@ -657,7 +661,7 @@ async def test_cancellations_of_asyncio_itself_wait_for_the_step_too():
     assert rows.closed
 
 
-# The event loop ends --------------------------------------------------------------------------------------------------
+# --- the event loop ends --------------------------------------------------------------------------
 
 
 def test_a_generator_is_closed_when_the_event_loop_ends(anyio_backend):
@@ -743,7 +747,7 @@ async def piping_by_hand(rows):
 
 
 def abandon(coro, condition):
-    """Run *coro* in an event loop of asyncio's until *condition* came, and close the loop without a word."""
+    """Run *coro* in an event loop of asyncio until *condition* came, and close the loop."""
 
     async def main():
         asyncio.create_task(coro)  # noqa: RUF006 - it is to be lost

@@ -140,7 +140,7 @@ async def test_head_has_the_fields_of_get_and_no_body(serve):
 
 
 async def test_a_length_that_a_head_handler_declares_is_kept():
-    """It tells what GET would send (RFC 9110 §8.6), and there is no body that it could be wrong about."""
+    """It says what GET would send (RFC 9110 §8.6), and there is no body to contradict it."""
     from nardis.testing import Client
 
     app = Nardis()

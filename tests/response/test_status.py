@@ -38,7 +38,7 @@ async def test_status_code_can_be_assigned(serve):
 
 @pytest.mark.parametrize("code", [200, 999])
 async def test_the_ends_of_the_range_are_in_it(serve, code):
-    """599 is the last that a client must understand; what a proxy of one's own makes of 999 is one's own affair."""
+    """599 is the last that a client must understand; a 999 is for a proxy of one's own."""
 
     async def handler(req, res):
         await res.status(code).send()

@@ -39,7 +39,8 @@ HANDLERS = {
     "async reject": broken,
 }
 
-# On purpose: the page of an error is Nardis' own. Its status and the two fields that guard it are Express's.
+# On purpose: the page of an error is Nardis' own. Its status and the two fields that guard it
+# are Express's.
 OWN_PAGES = {'status "200"', "throw error", "async reject", "no handler"}
 
 

@@ -188,7 +188,7 @@ async def test_a_write_after_the_end_is_refused(failure, finish):
     assert "already ended" in str(error)
 
 
-# The declared length --------------------------------------------------------------------------------------------------
+# --- the declared length --------------------------------------------------------------------------
 
 
 async def test_a_declared_length_is_kept(serve):
@@ -255,7 +255,7 @@ async def test_a_body_that_ends_short_is_cut(failure, seen_by_client):
     assert (response.content, response.complete) == (b"ab", False)
 
 
-# Endings --------------------------------------------------------------------------------------------------------------
+# --- endings --------------------------------------------------------------------------------------
 
 
 async def test_a_handler_that_raises_half_way_never_looks_complete(failure, seen_by_client):
@@ -282,7 +282,7 @@ async def test_a_failed_task_beside_the_writer_never_looks_complete(seen_by_clie
 
 
 async def test_a_write_that_was_cut_short_tears_the_response():
-    """Nobody knows how much of it is on the wire: what comes after would stand in the wrong place."""
+    """An unknown part of it is on the wire: what comes after would stand in the wrong place."""
     app, errors, refused = Nardis(), [], anyio.Event()
 
     @app.get("/")
@@ -308,7 +308,7 @@ async def test_a_write_that_was_cut_short_tears_the_response():
     assert "interrupted" in errors[0]
 
 
-# The client leaves ----------------------------------------------------------------------------------------------------
+# --- the client leaves ----------------------------------------------------------------------------
 
 
 async def test_a_client_that_leaves_cancels_the_writer():
@@ -367,7 +367,7 @@ async def test_a_writer_that_opted_out_is_told_as_well():
     assert seen == ["told"]
 
 
-# HEAD -----------------------------------------------------------------------------------------------------------------
+# --- HEAD -----------------------------------------------------------------------------------------
 
 
 async def test_on_head_the_first_write_ends_the_handler_quietly():

@@ -1,4 +1,4 @@
-"""Facts obtained by running Express 5, over a real application; but for the deviations named here."""
+"""Facts obtained by running Express 5, over a real application; deviations are named here."""
 
 from __future__ import annotations
 
@@ -64,20 +64,27 @@ async def test_paths_are_matched_as_in_express(row: dict[str, Any]) -> None:
 
 # Rows that say the same of Nardis.
 SAME = [row for row in DISPATCHES if row["name"] in {
-    "order of middleware and routes", "explicit head wins if registered first", "automatic OPTIONS collects all matching routes",
-    "automatic OPTIONS in a mounted router", "next(route) inside middleware acts as next()", "mergeParams true",
-    "url and baseUrl while mounted and after", "sub-app 404 falls through to the parent", "app.route chain",
-    "array of handlers is flattened",
+    "order of middleware and routes", "explicit head wins if registered first",
+    "automatic OPTIONS collects all matching routes", "automatic OPTIONS in a mounted router",
+    "next(route) inside middleware acts as next()", "mergeParams true",
+    "url and baseUrl while mounted and after", "sub-app 404 falls through to the parent",
+    "app.route chain", "array of handlers is flattened",
 }]  # fmt: skip
 
 DEVIATIONS = {
-    "next(router) at the app level is 404": "there is no signal to leave a router; SkipRoute leaves a route",
-    "error handler calling next() without error resumes normal flow": "error handlers answer or raise, they have no `next`",
-    "error handler inside a route": "error handlers belong to routers; a route is a list of handlers",
+    "next(router) at the app level is 404": "no signal leaves a router; SkipRoute leaves a route",
+    "error handler calling next() without error resumes normal flow": (
+        "error handlers answer or raise, they have no `next`"
+    ),
+    "error handler inside a route": (
+        "error handlers belong to routers; a route is a list of handlers"
+    ),
     "handler that neither responds nor calls next hangs": "it is a 500 that names the handler",
     "app.param runs again when the value differs": "param() is not part of this release",
     "app.param is not inherited by a child router": "param() is not part of this release",
-    "rewriting req.url in middleware re-routes": "the request line is read-only: answer with a redirect, or call the handler",
+    "rewriting req.url in middleware re-routes": (
+        "the request line is read-only: answer with a redirect, or call the handler"
+    ),
     "res.format 406": "format() is not part of this release",
 }
 
@@ -162,7 +169,11 @@ def answers_any(body: str) -> Any:
     "row", [pytest.param(row, id=f"{row['name']}: {row['request']}") for row in SAME]
 )
 async def test_requests_are_dispatched_as_in_express(row: dict[str, Any]) -> None:
-    """The same handlers run, in the same order; 404 is 405 where other methods match, and OPTIONS has no body."""
+    """
+    The same handlers run, in the same order.
+
+    404 is 405 where other methods match, and OPTIONS has no body.
+    """
     trace: list[str] = []
     method, url = row["request"].split()
 

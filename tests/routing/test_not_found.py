@@ -31,7 +31,7 @@ async def test_what_no_route_matches_is_404():
 
 
 async def test_another_method_is_405_with_the_methods_there_are():
-    """HEAD beside GET, each once, also those of routes with other patterns and of nested routers."""
+    """HEAD beside GET, each once, also of routes with other patterns and of nested routers."""
     app, router = Nardis(), Router()
     app.get("/r/x", answers("x"))
     app.get("/r/:any", answers("x"))
@@ -74,7 +74,7 @@ async def test_what_middlewares_set_is_on_404_and_405():
 
 
 async def test_404_is_raised_once_by_the_application():
-    """Routers that fall through raise none: their error handlers are not asked, the application's is, once."""
+    """Routers that fall through raise none: only the application's error handler is asked, once."""
     app, router, log = Nardis(), Router(), []
     app.use("/r", router)
 
@@ -154,7 +154,7 @@ async def test_method_not_allowed_false_answers_404():
 
 
 async def test_method_not_allowed_false_still_answers_options():
-    """It rules 405 alone; asking for the methods is no error (Express answers it, and has no 405)."""
+    """It rules 405 alone: to ask for the methods is no error (Express answers, and has no 405)."""
     app = Nardis(method_not_allowed=False)
     app.get("/x", answers("x"))
 

@@ -1,4 +1,4 @@
-"""The order of registration decides; the index behind a router changes nothing but the time it takes."""
+"""The order of registration decides; the index behind a router only saves time."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def expected(entries: list[Entry], raw: str, method: str) -> tuple[bool, list[An
 async def test_a_router_does_what_a_linear_scan_does(
     entries: list[Entry], path: str, method: str
 ) -> None:
-    """Every layer that matches runs, in order, with its captures and its place; then comes the 404, 405 or 400."""
+    """Each layer that matches runs, in order, with its captures and place; then 404, 405 or 400."""
     app, trace = Nardis(), []
     build(app, entries, trace)
     broken, wanted, allow = expected(entries, path, method)

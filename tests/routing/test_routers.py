@@ -230,7 +230,11 @@ async def test_captures_of_one_layer_are_not_seen_by_the_next():
 
 @pytest.mark.parametrize("path", ["/acme/fixed", "/acme/7", "/acme/inside"])
 async def test_changed_captures_are_seen_by_no_other_request(path):
-    """What a middleware does to `req.params` is gone with its request, also where captures are looked up and not matched."""
+    """
+    What a middleware does to `req.params` is gone with its request.
+
+    Also where captures are looked up and not matched.
+    """
     app, router, seen = Nardis(), Router(), []
 
     async def spoils(req, res, next):

@@ -1,6 +1,5 @@
 """Each verb registers a route: with handlers in the call, as a decorator, or both."""
 
-
 import anyio
 import pytest
 
@@ -240,7 +239,7 @@ async def test_routes_added_after_the_first_request_are_found():
 
 
 async def test_a_handler_added_to_a_route_after_a_request_is_found():
-    """`route = app.get("/x")`, and later `route(handler)`; also where the path was asked for in between."""
+    """`route = app.get("/x")`, and later `route(handler)`; also after a request in between."""
     app = Nardis()
     route = app.get("/x")
 

@@ -1,4 +1,4 @@
-"""The public API as a strictly typed program uses it: mypy and pyright check this file, and pytest runs it."""
+"""The public API in strictly typed code: mypy and pyright check this file, pytest runs it."""
 
 from __future__ import annotations
 

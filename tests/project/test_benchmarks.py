@@ -1,4 +1,4 @@
-"""The benchmarks can not rot: their driver gets right answers of raw ASGI and of Nardis, and refuses wrong ones."""
+"""The benchmarks cannot rot: their driver gets right answers, and refuses wrong ones."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_batch_takes_cpu_time():
 
 
 def test_a_wrong_answer_is_no_fast_answer():
-    """An application that answers everything with the same few bytes passes for nothing else, middlewares or none."""
+    """An application that always sends the same few bytes fails each other case."""
     refused = []
 
     async def app(scope, receive, send):

@@ -50,8 +50,7 @@ MODULES = sorted(
     | {"nardis", "nardis.__main__"}
 )
 
-
-# Those that users may import from. Of the server and the test client that is the folder itself.
+# What users may import from. Of the server and the test client that is the folder itself.
 OPEN = [
     name
     for name in MODULES
@@ -60,7 +59,7 @@ OPEN = [
 
 
 def test_the_public_names_are_these() -> None:
-    """A new one is a decision: it comes with documentation, a typing test and a line in the changelog."""
+    """A new one is a decision: with documentation, a typing test and a line in the changelog."""
     assert nardis.__all__ == PUBLIC
     assert all(hasattr(nardis, name) for name in PUBLIC)
 
@@ -74,7 +73,7 @@ def test_no_public_name_is_that_of_a_module() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_lists_what_it_offers_and_says_what_it_is(name: str) -> None:
-    """An `__all__` of names that exist, sorted as ruff does (constants, classes, functions), and a docstring."""
+    """It has a docstring, and an `__all__` sorted as by ruff: constants, classes, functions."""
     module = importlib.import_module(name)
 
     assert module.__doc__, name
@@ -85,7 +84,7 @@ def test_a_module_lists_what_it_offers_and_says_what_it_is(name: str) -> None:
 
 
 def offered(module: ModuleType) -> list[tuple[str, object]]:
-    """List the classes and functions that *module* offers, and the public members of those classes."""
+    """Return the classes and functions of *module*, and the public members of those classes."""
     found: list[tuple[str, object]] = []
     for name in module.__all__:
         thing = getattr(module, name)
@@ -135,7 +134,7 @@ def test_every_docstring_begins_with_a_sentence(name: str) -> None:
 
 
 def loaded_by(statement: str) -> set[str]:
-    """Run *statement* in a fresh interpreter and list the modules that it loaded."""
+    """Run *statement* in a fresh interpreter and return the modules that it loaded."""
     code = f"import json, sys\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60

@@ -12,7 +12,7 @@ import pytest
 
 from nardis._version import __version__
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 NOXFILE = ast.parse((ROOT / "noxfile.py").read_text())
 SESSIONS = [
@@ -24,7 +24,7 @@ SESSIONS = [
 
 
 def test_the_installed_version_is_the_written_one():
-    """An environment that is out of date is told by name, before it fails in stranger ways."""
+    """An environment that is out of date is named, before it fails in stranger ways."""
     installed = importlib.metadata.version("nardis")
 
     assert installed == __version__, (
@@ -43,7 +43,7 @@ def test_the_changelog_begins_with_what_is_unreleased():
 
 
 def test_the_nox_sessions_are_those_we_document():
-    """`nox -l` offers what CONTRIBUTING.md tells of, no more and no less."""
+    """`nox -l` offers what CONTRIBUTING.md documents, no more and no less."""
     documented = re.findall(r"^\| `(\w+)` \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
 
     assert sorted(session.name for session in SESSIONS) == sorted(documented)
@@ -90,7 +90,7 @@ def test_ci_takes_its_test_command_from_the_readme():
 
 
 def test_every_dependency_has_a_lower_bound():
-    """The session `lowest` installs just that version, so a bound that is missing would go untested."""
+    """The session `lowest` installs just that version: without a bound nothing is tested."""
     extras = PYPROJECT["project"]["optional-dependencies"]
     requirements = PYPROJECT["project"]["dependencies"] + [
         line for lines in extras.values() for line in lines
