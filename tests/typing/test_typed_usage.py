@@ -40,6 +40,7 @@ from nardis.draining import Draining
 from nardis.routing import BaseHTTPMatcher, Get, RegexPattern
 from nardis.server import Config
 from nardis.testing import Client, TestResponse
+from nardis.types import App
 
 pytestmark = pytest.mark.anyio
 
