@@ -10,23 +10,24 @@ from __future__ import annotations
 import json
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from .._asgi.extensions import ACCESS, CLIENT, extension
 from .._failures import parted
 from ..types import ASGIApp, Message, Receive, Scope, Send
-
-if TYPE_CHECKING:
-    from .hypercorn.connection import Service
 
 __all__ = ["with_access_log"]
 
 logger: logging.Logger = logging.getLogger("nardis.access")
 
 
-def with_access_log(service: Service, app: ASGIApp) -> ASGIApp:
-    """Log what passes between the server and *app*."""
-    as_json = service.config.access_log == "json"
+def with_access_log(app: ASGIApp, *, as_json: bool, is_draining: Callable[[], bool]) -> ASGIApp:
+    """
+    Log what passes between the server and *app*, as JSON or as text.
+
+    A response that is cut while *is_draining* was cut by the shutdown.
+    """
 
     async def logged(scope: Scope, receive: Receive, send: Send) -> None:
         entry = _Entry(scope)
@@ -48,7 +49,7 @@ def with_access_log(service: Service, app: ASGIApp) -> ASGIApp:
             entry.failed = parted(exc)[0] is None
             raise
         finally:
-            fields = entry.fields(draining=bool(service.draining))
+            fields = entry.fields(draining=is_draining())
             logger.info(
                 "%s",
                 json.dumps(fields) if as_json else _as_text(fields),
@@ -90,7 +91,7 @@ class _Entry:
             self.ended = True
 
     def fields(self, *, draining: bool) -> dict[str, Any]:
-        """Give the facts of the line."""
+        """Return the facts of the line."""
         scope = self.scope
         client = scope.get("client")
         stalled = getattr(extension(scope, CLIENT), "stalled", False)

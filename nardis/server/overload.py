@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from ..types import ASGIApp, Message, Receive, Scope, Send
-
-if TYPE_CHECKING:
-    from .hypercorn.connection import Service
 
 __all__ = ["with_limit"]
 
@@ -19,12 +17,11 @@ FIELDS: Final = [
 ]
 
 
-def with_limit(service: Service, app: ASGIApp) -> ASGIApp:
-    """Answer in the stead of *app* while more requests are in flight than it should have."""
-    most = service.config.max_in_flight
+def with_limit(app: ASGIApp, most: int, in_flight: Callable[[], int]) -> ASGIApp:
+    """Answer in the stead of *app* while more than *most* requests are *in_flight*."""
 
     def limited(scope: Scope, receive: Receive, send: Send) -> object:
-        return app(scope, receive, send) if service.calls <= most else _refuse(scope, send)
+        return app(scope, receive, send) if in_flight() <= most else _refuse(scope, send)
 
     return limited  # type: ignore[return-value]
 

@@ -25,10 +25,12 @@ from .._failures import failure_of
 from ..errors import NardisError, UsageError
 from ..types import ASGIApp
 from .config import Config
-from .hypercorn.connection import Service
+from .failures import first_leaf
+from .hypercorn.service import Service
 from .line import READY, RETIRING, Line, line_to_supervisor
 from .logs import counted, lifecycle, set_up_logs, stopping
-from .serving import first_leaf, serve_on
+from .notices import WATCHDOG_S, notify_systemd
+from .serving import serve_on
 from .signals import need_posix, signals
 from .sockets import Doors, listening
 from .target import load
@@ -42,9 +44,6 @@ SPARE_FILES: Final = 64
 
 # An event loop closes the doors in no time. One that does not run has them bolted, this long after the signal.
 BOLT_S: Final = 0.1
-
-# After `graceful_s` the lifespan has this long to end; then the process leaves as it is.
-WATCHDOG_S: Final = 0.8
 STUCK_STATUS: Final = 70  # EX_SOFTWARE of sysexits.h
 
 
@@ -269,18 +268,6 @@ def _leave() -> None:  # pragma: no cover  # nothing can be measured after it
 def _announce(text: str, config: Config, urls: list[str]) -> None:
     for url in urls:
         print(text.format(url=url, backend=config.backend), file=sys.stderr, flush=True)  # noqa: T201
-
-
-def notify_systemd(state: str) -> None:
-    """Tell systemd, if it started us and wants to know (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if address:
-        with (
-            contextlib.suppress(OSError),
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier,
-        ):
-            notifier.connect("\0" + address[1:] if address.startswith("@") else address)
-            notifier.send(state.encode())
 
 
 def _room_for_connections() -> int:

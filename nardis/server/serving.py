@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from socket import socket
 from ssl import SSLContext
 from typing import Any, Final, cast
@@ -23,13 +23,14 @@ from ..errors import StartFailed, UsageError
 from ..types import ASGIApp
 from .access_log import with_access_log
 from .config import Config
-from .hypercorn.connection import Service
+from .failures import unwrapped
+from .hypercorn.service import Service, clock
 from .lifespan import Lifespan
 from .overload import with_limit
 from .signals import need_posix
 from .sockets import Doors, listening, urls_of
 
-__all__ = ["first_leaf", "serve", "serve_on", "tell", "unwrapped"]
+__all__ = ["serve", "serve_on", "tell"]
 
 logger: logging.Logger = logging.getLogger("nardis.server")
 
@@ -86,9 +87,12 @@ async def serve_on(
         tls = service.settings.create_ssl_context()
     except OSError as exc:  # SSLError among them
         raise StartFailed(f"cannot read the certificate or its key: {exc}") from exc
-    service.call = with_limit(service, service.call)
+    service.call = with_limit(service.call, config.max_in_flight, lambda: service.calls)
     if config.access_log is not None:
-        service.call = with_access_log(service, service.call)
+        as_json = config.access_log == "json"
+        service.call = with_access_log(
+            service.call, as_json=as_json, is_draining=lambda: bool(service.draining)
+        )
     with unwrapped():
         async with _lifespan(service), anyio.create_task_group() as group:
             group.start_soon(service.sweep, name="nardis.server.sweep")
@@ -116,7 +120,7 @@ async def _lifespan(service: Service) -> AsyncGenerator[None, None]:
         group.start_soon(lifespan.run, name="nardis.server.lifespan")
         await lifespan.startup()
         yield
-        left = service.draining + service.config.graceful_s - service.clock()
+        left = service.draining + service.config.graceful_s - clock()
         with anyio.move_on_after(max(left, LAST_S)) as scope:
             await lifespan.stop()
         if scope.cancelled_caught:
@@ -131,7 +135,7 @@ async def _drain(service: Service) -> int:
     await _idle(service, config.drain_s)
     late = service.calls
     service.interrupt()
-    await _idle(service, service.draining + config.graceful_s - service.clock())
+    await _idle(service, service.draining + config.graceful_s - clock())
     return late
 
 
@@ -154,22 +158,6 @@ def tell(config: Config, *, ready: bool) -> None:
     """Tell who wants to know whether requests are welcome."""
     if config.ready is not None:
         config.ready(ready)
-
-
-@contextmanager
-def unwrapped() -> Generator[None, None, None]:
-    """Raise the reason, and not the groups of the tasks it went through."""
-    try:
-        yield
-    except ExceptionGroup as exc:
-        raise first_leaf(exc) from None
-
-
-def first_leaf(exc: Exception) -> Exception:
-    """Find the first reason in a group of exceptions."""
-    while isinstance(exc, ExceptionGroup):
-        exc = cast("ExceptionGroup[Exception]", exc).exceptions[0]
-    return exc
 
 
 Accepting = Callable[

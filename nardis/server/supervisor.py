@@ -29,10 +29,11 @@ from anyio.abc import Process, TaskGroup
 
 from ..errors import NardisError, StartFailed
 from .config import DEFAULT_BIND, Config, settings
+from .failures import unwrapped
 from .line import ASKING, READY, SUPERVISOR_VARIABLE, dismiss, let_in
 from .logs import counted, lifecycle, stopping
-from .process import WATCHDOG_S, notify_systemd
-from .serving import tell, unwrapped
+from .notices import WATCHDOG_S, notify_systemd
+from .serving import tell
 from .signals import signals
 from .sockets import Doors, host_and_port, listening, reserving, urls_of
 

@@ -3,13 +3,11 @@
 import json
 import logging
 import re
-from types import SimpleNamespace
 
 import anyio
 import pytest
 
 from nardis._asgi.extensions import ACCESS
-from nardis.server import Config
 from nardis.server.access_log import with_access_log
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +28,7 @@ def log(caplog):
     caplog.set_level(logging.INFO, "nardis.access")
 
     async def call(app, *incoming, scope=None, form="json", draining=0.0, raises=None):
-        service = SimpleNamespace(config=Config(access_log=form), draining=draining)
+        logged = with_access_log(app, as_json=form == "json", is_draining=lambda: bool(draining))
         messages = iter(incoming)
 
         async def receive():
@@ -44,10 +42,10 @@ def log(caplog):
             "extensions": {},
         }
         if raises is None:
-            await with_access_log(service, app)(given, receive, send)
+            await logged(given, receive, send)
         else:
             with pytest.raises(raises):
-                await with_access_log(service, app)(given, receive, send)
+                await logged(given, receive, send)
         [record] = caplog.records
         caplog.clear()
         return json.loads(record.message) if form == "json" else record.message
@@ -147,7 +145,6 @@ async def test_what_the_application_notes_is_the_reason(log):
 
 async def test_a_cancelled_exchange_has_a_line(caplog):
     caplog.set_level(logging.INFO, "nardis.access")
-    service = SimpleNamespace(config=Config(access_log="json"), draining=1.0)
 
     async def app(scope, receive, send):
         await send(START)
@@ -157,7 +154,8 @@ async def test_a_cancelled_exchange_has_a_line(caplog):
         group.cancel_scope.cancel()
 
     async with anyio.create_task_group() as group:
-        await with_access_log(service, app)({**SCOPE, "extensions": {}}, anyio.sleep_forever, send)
+        logged = with_access_log(app, as_json=True, is_draining=lambda: True)
+        await logged({**SCOPE, "extensions": {}}, anyio.sleep_forever, send)
     [record] = caplog.records
     said = json.loads(record.message)
     assert (said["status"], said["aborted"], said["close_reason"]) == (200, True, "shutdown")

@@ -16,7 +16,7 @@ from nardis.__main__ import main
 from nardis.server import Config
 from nardis.server.config import settings
 from nardis.server.logs import set_up_logs
-from nardis.server.process import notify_systemd
+from nardis.server.notices import notify_systemd
 
 APP = """
 from nardis import Nardis

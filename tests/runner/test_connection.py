@@ -19,9 +19,10 @@ from hypercorn.events import Closed, RawData
 from nardis.server import Config
 from nardis.server import hypercorn as _hypercorn
 from nardis.server.hypercorn import asyncio_worker, trio_worker
-from nardis.server.hypercorn.connection import LINGER_S, Connection, Service, clock
+from nardis.server.hypercorn.connection import LINGER_S, Connection
 from nardis.server.hypercorn.inbox import Inbox
 from nardis.server.hypercorn.pieces import Pieces
+from nardis.server.hypercorn.service import Service, clock
 from nardis.server.serving import serve
 
 pytestmark = pytest.mark.anyio

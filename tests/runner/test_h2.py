@@ -28,13 +28,13 @@ from wsproto.events import BytesMessage, Ping, Pong
 
 from nardis.errors import FieldError
 from nardis.server import Config
-from nardis.server.hypercorn.connection import Service, run_app
 from nardis.server.hypercorn.h2 import H2
 from nardis.server.hypercorn.h2_frames import RESETS
 from nardis.server.hypercorn.h2_honesty import STOP_S
 from nardis.server.hypercorn.h2_uploads import CONNECTION_WINDOW_BYTES, WINDOW_BYTES
 from nardis.server.hypercorn.h2_window import ANSWERS_BYTES, OUT_BYTES
 from nardis.server.hypercorn.inbox import BOUND_BYTES, Inbox
+from nardis.server.hypercorn.service import Service, run_app
 
 pytestmark = pytest.mark.anyio
 

@@ -14,9 +14,9 @@ import pytest
 from nardis.errors import NardisError, StartFailed
 from nardis.server import Config
 from nardis.server import supervisor as _supervisor
+from nardis.server.failures import unwrapped
 from nardis.server.line import ASKING, READY, RETIRING
 from nardis.server.process import SPARE_FILES, _room_for_connections
-from nardis.server.serving import unwrapped
 from nardis.server.sockets import listening
 from nardis.server.supervisor import LONGEST_PAUSE_S, Supervisor, Worker
 

@@ -24,19 +24,9 @@ from hypercorn.asyncio.worker_context import WorkerContext
 
 from ...types import Message, Scope
 from ..tls import TLS
-from .connection import (
-    LINGER_S,
-    OVERLOAD_ANSWER,
-    READ_BYTES,
-    Connection,
-    Service,
-    clock,
-    contained,
-    logger,
-    readable,
-    run_app,
-)
+from .connection import LINGER_S, OVERLOAD_ANSWER, READ_BYTES, Connection, contained, readable
 from .inbox import Inbox
+from .service import Service, clock, logger, run_app
 
 __all__ = ["accepting"]
 

@@ -24,19 +24,10 @@ from hypercorn.trio.worker_context import WorkerContext
 
 from ...types import Message, Scope
 from ..tls import TLS
-from .connection import (
-    LINGER_S,
-    OVERLOAD_ANSWER,
-    READ_BYTES,
-    Connection,
-    Service,
-    clock,
-    contained,
-    readable,
-    run_app,
-)
+from .connection import LINGER_S, OVERLOAD_ANSWER, READ_BYTES, Connection, contained, readable
 from .inbox import Inbox
 from .pieces import rest_of
+from .service import Service, clock, run_app
 
 __all__ = ["accepting"]
 

@@ -222,7 +222,9 @@ class WebSocket(WSStream):
         status, fields, connection = handshake.accept(
             message.get("subprotocol"), message.get("headers", [])
         )
-        connection._proto = _Frames(client=False, extensions=connection._proto.extensions)
+        # wsproto has no other door to its frames.
+        extensions = connection._proto.extensions  # pyright: ignore[reportPrivateUsage]
+        connection._proto = _Frames(client=False, extensions=extensions)  # pyright: ignore[reportPrivateUsage]
         self.connection = connection
         self.state = ASGIWebsocketState.CONNECTED
         self.unwelcome = False

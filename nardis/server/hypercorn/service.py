@@ -1,0 +1,256 @@
+"""
+What all connections share, and what is done with each of them.
+
+A fault in one connection, or in one application that is told of the shutdown, reaches nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Any, Final, Protocol
+
+import anyio
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+
+from ..._asgi.extensions import CLIENT
+from ..._failures import explained, failure_of, parted
+from ...types import ASGIApp, Message, Scope
+from ..config import Config
+from .inbox import Inbox
+from .settings import Settings
+
+__all__ = ["TICK_S", "Connected", "Service", "clock", "log_fault", "logger", "run_app"]
+
+logger: logging.Logger = logging.getLogger("nardis.server")
+clock = time.monotonic
+
+# How often connections are looked at.
+TICK_S: Final = 0.25
+
+# An application that only writes gives the others a turn this often.
+TURN_S: Final = 0.001
+
+# Linux tells by it that the peer has closed its sending half, without anybody reading.
+HANG_UP: Final[int] = getattr(select, "POLLRDHUP", 0)
+
+
+class Connected(Protocol):
+    """
+    What is done with a connection.
+
+    Attributes:
+        socket: Its socket.
+    """
+
+    socket: Any
+
+    def look(self, now: float, /) -> bool:
+        """Enforce the limits; return True if the kernel has to be asked for its hang-up."""
+        ...
+
+    def is_closed(self) -> bool:
+        """Whether the socket is closed."""
+        ...
+
+    def hung_up(self) -> None:
+        """Note that the client left while nobody reads."""
+        ...
+
+    def say_goodbye(self) -> None:
+        """Say that a shutdown has begun."""
+        ...
+
+    def interrupt(self) -> None:
+        """Cancel what runs for it, unless an application looks after that."""
+        ...
+
+    def end(self) -> None:
+        """Cut it, and cancel what runs for it."""
+        ...
+
+
+class Service:
+    """
+    What all connections share.
+
+    Attributes:
+        app: The application.
+        config: Ours.
+        settings: hypercorn's.
+        state: The lifespan's, copied for each request.
+        connections: Those that are open.
+        admitted: How many were accepted and have not ended; some may not have begun.
+        calls: How many calls of the application are running.
+        requests: How many there were.
+        enough: Set when there were as many as `max_requests` allows.
+        draining: When a shutdown began; 0.0 before.
+        interrupted: What runs is being cancelled.
+        call: Runs the application for one scope.
+    """
+
+    def __init__(self, app: ASGIApp, config: Config, max_requests: int | None = None) -> None:
+        self.app: ASGIApp = app
+        self.config: Config = config
+        self.settings: Settings = Settings(config)
+        self.state: dict[str, Any] = {}
+        self.connections: set[Connected] = set()
+        self.admitted: int = 0
+        self.calls: int = 0
+        self.requests: int = 0
+        self.enough: anyio.Event = anyio.Event()
+        self.draining: float = 0.0
+        self.interrupted: bool = False
+        self.call: ASGIApp = app
+        self._max_requests = max_requests
+        self._told: list[tuple[Callable[[float], object], Callable[[], object]]] = []
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether an application wants to be told of the shutdown: it looks after its requests by itself."""
+        return bool(self._told)
+
+    def tell(self, drain: Callable[[float], object], interrupt: Callable[[], object], /) -> None:
+        """Take an application that wants to be told of the shutdown (`nardis._asgi.extensions.Runner`)."""
+        self._told.append((drain, interrupt))
+
+    def is_full(self) -> bool:
+        """Tell whether there are as many connections as are allowed."""
+        return self.admitted >= self.config.max_connections
+
+    def count_request(self) -> None:
+        """Count one more call; too many end the worker."""
+        self.calls += 1
+        self.requests += 1
+        if self.requests == self._max_requests:
+            self.enough.set()
+
+    def drain(self) -> None:
+        """Begin to shut down: say so to the applications, and on every connection."""
+        self.draining = clock()
+        self.settings.draining = True
+        self._tell_all(partial(drain, self.config.drain_s) for drain, _ in self._told)
+        self._for_each(lambda connection: connection.say_goodbye())
+
+    def interrupt(self) -> None:
+        """Cancel what runs: an application that is heard does it by itself, and WebSockets are told."""
+        self.interrupted = True
+        self._tell_all(interrupt for _, interrupt in self._told)
+        self._for_each(lambda connection: connection.interrupt())
+
+    def cut(self) -> None:
+        """Cut all connections, and cancel what runs for them."""
+        self._tell_all(interrupt for _, interrupt in self._told)
+        self._for_each(lambda connection: connection.end())
+
+    async def sweep(self) -> None:
+        """Look at all connections, four times a second, until cancelled."""
+        while True:
+            await anyio.sleep(TICK_S)
+            self._tell_all([partial(self.look, clock())])
+
+    def look(self, now: float) -> None:
+        """Look at each connection once; *now* is in seconds of `time.monotonic`."""
+        asked: dict[int, Connected] = {}
+
+        def look_at(connection: Connected) -> None:
+            if connection.look(now):
+                if connection.is_closed():
+                    connection.hung_up()
+                else:
+                    asked[connection.socket.fileno()] = connection
+
+        self._for_each(look_at)
+        if asked and HANG_UP:
+            poll = select.poll()
+            for number in asked:
+                poll.register(number, HANG_UP)
+            gone = {asked[number] for number, _ in poll.poll(0)}
+            self._for_each(lambda connection: connection.hung_up(), gone)
+
+    def _tell_all(self, calls: Iterable[Callable[[], object]]) -> None:
+        """Make each call; a fault in one of them keeps nobody else from his."""
+        for call in calls:
+            try:
+                call()
+            except BaseException as exc:
+                logger.error(
+                    "a fault in the runner, or in an application that it tells of the shutdown",
+                    exc_info=failure_of(exc),
+                )
+
+    def _for_each(
+        self, act: Callable[[Connected], object], connections: set[Connected] | None = None
+    ) -> None:
+        """Do something with each connection; a fault in one of them ends that one alone."""
+        for connection in tuple(self.connections if connections is None else connections):
+            try:
+                try:
+                    act(connection)
+                except BaseException as exc:
+                    log_fault(failure_of(exc))
+                    self.connections.discard(connection)
+                    connection.end()
+            except BaseException as exc:
+                failure_of(exc)  # not even its end goes well: it is forgotten
+
+
+def log_fault(fault: BaseException | None) -> None:
+    """Log a fault; a client can make as many as it likes, so a line is the rule."""
+    logger.warning(
+        "a fault ended a connection: %r",
+        fault,
+        exc_info=fault if logger.isEnabledFor(logging.DEBUG) else None,
+    )
+
+
+async def run_app(
+    service: Service, scope: Scope, inbox: Inbox, send: Callable[[Message | None], Awaitable[None]]
+) -> None:
+    """Call the application for one scope, and tell the protocol when it returned. Nothing but cancellation comes out."""
+    service.count_request()
+    try:
+        scope["extensions"][CLIENT] = inbox
+        await service.call(scope, inbox.get, send if service.is_heard else _Yielding(inbox, send))
+    except BaseException as exc:
+        going, failure = parted(exc)
+        if failure is not None and not inbox.claimed:  # else the application has logged it
+            logger.error(
+                "%s %s failed: %r",
+                scope["type"],
+                scope["path"],
+                failure,
+                exc_info=explained(failure),
+            )
+        if going is not None:
+            raise going  # noqa: B904  # it is in *exc*
+    finally:
+        service.calls -= 1
+        await send(None)
+
+
+class _Yielding:
+    """
+    A `send` that gives the event loop a turn, and lets a cancellation come before a message rather than in it.
+
+    Fault (hypercorn 0.18): it returns without suspending where a client is gone, or fast, and one that writes in a loop
+    then stops everything else. Nardis applications see to both themselves.
+    """
+
+    __slots__ = ("_inbox", "_send", "_yielded")
+
+    def __init__(self, inbox: Inbox, send: Callable[[Message | None], Awaitable[None]]) -> None:
+        self._inbox = inbox
+        self._send = send
+        self._yielded = clock()
+
+    async def __call__(self, message: Message) -> None:
+        await checkpoint_if_cancelled()
+        await self._send(message)
+        now = clock()
+        if self._inbox.closed is not None or now - self._yielded > TURN_S:
+            self._yielded = now
+            await checkpoint()
