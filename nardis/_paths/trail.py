@@ -45,8 +45,8 @@ class Trail(Protocol):
     """
     One request on its way, as `req` and `res` need to see it.
 
-    A foreign middleware has a `req` and a `res` of its own behind it. Both pairs share one trail, which
-    knows the pair that the next step is given.
+    A foreign middleware has a `req` and a `res` of its own behind it. Both pairs share one trail,
+    which knows the pair that the next step is given.
 
     Attributes:
         raw: The path below the server's root_path, as received; routes are matched on it.

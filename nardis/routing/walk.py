@@ -72,8 +72,8 @@ class Walk:
     Attributes:
         trail: The outermost walk, which knows the pair that the next step is given.
         raw: The path below this router, as received.
-        layers: Those that may match, in order of registration, with what they captured where that is
-            known beforehand.
+        layers: Those that may match, in order of registration, with what they captured where that
+            is known beforehand.
         stands: Where in the URL this router stands; None for the application.
         captured: What the prefixes around this router captured; None if they are not merged.
         parent: The walk through the router around this one.
@@ -375,8 +375,8 @@ async def answer_error(walk: Walk, error: BaseException) -> None:
     if isinstance(error, HTTPError) and exchange.state == IDLE and not exchange.closing:
         return await answer_problem(error, req, res)
     exchange.fail(error)
-    # Everyone was asked: on its way outward through the middlewares it is not offered again. Past the
-    # head nobody was, and outside of a foreign middleware that keeps the head back they may be.
+    # Everyone was asked: on its way outward through the middlewares it is not offered again. Past
+    # the head nobody was, and outside of a foreign middleware that keeps the head back they may be.
     if exchange.state != ABORTED:
         trail.offered = error
     raise error

@@ -1,8 +1,9 @@
 """
 Run a scenario, and make trouble at one point of it.
 
-A point is one yield of the application's coroutine to the event loop: each place where a cancellation can land, or where the rest
-of the world can change. A run with trouble at the n-th point is repeated for n = 1, 2, … until the scenario is through before it.
+A point is one yield of the application's coroutine to the event loop: each place where a
+cancellation can land, or where the rest of the world can change. A run with trouble at the n-th
+point is repeated for n = 1, 2, … until the scenario is through before it.
 """
 
 from __future__ import annotations
@@ -90,8 +91,8 @@ async def run(
     """
     Run *scenario* with trouble of a *kind* at point *at*, and check that nothing is left over.
 
-    With *watched* the exchange gets its watcher at the first point; *before* is the number of the request message that the client
-    leaves before.
+    With *watched* the exchange gets its watcher at the first point; *before* is the number of the
+    request message that the client leaves before.
     """
     app = scenario.build(world)
     tasks = set(anyio.get_running_tasks())
@@ -146,7 +147,8 @@ def check(scenario: Scenario, world: World, call: Call, kind: str) -> None:
             call.status == status and body in (None, call.body) for status, body in answers
         ), (call.status, call.body)
     elif kind != "cancel":
-        # Nobody else ended the application: it had a reason, and a server that is still there hears of a cut as an exception.
+        # Nobody else ended the application: it had a reason, and a server that is still there hears
+        # of a cut as an exception.
         gone = any(message["type"] == "http.disconnect" for message in call.received)
         assert gone or call.error is not None, "the response was cut, and the server does not know"
     else:

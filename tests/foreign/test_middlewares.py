@@ -1,8 +1,9 @@
 """
 Other people's ASGI middlewares, wrapped: the three promises hold behind each of them.
 
-Starlette's GZip holds nothing back while a body is streamed, but its compressor does; so the streaming rows ask it to leave this
-content type alone, and a row of its own looks at what it compresses.
+Starlette's GZip holds nothing back while a body is streamed, but its compressor does; so the
+streaming rows ask it to leave this content type alone, and a row of its own looks at what it
+compresses.
 """
 
 import gzip

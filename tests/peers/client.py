@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# How long a test waits for what must come; the session `servers` has less patience where it knows that nothing will.
+# How long a test waits for what must come; the session `servers` has less patience where it knows
+# that nothing will.
 EVENT_S = 5.0
 ANSWER_S = 10.0
 

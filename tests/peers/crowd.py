@@ -25,7 +25,7 @@ def records(directory: Path, key: str, event: str | None = None) -> list[dict[st
     return [each for each in found if each["key"] == key and event in (None, each["event"])]
 
 
-# --- one thread ---------------------------------------------------------------------------------------------------------
+# --- one thread -----------------------------------------------------------------------------------
 
 End = Literal["closed", "reset"]
 
@@ -167,7 +167,7 @@ class Crowd:
             member.socket.close()
 
 
-# --- a thread each ------------------------------------------------------------------------------------------------------
+# --- a thread each --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class H2Client:
     def __exit__(self, *exc_info: object) -> None:
         self.socket.close()
 
-    # --- out ----------------------------------------------------------------------------------------------------------
+    # --- out --------------------------------------------------------------------------------------
 
     def flush(self) -> None:
         self.socket.sendall(self.h2.data_to_send())
@@ -131,7 +131,7 @@ class H2Client:
         self.h2.increment_flow_control_window(size, stream_id)
         self.flush()
 
-    # --- in -----------------------------------------------------------------------------------------------------------
+    # --- in ---------------------------------------------------------------------------------------
 
     def read(self) -> None:
         """Take what comes next from the socket."""

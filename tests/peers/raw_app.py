@@ -1,7 +1,8 @@
 """
 A raw ASGI application for what a framework would hide: it calls `receive` and `send` as they are, on anyio alone.
 
-The path says what is done, and under which key it is recorded: `/what/key`. Records go to the file that NARDIS_OBSERVED names.
+The path says what is done, and under which key it is recorded: `/what/key`. Records go to the file
+that NARDIS_OBSERVED names.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ async def status(call: Call) -> None:
     await call.end()
 
 
-# --- down ---------------------------------------------------------------------------------------------------------------
+# --- down -----------------------------------------------------------------------------------------
 
 
 async def tick(call: Call) -> None:
@@ -167,7 +168,7 @@ async def blocks(call: Call) -> None:
     call.record("returned")
 
 
-# --- up -----------------------------------------------------------------------------------------------------------------
+# --- up -------------------------------------------------------------------------------------------
 
 
 async def hold(call: Call) -> None:
@@ -247,7 +248,7 @@ async def fault(call: Call) -> None:
     await anyio.sleep_forever()
 
 
-# --- endings ------------------------------------------------------------------------------------------------------------
+# --- endings --------------------------------------------------------------------------------------
 
 
 async def fail(call: Call) -> None:
@@ -279,7 +280,7 @@ async def trailed(call: Call) -> None:
     await call.send({"type": "http.response.trailers", "headers": [(b"x-sum", b"4")]})
 
 
-# --- websockets ---------------------------------------------------------------------------------------------------------
+# --- websockets -----------------------------------------------------------------------------------
 
 
 async def accept(call: Call, **more: Any) -> None:

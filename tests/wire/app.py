@@ -1,8 +1,8 @@
 """
 The application that the tests of this directory serve on every server.
 
-What its handlers go through is written, one JSON object a line, to the file that NARDIS_OBSERVED names: readable while the server
-runs and after it ended.
+What its handlers go through is written, one JSON object a line, to the file that NARDIS_OBSERVED
+names: readable while the server runs and after it ended.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ async def nothing(req: Request, res: Response) -> None:
 async def in_flight(req: Request, res: Response) -> None:
     # Without a lifespan there is none: each request has its own.
     sweepers = [app.life.sweeper] if app.life.sweeper else []
-    # By name, and only ours: hypercorn's asyncio worker keeps the tasks of a connection that its client closed for 5 s.
+    # By name, and only ours: hypercorn's asyncio worker keeps the tasks of a connection that its
+    # client closed for 5 s.
     tasks = sorted(
         task.name for task in anyio.get_running_tasks() if task.name.startswith("nardis.")
     )
@@ -128,7 +129,7 @@ async def release(req: Request, res: Response) -> None:
     await res.send()
 
 
-# --- down ---------------------------------------------------------------------------------------------------------------
+# --- down -----------------------------------------------------------------------------------------
 
 
 @app.get("/pieces")
@@ -189,7 +190,7 @@ async def until_a_deadline(req: Request, res: Response) -> None:
     await res.write("tock")
 
 
-# --- up -----------------------------------------------------------------------------------------------------------------
+# --- up -------------------------------------------------------------------------------------------
 
 
 @app.post("/echo")
@@ -242,7 +243,7 @@ async def impatient(req: Request, res: Response) -> None:
     await res.send("whole")
 
 
-# --- waiting ------------------------------------------------------------------------------------------------------------
+# --- waiting --------------------------------------------------------------------------------------
 
 
 @app.get("/wait/:id")
@@ -277,7 +278,7 @@ async def until_draining(req: Request, res: Response) -> None:
         await res.write("goodbye")
 
 
-# --- endings ------------------------------------------------------------------------------------------------------------
+# --- endings --------------------------------------------------------------------------------------
 
 
 @app.get("/raise")

@@ -1,9 +1,10 @@
 """
 The application that the tests of draining and of the supervisor serve.
 
-Every answer ends with END, so that by its content alone one sees whether it is whole. Files beside the records tell a process
-that starts what to do: `refuse-to-start` fails its start; `slow-import`, `slow-start` and `blocking-start` hold it up for as long
-as they are there, the last one without a turn for its event loop.
+Every answer ends with END, so that by its content alone one sees whether it is whole. Files beside
+the records tell a process that starts what to do: `refuse-to-start` fails its start; `slow-import`,
+`slow-start` and `blocking-start` hold it up for as long as they are there, the last one without a
+turn for its event loop.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ async def upload(req: Request, res: Response) -> None:
         await res.send(b"%d" % size + END)
 
 
-# --- what a shutdown has to cope with -----------------------------------------------------------------------------------
+# --- what a shutdown has to cope with -------------------------------------------------------------
 
 
 @app.get("/ignore-cancellation")

@@ -1,8 +1,9 @@
 """
 What each server gives and lacks: a pytest plugin for the session `servers`, which runs the tests of `ROWS` on all of them.
 
-What is known to be impossible on a server stands in `LACKS`, with the reason. Such a test is expected to fail, and the session
-fails when it no longer does. Outcomes are gathered by row and server, and make the table of docs/servers.md.
+What is known to be impossible on a server stands in `LACKS`, with the reason. Such a test is
+expected to fail, and the session fails when it no longer does. Outcomes are gathered by row and
+server, and make the table of docs/servers.md.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from tests.wire.servers import COMMANDS, ROOT, renew
 PAGE = ROOT / "docs" / "servers.md"
 BEGIN, END = "<!-- nox -s servers writes what follows -->", "<!-- nox -s servers wrote this -->"
 
-# More than any server here needs; one that gathers without end shall fail, and not take the machine with it.
+# More than any server here needs; one that gathers without end shall fail, and not take the machine
+# with it.
 MOST_MEMORY_BYTES = 2 * 1024**3
 
 # By its name in the table: whose version counts, and what it runs on.
@@ -249,7 +251,8 @@ DAPHNE = {
     ),
 }
 
-# By kind of server, by test (or the one case of it in brackets): the word for the table, and the reason.
+# By kind of server, by test (or the one case of it in brackets): the word for the table, and the
+# reason.
 LACKS: dict[str, dict[str, tuple[str, str]]] = {
     "stock-trio": HYPERCORN,
     # Only the trio worker shields.
@@ -269,7 +272,7 @@ LACKS: dict[str, dict[str, tuple[str, str]]] = {
 UNKNOWN = ("**no**", "it is not known why")
 
 
-# --- what is expected ---------------------------------------------------------------------------------------------------
+# --- what is expected -----------------------------------------------------------------------------
 
 
 def kind_of(item: pytest.Item) -> str | None:
@@ -308,7 +311,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xfail(reason=": ".join(lack), strict=True))
 
 
-# --- what happens -------------------------------------------------------------------------------------------------------
+# --- what happens ---------------------------------------------------------------------------------
 
 # By test and kind: the words for what failed; none if nothing did.
 OUTCOMES = pytest.StashKey[dict[tuple[str, str], set[str]]]()
@@ -343,7 +346,7 @@ def impatient_and_renewed(
             renew(request.getfixturevalue(name))
 
 
-# --- what is told -------------------------------------------------------------------------------------------------------
+# --- what is told ---------------------------------------------------------------------------------
 
 
 def cell(outcomes: dict[tuple[str, str], set[str]], tests: list[str], kinds: dict[str, str]) -> str:

@@ -39,7 +39,8 @@ COMMANDS = {
 OURS = ("hypercorn-trio", "hypercorn-asyncio")
 USUAL = (*OURS, "uvicorn-h11", "uvicorn-httptools")
 
-# The kinds that NARDIS_SERVERS names, with commas, or `all`: a test of a server then runs on these, whatever it asks for itself.
+# The kinds that NARDIS_SERVERS names, with commas, or `all`: a test of a server then runs on these,
+# whatever it asks for itself.
 _named = os.environ.get("NARDIS_SERVERS", "")
 CHOSEN = tuple(COMMANDS) if _named == "all" else tuple(filter(None, _named.split(",")))
 KINDS = CHOSEN or USUAL
@@ -144,7 +145,8 @@ class Server:
 
     def stop(self) -> int:
         """Ask it to end, and give its exit status."""
-        # After SIGTERM uvicorn ends by that very signal, and so without its exit handlers, coverage's among them.
+        # After SIGTERM uvicorn ends by that very signal, and so without its exit handlers,
+        # coverage's among them.
         self.process.send_signal(signal.SIGTERM if self.kind in OURS else signal.SIGINT)
         return self.process.wait(20)
 

@@ -16,7 +16,8 @@ def test_a_producer_stays_close_to_a_client_that_stopped_reading(server: Server,
         connection.head()
         taken = settled(lambda: server.ask("GET", f"/progress/{key}").json())
 
-        # trio has the kernel hold little back that was not sent (TCP_NOTSENT_LOWAT); elsewhere this is the kernel's buffer.
+        # trio has the kernel hold little back that was not sent (TCP_NOTSENT_LOWAT); elsewhere this
+        # is the kernel's buffer.
         assert (
             0
             < taken

@@ -173,7 +173,7 @@ def file_descriptors(server: Server) -> int:
     return count
 
 
-# --- how many -----------------------------------------------------------------------------------------------------------
+# --- how many -------------------------------------------------------------------------------------
 
 
 def fill(server: Server, stack: ExitStack) -> tuple[list[Connection], Answer]:
@@ -279,7 +279,7 @@ def test_one_websocket_too_many_is_denied_with_a_503(crowded: Server, key: str) 
         assert again.head()[0] == 101
 
 
-# --- how long -----------------------------------------------------------------------------------------------------------
+# --- how long -------------------------------------------------------------------------------------
 
 
 def drip(connection: Connection, data: bytes) -> None:
@@ -361,7 +361,7 @@ def test_a_client_that_reads_nothing_is_cut(impatient: Server, key: str) -> None
     assert impatient.ask("GET", "/hello").status == 200
 
 
-# --- who leaves early ---------------------------------------------------------------------------------------------------
+# --- who leaves early -----------------------------------------------------------------------------
 
 
 def test_pipelined_requests_are_answered_in_order(impatient: Server, key: str) -> None:
@@ -471,7 +471,7 @@ def test_a_client_that_never_stops_sending_is_cut_in_the_end(impatient: Server) 
         assert connection.answer().status == 413
 
 
-# --- old and short ------------------------------------------------------------------------------------------------------
+# --- old and short --------------------------------------------------------------------------------
 
 
 def everything(connection: Connection) -> bytes:

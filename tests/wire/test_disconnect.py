@@ -14,7 +14,8 @@ from tests.wire.servers import OURS, Server, on, on_each_worker
 KIB = 1024
 MIB = 1024 * KIB
 
-# A tick until an exchange is looked at, another until it is old enough for a watcher, and some for a slow machine.
+# A tick until an exchange is looked at, another until it is old enough for a watcher, and some for
+# a slow machine.
 NOTICED_S = 0.75
 
 
@@ -121,7 +122,8 @@ def test_a_handler_is_cancelled_behind_a_large_body_that_it_does_not_read(
     """
     The news is behind all that the client has sent: only a server that looks past it can know.
 
-    What the client has sent must fit into the server's system. What its own system still has, keeps the news back.
+    What the client has sent must fit into the server's system. What its own system still has, keeps
+    the news back.
     """
     with server.connect() as connection:
         connection.request("POST", f"/hold/{key}", content_length=64 * MIB)

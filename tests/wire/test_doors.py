@@ -25,10 +25,12 @@ LONG = ("--drain", "30", "--graceful", "40")
 TWO = ("--workers", "2")
 SHARED = (*TWO, "--reuse-port")
 
-# Doors are closed within a tenth of a second, also by a process whose event loop is blocked; a busy machine takes longer.
+# Doors are closed within a tenth of a second, also by a process whose event loop is blocked; a busy
+# machine takes longer.
 CLOSED_S = 2.0
 
-# How often a client tries, once the doors are closed; before the cure nearly all of them were let in.
+# How often a client tries, once the doors are closed; before the cure nearly all of them were let
+# in.
 TRIES = 24
 
 on_both = pytest.mark.parametrize("kind", OURS)
@@ -148,7 +150,7 @@ def house(
         kill(process)
 
 
-# --- while all of them serve --------------------------------------------------------------------------------------------
+# --- while all of them serve ----------------------------------------------------------------------
 
 
 @on_both
@@ -265,7 +267,7 @@ def test_a_path_is_free_for_the_next_server_while_the_last_one_drains(
                 assert successor.lets_in()
 
 
-# --- while one begins ---------------------------------------------------------------------------------------------------
+# --- while one begins -----------------------------------------------------------------------------
 
 # What a worker that begins is held up by, and what it records before.
 BEGINNINGS = {"slow-import": "importing", "slow-start": "starting", "blocking-start": "starting"}

@@ -30,7 +30,8 @@ TARGET = "tests.wire.drain_app:app"
 DRAIN_S = 0.5
 GRACEFUL_S = 1.5
 
-# The promise is "graceful and one second"; a busy machine may take a second more to end a process that has left its event loop.
+# The promise is "graceful and one second"; a busy machine may take a second more to end a process
+# that has left its event loop.
 LATEST_S = GRACEFUL_S + 1 + 1
 
 # How often the crowd is driven: once, unless somebody wants to know it better than CI does.
@@ -213,7 +214,7 @@ def test_the_lifespan_ends_after_all_handlers(drained: Drained) -> None:
         assert max(each["at"] for each in ended) <= last["at"]
 
 
-# --- what does not end by itself ----------------------------------------------------------------------------------------
+# --- what does not end by itself ------------------------------------------------------------------
 
 STUCK = ("/ignore-cancellation", "/block-a-thread")
 SHORT_GRACEFUL_S = 0.4
@@ -268,7 +269,7 @@ def test_what_does_not_end_is_left_behind(
     assert "stuck" in line
 
 
-# --- at the edges -------------------------------------------------------------------------------------------------------
+# --- at the edges ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", OURS)
@@ -416,7 +417,7 @@ def left_in(queue: socket.socket) -> int:
         count += 1
 
 
-# --- readiness ----------------------------------------------------------------------------------------------------------
+# --- readiness ------------------------------------------------------------------------------------
 
 
 @pytest.mark.anyio

@@ -1,7 +1,8 @@
 """
 What one connection says ends at most that connection.
 
-Each of these thirteen was once tried on the trio worker of hypercorn 0.18; five of them end it, and with it all connections.
+Each of these thirteen was once tried on the trio worker of hypercorn 0.18; five of them end it, and
+with it all connections.
 """
 
 from __future__ import annotations

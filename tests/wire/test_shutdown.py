@@ -10,7 +10,8 @@ import pytest
 from tests.peers.client import settled
 from tests.wire.servers import CHOSEN, OURS, Server, serving
 
-# How each is told to wait for what runs, a second or two; ours parts the time to say goodbye from that to clean up.
+# How each is told to wait for what runs, a second or two; ours parts the time to say goodbye from
+# that to clean up.
 PATIENCE = {
     "hypercorn-trio": ("--drain", "0.5", "--graceful", "1"),
     "hypercorn-asyncio": ("--drain", "0.5", "--graceful", "1"),
@@ -75,7 +76,8 @@ def test_a_stream_that_does_not_listen_is_cut(
         assert ends_well(server), server.log()
 
         events = server.observed(key)
-        # Under a server that says nothing beforehand it is known only when the cancellation came out of the handler.
+        # Under a server that says nothing beforehand it is known only when the cancellation came
+        # out of the handler.
         assert events["cancelled"]["reason"] == ("shutdown" if kind in OURS else None)
         assert events["deferred"]["reason"] == "shutdown"
         assert "cleaned" in events

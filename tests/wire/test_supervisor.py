@@ -137,7 +137,7 @@ def failures(callers: list[Caller]) -> list[Failure]:
 on_trio = pytest.mark.parametrize("two", ["hypercorn-trio"], indirect=True)
 
 
-# --- while they run -----------------------------------------------------------------------------------------------------
+# --- while they run -------------------------------------------------------------------------------
 
 
 def test_each_worker_has_a_lifespan_of_its_own_and_answers(two: Family) -> None:
@@ -235,7 +235,7 @@ def test_a_worker_that_dies_during_a_restart_is_not_replaced_twice(two: Family) 
     assert len(two.settled(but=old | new)) == 2
 
 
-# --- how they end -------------------------------------------------------------------------------------------------------
+# --- how they end ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("to_all", [False, True])
@@ -352,7 +352,7 @@ def test_ctrl_c_in_a_terminal_is_one_clean_shutdown_and_the_readiness_hook_hears
         assert len(running.server.unusual()) == 1
 
 
-# --- when they are replaced ---------------------------------------------------------------------------------------------
+# --- when they are replaced -----------------------------------------------------------------------
 
 
 def test_workers_that_have_had_their_requests_are_replaced_without_a_lost_one(
@@ -399,7 +399,7 @@ def test_a_worker_that_crashes_again_and_again_is_restarted_with_growing_pauses(
         assert running.server.stop() == 0, running.server.log()
 
 
-# --- what cannot be served ----------------------------------------------------------------------------------------------
+# --- what cannot be served ------------------------------------------------------------------------
 
 
 def fails(*arguments: str) -> list[str]:

@@ -81,7 +81,7 @@ def beside_another(server: Server, key: str) -> Iterator[H2Client]:
         assert other.reset is None
 
 
-# --- the client closes --------------------------------------------------------------------------------------------------
+# --- the client closes ----------------------------------------------------------------------------
 
 codes = pytest.mark.parametrize(
     ("code", "reason"),
@@ -191,7 +191,7 @@ def test_a_close_is_heard_of_a_client_that_leaves_with_it(
         assert heard(server, f"{key}-{number}") == (GOING_AWAY, "")
 
 
-# --- the client breaks a rule -------------------------------------------------------------------------------------------
+# --- the client breaks a rule ---------------------------------------------------------------------
 
 BROKEN = {
     "a Close frame with half a code": (frame(CLOSE, b"\x03"), PROTOCOL_ERROR),
@@ -331,7 +331,7 @@ def test_a_close_that_waits_behind_messages_is_heard_before_the_end_of_its_strea
         assert heard(server, key) == (4001, "behind")
 
 
-# --- the client vanishes ------------------------------------------------------------------------------------------------
+# --- the client vanishes --------------------------------------------------------------------------
 
 
 @over
@@ -398,7 +398,7 @@ def test_a_stream_that_ends_during_a_denial_gets_all_of_it(server: Server, key: 
         assert (answer.status, answer.body, answer.ended) == (403, b"not here", True)
 
 
-# --- the application closes ---------------------------------------------------------------------------------------------
+# --- the application closes -----------------------------------------------------------------------
 
 
 @over
@@ -467,7 +467,7 @@ def test_a_code_that_is_none_is_the_applications_fault_and_1011(
         assert websocket.said() == [(CLOSE, struct.pack("!H", INTERNAL_ERROR))]
 
 
-# --- what the protocol says by itself -----------------------------------------------------------------------------------
+# --- what the protocol says by itself -------------------------------------------------------------
 
 
 @over
@@ -537,7 +537,7 @@ def test_a_client_that_vanished_gets_no_answer(server: Server, key: str):
         assert heard(server, key) == (4001, "")
 
 
-# --- compression --------------------------------------------------------------------------------------------------------
+# --- compression ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("parameter", ["client_max_window_bits=many", "server_max_window_bits="])
@@ -581,7 +581,7 @@ def test_compressed_data_that_is_none_is_refused(server: Server, key: str):
         assert heard(server, key)[0] == NOT_TEXT
 
 
-# --- the handshake is denied --------------------------------------------------------------------------------------------
+# --- the handshake is denied ----------------------------------------------------------------------
 
 
 def raw_head(connection: Connection) -> list[bytes]:
@@ -684,7 +684,7 @@ def test_a_method_in_small_letters_opens_no_websocket_past_the_rules(server: Ser
         assert answer.status is None
 
 
-# --- the server ends ----------------------------------------------------------------------------------------------------
+# --- the server ends ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", OURS)

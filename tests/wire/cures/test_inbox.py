@@ -21,7 +21,8 @@ def leave_an_upload(server: Server, key: str, chunks: int, *, reset: bool) -> No
     server.ask("GET", f"/release/{key}")
 
 
-# As much as there is room for before the server's kernel shuts the window: a FIN comes after the data, a reset does not.
+# As much as there is room for before the server's kernel shuts the window: a FIN comes after the
+# data, a reset does not.
 leaving = pytest.mark.parametrize(
     ("chunks", "reset"), [(48, False), (400, True)], ids=["by FIN", "by RST"]
 )
