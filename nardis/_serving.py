@@ -166,7 +166,7 @@ async def _run(app: Served, trail: Root, exchange: Exchange) -> BaseException | 
 
 
 def _answer_for_all(trail: Root) -> None:
-    """Let the walk answer `OPTIONS *`, for the server as a whole (RFC 9110 §9.3.7): no route can."""
+    """Let the walk answer `OPTIONS *`, which no route can match (RFC 9110 §9.3.7)."""
     trail.layers, trail.onward = [], lambda: trail.res.status(204).send()
 
 

@@ -1,4 +1,4 @@
-"""The version of Nardis, in the one place where it is written: the build reads it here, and nothing else needs it to start."""
+"""The version of Nardis; the build reads it here, the only place where it is written."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ async def answer_problem(
 
 
 async def answer_unmatched(req: Request, res: Response) -> None:
-    """Answer when no route matched: 404, or where other methods would have, 405 or the list of them."""
+    """Answer when no route matched: 404, or 405 and the list of methods where others would."""
     allowed, served = req.trail.allowed, req.trail.served
     wants_list = req.method == "OPTIONS"
     # Where a route of this very method passed on, the method is allowed and nothing was found.

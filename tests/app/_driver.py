@@ -1,4 +1,7 @@
-"""A server's side of ASGI, step by step: a lifespan that is started and stopped by hand, and a scope to change."""
+"""
+A server's side of ASGI, step by step: a lifespan that is started and stopped by hand, and a scope
+to change.
+"""
 
 from __future__ import annotations
 

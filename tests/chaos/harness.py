@@ -99,7 +99,10 @@ async def run(
     async with TroubledServer(app, sweeping=scenario.lifespan) as server:
 
         def look() -> None:
-            """Let the sweeper look; time passes only while a scenario waits for it, and once for the watcher."""
+            """
+            Let the sweeper look; time passes only while a scenario waits for it, and once for the
+            watcher.
+            """
             if server.now == began or (scenario.waits and world.open):
                 server.now += TICK_S + 0.01
             sweep(app.life.sweeper.exchanges if scenario.lifespan else (), server.now)
@@ -140,7 +143,10 @@ async def run(
 
 
 def check(scenario: Scenario, world: World, call: Call, kind: str) -> None:
-    """A response is one of the whole ones, or the client can tell that it is not; and everything was closed."""
+    """
+    A response is one of the whole ones, or the client can tell that it is not; and everything was
+    closed.
+    """
     answers = [*scenario.answers, *([(503, None)] if kind == "deadline" else [])]
     if call.final:
         assert any(
@@ -163,7 +169,10 @@ def check(scenario: Scenario, world: World, call: Call, kind: str) -> None:
 
 @contextmanager
 def no_warnings() -> Iterator[None]:
-    """Warnings are errors; those of finalizers end up here, un-awaited coroutines and forgotten generators among them."""
+    """
+    Warnings are errors; those of finalizers end up here, un-awaited coroutines and forgotten
+    generators among them.
+    """
     found: list[Any] = []
     hook, sys.unraisablehook = sys.unraisablehook, found.append
     try:

@@ -17,7 +17,9 @@ CHUNKED = {"transfer-encoding": "chunked"}
 
 
 class World:
-    """What a scenario opens and must have closed at the end: sources, files, clean-ups that began."""
+    """
+    What a scenario opens and must have closed at the end: sources, files, clean-ups that began.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -38,7 +40,10 @@ class World:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A program, a request for it, and the answers that are whole; the first is the one without any trouble."""
+    """
+    A program, a request for it, and the answers that are whole; the first is the one without any
+    trouble.
+    """
 
     build: Callable[[World], Nardis]
     answers: list[tuple[int, bytes]]

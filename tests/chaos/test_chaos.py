@@ -28,7 +28,9 @@ def path(tmp_path_factory):
 
 
 async def points_of(scenario, path, kind, *, watched):
-    """Make trouble at each point, until the scenario is through before it; give the number of points."""
+    """
+    Make trouble at each point, until the scenario is through before it; give the number of points.
+    """
     at = 1
     call = await run(scenario, World(path), at, kind, watched=watched)
     while (
@@ -59,7 +61,10 @@ async def test_without_trouble_a_scenario_gives_its_answer(scenario, path):
     ],
 )
 async def test_trouble_at_every_point(scenario, kind, watched, path):
-    """The server cancels, the client leaves, a limit runs out: at each yield of the application to the event loop."""
+    """
+    The server cancels, the client leaves, a limit runs out: at each yield of the application to the
+    event loop.
+    """
     with no_warnings():
         points = await points_of(scenario, path, kind, watched=watched)
 

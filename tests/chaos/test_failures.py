@@ -1,4 +1,7 @@
-"""A BaseException at each place that runs users' code: it is the failure of that call, and reaches nothing else."""
+"""
+A BaseException at each place that runs users' code: it is the failure of that call, and reaches
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -122,7 +125,10 @@ async def behind_a_wrapped_middleware(app, fault):
 
 
 async def behind_a_middleware_that_runs_it_in_a_task(app, fault):
-    """As Starlette's BaseHTTPMiddleware does: on asyncio a SystemExit that leaves a task ends the event loop."""
+    """
+    As Starlette's BaseHTTPMiddleware does: on asyncio a SystemExit that leaves a task ends the
+    event loop.
+    """
 
     class Tasks:
         def __init__(self, inner):
@@ -141,9 +147,17 @@ async def nothing(req, res):
 
 
 PLACES = [
-    in_a_handler, in_a_handler_of_a_router, in_a_middleware, in_an_error_handler, in_a_hook, in_a_filter, in_a_thread,
-    in_a_mounted_application, behind_a_wrapped_middleware, behind_a_middleware_that_runs_it_in_a_task,
-]  # fmt: skip
+    in_a_handler,
+    in_a_handler_of_a_router,
+    in_a_middleware,
+    in_an_error_handler,
+    in_a_hook,
+    in_a_filter,
+    in_a_thread,
+    in_a_mounted_application,
+    behind_a_wrapped_middleware,
+    behind_a_middleware_that_runs_it_in_a_task,
+]
 
 
 @every_fault

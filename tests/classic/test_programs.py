@@ -1,4 +1,7 @@
-"""The programs of Nardis 0.0.7, and the form it wished for, run unchanged: they stand beside this file as they were written."""
+"""
+The programs of Nardis 0.0.7, and the form it wished for, run unchanged: they stand beside this file
+as they were written.
+"""
 
 import pytest
 
@@ -18,13 +21,19 @@ def on_asyncio(anyio_backend_name):
 
 
 async def test_a_response_is_sent_piece_by_piece(on_asyncio):
-    """`more=True` keeps it open; each piece is there when it is sent, and the last `send` ends it."""
+    """
+    `more=True` keeps it open; each piece is there when it is sent, and the last `send` ends it.
+    """
     async with Client(countdown.app) as client:
         async with client.stream("GET", "/") as response:
             chunks = [chunk async for chunk in response]
         assert chunks == [
-            b"<!doctype html><title>countdown</title>", b"<p>3</p>", b"<p>2</p>", b"<p>1</p>", b"<p>go</p>",
-        ]  # fmt: skip
+            b"<!doctype html><title>countdown</title>",
+            b"<p>3</p>",
+            b"<p>2</p>",
+            b"<p>1</p>",
+            b"<p>go</p>",
+        ]
         assert (response.headers["content-type"], response.complete) == (
             "text/html; charset=utf-8",
             True,

@@ -30,8 +30,9 @@ ROOT = Path(__file__).parents[2]
 
 # It shall look for nothing outside, and need no screen; root has no sandbox.
 FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1280,900"
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync "
+    "--window-size=1280,900"
 )
 
 
@@ -100,7 +101,10 @@ class Page:
 
 @pytest.fixture(scope="module", params=["trio", "asyncio"])
 def page(request: pytest.FixtureRequest, urls: dict[str, str], browser: Any) -> Iterator[Page]:
-    """Give the page of the trio server, switched to either server: to its own, and to one of another origin."""
+    """
+    Give the page of the trio server, switched to either server: to its own, and to one of another
+    origin.
+    """
     browser.get(urls["trio"])
     page = Page(browser)
     page.click(f"[name=server][value={request.param}]")

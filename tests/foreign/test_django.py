@@ -137,7 +137,10 @@ async def test_its_streams_are_not_gathered(app):
 
 @pytest.mark.parametrize("name", ["slow", "ticks"])
 async def test_its_views_end_when_the_client_leaves(app, name, caplog):
-    """It runs them in tasks of asyncio's own, which cancellation of ours would not reach: it is told, and cancels them."""
+    """
+    It runs them in tasks of asyncio's own, which cancellation of ours would not reach: it is told,
+    and cancels them.
+    """
     left.clear()
     async with Client(app) as client:
         async with client.stream("GET", f"/legacy/{name}") as response:

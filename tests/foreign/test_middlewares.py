@@ -37,7 +37,10 @@ async def passes(request, call_next):
 
 
 class Hostile:
-    """It reads and sends in tasks of its own, drops the disconnect, swallows every exception and ends every body, twice."""
+    """
+    It reads and sends in tasks of its own, drops the disconnect, swallows every exception and ends
+    every body, twice.
+    """
 
     def __init__(self, app):
         self.app = app
@@ -68,7 +71,10 @@ class Hostile:
 
 
 class Listens:
-    """It waits for the disconnect itself, in a task of its own, while what is behind it may read as well."""
+    """
+    It waits for the disconnect itself, in a task of its own, while what is behind it may read as
+    well.
+    """
 
     def __init__(self, app):
         self.app = app
@@ -167,7 +173,10 @@ async def test_a_body_comes_through_both_ways(middleware):
 
 
 async def test_a_big_stream_is_not_gathered(middleware):
-    """10 MB in chunks of 100 kB: the first is read before the handler has come far, and all of it arrives."""
+    """
+    10 MB in chunks of 100 kB: the first is read before the handler has come far, and all of it
+    arrives.
+    """
     jobs = Jobs(middleware)
     async with Client(jobs.app) as client, client.stream("GET", "/stream") as response:
         first = await anext(response)
@@ -220,7 +229,9 @@ async def test_head_starts_no_stream(middleware):
 
 
 async def test_cors_fields_are_on_errors_too():
-    """A 404, an error that somebody answers; the browser's question is answered before any route."""
+    """
+    A 404, an error that somebody answers; the browser's question is answered before any route.
+    """
     app = Nardis()
     app.use(wrap(CORSMiddleware, allow_origins=[ORIGIN["origin"]], allow_methods=["PUT"]))
 
@@ -244,7 +255,10 @@ async def test_cors_fields_are_on_errors_too():
 
 
 async def test_gzip_compresses_what_the_handler_writes():
-    """And takes the handler's length away. It flushes nothing, so a small piece waits for those behind it."""
+    """
+    And takes the handler's length away. It flushes nothing, so a small piece waits for those behind
+    it.
+    """
     app = Nardis()
     app.use(wrap(GZipMiddleware, minimum_size=10))
 

@@ -42,7 +42,10 @@ async def test_prefixes_of_routers_add_up():
 
 @pytest.mark.parametrize("path", ["/x/legacy/c", "/legacy/c"])
 async def test_the_root_path_of_a_server_comes_first_whether_it_is_in_the_path_or_not(path):
-    """Servers do not agree on that; an application that takes the root path off gets the same in both cases."""
+    """
+    Servers do not agree on that; an application that takes the root path off gets the same in both
+    cases.
+    """
     seen, sent = [], []
 
     async def shows(scope, receive, send):

@@ -105,7 +105,10 @@ async def test_ending_in_an_except_counts_when_the_application_returns():
     ],
 )
 async def test_a_fault_is_an_error_where_it_is_made_and_never_looks_whole(messages, error, status):
-    """ASGI's order, HTTP's fields and the length are looked after: before the head it is a 500, past it a cut."""
+    """
+    ASGI's order, HTTP's fields and the length are looked after: before the head it is a 500, past
+    it a cut.
+    """
     async with Client(mounted(says(*messages))) as client:
         with pytest.raises(AppError) as raised:
             await client.get("/legacy")

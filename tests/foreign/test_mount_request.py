@@ -15,7 +15,9 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_the_request_body_comes_message_by_message():
-    """The last one says so; after it `receive` waits, and then says that the client left, for ever."""
+    """
+    The last one says so; after it `receive` waits, and then says that the client left, for ever.
+    """
     seen = []
 
     async def reads(scope, receive, send):
@@ -50,7 +52,10 @@ async def test_the_request_body_comes_message_by_message():
 
 
 async def test_what_was_read_before_is_given_once_more():
-    """A middleware that has gathered the body, or taken a few bytes of it, leaves it whole for those behind."""
+    """
+    A middleware that has gathered the body, or taken a few bytes of it, leaves it whole for those
+    behind.
+    """
     app, seen = Nardis(), []
 
     @app.use("/gathered")
@@ -123,7 +128,10 @@ async def test_both_directions_at_once():
 
 @pytest.mark.parametrize("cancels", [True, False])
 async def test_it_learns_that_the_client_left(cancels):
-    """One that waits for it is told, and ends by itself: it may have tasks that no cancellation of ours reaches."""
+    """
+    One that waits for it is told, and ends by itself: it may have tasks that no cancellation of
+    ours reaches.
+    """
     app, seen = Nardis(cancel_on_disconnect=cancels), []
 
     async def waits(scope, receive, send):

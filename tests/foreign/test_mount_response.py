@@ -24,11 +24,18 @@ async def test_its_404_is_as_it_made_it():
 
 
 async def test_its_head_is_merged_into_the_response():
-    """The status is replaced, a field by name; Set-Cookie and Vary are added; framing is the server's."""
+    """
+    The status is replaced, a field by name; Set-Cookie and Vary are added; framing is the server's.
+    """
     head = start(
-        203, (b"X-B", b"theirs"), (b"set-cookie", b"b=2"), (b"vary", b"Cookie"), (b"x-c", b"1"), (b"x-c", b"2"),
+        203,
+        (b"X-B", b"theirs"),
+        (b"set-cookie", b"b=2"),
+        (b"vary", b"Cookie"),
+        (b"x-c", b"1"),
+        (b"x-c", b"2"),
         (b"transfer-encoding", b"chunked"),
-    )  # fmt: skip
+    )
     app = Nardis()
 
     @app.use

@@ -1,4 +1,7 @@
-"""WebSockets of mounted applications: the chain runs for the handshake, and who is mounted gets the connection."""
+"""
+WebSockets of mounted applications: the chain runs for the handshake, and who is mounted gets the
+connection.
+"""
 
 import pytest
 

@@ -42,7 +42,10 @@ async def test_it_may_stand_anywhere(place):
 
 
 async def test_state_params_and_route_are_shared():
-    """What a middleware outside hands in is seen inside, and what was found inside is seen outside afterwards."""
+    """
+    What a middleware outside hands in is seen inside, and what was found inside is seen outside
+    afterwards.
+    """
     app, seen = Nardis(), []
 
     @app.use

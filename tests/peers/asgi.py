@@ -1,4 +1,7 @@
-"""What the tests of foreign applications share: raw ASGI applications, and a WebSocket client without a socket."""
+"""
+What the tests of foreign applications share: raw ASGI applications, and a WebSocket client without
+a socket.
+"""
 
 from __future__ import annotations
 
@@ -74,11 +77,21 @@ async def websocket(
 ) -> AsyncGenerator[WebSocket, None]:
     """Open a WebSocket; what it is told is on its `sent` once everything rests."""
     scope = {
-        "type": "websocket", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "scheme": "ws",
-        "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
+        "type": "websocket",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "scheme": "ws",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
         "headers": [(b"host", b"testserver"), *(headers or [])],
-        "client": ("127.0.0.1", 50000), "server": ("testserver", 80), "subprotocols": [], "extensions": extensions or {}, **more,
-    }  # fmt: skip
+        "client": ("127.0.0.1", 50000),
+        "server": ("testserver", 80),
+        "subprotocols": [],
+        "extensions": extensions or {},
+        **more,
+    }
     socket = WebSocket()
     async with anyio.create_task_group() as group:
         group.start_soon(socket.run, app, scope)

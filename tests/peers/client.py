@@ -1,4 +1,7 @@
-"""A raw HTTP/1.1 client that hides nothing: partial requests, pauses, and whether a body ended as it should."""
+"""
+A raw HTTP/1.1 client that hides nothing: partial requests, pauses, and whether a body ended as it
+should.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,10 @@ def close_by_reset(connected: socket.socket) -> None:
 
 @dataclass(frozen=True)
 class Answer:
-    """One response; *complete* says that its body ended by its own framing and not by the end of the connection."""
+    """
+    One response; *complete* says that its body ended by its own framing and not by the end of the
+    connection.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -96,7 +102,10 @@ class Connection:
         self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
     def push(self, most: int) -> int:
-        """Send until none was taken for 0.3 s, and give how many bytes were; they may not be more than *most*."""
+        """
+        Send until none was taken for 0.3 s, and give how many bytes were; they may not be more than
+        *most*.
+        """
         sent = 0
         # What waits in this end's kernel was not taken by the server: keep it small.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
@@ -190,7 +199,9 @@ class Connection:
         return data
 
     def at_end(self) -> bool:
-        """Tell whether the server closed the connection, with nothing left to read; waits for either."""
+        """
+        Tell whether the server closed the connection, with nothing left to read; waits for either.
+        """
         return not self._buffer and not self._more()
 
     def _more(self) -> bool:

@@ -1,4 +1,7 @@
-"""Many raw HTTP/1.1 clients at once: on one thread, or each on its own; and whether what they got is whole, by its framing."""
+"""
+Many raw HTTP/1.1 clients at once: on one thread, or each on its own; and whether what they got is
+whole, by its framing.
+"""
 
 from __future__ import annotations
 
@@ -118,7 +121,10 @@ class Member:
 
 
 class Crowd:
-    """Clients that one thread serves: it sends and reads for all of them in `until`, and in nothing else."""
+    """
+    Clients that one thread serves: it sends and reads for all of them in `until`, and in nothing
+    else.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -136,7 +142,10 @@ class Crowd:
     def join(
         self, count: int, request: bytes, *, stalls: bool = False, repeats: bool = False
     ) -> list[Member]:
-        """Let *count* clients connect and ask; ones that stall read nothing, and have little room for what they do not read."""
+        """
+        Let *count* clients connect and ask; ones that stall read nothing, and have little room for
+        what they do not read.
+        """
         joined = [Member(self._port, request, stalls=stalls, repeats=repeats) for _ in range(count)]
         for member in joined:
             if not stalls:
@@ -172,7 +181,10 @@ class Crowd:
 
 @dataclass(frozen=True)
 class Failure:
-    """A request without a whole answer; *worker* had answered on this connection before, None if it is new."""
+    """
+    A request without a whole answer; *worker* had answered on this connection before, None if it is
+    new.
+    """
 
     worker: int | None
     reason: str

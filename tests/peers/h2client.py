@@ -1,4 +1,7 @@
-"""A small blocking HTTP/2 client (prior knowledge) over the h2 library, which also sends frames that h2 would not."""
+"""
+A small blocking HTTP/2 client (prior knowledge) over the h2 library, which also sends frames that
+h2 would not.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ class Ended(Exception):
 
 @dataclass
 class Stream:
-    """What came on one stream; *reset* is the error code of a RST_STREAM, *interim* the statuses before the last."""
+    """
+    What came on one stream; *reset* is the error code of a RST_STREAM, *interim* the statuses
+    before the last.
+    """
 
     status: int | None = None
     headers: dict[str, str] | None = None
@@ -46,7 +52,9 @@ class Stream:
 
 
 class H2Client:
-    """One connection to 127.0.0.1; windows are given back as data arrives, unless *credit* is False."""
+    """
+    One connection to 127.0.0.1; windows are given back as data arrives, unless *credit* is False.
+    """
 
     def __init__(
         self,

@@ -1,5 +1,5 @@
 """
-A raw ASGI application for what a framework would hide: it calls `receive` and `send` as they are, on anyio alone.
+A raw ASGI application, on anyio alone: it calls `receive` and `send`, which a framework hides.
 
 The path says what is done, and under which key it is recorded: `/what/key`. Records go to the file
 that NARDIS_OBSERVED names.
@@ -232,7 +232,9 @@ async def early(call: Call) -> None:
 
 
 async def fault(call: Call) -> None:
-    """Break the server's own stream: what the client sends next raises where the connection is read."""
+    """
+    Break the server's own stream: what the client sends next raises where the connection is read.
+    """
     path = call.scope["path"]
     stream: Any = next(
         each

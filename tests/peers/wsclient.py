@@ -1,4 +1,7 @@
-"""WebSocket clients over HTTP/1.1 and HTTP/2, which also send frames that wsproto would not, and see each frame that comes."""
+"""
+WebSocket clients over HTTP/1.1 and HTTP/2, which also send frames that wsproto would not, and see
+each frame that comes.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA  # 
 
 
 def frame(opcode: int, payload: bytes = b"", *, first: int = 0x80, masked: bool = True) -> bytes:
-    """Make a frame; *first* are the bits beside the opcode: FIN and the reserved ones. The mask is of zeros."""
+    """
+    Make a frame; *first* are the bits beside the opcode: FIN and the reserved ones. The mask is of
+    zeros.
+    """
     size = len(payload)
     if size < 126:
         length = struct.pack("!B", size | masked << 7)

@@ -51,7 +51,10 @@ def record(key: str, event: str, **facts: Any) -> None:
 
 @asynccontextmanager
 async def observed(req: Request) -> AsyncIterator[None]:
-    """Record the life of a handler: its start, its cancellation, a clean-up that awaits, and what it deferred."""
+    """
+    Record the life of a handler: its start, its cancellation, a clean-up that awaits, and what it
+    deferred.
+    """
     key = req.params["id"]
 
     async def deferred() -> None:

@@ -1,5 +1,5 @@
 """
-What each server gives and lacks: a pytest plugin for the session `servers`, which runs the tests of `ROWS` on all of them.
+What each server gives and lacks: a pytest plugin for the session `servers`.
 
 What is known to be impossible on a server stands in `LACKS`, with the reason. Such a test is
 expected to fail, and the session fails when it no longer does. Outcomes are gathered by row and
@@ -131,7 +131,8 @@ CUT = ("no: cut", "it tells the application at the end of its patience, by cance
 HYPERCORN = {
     "test_a_handler_is_cancelled_behind_a_large_body_that_it_does_not_read": (
         "no",
-        "it queues the end of the connection behind the body, of which Nardis takes thirteen pieces ahead",
+        "it queues the end of the connection behind the body, of which Nardis takes thirteen "
+        "pieces ahead",
     ),
     "test_an_expectation_is_refused_before_the_body_is_sent": (
         "no",
@@ -184,7 +185,8 @@ UVICORN = {
 GRANIAN = {
     "test_a_small_body_that_nobody_read_does_not_cost_the_connection[65536]": (
         "no: closes",
-        "it reads a body when it is asked, so that most of 64 KiB is still to come when the answer leaves",
+        "it reads a body when it is asked, so that most of 64 KiB is still to come when the "
+        "answer leaves",
     ),
     "test_a_stream_that_listens_ends_cleanly": (
         "no: killed",
@@ -230,7 +232,8 @@ DAPHNE = {
     ),
     "test_a_handler_is_cancelled_behind_a_small_body_that_it_does_not_read": (
         "not behind a body",
-        "it queues the end of the connection behind the body, in more pieces than Nardis takes ahead",
+        "it queues the end of the connection behind the body, in more pieces than Nardis takes "
+        "ahead",
     ),
     **dict.fromkeys(
         (
@@ -336,7 +339,10 @@ def pytest_runtest_makereport(
 def impatient_and_renewed(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """Wait less for what will not come, and replace a server that failed a test: what that left behind would fail others."""
+    """
+    Wait less for what will not come, and replace a server that failed a test: what that left behind
+    would fail others.
+    """
     if request.node.get_closest_marker("xfail"):
         monkeypatch.setattr(client, "EVENT_S", 2.0)
         monkeypatch.setattr(client, "ANSWER_S", 3.0)
@@ -368,7 +374,8 @@ def table(outcomes: dict[tuple[str, str], set[str]]) -> str:
         for name in [*(name for name, _ in SERVERS.values()), "trio", "h11", "httptools"]
     )
     lines = [
-        f"Measured on {date.today():%-d %B %Y} with Python {platform.python_version()} on {platform.system()}: {versions}.",
+        f"Measured on {date.today():%-d %B %Y} with Python {platform.python_version()} on "
+        f"{platform.system()}: {versions}.",
         "",
         f"| | {' | '.join(SERVERS)} |",
         f"|---{'|---' * len(SERVERS)}|",

@@ -108,7 +108,10 @@ class Server:
 
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """Run a block of which the log says nothing unusual, on a server that answers before and after it."""
+        """
+        Run a block of which the log says nothing unusual, on a server that answers before and after
+        it.
+        """
         assert self.ask("GET", "/hello").body == b"hello"  # what was still to say is said now
         logged = len(self.unusual())
         yield
@@ -158,7 +161,10 @@ def start(
     target: str = TARGET,
     lent: socket.socket | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a server of *kind*, in a process group of its own; it writes to files of *directory*, and inherits what is *lent*."""
+    """
+    Start a server of *kind*, in a process group of its own; it writes to files of *directory*, and
+    inherits what is *lent*.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         words = [word.format(free_port=free.getsockname()[1]) for word in COMMANDS[kind]]
     command = [sys.executable, "-m", *words, *options, target]
@@ -195,7 +201,9 @@ def serving(kind: str, directory: Path, *options: str, target: str = TARGET) -> 
 def serving_to_the_end(
     kind: str, directory: Path, *options: str, target: str = TARGET
 ) -> Iterator[Server]:
-    """Run a server for the length of the block; it has to end well, without a word of what it lost."""
+    """
+    Run a server for the length of the block; it has to end well, without a word of what it lost.
+    """
     with serving(kind, directory, *options, target=target) as running:
         yield running
         status = running.stop() if kind in USUAL else 0
@@ -204,7 +212,10 @@ def serving_to_the_end(
 
 
 def renew(server: Server) -> None:
-    """Put another process in the place of the server's, whatever state it is in; what was recorded stays."""
+    """
+    Put another process in the place of the server's, whatever state it is in; what was recorded
+    stays.
+    """
     kill(server.process)
     kind, directory = server.kind, server.directory
     vars(server).clear()

@@ -1,4 +1,7 @@
-"""The access log of a running server: one line for each exchange, on standard output, and what it says of how it ended."""
+"""
+The access log of a running server: one line for each exchange, on standard output, and what it says
+of how it ended.
+"""
 
 from __future__ import annotations
 

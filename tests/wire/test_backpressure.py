@@ -1,4 +1,7 @@
-"""Bytes flow: nobody runs ahead of a client that stopped reading, and nothing is taken that no handler asked for."""
+"""
+Bytes flow: nobody runs ahead of a client that stopped reading, and nothing is taken that no handler
+asked for.
+"""
 
 from __future__ import annotations
 

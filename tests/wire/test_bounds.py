@@ -1,4 +1,7 @@
-"""What one client may cost: connections, requests, and time; and what a client sees that is refused, or late, or leaves early."""
+"""
+What one client may cost: connections, requests, and time; and what a client sees that is refused,
+or late, or leaves early.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ SHORT = "0.4"  # seconds that some wait may last
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Serve what a Nardis application would not need: that is a raw ASGI application, with no limits of its own."""
+    """
+    Serve what a Nardis application would not need: that is a raw ASGI application, with no limits
+    of its own.
+    """
     if scope["type"] == "lifespan":
         while True:
             event = (await receive())["type"]
@@ -116,7 +122,10 @@ HANDLERS = {function.__name__: function for function in (hello, read, wait, floo
 def crowded(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A server for few at once, who may be idle as long as they like once they have said what they want."""
+    """
+    A server for few at once, who may be idle as long as they like once they have said what they
+    want.
+    """
     options = [
         "--max-connections",
         MOST_CONNECTIONS,
@@ -177,7 +186,10 @@ def file_descriptors(server: Server) -> int:
 
 
 def fill(server: Server, stack: ExitStack) -> tuple[list[Connection], Answer]:
-    """Connect until somebody is refused; give those who were served, who stay, and what the other one was told."""
+    """
+    Connect until somebody is refused; give those who were served, who stay, and what the other one
+    was told.
+    """
     assert alone(server)
     served: list[Connection] = []
     while True:
@@ -339,7 +351,10 @@ def test_a_body_that_is_slow_but_comes_is_taken(impatient: Server, key: str) -> 
 
 
 def test_an_application_that_takes_its_time_is_no_slow_body(impatient: Server, key: str) -> None:
-    """A body that is whole is waited for by nobody, so the application may wait for the client to leave."""
+    """
+    A body that is whole is waited for by nobody, so the application may wait for the client to
+    leave.
+    """
     with impatient.connect() as connection:
         connection.request("POST", f"/wait/{key}", b"whole")
         impatient.event(key, "started")
@@ -440,7 +455,10 @@ def test_a_client_that_leaves_behind_an_unread_upload_is_noticed(server: Server,
 @only_linux_tells
 @on(*OURS)
 def test_a_reset_is_noticed_behind_an_upload_without_end(server: Server, key: str) -> None:
-    """Nothing but a reset can be: a regular end waits in the client's kernel behind what the server does not take."""
+    """
+    Nothing but a reset can be: a regular end waits in the client's kernel behind what the server
+    does not take.
+    """
     with server.connect() as connection:
         connection.request("POST", f"/hold/{key}", content_length=1024 * MIB)
         server.event(key, "started")
@@ -452,7 +470,10 @@ def test_a_reset_is_noticed_behind_an_upload_without_end(server: Server, key: st
 
 
 def test_an_early_answer_can_be_read_to_the_end(impatient: Server) -> None:
-    """What the client still sends is taken, so that no reset overtakes the answer: the connection ends as it should."""
+    """
+    What the client still sends is taken, so that no reset overtakes the answer: the connection ends
+    as it should.
+    """
     with impatient.connect() as connection:
         connection.request("POST", "/refuse", content_length=64 * MIB)
         connection.send(bytes(3 * MIB))

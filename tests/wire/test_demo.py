@@ -1,4 +1,7 @@
-"""`nardis demo`: the page, its handlers and its curl lines do on both servers what they say, and Ctrl-C ends both."""
+"""
+`nardis demo`: the page, its handlers and its curl lines do on both servers what they say, and
+Ctrl-C ends both.
+"""
 
 from __future__ import annotations
 
@@ -307,7 +310,10 @@ async def test_what_pages_and_lines_may_cost_is_bounded() -> None:
 
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 def test_ctrl_c_ends_both_servers_and_all_streams(tmp_path: Path, backend: str) -> None:
-    """At once, with status 0, whoever came first; what has an end to say says it, and what was not whole does not look so."""
+    """
+    At once, with status 0, whoever came first; what has an end to say says it, and what was not
+    whole does not look so.
+    """
     with running(tmp_path / "log", "--backend", backend) as demo:
         assert next(iter(demo.urls)) == backend
         clients: list[list[Connection]] = []

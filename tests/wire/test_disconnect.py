@@ -1,4 +1,7 @@
-"""Work follows the client: when it leaves, the handler is cancelled, cleans up, and nothing stays behind."""
+"""
+Work follows the client: when it leaves, the handler is cancelled, cleans up, and nothing stays
+behind.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ NOTICED_S = 0.75
 
 
 def assert_cleaned_up(server: Server, key: str, left: float) -> None:
-    """The handler was cancelled because its client left, its clean-up ran to the end, and its tasks are gone."""
+    """
+    The handler was cancelled because its client left, its clean-up ran to the end, and its tasks
+    are gone.
+    """
     cancelled = server.event(key, "cancelled")
     assert cancelled["reason"] == "gone"
     assert cancelled["at"] - left < NOTICED_S
@@ -94,7 +100,9 @@ def test_a_handler_is_cancelled_while_it_reads(server: Server, key: str) -> None
 def test_a_handler_is_cancelled_behind_a_small_body_that_it_does_not_read(
     server: Server, key: str
 ) -> None:
-    """hypercorn queues the end of the connection behind the body; the watcher takes that much ahead."""
+    """
+    hypercorn queues the end of the connection behind the body; the watcher takes that much ahead.
+    """
     sizes = (0, 100, 100_000)
     with ExitStack() as stack:
         connections = [stack.enter_context(server.connect()) for _ in sizes]

@@ -1,4 +1,7 @@
-"""After the signal nobody comes in any more, at once and by no process, whatever each of them is doing at that moment."""
+"""
+After the signal nobody comes in any more, at once and by no process, whatever each of them is doing
+at that moment.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +135,10 @@ def house(
     path: bool | str = False,
     lent: socket.socket | None = None,
 ) -> Iterator[House]:
-    """Start a server at a port, at a path, or with a socket that is *lent* to it; and do not wait for it."""
+    """
+    Start a server at a port, at a path, or with a socket that is *lent* to it; and do not wait for
+    it.
+    """
     with lent.dup() if lent is not None else socket.create_server(("127.0.0.1", 0)) as found:
         address = (
             (path if isinstance(path, str) else str(directory / "socket"))
@@ -229,7 +235,10 @@ def test_a_worker_that_crashes_is_replaced_whatever_it_has_forked(
 def test_a_socket_that_was_handed_down_stays_with_its_owner_alone(
     kind: str, workers: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """As systemd's: clients wait in its queue for the next server, and no process of ours has it any more."""
+    """
+    As systemd's: clients wait in its queue for the next server, and no process of ours has it any
+    more.
+    """
     with socket.create_server(("127.0.0.1", 0)) as systemd:
         with house(kind, tmp_path, *workers, *LONG, lent=systemd) as server:
             server.of("lifespan", "started", 2 if workers else 1)

@@ -1,4 +1,7 @@
-"""The end of one process under load: each response is whole or visibly cut, and the process leaves in time, whoever is there."""
+"""
+The end of one process under load: each response is whole or visibly cut, and the process leaves in
+time, whoever is there.
+"""
 
 from __future__ import annotations
 
@@ -275,7 +278,9 @@ def test_what_does_not_end_is_left_behind(
 @pytest.mark.parametrize("kind", OURS)
 @pytest.mark.parametrize("path", ["/flood", "/declared-flood"])
 def test_a_stalled_reader_does_not_hold_it_up(kind: str, path: str, tmp_path: Path) -> None:
-    """Once its handler has ended there is nothing left to wait for, and `--graceful` has no say in it."""
+    """
+    Once its handler has ended there is nothing left to wait for, and `--graceful` has no say in it.
+    """
     with (
         serving(kind, tmp_path, "--drain", "0.1", "--graceful", "30", target=TARGET) as server,
         Crowd(server.port) as crowd,
@@ -340,7 +345,10 @@ def test_other_signals_end_a_single_process_as_sigterm_does(
 def test_who_connects_during_the_end_is_answered_wholly_or_not_at_all(
     kind: str, tmp_path: Path
 ) -> None:
-    """Clients that come in the moment of the signal, some before it, some after it, some before the process looks."""
+    """
+    Clients that come in the moment of the signal, some before it, some after it, some before the
+    process looks.
+    """
     with (
         serving(kind, tmp_path, "--drain", "0.2", "--graceful", "1", target=TARGET) as server,
         Crowd(server.port) as crowd,
@@ -364,7 +372,10 @@ def test_who_connects_during_the_end_is_answered_wholly_or_not_at_all(
 async def test_a_connection_that_was_taken_is_answered_and_the_others_stay_in_the_queue(
     anyio_backend_name: str,
 ) -> None:
-    """Several processes have one queue: whoever ends leaves it as it is, and what it took from it is its own to serve."""
+    """
+    Several processes have one queue: whoever ends leaves it as it is, and what it took from it is
+    its own to serve.
+    """
     app = Nardis()
 
     @app.get("/")

@@ -16,7 +16,10 @@ SIZE = 64 * MIB
 
 
 def send_until_refused(connection: Connection, data: bytes) -> None:
-    """Send *data* over and over until the server refuses to take more, at most four times what it should; read nothing."""
+    """
+    Send *data* over and over until the server refuses to take more, at most four times what it
+    should; read nothing.
+    """
     with contextlib.suppress(ConnectionError):
         for _ in range(
             4 * SIZE // len(data)
@@ -135,7 +138,10 @@ def test_a_small_body_that_nobody_read_does_not_cost_the_connection(
 
 @on(*OURS)
 def test_an_answer_is_there_for_who_sends_first_and_reads_then(server: Server) -> None:
-    """The bound on what is dropped of a body ends nothing: the socket is held for its time, and what is sent fails nowhere."""
+    """
+    The bound on what is dropped of a body ends nothing: the socket is held for its time, and what
+    is sent fails nowhere.
+    """
     with server.connect(timeout_s=0.3) as connection:
         connection.request("POST", "/unread", content_length=64 * MIB)
         sent = 0

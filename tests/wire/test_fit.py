@@ -1,4 +1,6 @@
-"""Fitting in: where a server listens, TLS, and what it was told, with real sockets and with curl."""
+"""
+Fitting in: where a server listens, TLS, and what it was told, with real sockets and with curl.
+"""
 
 from __future__ import annotations
 
@@ -49,10 +51,17 @@ async def facts(req: Request, res: Response) -> None:
             type(asyncio.get_running_loop()).__mro__[1].__module__.partition(".")[0]
         )  # of ours the base
     scope = req.scope
-    await res.json({
-        "loop": running, "frozen": gc.get_freeze_count(), "scheme": scope["scheme"], "root_path": scope["root_path"],
-        "http_version": scope["http_version"], "client": scope["client"], "options": options_of(scope["client"]),
-    })  # fmt: skip
+    await res.json(
+        {
+            "loop": running,
+            "frozen": gc.get_freeze_count(),
+            "scheme": scope["scheme"],
+            "root_path": scope["root_path"],
+            "http_version": scope["http_version"],
+            "client": scope["client"],
+            "options": options_of(scope["client"]),
+        }
+    )
 
 
 def options_of(client: Any) -> dict[str, int]:
@@ -171,7 +180,10 @@ def fitted(
 def everywhere(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Fitted]:
-    """Serve on a port, on one of IPv6, on a path where a server that is gone has left its socket, and on an inherited socket."""
+    """
+    Serve on a port, on one of IPv6, on a path where a server that is gone has left its socket, and
+    on an inherited socket.
+    """
     folder = tmp_path_factory.mktemp(request.param)
     path = folder / "socket"
     with socket.socket(socket.AF_UNIX) as abandoned:

@@ -1,4 +1,7 @@
-"""The promises over HTTP/2: what they are on a connection of one request, they are on each stream of many."""
+"""
+The promises over HTTP/2: what they are on a connection of one request, they are on each stream of
+many.
+"""
 
 from __future__ import annotations
 

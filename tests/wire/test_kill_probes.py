@@ -72,7 +72,10 @@ def ws_glued(server: Server) -> None:
 
 
 def ws_bad_upgrade(server: Server) -> None:
-    head = b"GET /websocket/probe HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13"
+    head = (
+        b"GET /websocket/probe HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\n"
+        b"upgrade: websocket\r\nsec-websocket-version: 13"
+    )
     talk(server, head + b"\r\n\r\n")
 
 
@@ -156,7 +159,9 @@ def h1_nonascii_upgrade(server: Server) -> None:
 def test_a_fault_is_noticed_by_nobody_else(
     server: Server, key: str, probe: Callable[[Server], None]
 ):
-    """Neither by a connection that streams meanwhile, nor by the next one; and nothing is logged."""
+    """
+    Neither by a connection that streams meanwhile, nor by the next one; and nothing is logged.
+    """
     with server.silent(), server.connect() as witness:
         witness.request("GET", f"/tick/{key}")
         witness.head()

@@ -1,4 +1,7 @@
-"""What a server says by itself of its life, in lines with their time: they are the logger `nardis.lifecycle`."""
+"""
+What a server says by itself of its life, in lines with their time: they are the logger
+`nardis.lifecycle`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ app = Nardis()
 
 
 def life(server: Server) -> list[str]:
-    """Give the lines of that logger, each after its time and level; the address and the times taken are left out."""
+    """
+    Give the lines of that logger, each after its time and level; the address and the times taken
+    are left out.
+    """
     lines = [
         USUAL_LINE.sub("", line) for line in server.log().splitlines() if USUAL_LINE.match(line)
     ]
@@ -107,7 +113,8 @@ def test_a_supervisor_says_what_becomes_of_each_worker(kind: str, tmp_path: Path
 
         assert life(server) == [
             f"worker {first} began",
-            f"started: http://here with {kind.removeprefix('hypercorn-')}, pid {server.process.pid}, 1 worker",
+            f"started: http://here with {kind.removeprefix('hypercorn-')}, "
+            f"pid {server.process.pid}, 1 worker",
             "SIGHUP: reloading; 1 worker to replace",
             f"worker {second} began",
             f"worker {first} is replaced by {second}",

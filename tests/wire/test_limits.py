@@ -1,4 +1,7 @@
-"""Limits in seconds, with servers' clocks: each is a third of a second here, and is enforced a tick later at most."""
+"""
+Limits in seconds, with servers' clocks: each is a third of a second here, and is enforced a tick
+later at most.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-Many clients that are slow, and many that wait: what each costs, what others feel of them, and what stays.
+Many clients that are slow, and many that wait: what they cost, and what others feel of them.
 
 There are 200 of each here; NARDIS_MANY=1000 has as many as the issue that asked for this.
 """
@@ -117,7 +117,10 @@ def open_streams(server: Server, path: str, stack: ExitStack) -> list[Connection
 
 
 def probe(server: Server) -> float:
-    """Ask often, over one connection, and give the time that 99 of 100 answers need at most, in seconds."""
+    """
+    Ask often, over one connection, and give the time that 99 of 100 answers need at most, in
+    seconds.
+    """
     times = []
     with server.connect() as connection:
         for _ in range(PROBES):
@@ -143,7 +146,8 @@ def test_many_clients_cost_little_and_leave_nothing(kind: str, tmp_path: Path) -
                 p99 = probe(server)
             slow_each = (resident(server) - between) / MANY
             assert base(server)[1] >= 2 * MANY
-        said = f"{kind}, {MANY} each: idle {idle_each / 1024:.1f} KiB, slow {slow_each / 1024:.1f} KiB, p99 {p99 * 1000:.1f} ms"
+        said = f"{kind}, {MANY} each: idle {idle_each / 1024:.1f} KiB, slow {slow_each / 1024:.1f} KiB, "
+            f"p99 {p99 * 1000:.1f} ms"
         logger.warning("%s", said)
 
         assert idle_each < EACH_BYTES

@@ -1,4 +1,7 @@
-"""A gigabyte either way (or a quarter, if many servers are asked), by curl: no server's memory grows with it."""
+"""
+A gigabyte either way (or a quarter, if many servers are asked), by curl: no server's memory grows
+with it.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,9 @@ def expected() -> str:
 
 @contextmanager
 def little_growth(server: Server) -> Iterator[None]:
-    """Check that the server's resident memory is at no time in the block much larger than before it."""
+    """
+    Check that the server's resident memory is at no time in the block much larger than before it.
+    """
     process = Path("/proc") / str(server.application.pid)
 
     def peak() -> int:

@@ -1,4 +1,7 @@
-"""Whatever leaves one call is a failure of that call: its neighbours and the server go on, on both workers."""
+"""
+Whatever leaves one call is a failure of that call: its neighbours and the server go on, on both
+workers.
+"""
 
 from __future__ import annotations
 
@@ -139,7 +142,10 @@ def test_a_client_that_leaves_a_generator_with_a_task_group_in_it_ends_its_handl
 
 
 def test_a_handler_that_goes_on_after_its_answer_outlives_its_connection(server: Server) -> None:
-    """An idle connection is closed after half a second; nobody looks at it any more, and nobody falls over it."""
+    """
+    An idle connection is closed after half a second; nobody looks at it any more, and nobody falls
+    over it.
+    """
     with Neighbour(server), server.connect() as connection:
         assert connection.ask("GET", "/thanks").body == b"thanks"
         assert connection.at_end()

@@ -1,4 +1,7 @@
-"""One connection, many requests: each kind of answer leaves it ready for the next, or says that it closes."""
+"""
+One connection, many requests: each kind of answer leaves it ready for the next, or says that it
+closes.
+"""
 
 from __future__ import annotations
 

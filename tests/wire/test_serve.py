@@ -24,7 +24,8 @@ async def app(scope, receive, send):
         await send({"type": event + ".complete"})
         if event == "lifespan.shutdown":
             return
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    headers = [(b"content-length", b"5")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"plain"})
 """
 

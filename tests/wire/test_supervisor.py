@@ -1,4 +1,7 @@
-"""Several processes that serve one address: what each has of its own, and that no request is lost whatever becomes of one."""
+"""
+Several processes that serve one address: what each has of its own, and that no request is lost
+whatever becomes of one.
+"""
 
 from __future__ import annotations
 
@@ -240,7 +243,10 @@ def test_a_worker_that_dies_during_a_restart_is_not_replaced_twice(two: Family) 
 
 @pytest.mark.parametrize("to_all", [False, True])
 def test_sigterm_ends_them_all_and_each_has_its_end(to_all: bool, tmp_path: Path) -> None:
-    """The streams of all of them are told; only then the supervisor ends, too. systemd sends it to all of them at once."""
+    """
+    The streams of all of them are told; only then the supervisor ends, too. systemd sends it to all
+    of them at once.
+    """
     with family("hypercorn-trio", tmp_path) as running:
         workers = running.settled()
         streams = [connections[0] for connections in running.connections().values()]
@@ -313,7 +319,10 @@ def test_a_second_signal_ends_them_all_at_once(tmp_path: Path) -> None:
 
 PROGRAM = """
 from nardis.server import Config, run
-config = Config(bind=["127.0.0.1:0"], backend="asyncio", workers=2, ready=lambda ready: print("ready:", ready, flush=True))
+def say(ready):
+    print("ready:", ready, flush=True)
+
+config = Config(bind=["127.0.0.1:0"], backend="asyncio", workers=2, ready=say)
 run({target!r}, config)
 """
 
@@ -321,7 +330,10 @@ run({target!r}, config)
 def test_ctrl_c_in_a_terminal_is_one_clean_shutdown_and_the_readiness_hook_hears_of_it(
     tmp_path: Path,
 ) -> None:
-    """The terminal signals the whole group of the process in the foreground, and workers are not in it."""
+    """
+    The terminal signals the whole group of the process in the foreground, and workers are not in
+    it.
+    """
     command = [sys.executable, "-c", PROGRAM.format(target=TARGET)]
     environment = os.environ | {"NARDIS_OBSERVED": str(tmp_path / "observed")}
     with (

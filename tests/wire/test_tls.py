@@ -1,4 +1,7 @@
-"""The end of a connection over TLS: close_notify for what is whole, a reset for what was cut, and an answer that is read."""
+"""
+The end of a connection over TLS: close_notify for what is whole, a reset for what was cut, and an
+answer that is read.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ MIB = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a certificate for 127.0.0.1; the directory has it in `both.pem`, and who issued it in `ca.pem`."""
+    """
+    Make a certificate for 127.0.0.1; the directory has it in `both.pem`, and who issued it in
+    `ca.pem`.
+    """
     directory = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(directory / "ca.pem"))

@@ -85,9 +85,19 @@ def beside_another(server: Server, key: str) -> Iterator[H2Client]:
 
 codes = pytest.mark.parametrize(
     ("code", "reason"),
-    [(1000, ""), (GOING_AWAY, ""), (1003, "no bytes"), (NOT_TEXT, "not text"), (RESTART, ""), (1014, "upstream"), (3000, ""),
-     (4001, "bye"), (4999, "zażółć"), (4002, 123 * "x")],
-)  # fmt: skip
+    [
+        (1000, ""),
+        (GOING_AWAY, ""),
+        (1003, "no bytes"),
+        (NOT_TEXT, "not text"),
+        (RESTART, ""),
+        (1014, "upstream"),
+        (3000, ""),
+        (4001, "bye"),
+        (4999, "zażółć"),
+        (4002, 123 * "x"),
+    ],
+)
 
 
 @over
@@ -178,7 +188,10 @@ def test_an_application_that_sends_on_after_the_close_is_not_disturbed(
 def test_a_close_is_heard_of_a_client_that_leaves_with_it(
     server: Server, key: str, over: Over, reset: bool
 ):
-    """Also where the application notices first, because it cannot send any more; that is a matter of chance."""
+    """
+    Also where the application notices first, because it cannot send any more; that is a matter of
+    chance.
+    """
     for number in range(15):
         with over(server.port, f"{key}-{number}", "gushes") as websocket:
             websocket.socket.setsockopt(
@@ -492,7 +505,10 @@ def test_a_pong_that_was_not_asked_for_is_taken_no_notice_of(server: Server, key
 
 
 def test_a_shut_window_of_one_websocket_does_not_stop_its_connection(server: Server, key: str):
-    """The client hears the last Pong and the Close frame when it opens its window; the application need not wait for that."""
+    """
+    The client hears the last Pong and the Close frame when it opens its window; the application
+    need not wait for that.
+    """
     with H2Client(server.port, window=0) as client:
         websocket = WebSocketH2(server.port, key, client=client)
         for number in range(5):

@@ -16,7 +16,9 @@ GLUED = b"\x81\x82\x00\x00\x00\x00hi"  # a text message of a WebSocket
 
 
 def test_h1_makes_nobody_a_tunnel(server: Server):
-    """An application that answered CONNECT with 200 would fail in its own body, at the client's will."""
+    """
+    An application that answered CONNECT with 200 would fail in its own body, at the client's will.
+    """
     with server.silent(), server.connect() as connection:
         connection.send(b"CONNECT localhost:80 HTTP/1.1\r\nhost: localhost:80\r\n\r\n")
         assert connection.head()[0] == 501
@@ -39,12 +41,17 @@ def test_h1_takes_a_head_within_the_limit(server: Server):
 
 
 def test_h1_of_stock_takes_a_head_beyond_its_limit(stock_trio: Server):
-    """The limit is 16 KiB; it is held only where the head comes in several pieces, which cannot be helped here."""
+    """
+    The limit is 16 KiB; it is held only where the head comes in several pieces, which cannot be
+    helped here.
+    """
     assert any(send_head(stock_trio, 40 * KIB) == 200 for _ in range(5)), CAN_GO + "h1"
 
 
 def speak_before_the_handshake(server: Server, key: str) -> int:
-    """Send a WebSocket message glued to its handshake, and give the status of the answer; 0 is none."""
+    """
+    Send a WebSocket message glued to its handshake, and give the status of the answer; 0 is none.
+    """
     with server.connect() as connection:
         connection.send(ws_upgrade(key) + GLUED)
         return connection.head()[0] if not connection.at_end() else 0
@@ -93,7 +100,10 @@ def test_h1_finishes_a_denial_whatever_is_said_meanwhile(server: Server, key: st
 
 
 def test_h1_of_stock_ends_the_worker_by_a_message_glued_to_the_handshake(doomed: Server, key: str):
-    """It does so only where the application is not as quick as the next turn of the loop, about each second time."""
+    """
+    It does so only where the application is not as quick as the next turn of the loop, about each
+    second time.
+    """
 
     def dies() -> bool:
         with (

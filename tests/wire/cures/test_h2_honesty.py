@@ -56,9 +56,15 @@ def test_h2_honesty_tells_a_client_to_stop_uploading_after_a_whole_answer(server
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("HEAD", "/declared/8", 200), ("HEAD", "/declared/0", 200), ("GET", "/status/204", 204), ("GET", "/declared/8", 200),
-     ("GET", "/status/304", 304), ("POST", "/hello", 200)],
-)  # fmt: skip
+    [
+        ("HEAD", "/declared/8", 200),
+        ("HEAD", "/declared/0", 200),
+        ("GET", "/status/204", 204),
+        ("GET", "/declared/8", 200),
+        ("GET", "/status/304", 304),
+        ("POST", "/hello", 200),
+    ],
+)
 def test_h2_honesty_leaves_honest_responses_alone(
     server: Server, key: str, method: str, path: str, status: int
 ):

@@ -80,7 +80,10 @@ def test_h2_window_lets_a_send_return_when_the_client_leaves(server: Server, key
 def test_h2_window_ends_a_stream_that_stalls_and_none_that_is_slow(
     kind: str, tmp_path: Path, key: str
 ):
-    """However long a piece takes: the application sends 64 KiB at once, and the client takes byte after byte."""
+    """
+    However long a piece takes: the application sends 64 KiB at once, and the client takes byte
+    after byte.
+    """
     with serving(kind, tmp_path, "--write-stall", "0.5", target=TARGET) as server:
         with H2Client(server.port, window=0, credit=False) as client:
             slow_id, begun = client.request("GET", f"/flood/{key}-slow"), time.monotonic()

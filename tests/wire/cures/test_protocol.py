@@ -60,7 +60,10 @@ def test_protocol_ignores_an_upgrade_that_it_cannot_read(server: Server, setting
 
 
 def test_protocol_ignores_an_upgrade_of_what_http2_would_refuse(server: Server):
-    fields = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n"
+    fields = (
+        b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\n"
+        b"http2-settings: AAMAAABkAAQAAP__\r\n"
+    )
     with server.connect() as connection:
         connection.send(
             b"GET http://localhost/hello HTTP/1.1\r\nhost: localhost\r\n" + fields + b"\r\n"
