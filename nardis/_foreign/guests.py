@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import anyio
 
+from .._asgi.lifespan import SHUTDOWN_ANSWERS, STARTUP_ANSWERS, LifespanServer
 from .._exchange.lifetime import shielded
 from .._failures import explained, parted
 from ..errors import StartFailed, UsageError
@@ -51,7 +51,11 @@ async def surrounded(
 
 @asynccontextmanager
 async def guests(mounts: list[Mounted], seconds: float) -> AsyncGenerator[None, None]:
-    """Run the lifespans of mounted applications, each once: one starts after the other, and the last one stops first."""
+    """
+    Run the lifespans of mounted applications, each once.
+
+    One starts after the other, and the last one stops first.
+    """
     failure: BaseException | None = None
     apps = {id(mounted.app): mounted for mounted in mounts}
     async with anyio.create_task_group() as group:
@@ -80,128 +84,96 @@ async def guests(mounts: list[Mounted], seconds: float) -> AsyncGenerator[None, 
         raise failure
 
 
-class Guest:
+class Guest(LifespanServer):
     """The lifespan of one foreign application: we are its server."""
 
-    def __init__(self, name: str, call: ASGIApp) -> None:
+    def __init__(self, name: str, app: ASGIApp) -> None:
+        super().__init__(app, {})
         self.name = name
-        self.state: dict[str, Any] = {}
-        self.running = False
-        self._call = call
-        self._heard = 0
-        self._failed: str | None = None
-        self._started, self._stopping, self._stopped = anyio.Event(), anyio.Event(), anyio.Event()
 
-    def scope(self) -> dict[str, Any]:
-        return {
-            "type": "lifespan",
-            "asgi": {"version": "3.0", "spec_version": "2.0"},
-            "state": self.state,
-        }
-
-    async def run(self) -> None:
-        try:
-            await self._call(self.scope(), self._receive, self._send)
-        except BaseException as exc:
-            going, failure = parted(exc)
-            if failure is not None and self.running:
-                logger.error("the lifespan of %s failed", self.name, exc_info=explained(failure))
-            elif failure is not None:
-                # What does not know lifespans says so by an exception; what does says that it failed.
-                logger.info("%s has no lifespan: %r", self.name, failure)
-            if going is not None:
-                raise
-        finally:
-            self._has_started()
-            self._has_stopped()
-
-    def _has_started(self) -> None:
-        self._started.set()
-
-    def _has_stopped(self) -> None:
-        self._stopped.set()
-
-    async def _receive(self) -> Message:
-        self._heard += 1
-        if self._heard == 1:
-            return {"type": "lifespan.startup"}
-        await self._stopping.wait()
-        if self._heard > 2:
-            await anyio.sleep_forever()  # nothing comes after the shutdown
-        return {"type": "lifespan.shutdown"}
-
-    async def _send(self, message: Message) -> None:
-        kind: str = message["type"]
-        if kind == "lifespan.startup.complete":
-            self.running = True
-            self._has_started()
-        elif kind == "lifespan.startup.failed":
-            self._failed = message.get("message", "")
-            self._has_started()
-        elif kind in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
-            if kind == "lifespan.shutdown.failed":
-                logger.error("the shutdown of %s failed: %s", self.name, message.get("message", ""))
-            self._has_stopped()
+    def raised(self, failure: BaseException) -> None:
+        """Log *failure*; before the startup it means that the application has no lifespan."""
+        if self.running:
+            logger.error("the lifespan of %s failed", self.name, exc_info=explained(failure))
         else:
+            # An application that knows no lifespans raises; another one says that it failed.
+            logger.info("%s has no lifespan: %r", self.name, failure)
+
+    async def send(self, message: Message) -> None:
+        """Be the application's `send`: an unknown message is an error, a failed end a line."""
+        kind: str = message["type"]
+        if kind not in (*STARTUP_ANSWERS, *SHUTDOWN_ANSWERS):
             raise UsageError(f"{self.name} sent {kind!r} in its lifespan")
+        if kind == "lifespan.shutdown.failed":
+            logger.error("the shutdown of %s failed: %s", self.name, message.get("message", ""))
+        await super().send(message)
 
     async def start(self) -> None:
-        await self._started.wait()
+        """
+        Wait until the application is ready.
+
+        Raises:
+            StartFailed: The application says that its startup failed.
+        """
+        await self.started.wait()
         self._check()
 
     def _check(self) -> None:
-        if self._failed is not None:
-            raise StartFailed(f"{self.name}: {self._failed or 'its startup failed'}")
+        if self.failure is not None:
+            raise StartFailed(f"{self.name}: {self.failure or 'its startup failed'}")
 
     async def stop(self, seconds: float) -> None:
-        """Tell it that it is over, and wait until it has cleaned up, at most *seconds*."""
+        """Send the shutdown, and wait until the application has cleaned up, at most *seconds*."""
         with shielded(seconds) as scope:
             if self.running:
-                self._stopping.set()
-                await self._stopped.wait()
+                self.stopping.set()
+                await self.stopped.wait()
         if scope.cancelled_caught:
             logger.error("the lifespan of %s did not end within %s s", self.name, seconds)
 
 
 class Surrounding(Guest):
-    """The lifespan of a foreign middleware: ours is inside it, where it passes lifespans on."""
+    """The lifespan of a foreign middleware: ours is inside it, if it passes lifespans on."""
 
     def __init__(self, wrapped: Wrapped, scope: Scope) -> None:
         super().__init__(wrapped.__qualname__, wrapped.call)
         self._crossing = LifespanCrossing()
-        self._scope = scope
+        self._outer = scope
 
-    def scope(self) -> dict[str, Any]:
-        return self._crossing.scope(self._scope)
+    def scope(self) -> Scope:
+        """Return our own scope, with the crossing in it."""
+        return self._crossing.scope(self._outer)
 
-    def _has_started(self) -> None:
-        super()._has_started()
+    def has_started(self) -> None:
+        """Note it in the crossing too: the middleware will not call the application any more."""
+        super().has_started()
         self._crossing.entered.set()
         self._crossing.said.set()
 
-    def _has_stopped(self) -> None:
-        super()._has_stopped()
+    def has_stopped(self) -> None:
+        """Note it in the crossing too: the middleware passes no shutdown on any more."""
+        super().has_stopped()
         self._crossing.leaving.set()
 
     async def enter(self) -> None:
-        """Let it start, as far as to what is inside it."""
+        """Start the middleware, up to the application inside it."""
         await self._crossing.entered.wait()
         self._check()
 
     async def go_on(self) -> None:
-        """Tell it that what is inside has started, and let it come to the end of its own start."""
+        """Report that the application inside has started, and wait for the rest of the start."""
         self._crossing.started.set()
         await self._crossing.said.wait()
         self._check()
         self.running = True
 
     async def begin_to_stop(self, seconds: float) -> None:
-        """Let it begin its end, as far as to what is inside it."""
-        self._stopping.set()
+        """Begin to stop the middleware, up to the application inside it."""
+        self.stopping.set()
         with anyio.move_on_after(seconds):
             await self._crossing.leaving.wait()
 
     async def leave(self, seconds: float) -> None:
-        """Tell it that what is inside has stopped, and let it end."""
+        """Report that the application inside has stopped, and wait for the end."""
         self._crossing.stopped.set()
         await self.stop(seconds)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING, NoReturn
+from dataclasses import dataclass
+from typing import NoReturn
 
 import anyio.to_thread
 
@@ -12,13 +13,10 @@ from .._sources.closing import Closing
 from .._sources.stepper import steps_in_flight
 from ..errors import UsageError
 from ..types import ASGIApp, Message, Scope
-from .requests import _keep_cookies
-from .rules import AppError, ASGIViolation, _Answer, _is_departure
+from .requests import keep_cookies
+from .rules import Answer, AppError, ASGIViolation, is_departure
 
-if TYPE_CHECKING:
-    from .client import Client
-
-__all__: list[str] = []
+__all__ = ["Call", "Manners", "ends"]
 
 
 # `stream()` waits for a head until everything in the loop rests, but something else in a test may keep it busy for ever.
@@ -32,17 +30,38 @@ _GRACE_S, _GRACES = 0.05, 10
 _SENDS_PER_TURN = 1000
 
 
-class _Call:
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """
+    How a client treats the application.
+
+    Attributes:
+        strict: A broken rule of ASGI is an `ASGIViolation`.
+        raise_app_errors: An error of the application is an `AppError`.
+        close_s: How long the application may go on after the client left, in seconds.
+    """
+
+    strict: bool
+    raise_app_errors: bool
+    close_s: float
+
+
+class Call:
     """One call of the application: `receive` and `send` are its side, the rest is the test's."""
 
     def __init__(
-        self, scope: Scope, content: bytes | AsyncIterable[bytes] | None, client: Client
+        self,
+        scope: Scope,
+        content: bytes | AsyncIterable[bytes] | None,
+        manners: Manners,
+        cookies: dict[str, str],
     ) -> None:
         self.scope: Scope = scope
         self.content: bytes | AsyncIterable[bytes] | None = content
-        self.client: Client = client
+        self.manners: Manners = manners
+        self._cookies = cookies
         self.name: str = f"{scope['method']} {scope['path']}"
-        self.answer: _Answer = _Answer(scope)
+        self.answer: Answer = Answer(scope)
         self.status: int = 0  # as the peer sees it: 0 until the head
         self.headed: anyio.Event = anyio.Event()
         self.ended: anyio.Event = anyio.Event()
@@ -67,6 +86,7 @@ class _Call:
     # The application's side.
 
     async def run(self, app: ASGIApp) -> None:
+        """Call the application, to its end."""
         with self._task_scope:
             try:
                 await app(self.scope, self.receive, self.send)
@@ -81,9 +101,10 @@ class _Call:
                 self._done.set()
 
     async def receive(self) -> Message:
-        if self.client.strict and self._receiving:
+        """Be the application's `receive`."""
+        if self.manners.strict and self._receiving:
             self._violate("two receive() calls at once")
-        if self.client.strict and self._told:
+        if self.manners.strict and self._told:
             await self._violate_soon("receive() after it said http.disconnect")
         self._receiving = True
         try:
@@ -117,8 +138,9 @@ class _Call:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
+        """Be the application's `send`."""
         message = {**message}
-        if self.client.strict:
+        if self.manners.strict:
             fault = self.answer.fault(message)
             if fault:
                 self._violate(fault)
@@ -130,7 +152,7 @@ class _Call:
         chunk = self.answer.take(message) if expected else b""
         if not self._gone and not self.status and self.answer.status:
             self.status = self.answer.status
-            _keep_cookies(self.client.cookies, self.answer.headers)
+            keep_cookies(self._cookies, self.answer.headers)
             self.headed.set()
         if expected and not self._gone and (chunk or self.answer.expects is None):
             await self._hand_over(chunk, final=self.answer.expects is None)
@@ -170,7 +192,7 @@ class _Call:
         try:
             with self._pump_scope:
                 async with Closing(
-                    chunks if inspect.isasyncgen(chunks) else None, seconds=self.client.close_s
+                    chunks if inspect.isasyncgen(chunks) else None, seconds=self.manners.close_s
                 ):
                     await self._wanted.wait()
                     async for chunk in chunks:
@@ -185,6 +207,7 @@ class _Call:
             self._pumped.set()
 
     async def upload(self, chunk: bytes) -> None:
+        """Send a chunk of the request body; return when the application took it."""
         self._require_by_hand()
         try:
             await self._up_out.send(chunk)
@@ -195,6 +218,7 @@ class _Call:
             ) from exc
 
     def end_upload(self) -> None:
+        """End the request body."""
         self._require_by_hand()
         self._up_out.close()
 
@@ -205,6 +229,7 @@ class _Call:
             )
 
     async def next_chunk(self) -> bytes | None:
+        """Return the next chunk of the response, None at its end."""
         try:
             return await self._down_in.receive()
         except (anyio.EndOfStream, anyio.ClosedResourceError):
@@ -235,6 +260,7 @@ class _Call:
         scope.cancel()
 
     def require_head(self) -> None:
+        """Raise what kept the head from coming."""
         if not self.status:
             self.settle()
             why = (
@@ -246,11 +272,13 @@ class _Call:
 
     @property
     def complete(self) -> bool:
+        """Whether the response came to a regular end."""
         return (
             self._finished and self.answer.whole and self._error is None and self._violation is None
         )
 
     def hang_up(self) -> None:
+        """Disconnect."""
         self._gone = True
         self._close()
         self._down_in.close()
@@ -265,7 +293,7 @@ class _Call:
     async def leave(self, close_s: float) -> None:
         """Disconnect, and wait for the application; shielded, so that a cancelled test leaves no task behind either."""
         self.hang_up()
-        if not await _ends(self._done, self._task_scope, close_s):
+        if not await ends(self._done, self._task_scope, close_s):
             self._hung = True
         with anyio.CancelScope(shield=True):
             await self._pumped.wait()
@@ -275,7 +303,8 @@ class _Call:
         if self._hung:
             self._hung = False
             raise AppError(
-                f"{self.name}: the app kept running {self.client.close_s} s after the disconnect and was cancelled"
+                f"{self.name}: the app kept running {self.manners.close_s} s after the disconnect "
+                "and was cancelled"
             )
         failure = self._failure()
         if failure is None or self._reported:
@@ -288,15 +317,13 @@ class _Call:
         raise AppError(f"{self.name}: the app raised {failure!r}") from failure
 
     def _failure(self) -> Exception | None:
-        if self._violation or self._body_error or not self.client.raise_app_errors:
+        if self._violation or self._body_error or not self.manners.raise_app_errors:
             return self._violation or self._body_error
         errors = [*self.scope["extensions"]["nardis.errors"], self._error]
-        return next(
-            (exc for exc in errors if exc and not (self._gone and _is_departure(exc))), None
-        )
+        return next((exc for exc in errors if exc and not (self._gone and is_departure(exc))), None)
 
 
-async def _ends(done: anyio.Event, scope: anyio.CancelScope, close_s: float) -> bool:
+async def ends(done: anyio.Event, scope: anyio.CancelScope, close_s: float) -> bool:
     """Wait for a task to end, and cancel it when it takes longer than *close_s*. Not cancellable, but bounded."""
     with anyio.move_on_after(close_s, shield=True):
         await done.wait()

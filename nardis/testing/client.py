@@ -17,14 +17,14 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Self, Unpack
 
-import anyio.to_thread
+import anyio
 from anyio.abc import TaskGroup
 
 from ..errors import UsageError
 from ..types import ASGIApp
-from .call import _Call
-from .lifespan import _Lifespan
-from .requests import RequestOptions, _content, _Fields, _pairs, _target
+from .call import Call, Manners
+from .lifespan import Lifespan
+from .requests import Fields, RequestOptions, content_of, pairs_of, target_of
 from .responses import StreamedResponse, TestResponse
 
 __all__ = ["Client"]
@@ -65,7 +65,7 @@ class Client:
         app: ASGIApp,
         *,
         lifespan: bool = True,
-        headers: _Fields | None = None,
+        headers: Fields | None = None,
         http_version: str = "1.1",
         client: tuple[str, int] | None = ("127.0.0.1", 50000),
         strict: bool = True,
@@ -78,9 +78,9 @@ class Client:
         self.strict = strict
         self._base: dict[str, Any] = {"http_version": http_version, "client": client}
         self._extensions = dict(extensions or {})
-        self._headers = _pairs(headers)
-        self._lifespan = _Lifespan(app, strict) if lifespan else None
-        self._calls: list[_Call] = []
+        self._headers = pairs_of(headers)
+        self._lifespan = Lifespan(app, strict) if lifespan else None
+        self._calls: list[Call] = []
         self._tasks: TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
@@ -200,7 +200,7 @@ class Client:
     @asynccontextmanager
     async def _running(
         self, method: str, url: str, options: RequestOptions, *, by_hand: bool
-    ) -> AsyncGenerator[_Call, None]:
+    ) -> AsyncGenerator[Call, None]:
         tasks = self._group()
         call = self._call(method.upper(), url, options, by_hand=by_hand)
         self._calls.append(call)
@@ -215,21 +215,21 @@ class Client:
         self._calls.remove(call)
         call.settle()
 
-    def _call(self, method: str, url: str, options: RequestOptions, *, by_hand: bool) -> _Call:
+    def _call(self, method: str, url: str, options: RequestOptions, *, by_hand: bool) -> Call:
         if unknown := options.keys() - RequestOptions.__annotations__.keys():
             raise UsageError(
                 f"a request takes {', '.join(RequestOptions.__annotations__)}, not {', '.join(sorted(unknown))}"
             )
         scope = (
-            _target(url, options.get("params"))
+            target_of(url, options.get("params"))
             | self._base
             | {"type": "http", "method": method, "root_path": ""}
         )
         scope["asgi"] = {"version": "3.0", "spec_version": "2.3"}
-        content, media_type = _content(options)
+        content, media_type = content_of(options)
         if content is None and not (by_hand and method in ("POST", "PUT", "PATCH")):
             content = b""
-        fields = _pairs(options.get("headers"))
+        fields = pairs_of(options.get("headers"))
         fields = [*(pair for pair in self._headers if pair[0] not in dict(fields)), *fields]
         given = dict(fields)
         usual = {b"host": scope.pop("authority"), b"content-type": media_type}
@@ -250,4 +250,5 @@ class Client:
         scope["extensions"] = {**self._extensions, "nardis.errors": []}
         if self._lifespan and self._lifespan.running:
             scope["state"] = self._lifespan.state.copy()
-        return _Call(scope, content, self)
+        manners = Manners(self.strict, self.raise_app_errors, self.close_s)
+        return Call(scope, content, manners, self.cookies)

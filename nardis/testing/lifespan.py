@@ -2,58 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import anyio.to_thread
+import anyio
 from anyio.abc import TaskGroup
 
+from .._asgi.lifespan import SHUTDOWN_ANSWERS, STARTUP_ANSWERS, LifespanServer
 from ..types import ASGIApp, Message
-from .call import _ends
+from .call import ends
 from .rules import AppError, ASGIViolation
 
-__all__: list[str] = []
+__all__ = ["Lifespan"]
 
 
-class _Lifespan:
-    """The lifespan of the application, in a task of its own."""
+class Lifespan(LifespanServer):
+    """The lifespan of the application, in a task of its own. Its answers are checked."""
 
     def __init__(self, app: ASGIApp, strict: bool) -> None:
-        self.state: dict[str, Any] = {}
-        self.running = False
-        self._app, self._strict = app, strict
-        self._started, self._stopping, self._done = anyio.Event(), anyio.Event(), anyio.Event()
-        self._scope = anyio.CancelScope()
-        self._said: str | None = None
-        self._allowed: tuple[str, ...] = ("lifespan.startup.complete", "lifespan.startup.failed")
-        self._failed: str | None = None
+        super().__init__(app, {})
+        self._strict = strict
+        self._allowed: tuple[str, ...] = STARTUP_ANSWERS
+        self._done, self._scope = anyio.Event(), anyio.CancelScope()
         self._error: Exception | None = None
 
-    async def _run(self) -> None:
-        asgi = {"version": "3.0", "spec_version": "2.0"}
-        with self._scope:
-            try:
-                await self._app(
-                    {"type": "lifespan", "asgi": asgi, "state": self.state},
-                    self._receive,
-                    self._send,
-                )
-            except Exception as exc:
-                self._error = self._error or exc
-            finally:
-                self._started.set()
-                self._done.set()
+    async def run(self) -> None:
+        """Call the application, until its end or until `stop` cancels it."""
+        try:
+            with self._scope:
+                await super().run()
+        finally:
+            self._done.set()
 
-    async def _receive(self) -> Message:
-        if self._said is None:
-            self._said = "lifespan.startup"
-        else:
-            await self._stopping.wait()
-            if self._said == "lifespan.shutdown":
-                await anyio.sleep_forever()  # as servers do: nothing comes after the shutdown
-            self._said = "lifespan.shutdown"
-        return {"type": self._said}
+    def raised(self, failure: BaseException) -> None:
+        """Keep the first error for the test; a BaseException leaves the task, and ends the test."""
+        if not isinstance(failure, Exception):
+            raise failure
+        self._error = self._error or failure
 
-    async def _send(self, message: Message) -> None:
+    async def send(self, message: Message) -> None:
+        """Be the application's `send`, which takes each answer once, in order."""
         kind = message.get("type")
         if kind not in self._allowed:
             if self._strict:
@@ -62,35 +47,40 @@ class _Lifespan:
                 )
                 raise self._error
             return
-        self._allowed = (
-            ()
-            if kind != "lifespan.startup.complete"
-            else ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
-        )
-        self.running = kind == "lifespan.startup.complete"
-        if kind.endswith("failed"):
-            self._failed = f"{kind}: {message.get('message', '')}"
-        self._started.set()
+        self._allowed = SHUTDOWN_ANSWERS if kind == "lifespan.startup.complete" else ()
+        await super().send(message)
+        if self.failure is not None:
+            self.failure = f"{kind}: {self.failure}"
 
     async def start(self, tasks: TaskGroup, close_s: float) -> None:
-        tasks.start_soon(self._run, name="lifespan")
-        await self._started.wait()
-        if self._failed is not None:
-            await _ends(self._done, self._scope, close_s)
-        if self._failed is not None or isinstance(self._error, ASGIViolation):
+        """
+        Start the application, or find that it has no lifespan.
+
+        Raises:
+            AppError: The startup failed.
+            ASGIViolation: The application broke a rule before the startup was complete.
+        """
+        tasks.start_soon(self.run, name="lifespan")
+        await self.started.wait()
+        if self.failure is not None:
+            await ends(self._done, self._scope, close_s)
+        if self.failure is not None or isinstance(self._error, ASGIViolation):
             self.settle()
         if not self.running:
-            self._error = (
-                None  # raised before the startup was complete: an application without lifespan
-            )
+            self._error = None  # raised before the startup: an application without lifespan
 
     async def stop(self, close_s: float) -> None:
-        self._stopping.set()
-        if not await _ends(self._done, self._scope, close_s):
-            self._failed = f"the lifespan did not end within {close_s} s of lifespan.shutdown and was cancelled"
+        """Send the shutdown, and wait for the end of the application, *close_s* at most."""
+        self.stopping.set()
+        if not await ends(self._done, self._scope, close_s):
+            self.failure = (
+                f"the lifespan did not end within {close_s} s of lifespan.shutdown "
+                "and was cancelled"
+            )
 
     def settle(self) -> None:
+        """Raise what went wrong."""
         if isinstance(self._error, ASGIViolation):
             raise ASGIViolation(*self._error.args) from self._error
-        if self._failed is not None or self._error is not None:
-            raise AppError(self._failed or f"the lifespan raised {self._error!r}") from self._error
+        if self.failure is not None or self._error is not None:
+            raise AppError(self.failure or f"the lifespan raised {self._error!r}") from self._error

@@ -12,13 +12,22 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from ..errors import UsageError
 
-__all__ = ["RequestOptions"]
+__all__ = [
+    "Fields",
+    "Form",
+    "Pairs",
+    "RequestOptions",
+    "content_of",
+    "keep_cookies",
+    "pairs_of",
+    "target_of",
+]
 
 _URL = re.compile(r"(?:(https?)://(?:[^/?#@]*@)?([^/?#]+))?(/[^?#]*|\*)?(?:\?([^#]*))?(?:#.*)?")
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
-_Pairs: TypeAlias = list[tuple[bytes, bytes]]
-_Fields: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
-_Form: TypeAlias = Mapping[str, Any] | Sequence[tuple[str, Any]]
+Pairs: TypeAlias = list[tuple[bytes, bytes]]
+Fields: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
+Form: TypeAlias = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
 
 class RequestOptions(TypedDict, total=False):
@@ -29,11 +38,11 @@ class RequestOptions(TypedDict, total=False):
     async iterable as `content` is pulled only as the application asks. `cookies` are sent beside those of the client.
     """
 
-    headers: _Fields | None
-    params: _Form | None
+    headers: Fields | None
+    params: Form | None
     content: bytes | AsyncIterable[bytes] | None
     json: Any
-    data: _Form | None
+    data: Form | None
     cookies: Mapping[str, str] | None
 
 
@@ -41,14 +50,15 @@ def _octets(text: str | bytes) -> bytes:
     return text.encode("latin-1") if isinstance(text, str) else bytes(text)
 
 
-def _pairs(fields: _Fields | None) -> _Pairs:
+def pairs_of(fields: Fields | None) -> Pairs:
+    """Return header fields as ASGI has them."""
     items = (
         cast("Mapping[str, str]", fields).items() if isinstance(fields, Mapping) else fields or ()
     )
     return [(_octets(name).lower(), _octets(value)) for name, value in items]
 
 
-def _target(url: str, params: _Form | None) -> dict[str, Any]:
+def target_of(url: str, params: Form | None) -> dict[str, Any]:
     """Split *url* into the members of the scope that describe it, and "authority" for the Host field."""
     match = _URL.fullmatch(quote(url, safe=_PRINTABLE))
     if match is None:
@@ -71,7 +81,7 @@ def _target(url: str, params: _Form | None) -> dict[str, Any]:
     }
 
 
-def _content(options: RequestOptions) -> tuple[bytes | AsyncIterable[bytes] | None, bytes]:
+def content_of(options: RequestOptions) -> tuple[bytes | AsyncIterable[bytes] | None, bytes]:
     """Return the request body, None when there is none, and its media type, empty when it is not known."""
     content, data, obj = options.get("content"), options.get("data"), options.get("json")
     if sum(part is not None for part in (content, data, obj)) > 1:
@@ -87,7 +97,7 @@ def _content(options: RequestOptions) -> tuple[bytes | AsyncIterable[bytes] | No
     return content, b""
 
 
-def _keep_cookies(jar: dict[str, str], headers: _Pairs) -> None:
+def keep_cookies(jar: dict[str, str], headers: Pairs) -> None:
     """Apply the Set-Cookie fields of a response (RFC 6265 §5.2; Path, Domain and the flags are ignored)."""
     for line in (value.decode("latin-1") for name, value in headers if name == b"set-cookie"):
         pair, *attributes = line.split(";")

@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-import anyio.to_thread
+import anyio
 
 from ..datastructures import Headers
-from .call import _Call
+from .call import Call
 
 __all__ = ["StreamedResponse", "TestResponse"]
 
@@ -52,7 +52,7 @@ class StreamedResponse:
 
     __test__: ClassVar[bool] = False
 
-    def __init__(self, call: _Call) -> None:
+    def __init__(self, call: Call) -> None:
         self._call = call
         self._taken = bytearray()
 

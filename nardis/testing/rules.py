@@ -1,4 +1,9 @@
-"""The rules that an ASGI application owes its server, checked message by message."""
+"""
+The rules that an ASGI application owes its server, checked message by message.
+
+The test client judges from outside. So these checks are written anew, and do not call the code of
+`nardis` that sends the messages; tables of the standard are shared.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +11,20 @@ import re
 from dataclasses import dataclass, field
 from typing import cast
 
+from .._http.fields import BODILESS_STATUSES, CONNECTION_SPECIFIC
 from ..errors import ClientDisconnected
 from ..types import Message, Scope
-from .requests import _Pairs, _pairs
+from .requests import Pairs, pairs_of
 
-__all__ = ["ASGIViolation", "AppError"]
+__all__ = ["ASGIViolation", "Answer", "AppError", "is_departure"]
 
 _START, _BODY, _TRAILERS = "http.response.start", "http.response.body", "http.response.trailers"
 
 
 # Messages that change nothing for the reader; legal where the extension of the same name is offered.
 _SIDE_MESSAGES = {"http.response.early_hint", "http.response.push", "http.response.debug"}
-_TOKEN = re.compile(
-    rb"[!#$%&'*+\-.^_`|~0-9a-z]+"
-)  # RFC 9110 §5.6.2, without upper case (ASGI and RFC 9113 §8.2)
-_CONNECTION_FIELDS = {
-    b"connection",
-    b"keep-alive",
-    b"proxy-connection",
-    b"transfer-encoding",
-    b"upgrade",
-}  # RFC 9113 §8.2.2
+# RFC 9110 §5.6.2, without upper case (ASGI and RFC 9113 §8.2).
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 
 
 class AppError(Exception):
@@ -42,24 +40,26 @@ class ASGIViolation(Exception):
 
 
 @dataclass(slots=True)
-class _Answer:
+class Answer:
     """What the application has said so far, and which rule its next message would break."""
 
     scope: Scope
     expects: str | None = _START
     status: int = 0
-    headers: _Pairs = field(default_factory=list[tuple[bytes, bytes]])
-    trailers: _Pairs = field(default_factory=list[tuple[bytes, bytes]])
+    headers: Pairs = field(default_factory=list[tuple[bytes, bytes]])
+    trailers: Pairs = field(default_factory=list[tuple[bytes, bytes]])
     announced: bool = False
     declared_bytes: int | None = None
     body_bytes: int = 0
 
     @property
     def bodiless(self) -> bool:
-        return self.scope["method"] == "HEAD" or self.status in (204, 304)
+        """Whether the answer has no body."""
+        return self.scope["method"] == "HEAD" or self.status in BODILESS_STATUSES
 
     @property
     def whole(self) -> bool:
+        """Whether the answer is complete, and as long as it says."""
         return self.expects is None and (
             self.bodiless or self.declared_bytes in (None, self.body_bytes)
         )
@@ -95,7 +95,7 @@ class _Answer:
         body = message.get("body", b"")
         if not isinstance(body, bytes):
             return f"body is {type(body).__name__}, not bytes"
-        if body and self.status in (204, 304):
+        if body and self.status in BODILESS_STATUSES:
             return f"a body with status {self.status}"
         if (
             not self.bodiless
@@ -119,7 +119,7 @@ class _Answer:
                 return f"header name {name!r} is not a lower-case token"
             if re.search(rb"[\r\n\0]", value):
                 return f"header {name!r} has CR, LF or NUL in its value"
-            if name in _CONNECTION_FIELDS and self.scope["http_version"] >= "2":
+            if name in CONNECTION_SPECIFIC and self.scope["http_version"] >= "2":
                 return f"connection-specific header {name!r} on HTTP/{self.scope['http_version']}"
             if name == b"content-length" and not value.isdigit():
                 return f"content-length {value!r} is not a number"
@@ -131,14 +131,14 @@ class _Answer:
             self.expects, self.status, self.headers = (
                 _BODY,
                 int(message["status"]),
-                _pairs(message.get("headers", ())),
+                pairs_of(message.get("headers", ())),
             )
             self.announced = message.get("trailers", False)
             length = dict(self.headers).get(b"content-length", b"")
             self.declared_bytes = int(length) if length.isdigit() else None
             return b""
         if message["type"] == _TRAILERS:
-            self.trailers += _pairs(message.get("headers", ()))
+            self.trailers += pairs_of(message.get("headers", ()))
             self.expects = _TRAILERS if message.get("more_trailers", False) else None
             return b""
         body = bytes(message.get("body", b""))
@@ -148,9 +148,9 @@ class _Answer:
         return b"" if self.bodiless else body
 
 
-def _is_departure(exc: BaseException) -> bool:
+def is_departure(exc: BaseException) -> bool:
     """Tell whether *exc* says only that the client left, which is nobody's fault when it did."""
     if isinstance(exc, BaseExceptionGroup):
-        return all(map(_is_departure, cast("BaseExceptionGroup[BaseException]", exc).exceptions))
+        return all(map(is_departure, cast("BaseExceptionGroup[BaseException]", exc).exceptions))
     # By name: Starlette has a class of its own, and the client knows no framework.
     return isinstance(exc, ClientDisconnected) or type(exc).__name__ == "ClientDisconnect"

@@ -68,7 +68,7 @@ async def test_an_end_that_failed_says_why():
 
 @pytest.mark.parametrize("asks", [True, False])
 async def test_an_application_that_raises_at_once_is_served_without_a_lifespan(asks, caplog):
-    """Many know no scope but `http`; the specification wants them served. It is said, in case it was meant otherwise."""
+    """The specification wants it served: many applications know `http` alone. The log says so."""
 
     async def app(scope, receive, send):
         if asks:
@@ -124,7 +124,22 @@ async def test_a_failure_that_was_told_and_is_raised_too_counts_once(caplog):
     assert not caplog.records
 
 
-async def test_who_goes_on_asking_after_the_end_waits():
+async def test_a_receive_that_was_cancelled_is_made_again():
+    """An application may wait for the shutdown in turns: the one that it does not cancel gets it."""
+
+    async def app(scope, receive, send):
+        await receive()
+        with anyio.move_on_after(0):
+            await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await send({"type": (await receive())["type"] + ".complete"})
+
+    async with running(app) as lifespan:
+        await lifespan.startup()
+        await lifespan.stop()
+
+
+async def test_an_application_that_goes_on_asking_after_the_end_waits():
     """There is no third message; the application is over when it has said so."""
     told = []
 

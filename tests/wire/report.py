@@ -380,7 +380,7 @@ def table(outcomes: dict[tuple[str, str], set[str]]) -> str:
         f"| | {' | '.join(SERVERS)} |",
         f"|---{'|---' * len(SERVERS)}|",
         *(
-            f"| {row} | {' | '.join(cell(outcomes, tests, kinds) for _, kinds in SERVERS.values())} |"
+            f"| {row} | {' | '.join(cell(outcomes, tests, on) for _, on in SERVERS.values())} |"
             for row, tests in ROWS.items()
         ),
     ]

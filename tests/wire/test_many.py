@@ -146,8 +146,10 @@ def test_many_clients_cost_little_and_leave_nothing(kind: str, tmp_path: Path) -
                 p99 = probe(server)
             slow_each = (resident(server) - between) / MANY
             assert base(server)[1] >= 2 * MANY
-        said = f"{kind}, {MANY} each: idle {idle_each / 1024:.1f} KiB, slow {slow_each / 1024:.1f} KiB, "
-            f"p99 {p99 * 1000:.1f} ms"
+        said = (
+            f"{kind}, {MANY} each: idle {idle_each / 1024:.1f} KiB, "
+            f"slow {slow_each / 1024:.1f} KiB, p99 {p99 * 1000:.1f} ms"
+        )
         logger.warning("%s", said)
 
         assert idle_each < EACH_BYTES
