@@ -164,7 +164,7 @@ def test_importing_nardis_loads_no_server_and_no_event_loop(statement: str) -> N
         }
         == set()
     )
-    assert loaded & {"nardis.server", "nardis.__main__", "nardis._demo"} == set()
+    assert loaded & {"nardis.server", "nardis._cli", "nardis._demo"} == set()
     assert "nardis" in loaded
 
 

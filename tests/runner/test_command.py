@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from nardis import UsageError
-from nardis.__main__ import main
+from nardis._cli.parser import main
 from nardis.server import Config
 from nardis.server.config import settings
 from nardis.server.logs import set_up_logs
@@ -231,7 +231,7 @@ def config_of(folder, monkeypatch):
     """Give a function that gives the config which arguments and the environment make."""
     seen = []
     monkeypatch.setattr(
-        "nardis.__main__.run", lambda target, config, **options: seen.append((target, config))
+        "nardis._cli.parser.run", lambda target, config, **options: seen.append((target, config))
     )
 
     def config_of(*args):

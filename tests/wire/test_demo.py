@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 
 import nardis._demo
-from nardis.__main__ import main
+from nardis._cli.parser import main
 from nardis._demo import handlers
 from nardis._demo.board import MOST_BOARDS, MOST_LINES
 from nardis.server import Config

@@ -25,7 +25,7 @@ import sniffio
 import trustme
 
 from nardis import HTTPError, Nardis, Request, Response
-from nardis.__main__ import main
+from nardis._cli.parser import main
 from tests.peers.client import Connection
 from tests.wire.servers import COMMANDS, LEAKS, OURS, ROOT, Server
 

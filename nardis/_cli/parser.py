@@ -1,0 +1,72 @@
+"""What the command line takes, and what it runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from ..errors import NardisError
+from ..server import Config, run
+from ..server.config import settings
+from .options import add_options, with_values
+
+__all__ = ["main"]
+
+ANNOUNCEMENT = "Nardis serves on {url} with {backend}; Ctrl-C stops it"
+
+# At the end of the demo nobody wants to wait for a client that takes nothing.
+DEMO_ENVIRONMENT = {"NARDIS_DRAIN": "0.5", "NARDIS_GRACEFUL": "1.5"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line, and return the status for the shell; an error is one line."""
+    options = _parser().parse_args(with_values(sys.argv[1:] if argv is None else argv))
+    sys.path.insert(0, "")  # modules are found as `python -m` finds them
+    try:
+        given = {
+            each.name: getattr(options, each.name)
+            for each in settings()
+            if getattr(options, each.name) is not None
+        }
+        if options.demo:
+            from .._demo import run_demo
+
+            patient = not given.keys().isdisjoint(("drain_s", "graceful_s"))
+            run_demo(
+                Config.from_environment(
+                    os.environ if patient else DEMO_ENVIRONMENT | os.environ, **given
+                )
+            )
+        else:
+            run(options.target, Config.from_environment(**given), announce=ANNOUNCEMENT)
+    except Exception as exc:
+        if options.debug:
+            raise
+        print(
+            f"nardis: {exc if isinstance(exc, NardisError) else f'{type(exc).__name__}: {exc}'}",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nardis", description="Serve Nardis applications on hypercorn."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.set_defaults(demo=False)
+    serve = commands.add_parser(
+        "serve", usage="%(prog)s [SETTINGS] MODULE:APP", help="serve an application"
+    )
+    serve.add_argument(
+        "target", metavar="MODULE:APP", help="an application: module:name, or path/to/file.py:name"
+    )
+    add_options(serve)
+    demo_help = "serve the demo, on both backends: a page for the browser, and lines for curl"
+    demo = commands.add_parser("demo", usage="%(prog)s [SETTINGS]", help=demo_help)
+    demo.set_defaults(demo=True)
+    add_options(demo)
+    return parser
