@@ -1,8 +1,8 @@
 """
 What `nardis.*` in the extensions of an ASGI scope means: how a runner, a test client and an application know each other.
 
-A middleware passes a scope on, or a copy of it, so what stands there is found whatever is wrapped around an application. Absent
-and None are the same.
+A middleware passes a scope on, or a copy of it, so what stands there is found whatever is wrapped
+around an application. Absent and None are the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ RUNNER: Final = "nardis.runner"
 # Of a request: what the runner knows of its client.
 CLIENT: Final = "nardis.client"
 
-# Of a request: a dict in which the application notes for the access log why the exchange was closed.
+# Of a request: a dict in which the application notes for the access log why the exchange was
+# closed.
 ACCESS: Final = "nardis.access"
 
 # Of a request: a list that takes the errors which were answered by a 500.
@@ -44,9 +45,11 @@ class Client(Protocol):
     What a runner knows of the client of one request.
 
     Attributes:
-        progressed: When the client last took a byte of the response, by `time.monotonic`; 0.0 is never.
+        progressed: When the client last took a byte of the response, by `time.monotonic`; 0.0 is
+            never.
         listener: Who is told at once.
-        claimed: There is one, or was: it looks after the limits of its request, and has logged what it raises.
+        claimed: There is one, or was: it looks after the limits of its request, and has logged what
+            it raises.
     """
 
     progressed: float

@@ -19,7 +19,8 @@ class Board:
     What one page is to know.
 
     Attributes:
-        facts: By the first word of the path: what the newest request for it tells. Under `log`, the last lines of all.
+        facts: By the first word of the path: what the newest request for it tells. Under `log`, the
+            last lines of all.
         version: Grows with every change.
     """
 

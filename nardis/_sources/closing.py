@@ -3,8 +3,8 @@ Close what others made: a generator, a stream, a file, at the end of a block and
 
 An async generator with a cancel scope or a task group in it is suspended inside that scope, and the
 scopes of a task must nest. A scope that is opened only when the time to close has come would stand
-inside the generator's, which is left first. So `Closing` opens its scope before the generator starts,
-and arms it at the end. The rules it keeps:
+inside the generator's, which is left first. So `Closing` opens its scope before the generator
+starts, and arms it at the end. The rules it keeps:
 
  E1  The first error wins. A close that fails beside it is logged, and so is one that takes longer
      than `CLOSE_S`.

@@ -1,10 +1,10 @@
 """
 Go through a sync iterable in a thread of its own, from the first step to the close.
 
-A generator may wait for a file, a database or a lock, so it cannot run in the event loop. Nor can each
-step run in some worker thread: rows of sqlite3 belong to the thread that asked for them, and a
-generator that sets a context variable would find it unset after its next `yield`. So a generator has
-one thread for its whole life, and one context: a copy of its handler's.
+A generator may wait for a file, a database or a lock, so it cannot run in the event loop. Nor can
+each step run in some worker thread: rows of sqlite3 belong to the thread that asked for them, and a
+generator that sets a context variable would find it unset after its next `yield`. So a generator
+has one thread for its whole life, and one context: a copy of its handler's.
 
     the event loop                              the thread
     Stepper.step()    ── "step" ──────────────► next(iterator)
@@ -13,13 +13,13 @@ one thread for its whole life, and one context: a copy of its handler's.
          waits        ◄──────────────── error ─ ends
 
 A step is made only when it is asked for. It cannot be cut: cancellation waits for its end. When the
-event loop is over, or the stepper was thrown away, the thread closes what it has and ends, without an
-answer.
+event loop is over, or the stepper was thrown away, the thread closes what it has and ends, without
+an answer.
 
-The threads are no workers of anyio's: in them `anyio.from_thread` wants the `token` of the event loop.
-They are held for as long as their clients take, so they are counted apart from those that read files.
-An event loop has at most `MOST_THREADS` of them. An iterable beyond that waits for its first step
-until another one is closed: first come, first served.
+The threads are no workers of anyio's: in them `anyio.from_thread` wants the `token` of the event
+loop. They are held for as long as their clients take, so they are counted apart from those that
+read files. An event loop has at most `MOST_THREADS` of them. An iterable beyond that waits for its
+first step until another one is closed: first come, first served.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ __all__ = ["MOST_THREADS", "Stepper", "steps_in_flight"]
 
 logger: logging.Logger = logging.getLogger("nardis")
 
-# A thread that waits costs no time and about 20 KiB, so memory would bear more; containers often allow 1,024 tasks in all.
+# A thread that waits costs no time and about 20 KiB, so memory would bear more; containers often
+# allow 1,024 tasks in all.
 MOST_THREADS: Final = 500
 
 Order: TypeAlias = Literal["step", "close", "leave"]
@@ -53,7 +54,8 @@ class Stepper:
     """
     The steps of *source*, each of which is awaited, and its close.
 
-    Nothing is started before the first step. A source that was never started is closed in some worker thread.
+    Nothing is started before the first step. A source that was never started is closed in some
+    worker thread.
     """
 
     def __init__(self, source: Iterable[Any]) -> None:
@@ -65,7 +67,8 @@ class Stepper:
         """
         Return the next piece.
 
-        Cancellation: the step is waited for, and its piece is lost; a step is not made if the cancellation came before.
+        Cancellation: the step is waited for, and its piece is lost; a step is not made if the
+        cancellation came before.
 
         Raises:
             StopAsyncIteration: There are no more.
@@ -90,7 +93,8 @@ class Stepper:
                 await thread.close()
 
     def __del__(self) -> None:
-        # Nobody awaited `aclose()`: the coroutine that should have was thrown away, with its event loop.
+        # Nobody awaited `aclose()`: the coroutine that should have was thrown away, with its event
+        # loop.
         if self._thread is not None:
             self._thread.orders.put("leave")
 

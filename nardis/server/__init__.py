@@ -1,8 +1,8 @@
 """
 Run a Nardis application, or any ASGI application, on hypercorn's trio or asyncio worker.
 
-This package is the only place that names a server or an event loop. What knows hypercorn's insides is in `hypercorn`, one module
-for each fault it cures.
+This package is the only place that names a server or an event loop. What knows hypercorn's insides
+is in `hypercorn`, one module for each fault it cures.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
 The access log: one line for each exchange, when it has ended, to the logger `nardis.access`.
 
-It says what a log of status codes hides in streams: when the first byte left, how long it took in all, whether it was cut, and
-why.
+It says what a log of status codes hides in streams: when the first byte left, how long it took in
+all, whether it was cut, and why.
 """
 
 from __future__ import annotations

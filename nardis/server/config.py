@@ -13,7 +13,8 @@ from ..errors import UsageError
 
 __all__ = ["Config", "Setting", "settings"]
 
-# The longest time that makes sense, in seconds: eleven days. Some limits go to the system as milliseconds, in 32 bits.
+# The longest time that makes sense, in seconds: eleven days. Some limits go to the system as
+# milliseconds, in 32 bits.
 MOST_S: Final = 1_000_000
 
 DEFAULT_BIND: Final = ("127.0.0.1:3000",)
@@ -25,7 +26,8 @@ class _Default(float):
     """Seconds that nobody asked for: they follow from the ones that somebody did."""
 
 
-# A download that meets a deploy has ten seconds to end, and clean-up five more: Kubernetes allows 30 in all.
+# A download that meets a deploy has ten seconds to end, and clean-up five more: Kubernetes allows
+# 30 in all.
 DRAIN_S: Final = _Default(10)
 GRACEFUL_S: Final = _Default(15)
 
@@ -156,25 +158,31 @@ class Config:
     How to serve. Seconds, bytes, and counts; each has a flag of `nardis serve` and an environment variable.
 
     Attributes:
-        bind: Where to listen: `host:port` (port 0 takes a free one), `unix:/path`, `fd://3` (an inherited socket).
+        bind: Where to listen: `host:port` (port 0 takes a free one), `unix:/path`, `fd://3` (an
+            inherited socket).
         backend: hypercorn's `trio` worker, or its `asyncio` one.
         workers: How many processes; each serves all addresses.
-        drain_s: From the signal, how long what is running may take to end by itself; streams that listen to `app.draining` do.
-            Where only `graceful_s` is given, it is two thirds of that, and at most 10.
-        graceful_s: From the signal, how long everything may take; includes `drain_s`. What is left then is cut.
-            Where only `drain_s` is given, it is 5 more than that, and at least 15.
+        drain_s: From the signal, how long what is running may take to end by itself; streams that
+            listen to `app.draining` do. Where only `graceful_s` is given, it is two thirds of that,
+            and at most 10.
+        graceful_s: From the signal, how long everything may take; includes `drain_s`. What is left
+            then is cut. Where only `drain_s` is given, it is 5 more than that, and at least 15.
         write_stall_s: How long a client may read nothing of what waits for it.
         keep_alive_s: How long a connection may be idle.
-        head_s: How long the head of a request may take, from its first byte; and the handshake of TLS.
-        body_idle_s: How long a body may stop while the application waits for it. For a Nardis application its `Limits` hold.
+        head_s: How long the head of a request may take, from its first byte; and the handshake of
+            TLS.
+        body_idle_s: How long a body may stop while the application waits for it. For a Nardis
+            application its `Limits` hold.
         head_bytes: The most for the head of a request.
         max_connections: Beyond this a client gets 503.
         max_in_flight: Beyond this a request gets 503.
         max_requests: A worker process ends after so many and is replaced; None is never.
         max_requests_jitter: At most so many more, by chance, so that not all are replaced at once.
         backlog: Connections that the system keeps waiting.
-        http2: Speak HTTP/2, in the clear (by prior knowledge or upgrade) and over TLS. False is HTTP/1.1 alone.
-        reuse_port: Let each worker have sockets of its own (SO_REUSEPORT). One that ends then resets what it has queued.
+        http2: Speak HTTP/2, in the clear (by prior knowledge or upgrade) and over TLS. False is
+            HTTP/1.1 alone.
+        reuse_port: Let each worker have sockets of its own (SO_REUSEPORT). One that ends then
+            resets what it has queued.
         certfile: A certificate chain, PEM: serve TLS.
         keyfile: Its key.
         keyfile_password: What opens it.
@@ -305,7 +313,8 @@ class Config:
         variables: dict[str, str] = {}
         for each in settings():
             value = getattr(self, each.name)
-            # Seconds that somebody gave stay given, also where they are as many as by default: the others follow from them.
+            # Seconds that somebody gave stay given, also where they are as many as by default: the
+            # others follow from them.
             if value != each.default or type(value) is not type(each.default):
                 variables[each.variable] = (
                     ",".join(value)

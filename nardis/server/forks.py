@@ -1,8 +1,9 @@
 """
 What a child of `os.fork` must not keep of a server: its sockets, and what it does at a signal.
 
-Programs that are started (`subprocess`) get neither. A child that goes on in Python, multiprocessing's "fork" for instance, has
-all that its parent has: it would hold the door open, and stop the server by a signal that was meant for itself.
+Programs that are started (`subprocess`) get neither. A child that goes on in Python,
+multiprocessing's "fork" for instance, has all that its parent has: it would hold the door open, and
+stop the server by a signal that was meant for itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
 What a worker and its supervisor say to each other: single bytes, on a pair of connected sockets.
 
-A worker has no listening socket until it asks for them, and it asks when the application is loaded. So one that starts slowly
-does not hold a door open which everybody else has closed.
+A worker has no listening socket until it asks for them, and it asks when the application is loaded.
+So one that starts slowly does not hold a door open which everybody else has closed.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from .config import Config
 
 __all__ = ["counted", "lifecycle", "set_up_logs", "stopping"]
 
-# Of its own, so that these lines are seen and those about single clients, of the same level, are not.
+# Of its own, so that these lines are seen and those about single clients, of the same level, are
+# not.
 lifecycle: logging.Logger = logging.getLogger("nardis.lifecycle")
 
 

@@ -1,8 +1,8 @@
 """
 One process that serves: its event loop, its signals, and the certainty that it ends.
 
-Under a supervisor (`_supervisor`) it has a line to it (`_line`): it says when it is ready, and when it wants to be replaced; the
-end of that line says that the supervisor is gone.
+Under a supervisor (`_supervisor`) it has a line to it (`_line`): it says when it is ready, and when
+it wants to be replaced; the end of that line says that the supervisor is gone.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ ANNOUNCEMENT: Final = "Nardis serves on {url} with {backend}"
 # Open files that are no connections: the application's own, listening sockets, the event loop's.
 SPARE_FILES: Final = 64
 
-# An event loop closes the doors in no time. One that does not run has them bolted, this long after the signal.
+# An event loop closes the doors in no time. One that does not run has them bolted, this long after
+# the signal.
 BOLT_S: Final = 0.1
 STUCK_STATUS: Final = 70  # EX_SOFTWARE of sysexits.h
 
@@ -53,17 +54,19 @@ def run(
     """
     Serve *target*, an application or its name, until SIGINT or SIGTERM; a second one ends the process at once.
 
-    *announce* is printed for each address once the server listens there. With several workers, or `max_requests`, this process
-    supervises others, which load the application by its name: SIGHUP replaces them one by one.
+    *announce* is printed for each address once the server listens there. With several workers, or
+    `max_requests`, this process supervises others, which load the application by its name: SIGHUP
+    replaces them one by one.
 
-    Outside of the main thread there are no signals: it serves until the process ends. `serve()` can be stopped there.
+    Outside of the main thread there are no signals: it serves until the process ends. `serve()` can
+    be stopped there.
 
     A socket given as `fd://N` is taken over: that number is of no use to the program any more.
 
     Raises:
         StartFailed: An address is taken, or the application cannot start.
-        UsageError: There is no such application; or several processes are to serve one that has no name, or from a thread; or
-            the system is not POSIX.
+        UsageError: There is no such application; or several processes are to serve one that has no
+            name, or from a thread; or the system is not POSIX.
     """
     config = config or Config()
     need_posix()

@@ -1,8 +1,8 @@
 """
 Serving, inside a running event loop: from the first lifespan event to the last.
 
-The order at the end is that of the promises: nothing new is taken, what runs may end, the rest is cancelled and cleans up, what
-then is left is cut, the lifespan ends.
+The order at the end is that of the promises: nothing new is taken, what runs may end, the rest is
+cancelled and cleans up, what then is left is cut, the lifespan ends.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ logger: logging.Logger = logging.getLogger("nardis.server")
 # How often the end of the connections is looked for at a shutdown.
 POLL_S: Final = 0.02
 
-# What the end of the lifespan has at least, also where draining has taken all of `graceful_s`; and a cancelled handler's clean-up
-# where serving was cancelled.
+# What the end of the lifespan has at least, also where draining has taken all of `graceful_s`; and
+# a cancelled handler's clean-up where serving was cancelled.
 LAST_S: Final = 0.5
 
 
@@ -52,13 +52,16 @@ async def serve(
     """
     Serve *app* inside a running event loop, on the worker of its backend, until *shutdown* returns.
 
-    `await group.start(serve, app, config)` gives the addresses once the lifespan has started and the sockets listen.
+    `await group.start(serve, app, config)` gives the addresses once the lifespan has started and
+    the sockets listen.
 
-    At the end nothing new is taken, `app.draining` is set, and what runs may end; after `drain_s` it is cancelled, after
-    `graceful_s` cut. The settings for processes (`workers`, `max_requests` and its jitter) have no effect here.
+    At the end nothing new is taken, `app.draining` is set, and what runs may end; after `drain_s`
+    it is cancelled, after `graceful_s` cut. The settings for processes (`workers`, `max_requests`
+    and its jitter) have no effect here.
 
     Raises:
-        StartFailed: An address cannot be listened on, or the application's lifespan says that it cannot start.
+        StartFailed: An address cannot be listened on, or the application's lifespan says that it
+            cannot start.
         UsageError: *config* is for the other backend, or the system is not POSIX.
 
     Cancellation: connections are cut at once, and the lifespan is cancelled.

@@ -32,7 +32,8 @@ def signals(handler: Callable[[int], object]) -> Generator[socket.socket, None, 
     """
     Call *handler* with the number of each SIGINT, SIGTERM and SIGHUP, between any two steps of Python code.
 
-    What it gives becomes readable then, and has the numbers as bytes: an event loop can wait for that.
+    What it gives becomes readable then, and has the numbers as bytes: an event loop can wait for
+    that.
     """
     arrived, heard = socket.socketpair()
 

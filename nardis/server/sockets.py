@@ -1,8 +1,8 @@
 """
 Sockets that listen: `host:port`, `unix:/path`, and `fd://N` for one that somebody else opened (systemd's socket activation).
 
-Options are set on the listening socket; on Linux those accepted from it inherit them. A socket listens for as long as any process
-has it open, so each that has one must close it.
+Options are set on the listening socket; on Linux those accepted from it inherit them. A socket
+listens for as long as any process has it open, so each that has one must close it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from .forks import undone_in_children
 
 __all__ = ["Doors", "host_and_port", "listening", "reserving", "urls_of"]
 
-# A client that vanished is noticed within two minutes, also by a stream that has nothing to send: seconds until the first probe,
-# seconds between two, and how many.
+# A client that vanished is noticed within two minutes, also by a stream that has nothing to send:
+# seconds until the first probe, seconds between two, and how many.
 KEEP_ALIVE_PROBES: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
-# How much longer than `write_stall_s` the system waits for a client that takes nothing: our own clock comes first and knows why.
+# How much longer than `write_stall_s` the system waits for a client that takes nothing: our own
+# clock comes first and knows why.
 SPARE_S: Final = 10.0
 
-# What the system takes beyond what it can send at once: more would be memory, and news that a slow client is slow comes later.
+# What the system takes beyond what it can send at once: more would be memory, and news that a slow
+# client is slow comes later.
 UNSENT_BYTES: Final = 64 * 1024
 
 
@@ -84,7 +86,8 @@ class Doors:
         """
         Let go of the sockets that were lent by number, and keep our own of them.
 
-        A null device takes their place: the number may be closed once more by somebody who does not know.
+        A null device takes their place: the number may be closed once more by somebody who does not
+        know.
         """
         if self._lent:
             with open(os.devnull, "rb") as null:
@@ -102,8 +105,8 @@ class Doors:
         """
         Let nobody in any more, also where an event loop looks at them and cannot be asked to stop because it does not run.
 
-        In the place of each is one that nobody can find, so the loop sees that nobody comes. A system that cannot do that waits
-        for the loop.
+        In the place of each is one that nobody can find, so the loop sees that nobody comes. A
+        system that cannot do that waits for the loop.
         """
         with suppress(OSError), _hidden() as hidden, self._closing:
             self._remove_paths()

@@ -1,13 +1,14 @@
 """
 Several processes that serve one set of sockets.
 
-The supervisor opens the sockets and hands them down, so that no connection is lost when a worker goes: those that wait in a queue
-wait for the next one. It replaces what crashed, with growing pauses, and on SIGHUP each worker by a new one: the successor is
-ready before its predecessor is asked to go. Workers have sessions of their own: Ctrl-C reaches the supervisor alone, which asks
+The supervisor opens the sockets and hands them down, so that no connection is lost when a worker
+goes: those that wait in a queue wait for the next one. It replaces what crashed, with growing
+pauses, and on SIGHUP each worker by a new one: the successor is ready before its predecessor is
+asked to go. Workers have sessions of their own: Ctrl-C reaches the supervisor alone, which asks
 them once.
 
-At the end everybody closes the door at once: the supervisor its own sockets, each worker the ones that it was given, and a
-worker that has not asked for them yet gets none.
+At the end everybody closes the door at once: the supervisor its own sockets, each worker the ones
+that it was given, and a worker that has not asked for them yet gets none.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ __all__ = ["supervise"]
 
 logger: logging.Logger = logging.getLogger("nardis.server")
 
-# Pauses before a worker is started again: the first, and the longest. One that served for longer begins anew.
+# Pauses before a worker is started again: the first, and the longest. One that served for longer
+# begins anew.
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 10.0
 
@@ -102,7 +104,8 @@ class Worker:
         """
         Ask it to end: not by a signal, because a second one, of systemd's for instance, would end it at once.
 
-        One that still loads the application has nothing to bring to an end, and would hear of it late.
+        One that still loads the application has nothing to bring to an end, and would hear of it
+        late.
         """
         if not self.dismissed:
             self.dismissed = True
@@ -161,7 +164,7 @@ class Supervisor:
         if self._failed is not None:
             raise NardisError(self._failed)
 
-    # --- one worker ---------------------------------------------------------------------------------------------------
+    # --- one worker -------------------------------------------------------------------------------
 
     async def _start(self) -> Worker | None:
         """Start a worker and wait until it is ready; None if it did not come so far."""
@@ -273,7 +276,7 @@ class Supervisor:
         self._workers.discard(worker)
         worker.line.close()
 
-    # --- all of them --------------------------------------------------------------------------------------------------
+    # --- all of them ------------------------------------------------------------------------------
 
     def take_signal(self, number: int) -> None:
         """End at once if this is the second time."""

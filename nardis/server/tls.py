@@ -1,8 +1,9 @@
 """
 The server's side of one TLS session, from bytes to bytes: it neither reads nor writes a socket.
 
-Both workers have the same rules for the end of a connection because of it. Python's own TLS streams have no half-closed state,
-and either send close_notify also for what was cut, or never (asyncio's, trio's).
+Both workers have the same rules for the end of a connection because of it. Python's own TLS streams
+have no half-closed state, and either send close_notify also for what was cut, or never (asyncio's,
+trio's).
 
 Source: RFC 8446; §6.1 for close_notify.
 """

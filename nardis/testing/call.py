@@ -19,14 +19,16 @@ from .rules import Answer, AppError, ASGIViolation, is_departure
 __all__ = ["Call", "Manners", "ends"]
 
 
-# `stream()` waits for a head until everything in the loop rests, but something else in a test may keep it busy for ever.
+# `stream()` waits for a head until everything in the loop rests, but something else in a test may
+# keep it busy for ever.
 _BUSY_S = 1.0
 
-# Then a little longer, for short timers and foreign threads; so many times while threads of anyio's or of pipe() are at work.
+# Then a little longer, for short timers and foreign threads; so many times while threads of anyio's
+# or of pipe() are at work.
 _GRACE_S, _GRACES = 0.05, 10
 
-# `send` returns at once when nobody listens, as on a server. One turn of the event loop in so many calls lets the client
-# cancel an application that never notices.
+# `send` returns at once when nobody listens, as on a server. One turn of the event loop in so many
+# calls lets the client cancel an application that never notices.
 _SENDS_PER_TURN = 1000
 
 
@@ -175,7 +177,8 @@ class Call:
                 self._close()
 
     async def _violate_soon(self, rule: str) -> NoReturn:
-        # The task that heard the disconnect may be cancelling this one, which was on its way here already: then it ends here.
+        # The task that heard the disconnect may be cancelling this one, which was on its way here
+        # already: then it ends here.
         await anyio.lowlevel.checkpoint()
         self._violate(rule)
 

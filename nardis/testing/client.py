@@ -1,13 +1,15 @@
 """
 A client that drives any ASGI 3 application in process: no socket, no server, the same on asyncio, uvloop and trio.
 
-It is a faithful peer rather than a recorder. Chunks pass from task to task without a buffer, so a handler is never more
-than one chunk ahead of whoever reads; a request body goes up as the application asks for it; the client can leave at any
-byte; and what a real server would only log, an exception or a broken rule of ASGI, fails the test.
+It is a faithful peer rather than a recorder. Chunks pass from task to task without a buffer, so a
+handler is never more than one chunk ahead of whoever reads; a request body goes up as the
+application asks for it; the client can leave at any byte; and what a real server would only log, an
+exception or a broken rule of ASGI, fails the test.
 
-Each call of the application runs in a task of a task group that the `Client` owns, and the lifespan in another.
-Source: ASGI specification, "HTTP & WebSocket" 2.3 and "Lifespan" 2.0. Version 2.4 says that `send` raises once the client
-has left; servers do not agree on that, so the client claims 2.3, where `send` does nothing.
+Each call of the application runs in a task of a task group that the `Client` owns, and the lifespan
+in another. Source: ASGI specification, "HTTP & WebSocket" 2.3 and "Lifespan" 2.0. Version 2.4 says
+that `send` raises once the client has left; servers do not agree on that, so the client claims 2.3,
+where `send` does nothing.
 """
 
 from __future__ import annotations
@@ -34,25 +36,30 @@ class Client:
     """
     Drive *app* in process: `async with Client(app) as client: response = await client.get("/")`.
 
-    Entering starts the lifespan; leaving disconnects every request, ends the lifespan and leaves no task behind.
-    Redirects are not followed. Cookies are kept in `cookies` by name alone: Path and Domain are ignored.
+    Entering starts the lifespan; leaving disconnects every request, ends the lifespan and leaves no
+    task behind. Redirects are not followed. Cookies are kept in `cookies` by name alone: Path and
+    Domain are ignored.
 
     Args:
         app: Any ASGI 3 application.
-        lifespan: Whether to send lifespan events. An app that raises on them, or returns, goes on without.
+        lifespan: Whether to send lifespan events. An app that raises on them, or returns, goes on
+            without.
         headers: Sent with every request; those of a request replace them by name.
         http_version: "1.0", "1.1", "2" or "3", as the scope says it.
         client: Address and port of the peer, or None.
-        strict: Turn broken rules of ASGI into `ASGIViolation`. Otherwise they pass, or are ignored as servers do.
-        extensions: What the scope offers beside `nardis.errors`, such as `{"http.response.trailers": {}}`.
-        raise_app_errors: Turn exceptions of the application into `AppError`: those it raises, and those it answers itself
-            and appends to `scope["extensions"]["nardis.errors"]`. Otherwise one before the head is an empty 500, one
-            after it a response that is not complete. Each request raises its first error, once. Broken rules and an app
-            that does not end are raised in any case.
+        strict: Turn broken rules of ASGI into `ASGIViolation`. Otherwise they pass, or are ignored
+            as servers do.
+        extensions: What the scope offers beside `nardis.errors`, such as
+            `{"http.response.trailers": {}}`.
+        raise_app_errors: Turn exceptions of the application into `AppError`: those it raises, and
+            those it answers itself and appends to `scope["extensions"]["nardis.errors"]`. Otherwise
+            one before the head is an empty 500, one after it a response that is not complete. Each
+            request raises its first error, once. Broken rules and an app that does not end are
+            raised in any case.
 
     Raises:
-        AppError: On entering, when the startup failed; on leaving, when the shutdown failed or did not end, or a request
-            had an error that nobody has seen.
+        AppError: On entering, when the startup failed; on leaving, when the shutdown failed or did
+            not end, or a request had an error that nobody has seen.
     """
 
     __test__: ClassVar[bool] = False
@@ -113,7 +120,8 @@ class Client:
     async def _close(self) -> None:
         tasks, self._tasks = self._group(), None
         tasks.cancel_scope.cancel()
-        # Not told of the exception that leaves the test's body, or it would come out wrapped in a group.
+        # Not told of the exception that leaves the test's body, or it would come out wrapped in a
+        # group.
         await tasks.__aexit__(None, None, None)
 
     def _group(self) -> TaskGroup:
@@ -159,8 +167,9 @@ class Client:
 
         Args:
             method: Sent in upper case.
-            url: A path with a query, or an absolute http(s) URL, whose host becomes the Host field ("testserver"
-                otherwise). What is not printable ASCII is percent-encoded; existing escapes stay.
+            url: A path with a query, or an absolute http(s) URL, whose host becomes the Host field
+                ("testserver" otherwise). What is not printable ASCII is percent-encoded; existing
+                escapes stay.
             options: See `RequestOptions`.
 
         Raises:
@@ -185,11 +194,12 @@ class Client:
         """
         Send a request, and read the response while it is made.
 
-        POST, PUT and PATCH without `content`, `json` or `data` have a body sent by hand: `send()` and `end()` of the
-        response. Entering waits for the head, but no longer than until everything in the event loop waits, so a handler
-        that first wants a body, or never answers, does not hang the test: `head()` waits for the rest. Leaving early
-        disconnects. Arguments, errors and cancellation are those of `request()`; an error is raised on entering, by a
-        read, or on leaving the block unless it is being left by another exception.
+        POST, PUT and PATCH without `content`, `json` or `data` have a body sent by hand: `send()`
+        and `end()` of the response. Entering waits for the head, but no longer than until
+        everything in the event loop waits, so a handler that first wants a body, or never answers,
+        does not hang the test: `head()` waits for the rest. Leaving early disconnects. Arguments,
+        errors and cancellation are those of `request()`; an error is raised on entering, by a read,
+        or on leaving the block unless it is being left by another exception.
         """
         async with self._running(method, url, options, by_hand=True) as call:
             await call.headed_or_idle()
@@ -211,7 +221,8 @@ class Client:
             yield call
         finally:
             await call.leave(self.close_s)
-        # Left by an exception, the call stays in the list: what it has to say is said when the client closes.
+        # Left by an exception, the call stays in the list: what it has to say is said when the
+        # client closes.
         self._calls.remove(call)
         call.settle()
 

@@ -34,8 +34,9 @@ class RequestOptions(TypedDict, total=False):
     """
     What every request takes beside method and URL; at most one of `content`, `json` and `data`.
 
-    `params` is added to the query, `json` is sent as application/json, `data` as application/x-www-form-urlencoded. An
-    async iterable as `content` is pulled only as the application asks. `cookies` are sent beside those of the client.
+    `params` is added to the query, `json` is sent as application/json, `data` as
+    application/x-www-form-urlencoded. An async iterable as `content` is pulled only as the
+    application asks. `cookies` are sent beside those of the client.
     """
 
     headers: Fields | None

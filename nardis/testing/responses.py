@@ -44,10 +44,12 @@ class StreamedResponse:
     """
     A response as it arrives, and the way to feed, slow down or leave a request that is still running.
 
-    Made by `Client.stream()`. Iterating gives the chunks as the application sent them, never empty ones.
+    Made by `Client.stream()`. Iterating gives the chunks as the application sent them, never empty
+    ones.
 
     Backpressure: the application's `send` returns when its chunk is taken here, and not before.
-    Cancellation: of any method loses no bytes; what was taken from the application stays for the next read.
+    Cancellation: of any method loses no bytes; what was taken from the application stays for the
+    next read.
     """
 
     __test__: ClassVar[bool] = False
@@ -78,8 +80,8 @@ class StreamedResponse:
         """
         Whether the response is whole, as an HTTP client could tell.
 
-        True only when the final message was taken, the application did not raise, and the body has as many bytes as
-        Content-Length says (not asked of HEAD, 204 and 304).
+        True only when the final message was taken, the application did not raise, and the body has
+        as many bytes as Content-Length says (not asked of HEAD, 204 and 304).
         """
         return self._call.complete
 
@@ -103,8 +105,8 @@ class StreamedResponse:
         """
         Read exactly *n* bytes, or all there are when the body is shorter or *n* is None.
 
-        Raises `AppError` or `ASGIViolation`, once, at the end of a body that the application did not end by itself; the
-        bytes before it stay readable.
+        Raises `AppError` or `ASGIViolation`, once, at the end of a body that the application did
+        not end by itself; the bytes before it stay readable.
         """
         while n is None or len(self._taken) < n:
             chunk = await self._call.next_chunk()
@@ -125,8 +127,8 @@ class StreamedResponse:
         Backpressure: returns when the application has received it.
 
         Raises:
-            anyio.BrokenResourceError: The response ended, or the client disconnected, before the application asked for it.
-            AppError: The application failed before it asked for it.
+            anyio.BrokenResourceError: The response ended, or the client disconnected, before the
+            application asked for it. AppError: The application failed before it asked for it.
         """
         await self._call.upload(chunk)
 
@@ -139,7 +141,8 @@ class StreamedResponse:
         """
         Leave: from now on the application's `receive` says `http.disconnect` and its `send` does nothing.
 
-        What was read so far stays readable. Does not wait for the application; the end of the `stream()` block does.
+        What was read so far stays readable. Does not wait for the application; the end of the
+        `stream()` block does.
         """
         self._call.hang_up()
         await anyio.lowlevel.checkpoint()

@@ -21,7 +21,8 @@ __all__ = ["ASGIViolation", "Answer", "AppError", "is_departure"]
 _START, _BODY, _TRAILERS = "http.response.start", "http.response.body", "http.response.trailers"
 
 
-# Messages that change nothing for the reader; legal where the extension of the same name is offered.
+# Messages that change nothing for the reader; legal where the extension of the same name is
+# offered.
 _SIDE_MESSAGES = {"http.response.early_hint", "http.response.push", "http.response.debug"}
 # RFC 9110 §5.6.2, without upper case (ASGI and RFC 9113 §8.2).
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")

@@ -122,7 +122,8 @@ def test_what_cannot_be_served_is_said_in_a_line(folder, capsys, args, told):
     (folder / "site_failing.py").write_text("1 / 0\n")
 
     assert main(args) == 1
-    gc.collect()  # a socket that was left open is told of here, and not in the test that happens to come next
+    # a socket that was left open is told of here, and not in the test that happens to come next
+    gc.collect()
     said = capsys.readouterr().err
     assert told in said
     assert len(lines(said)) <= 3
@@ -307,7 +308,9 @@ def test_the_access_log_is_text_if_nobody_says(config_of, args):
     ["NARDIS_WORKERS=0", "NARDIS_BACKEND=uvloop", "NARDIS_DRAIN=-1", "NARDIS_NO_HTTP2=perhaps"],
 )
 def test_a_variable_that_cannot_be_is_one_line(folder, monkeypatch, capsys, said):
-    """Of a value that cannot be read the variable is named, of one that does not fit the setting."""
+    """
+    Of a value that cannot be read the variable is named, of one that does not fit the setting.
+    """
     variable, _, text = said.partition("=")
     monkeypatch.setenv(variable, text)
 
@@ -361,7 +364,10 @@ def loggers():
 
 
 def test_without_logging_of_its_own_an_application_has_ours(loggers, capsys):
-    """Errors and what begins or ends to standard error, with the time; the access log, bare, to standard output."""
+    """
+    Errors and what begins or ends to standard error, with the time; the access log, bare, to
+    standard output.
+    """
     ours, access, lifecycle = loggers
     set_up_logs(Config(access_log="json"))
     access.info("a line")

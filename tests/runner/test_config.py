@@ -77,7 +77,10 @@ def test_times_that_make_no_sense_are_refused(drain, graceful, said):
     ],
 )
 def test_of_two_times_the_one_that_nobody_gave_fits_the_other(given, times):
-    """Clean-up keeps its five seconds after a longer drain, and its third of a shorter end; a worker is told the same."""
+    """
+    Clean-up keeps its five seconds after a longer drain, and its third of a shorter end; a worker
+    is told the same.
+    """
     config = Config(**given)
 
     assert (config.drain_s, config.graceful_s) == times
@@ -146,7 +149,7 @@ def test_tls_needs_a_certificate_and_its_key(given):
         Config(**given)
 
 
-# --- the environment ----------------------------------------------------------------------------------------------------
+# --- the environment ------------------------------------------------------------------------------
 
 # For each setting: what its variable may say, and what that means.
 SAID = {

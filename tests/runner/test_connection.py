@@ -1,4 +1,7 @@
-"""One connection and its worker, where a client could hardly bring them: with sockets and streams that do as the test says."""
+"""
+One connection and its worker, where a client could hardly bring them: with sockets and streams that
+do as the test says.
+"""
 
 import errno
 import importlib.metadata
@@ -61,7 +64,7 @@ async def serving(app, backend, **settings):
             stop.set()
 
 
-# --- hypercorn ----------------------------------------------------------------------------------------------------------
+# --- hypercorn ------------------------------------------------------------------------------------
 
 
 def load_anew():
@@ -79,7 +82,7 @@ def test_another_series_of_hypercorn_is_refused_with_what_to_install(monkeypatch
         load_anew()
 
 
-# --- on both workers ----------------------------------------------------------------------------------------------------
+# --- on both workers ------------------------------------------------------------------------------
 
 
 class Protocol:
@@ -105,7 +108,10 @@ class Protocol:
 
 
 class FakeConnection(Connection):
-    """A connection without a socket that lists what is done to it; *taken* counts what its client took."""
+    """
+    A connection without a socket that lists what is done to it; *taken* counts what its client
+    took.
+    """
 
     _receive = _say = _half_close = _has_input = None  # not called
 
@@ -244,7 +250,7 @@ async def test_a_stream_that_waits_for_its_window_makes_no_progress_by_that_of_t
     assert call.progressed == now * renewed
 
 
-# --- the walls between connections --------------------------------------------------------------------------------------
+# --- the walls between connections ----------------------------------------------------------------
 
 
 class Faulty(FakeConnection):
@@ -526,7 +532,7 @@ async def test_a_close_frame_is_heard_by_an_application_whose_send_finds_that_th
     assert received[-1] == {"type": "websocket.disconnect", "code": 4001}
 
 
-# --- asyncio ------------------------------------------------------------------------------------------------------------
+# --- asyncio --------------------------------------------------------------------------------------
 
 
 class Transport:
@@ -702,7 +708,7 @@ async def test_a_door_that_no_file_was_left_for_stays_closed_in_a_shutdown(monke
     assert door.calls == 1
 
 
-# --- trio ---------------------------------------------------------------------------------------------------------------
+# --- trio -----------------------------------------------------------------------------------------
 
 
 class Socket:

@@ -1,4 +1,7 @@
-"""One connection of HTTP/2 between the socket and the application: frames in, frames out, without either end."""
+"""
+One connection of HTTP/2 between the socket and the application: frames in, frames out, without
+either end.
+"""
 
 import importlib
 import time
@@ -46,7 +49,10 @@ WEBSOCKET = [
 
 
 async def settled():
-    """Let all tasks run until they wait for what only a test does: anyio's own way to wait for that takes a tenth of a second."""
+    """
+    Let all tasks run until they wait for what only a test does: anyio's own way to wait for that
+    takes a tenth of a second.
+    """
     for _ in range(30):
         await checkpoint()
 
@@ -213,7 +219,7 @@ async def quick(scope, receive, send):
     await send({"type": "http.response.body", "body": b"answer"})
 
 
-# --- the end of a connection --------------------------------------------------------------------------------------------
+# --- the end of a connection ----------------------------------------------------------------------
 
 
 async def test_goodbye_is_said_once(conversing):
@@ -288,7 +294,7 @@ async def test_a_client_may_reset_some_of_its_requests(conversing):
         assert len(conversation.heard(h2.events.StreamEnded)) >= 120
 
 
-# --- what is sent -------------------------------------------------------------------------------------------------------
+# --- what is sent ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("length", [b"six", b"-6", b"6.0", b""])
@@ -350,7 +356,9 @@ async def test_trailers_are_not_for_those_who_did_not_ask(conversing):
 
 
 async def test_a_window_that_stays_shut_resets_its_stream_and_no_other(conversing):
-    """After `write_stall_s`; the application's send returns, and it learns that the client is gone."""
+    """
+    After `write_stall_s`; the application's send returns, and it learns that the client is gone.
+    """
     ended = anyio.Event()
 
     async def app(scope, receive, send):
@@ -389,7 +397,7 @@ async def test_a_send_returns_when_its_stream_is_reset_while_the_window_is_shut(
         assert returned.is_set()
 
 
-# --- what arrives -------------------------------------------------------------------------------------------------------
+# --- what arrives ---------------------------------------------------------------------------------
 
 
 async def test_data_of_no_length_gives_back_no_window(conversing):
@@ -450,7 +458,7 @@ async def test_what_is_said_while_a_handshake_is_being_denied_is_of_no_matter(co
         assert len(conversation.heard(h2.events.StreamEnded)) == 1
 
 
-# --- early answers ------------------------------------------------------------------------------------------------------
+# --- early answers --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -634,7 +642,7 @@ async def test_a_client_may_stop_each_of_its_uploads_that_were_answered(conversi
         assert conversation.goodbyes() == []
 
 
-# --- 100 Continue -------------------------------------------------------------------------------------------------------
+# --- 100 Continue ---------------------------------------------------------------------------------
 
 EXPECTING = [*REQUEST, ("expect", "100-Continue")]
 
@@ -747,7 +755,7 @@ async def test_nobody_is_invited_on_a_connection_that_is_being_closed(conversing
         assert len(conversation.goodbyes()) == 1
 
 
-# --- what is known at once ----------------------------------------------------------------------------------------------
+# --- what is known at once ------------------------------------------------------------------------
 
 
 async def flood(scope, receive, send):
@@ -825,7 +833,7 @@ async def test_a_connection_is_idle_when_its_last_stream_was_reset(conversing):
         assert conversation.idle is True
 
 
-# --- progress -----------------------------------------------------------------------------------------------------------
+# --- progress -------------------------------------------------------------------------------------
 
 STALL_S = 1.0  # a busy machine may keep a reader waiting for a good part of it
 EARLY_S = 0.01  # the timers of event loops are exact to a millisecond
@@ -953,7 +961,7 @@ async def test_the_time_of_a_stream_begins_when_the_socket_has_room_again(conver
         assert STALL_S - EARLY_S < time.monotonic() - freed < STALL_S + 2
 
 
-# --- uploads ------------------------------------------------------------------------------------------------------------
+# --- uploads --------------------------------------------------------------------------------------
 
 
 async def test_an_application_gives_back_the_window_of_what_it_takes_and_no_more(conversing):
@@ -999,7 +1007,7 @@ async def test_what_lies_may_be_taken_after_h2_has_forgotten_the_stream(conversi
         assert conversation.closings == 0
 
 
-# --- websockets ---------------------------------------------------------------------------------------------------------
+# --- websockets -----------------------------------------------------------------------------------
 
 
 class Socket:

@@ -1,4 +1,7 @@
-"""What an application receives from, between it and the protocol: nothing is lost, doubled, or held without bound."""
+"""
+What an application receives from, between it and the protocol: nothing is lost, doubled, or held
+without bound.
+"""
 
 import itertools
 import tracemalloc
@@ -22,7 +25,8 @@ from nardis.server.hypercorn.inbox import (
 pytestmark = pytest.mark.anyio
 
 LEFT = {"type": "http.disconnect"}
-# No eight bytes of it are like any other eight, so that nothing can be lost, doubled or moved unseen.
+# No eight bytes of it are like any other eight, so that nothing can be lost, doubled or moved
+# unseen.
 BODY = b"".join(number.to_bytes(8, "big") for number in range(200_000))
 
 
@@ -41,7 +45,10 @@ pauses = st.integers(0, 3)
     bounded=st.booleans(),
 )
 async def test_no_interleaving_loses_or_doubles_a_byte(pieces, ends, reads, bounded):
-    """Of a body that was cut a beginning may be taken; of one that is whole everything is, and then the disconnect."""
+    """
+    Of a body that was cut a beginning may be taken; of one that is whole everything is, and then
+    the disconnect.
+    """
     inbox, taken, heaviest = Inbox(), [], 0
     inbox.bounded = bounded
     sent = sum(size for size, _ in pieces)
@@ -338,7 +345,10 @@ class Sender:
 @example([("piece", 20_000, 256)] * 3)
 @example([("piece", 0, 0), ("piece", 0, 256), ("get",)])
 async def test_no_order_of_puts_and_gets_lets_the_credit_or_the_weight_drift(steps):
-    """What lies never exceeds the window, because the client has no other room than what is given back."""
+    """
+    What lies never exceeds the window, because the client has no other room than what is given
+    back.
+    """
     sender = Sender()
     for kind, *facts in steps:
         if kind == "piece":

@@ -125,7 +125,9 @@ async def test_a_failure_that_was_told_and_is_raised_too_counts_once(caplog):
 
 
 async def test_a_receive_that_was_cancelled_is_made_again():
-    """An application may wait for the shutdown in turns: the one that it does not cancel gets it."""
+    """
+    An application may wait for the shutdown in turns: the one that it does not cancel gets it.
+    """
 
     async def app(scope, receive, send):
         await receive()

@@ -1,4 +1,7 @@
-"""`run()` where something is not as usual: a thread, a system that is not POSIX, a signal that comes early."""
+"""
+`run()` where something is not as usual: a thread, a system that is not POSIX, a signal that comes
+early.
+"""
 
 import select
 import signal
@@ -28,7 +31,7 @@ def in_a_thread(function, *args, **options):
         return pool.submit(function, *args, **options).result()
 
 
-# --- threads ------------------------------------------------------------------------------------------------------------
+# --- threads --------------------------------------------------------------------------------------
 
 PROGRAM = """
 import sys, threading
@@ -88,7 +91,7 @@ def test_workers_need_the_main_thread(options):
             in_a_thread(serving)
 
 
-# --- systems ------------------------------------------------------------------------------------------------------------
+# --- systems --------------------------------------------------------------------------------------
 
 ELSEWHERE = """
 import os, select, signal, socket
@@ -118,7 +121,7 @@ def test_such_a_system_can_import_the_server():
     )
 
 
-# --- signals ------------------------------------------------------------------------------------------------------------
+# --- signals --------------------------------------------------------------------------------------
 
 
 def test_a_signal_that_comes_before_the_doors_are_open_ends_it_without_a_lifespan(monkeypatch):

@@ -199,14 +199,16 @@ async def test_cancelling_serve_ends_it(config):
 
 
 async def test_the_other_backends_config_is_refused(anyio_backend_name):
-    """The loop runs already, so there is no choice left; without a config the running one is meant."""
+    """
+    The loop runs already, so there is no choice left; without a config the running one is meant.
+    """
     other = {"trio": "asyncio", "asyncio": "trio"}[anyio_backend_name]
 
     with pytest.raises(UsageError, match=other):
         await serve(greeting(), Config(bind=["127.0.0.1:0"], backend=other))
 
 
-# --- what one server is told --------------------------------------------------------------------------------------------
+# --- what one server is told ----------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -225,7 +227,10 @@ async def serving(app, config):
 
 
 async def test_the_limits_of_a_nardis_application_hold_and_not_the_servers(config):
-    """It answers, where the server could only cut; and it may be more patient than the server is with others."""
+    """
+    It answers, where the server could only cut; and it may be more patient than the server is with
+    others.
+    """
     app = Nardis()
 
     @app.post("/", limits=Limits(body_idle_s=0.6))

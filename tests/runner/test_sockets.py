@@ -186,7 +186,7 @@ def test_sockets_are_not_inherited_by_whatever_the_application_starts():
         assert not os.get_inheritable(listener.fileno())
 
 
-# --- how they close -----------------------------------------------------------------------------------------------------
+# --- how they close -------------------------------------------------------------------------------
 
 
 def test_closed_doors_stay_closed_and_another_server_has_the_path(tmp_path):
@@ -245,7 +245,9 @@ def test_a_system_that_cannot_bolt_them_waits_for_the_event_loop(monkeypatch):
 
 
 def test_a_forked_child_closes_its_copies_and_nothing_else(tmp_path):
-    """What it does first, done here; in a child of its own it is seen by `tests/wire/test_doors.py`."""
+    """
+    What it does first, done here; in a child of its own it is seen by `tests/wire/test_doors.py`.
+    """
     path = tmp_path / "socket"
     with listening(Config(bind=[f"unix:{path}"])) as doors, doors.sockets[0].dup():
         _forks._undo_all()

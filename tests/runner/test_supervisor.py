@@ -1,4 +1,7 @@
-"""What a supervisor does with workers that come late, fail, retire or do not end; each of them does here as the test says."""
+"""
+What a supervisor does with workers that come late, fail, retire or do not end; each of them does
+here as the test says.
+"""
 
 import logging
 import os
@@ -150,7 +153,7 @@ async def supervising(monkeypatch, **settings):
             stage.close()
 
 
-# --- the start ----------------------------------------------------------------------------------------------------------
+# --- the start ------------------------------------------------------------------------------------
 
 
 async def test_an_address_is_announced_when_all_workers_are_ready(monkeypatch):
@@ -212,7 +215,9 @@ async def test_a_stop_while_workers_are_added_dismisses_all_of_them_and_announce
 
 
 async def test_a_hang_up_while_the_first_worker_starts_waits_for_it(monkeypatch):
-    """Its successor would dismiss it before it is ready, and that would look like a failed start."""
+    """
+    Its successor would dismiss it before it is ready, and that would look like a failed start.
+    """
     async with supervising(monkeypatch, workers=1) as stage:
         first = await stage.opened.receive()
         stage.signal(signal.SIGHUP)
@@ -237,7 +242,7 @@ async def test_a_worker_that_does_not_start_is_tried_again_until_the_stop(monkey
     assert stage._count == 2
 
 
-# --- one for another ----------------------------------------------------------------------------------------------------
+# --- one for another ------------------------------------------------------------------------------
 
 
 async def test_a_worker_whose_successor_does_not_start_stays_and_is_replaced_later(
@@ -335,7 +340,7 @@ async def test_a_worker_that_lived_long_is_followed_as_soon_as_the_first(monkeyp
     assert caplog.text.count("the next attempt is in 0.1 s") == 2
 
 
-# --- the doors ----------------------------------------------------------------------------------------------------------
+# --- the doors ------------------------------------------------------------------------------------
 
 
 async def test_the_doors_are_closed_before_anybody_ends(monkeypatch):
@@ -391,7 +396,7 @@ async def test_only_one_that_is_still_there_is_asked_to_end():
         assert not worker.process.terminated
 
 
-# --- the end ------------------------------------------------------------------------------------------------------------
+# --- the end --------------------------------------------------------------------------------------
 
 
 async def test_only_who_is_still_there_is_killed():
@@ -449,7 +454,7 @@ async def test_a_worker_that_ends_its_shutdown_badly_is_named(monkeypatch):
             first.end(70)
 
 
-# --- how many connections a process has room for ------------------------------------------------------------------------
+# --- how many connections a process has room for --------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,10 @@ async def test_send_after_a_disconnect_that_was_not_received_is_legal():
 
 
 async def test_a_task_that_is_being_cancelled_does_not_break_the_rule():
-    """One task hears the disconnect and cancels the writer, which was woken by the same disconnect and writes on."""
+    """
+    One task hears the disconnect and cancels the writer, which was woken by the same disconnect and
+    writes on.
+    """
 
     async def app(scope, receive, send):
         async def write():

@@ -167,7 +167,9 @@ async def test_each_verb_sends_its_method():
     ],
 )
 async def test_a_known_body_has_its_length_and_type(options, body, media_type):
-    """Content-Length is set for every body in one piece, also for an empty one where a body is usual."""
+    """
+    Content-Length is set for every body in one piece, also for an empty one where a body is usual.
+    """
     async with Client(report) as client:
         response = await client.post("/", **options)
         _, headers = told(response)
@@ -249,7 +251,10 @@ async def test_an_iterable_is_pulled_only_as_the_application_asks():
 
 
 async def test_a_cancelled_receive_loses_no_chunk():
-    """What was pulled for a receive() that gave up is there for the next one, and nothing is pulled beside it."""
+    """
+    What was pulled for a receive() that gave up is there for the next one, and nothing is pulled
+    beside it.
+    """
     pulled, received, asked = [], [], anyio.Event()
 
     async def chunks():

@@ -16,7 +16,10 @@ START, BODY = "http.response.start", "http.response.body"
 
 
 class Source:
-    """An application that sends numbered chunks of ten bytes until it has sent *count*, and notes what it did."""
+    """
+    An application that sends numbered chunks of ten bytes until it has sent *count*, and notes what
+    it did.
+    """
 
     def __init__(self, count=100):
         self.count, self.sent, self.ended = count, 0, None
@@ -75,7 +78,10 @@ async def test_the_final_chunk_waits_as_well():
 
 
 async def test_read_takes_exactly_as_many_bytes():
-    """The rest of a chunk stays for the next read or iteration, and reading on takes no more chunks than needed."""
+    """
+    The rest of a chunk stays for the next read or iteration, and reading on takes no more chunks
+    than needed.
+    """
     app = Source(4)
     async with Client(app, lifespan=False) as client, client.stream("GET", "/") as response:
         assert await response.read(0) == b""
@@ -400,7 +406,9 @@ async def test_a_thread_that_does_not_end_is_not_waited_for():
 
 
 async def test_an_early_answer_closes_an_iterable_with_a_task_group_in_it():
-    """Its scopes stay inside those of the client, and what its group says of the close is no error."""
+    """
+    Its scopes stay inside those of the client, and what its group says of the close is no error.
+    """
     log = []
 
     async def chunks():
@@ -452,7 +460,10 @@ async def test_an_exception_in_the_block_comes_out_as_it_is():
 
 @pytest.mark.parametrize("leaves", [False, True])
 async def test_concurrent_sends_are_whole_and_in_order(leaves):
-    """The final message does not overtake a chunk that another task is sending, nor end a response that nobody took."""
+    """
+    The final message does not overtake a chunk that another task is sending, nor end a response
+    that nobody took.
+    """
     queued = anyio.Event()
 
     async def app(scope, receive, send):
@@ -519,7 +530,9 @@ async def test_an_app_that_keeps_running_is_cancelled_and_reported():
 
 
 async def test_an_endless_loop_of_sends_is_cancelled_and_reported():
-    """`send` does not suspend once the client has left, but it lets a cancellation in now and then."""
+    """
+    `send` does not suspend once the client has left, but it lets a cancellation in now and then.
+    """
 
     async def app(scope, receive, send):
         await send({"type": START, "status": 200})

@@ -1,9 +1,9 @@
 """
 The seam to hypercorn: everything that knows its insides is in this package, one module for each fault it cures.
 
-What the rest of the runner uses is small, so that another server of the same descent (anycorn) could take its place:
-`accepting()` of `trio_worker` and `asyncio_worker`, which make a `connection.Connection` of each client and run it, and
-`settings.Settings`.
+What the rest of the runner uses is small, so that another server of the same descent (anycorn)
+could take its place: `accepting()` of `trio_worker` and `asyncio_worker`, which make a
+`connection.Connection` of each client and run it, and `settings.Settings`.
 
 | module | fault of hypercorn 0.18 |
 |---|---|
@@ -22,8 +22,8 @@ What the rest of the runner uses is small, so that another server of the same de
 | `h2_websockets` | the end of a stream is not heard by its WebSocket, nor is it said |
 | `h2` | a shutdown is not announced; put together what stands above |
 
-Each has its contract test in `tests/wire/cures/`, which fails on the stock server: when it does not any more, the cure
-can go.
+Each has its contract test in `tests/wire/cures/`, which fails on the stock server: when it does not
+any more, the cure can go.
 """
 
 from __future__ import annotations

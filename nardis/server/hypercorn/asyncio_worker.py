@@ -1,12 +1,14 @@
 """
 The asyncio worker's half of a connection, and its door.
 
-Fault (hypercorn 0.18): a connection whose client left goes on writing, with a warning for each piece, and one that ends waits for
-a client that does not read; on Python 3.12 and later a shutdown waits for all of them (issue 308). Over TLS a cut response ends
-with close_notify, as a whole one does. asyncio drops what a client sent last, if a write finds it gone before that was read.
+Fault (hypercorn 0.18): a connection whose client left goes on writing, with a warning for each
+piece, and one that ends waits for a client that does not read; on Python 3.12 and later a shutdown
+waits for all of them (issue 308). Over TLS a cut response ends with close_notify, as a whole one
+does. asyncio drops what a client sent last, if a write finds it gone before that was read.
 
-Cure: nothing is written to a transport that is closing; the sweep ends connections that make no progress; the door is closed
-without waiting for those who came through it; a cut is a reset, and nothing else. What a client sent last is read.
+Cure: nothing is written to a transport that is closing; the sweep ends connections that make no
+progress; the door is closed without waiting for those who came through it; a cut is a reset, and
+nothing else. What a client sent last is read.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from .service import Service, clock, logger, run_app
 
 __all__ = ["accepting"]
 
-# Connections taken before others get their turn, and the pause where the system has no room for one more.
+# Connections taken before others get their turn, and the pause where the system has no room for one
+# more.
 ACCEPTS_AT_ONCE: Final = 64
 ACCEPT_PAUSE_S: Final = 0.1
 
@@ -83,7 +86,8 @@ class Protocol(asyncio.StreamReaderProtocol):
     What a transport tells of its socket.
 
     Attributes:
-        lost: The socket is closed, or will be in this very turn: uvloop gives its number also afterwards.
+        lost: The socket is closed, or will be in this very turn: uvloop gives its number also
+            afterwards.
     """
 
     lost = False
@@ -139,7 +143,8 @@ class AsyncioConnection(Connection):
                 pieces = (_encrypted(self.tls, pieces),)
             except OSError:
                 return False
-        # Not `writelines`: it lets the buffer grow without bound up to Python 3.12.8 and 3.13.1 (CVE-2024-12254).
+        # Not `writelines`: it lets the buffer grow without bound up to Python 3.12.8 and 3.13.1
+        # (CVE-2024-12254).
         for piece in pieces:
             self._writer.write(piece)
         if self._transport.get_write_buffer_size() > 0:
@@ -196,7 +201,8 @@ async def accepting(
     def leave(task: asyncio.Task[None]) -> None:
         service.admitted -= 1
 
-    # Not `asyncio.start_server`: what it has accepted when it is closed is served late, or never (Python 3.13, uvloop 0.23).
+    # Not `asyncio.start_server`: what it has accepted when it is closed is served late, or never
+    # (Python 3.13, uvloop 0.23).
     def accept(listener: socket) -> None:
         for _ in range(ACCEPTS_AT_ONCE):
             try:

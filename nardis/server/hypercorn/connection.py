@@ -1,11 +1,13 @@
 """
 One client's connection, as far as it is the same on both workers. It stands where hypercorn has its `TCPServer`.
 
-Fault (hypercorn 0.18): an exception in one connection ends the whole trio worker; each pause between two requests costs a task
-with a timer of its own, and nothing else has a limit: a client that stops reading, or stops sending half-way, stays for ever.
+Fault (hypercorn 0.18): an exception in one connection ends the whole trio worker; each pause
+between two requests costs a task with a timer of its own, and nothing else has a limit: a client
+that stops reading, or stops sending half-way, stays for ever.
 
-Cure: each connection notes when it began to read, to write, to wait, and when its client last took something; one sweep over all
-of them, four times a second, ends those that make no progress. Whatever leaves a connection ends that one alone.
+Cure: each connection notes when it began to read, to write, to wait, and when its client last took
+something; one sweep over all of them, four times a second, ends those that make no progress.
+Whatever leaves a connection ends that one alone.
 """
 
 from __future__ import annotations
@@ -40,9 +42,10 @@ READ_BYTES: Final = 64 * 1024
 # An idle connection may have its next request on the way when a shutdown begins: it is waited for.
 DRAIN_IDLE_S: Final = 0.5
 
-# After our last byte, what the client still sends is read and dropped for this long: closing at once would reset the connection,
-# and the client might lose the answer (RFC 9112 §9.6). In the clear nothing is read beyond this much, and the socket is held.
-# Over TLS clients such as requests and urllib3 give an answer up when a write fails: all is read that comes in the time.
+# After our last byte, what the client still sends is read and dropped for this long: closing at
+# once would reset the connection, and the client might lose the answer (RFC 9112 §9.6). In the
+# clear nothing is read beyond this much, and the socket is held. Over TLS clients such as requests
+# and urllib3 give an answer up when a write fails: all is read that comes in the time.
 LINGER_S: Final = 1.0
 LINGER_BYTES: Final = 4 * 1024 * 1024
 
@@ -52,11 +55,12 @@ OVERLOAD_ANSWER: Final = (
     b"content-length: 36\r\nconnection: close\r\n\r\ntoo many connections: try again soon"
 )
 
-# `close()` then resets the connection and drops what was not sent: it cannot be taken for a regular end.
+# `close()` then resets the connection and drops what was not sent: it cannot be taken for a regular
+# end.
 RESET: Final = b"\x01\x00\x00\x00\x00\x00\x00\x00"
 
-# Linux counts the bytes that the peer's system took (tcpi_bytes_acked of struct tcp_info, since 4.1), also while one piece waits
-# to be sent: where it does not, progress shows by the piece.
+# Linux counts the bytes that the peer's system took (tcpi_bytes_acked of struct tcp_info, since
+# 4.1), also while one piece waits to be sent: where it does not, progress shows by the piece.
 TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None)
 TCP_INFO_BYTES: Final = 128
 BYTES_ACKED: Final = struct.Struct("=120xQ")
@@ -95,7 +99,7 @@ class Connection(ABC):
         self._taken = 0
         self._hung_up = False
 
-    # --- what the workers do each in its way --------------------------------------------------------------------------
+    # --- what the workers do each in its way ------------------------------------------------------
 
     @abstractmethod
     async def _receive(self) -> bytes:
@@ -137,7 +141,7 @@ class Connection(ABC):
     def cancel(self) -> None:
         """Cancel what runs for this connection."""
 
-    # --- the conversation ---------------------------------------------------------------------------------------------
+    # --- the conversation -------------------------------------------------------------------------
 
     async def shake_hands(self) -> bool:
         """Agree on TLS; False says that it failed, or took too long."""
@@ -253,14 +257,15 @@ class Connection(ABC):
     async def _lost(self) -> None:
         await self.protocol.handle(Closed())
 
-    # --- limits -------------------------------------------------------------------------------------------------------
+    # --- limits -----------------------------------------------------------------------------------
 
     def look(self, now: float) -> bool:
         """Enforce the limits; tell whether the client would have to be asked for its hang-up, because nobody reads."""
         if self.is_closed():
             return bool(self.handling)
         config = self.service.config
-        # When the time of those that may end by themselves is over, those that do not read have had theirs.
+        # When the time of those that may end by themselves is over, those that do not read have had
+        # theirs.
         stall_s = (
             min(config.write_stall_s, LINGER_S)
             if self.service.interrupted

@@ -1,14 +1,16 @@
 """
 HTTP/1.1.
 
-Faults (hypercorn 0.18): a request head of 70 KiB passes a limit of 16, because only an incomplete one is measured; `Upgrade:
-h2c` with unreadable settings ends the trio worker, and so does a WebSocket message that comes with its handshake; an HTTP/1.0
-response that was cut looks whole; `100 Continue` leaves before the application can refuse the body; and a denied WebSocket is
-not told that the connection closes, or twice.
+Faults (hypercorn 0.18): a request head of 70 KiB passes a limit of 16, because only an incomplete
+one is measured; `Upgrade: h2c` with unreadable settings ends the trio worker, and so does a
+WebSocket message that comes with its handshake; an HTTP/1.0 response that was cut looks whole; `100
+Continue` leaves before the application can refuse the body; and a denied WebSocket is not told that
+the connection closes, or twice.
 
-Cure: heads are measured when they are complete, too; an upgrade that cannot be read is ignored, and such a message refused; a
-response that only the end of the connection would end is cut by a reset; the client is invited to go on when the application
-first asks for the body (RFC 9110 §10.1.1); all answers to a handshake but 101 say `connection: close`, once (RFC 9112 §9.6).
+Cure: heads are measured when they are complete, too; an upgrade that cannot be read is ignored, and
+such a message refused; a response that only the end of the connection would end is cut by a reset;
+the client is invited to go on when the application first asks for the body (RFC 9110 §10.1.1); all
+answers to a handshake but 101 say `connection: close`, once (RFC 9112 §9.6).
 """
 
 from __future__ import annotations
@@ -98,7 +100,8 @@ class H1(H11Protocol):
         except _Refused:
             await self.send(Closed())
         if isinstance(event, Closed) and isinstance(self.connection, _Patient):
-            # A pipelined request may wait for its turn, and the task that reads with it (hypercorn 0.18 leaves both for ever).
+            # A pipelined request may wait for its turn, and the task that reads with it (hypercorn
+            # 0.18 leaves both for ever).
             self.connection.over = True
             await self.can_read.set()
 
@@ -197,7 +200,8 @@ class H1(H11Protocol):
             return await super()._send_h11_event(event)
         pieces = None
         with suppress(h11.LocalProtocolError):
-            # What h11 joins would be one more copy of the piece, held for as long as the client takes.
+            # What h11 joins would be one more copy of the piece, held for as long as the client
+            # takes.
             pieces = connection.send_with_data_passthrough(event)
         if pieces is None:
             await super()._send_h11_event(event)  # which knows whether that is an error

@@ -1,11 +1,12 @@
 """
 HTTP/2, with all its cures.
 
-Fault (hypercorn 0.18): at a shutdown new streams are reset as if they had been worked on, and open ones may be cut by h2 itself,
-which sends nothing more after its own GOAWAY.
+Fault (hypercorn 0.18): at a shutdown new streams are reset as if they had been worked on, and open
+ones may be cut by h2 itself, which sends nothing more after its own GOAWAY.
 
-Cure: a GOAWAY that names the last stream that will be served, past h2's own accounts of it (RFC 9113 §6.8): the client may repeat
-what comes later elsewhere. The connection closes when its streams have ended.
+Cure: a GOAWAY that names the last stream that will be served, past h2's own accounts of it (RFC
+9113 §6.8): the client may repeat what comes later elsewhere. The connection closes when its streams
+have ended.
 """
 
 from __future__ import annotations

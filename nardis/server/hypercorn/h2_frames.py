@@ -1,15 +1,18 @@
 """
 HTTP/2: late and broken frames end a stream, and nothing else.
 
-Faults (hypercorn 0.18): DATA for a stream whose response is complete is a KeyError, a CONNECT without a path an
-UnboundLocalError, a path with a byte above 127 a UnicodeDecodeError; each ends the trio worker, on asyncio the connection. A
-reset waits behind the frames that were read with it, while the socket is full. h2 4.4 answers each
-late frame of a stream that was reset with one more reset.
+Faults (hypercorn 0.18): DATA for a stream whose response is complete is a KeyError, a CONNECT
+without a path an UnboundLocalError, a path with a byte above 127 a UnicodeDecodeError; each ends
+the trio worker, on asyncio the connection. A reset waits behind the frames that were read with it,
+while the socket is full. h2 4.4 answers each late frame of a stream that was reset with one more
+reset.
 
-Cure: events are handled one by one, and none waits for the socket. DATA for a stream that is gone is dropped (its connection
-window is given back), and a request that cannot be read is reset with PROTOCOL_ERROR (RFC 9113 §8.1.1). A stream is reset once;
-late frames are discarded (§5.1). hypercorn closes a connection, under its open streams, after 1,000 requests, which bounds
-what a client can start and reset again and again (CVE-2023-44487); here one that does little else is closed.
+Cure: events are handled one by one, and none waits for the socket. DATA for a stream that is gone
+is dropped (its connection window is given back), and a request that cannot be read is reset with
+PROTOCOL_ERROR (RFC 9113 §8.1.1). A stream is reset once; late frames are discarded (§5.1).
+hypercorn closes a connection, under its open streams, after 1,000 requests, which bounds what a
+client can start and reset again and again (CVE-2023-44487); here one that does little else is
+closed.
 """
 
 from __future__ import annotations

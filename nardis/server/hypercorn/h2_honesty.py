@@ -1,12 +1,13 @@
 """
 HTTP/2: a broken response does not look whole.
 
-Fault (hypercorn 0.18): a response whose application failed, or returned, before its end stays open for ever; a body that is
-longer or shorter than its Content-Length goes out as it is; field values with line ends do, too; and a client that goes on
-uploading after its answer is not told to stop.
+Fault (hypercorn 0.18): a response whose application failed, or returned, before its end stays open
+for ever; a body that is longer or shorter than its Content-Length goes out as it is; field values
+with line ends do, too; and a client that goes on uploading after its answer is not told to stop.
 
-Cure: each stream keeps account. What did not end as announced is reset with INTERNAL_ERROR (RFC 9113 §5.4.2), what the client
-need not send any more with NO_ERROR (§8.1), a moment after its answer. The connection lives on.
+Cure: each stream keeps account. What did not end as announced is reset with INTERNAL_ERROR (RFC
+9113 §5.4.2), what the client need not send any more with NO_ERROR (§8.1), a moment after its
+answer. The connection lives on.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ __all__ = ["HonestH2"]
 _FORBIDDEN: Final = (b"\r", b"\n", b"\0")
 
 
-# From an early answer to the reset that stops its upload. curl 7.88 loses an answer that it reads together with the reset (0 of
-# 60 were seen), and many clients stop by themselves meanwhile.
+# From an early answer to the reset that stops its upload. curl 7.88 loses an answer that it reads
+# together with the reset (0 of 60 were seen), and many clients stop by themselves meanwhile.
 STOP_S: Final = 0.05
 
 
@@ -58,8 +59,8 @@ class HonestH2(WindowedH2):
         """
         Reset the uploads whose time has come.
 
-        It is called before each write, and the time begins at the first call: by then the end of the
-        answer is in that write or in one before it, so the reset always leaves in a later one.
+        It is called before each write, and the time begins at the first call: by then the end of
+        the answer is in that write or in one before it, so the reset always leaves in a later one.
         """
         now = clock()
         for stream_id, at in tuple(self._to_stop.items()):

@@ -1,13 +1,15 @@
 """
 HTTP/2: an upload that nobody reads does not block the other streams.
 
-Faults (hypercorn 0.18): the task that reads the socket waits until an application has taken what arrived, so that nothing else
-of the connection is heard meanwhile: no WINDOW_UPDATE, no PING, no reset, no new stream. Both windows are given back together.
-A client that waits for `100 Continue` waits for ever.
+Faults (hypercorn 0.18): the task that reads the socket waits until an application has taken what
+arrived, so that nothing else of the connection is heard meanwhile: no WINDOW_UPDATE, no PING, no
+reset, no new stream. Both windows are given back together. A client that waits for `100 Continue`
+waits for ever.
 
-Cure: what arrives waits at its stream, bounded by the window of that stream, which is given back as the application takes (RFC
-9113 §5.2). The connection's window is given back at once, so no stream can use it up. The client is invited to go on when the
-application first asks for the body (RFC 9110 §10.1.1).
+Cure: what arrives waits at its stream, bounded by the window of that stream, which is given back as
+the application takes (RFC 9113 §5.2). The connection's window is given back at once, so no stream
+can use it up. The client is invited to go on when the application first asks for the body (RFC 9110
+§10.1.1).
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from .inbox import Inbox, found_inbox, inbox_of
 
 __all__ = ["FairH2"]
 
-# What a client may send ahead on each stream. At 100 ms round trip this allows 2.5 MiB/s; HTTP/2's own 64 KiB a quarter of it.
+# What a client may send ahead on each stream. At 100 ms round trip this allows 2.5 MiB/s; HTTP/2's
+# own 64 KiB a quarter of it.
 WINDOW_BYTES: Final = 256 * 1024
 
 # The connection's window is given back as data arrives; it is only what may be on its way.
@@ -79,7 +82,8 @@ class FairH2(HonestH2):
 
     def _give_back(self, stream_id: int, size: int) -> None:
         """Let the client send as much again."""
-        # The stream may have ended, and h2 may have forgotten it; to give back nothing is an error (§6.9.1).
+        # The stream may have ended, and h2 may have forgotten it; to give back nothing is an error
+        # (§6.9.1).
         with suppress(h2.exceptions.ProtocolError, KeyError, ValueError):
             self.connection.increment_flow_control_window(size, stream_id)
             self.kick()

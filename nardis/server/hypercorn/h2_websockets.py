@@ -4,9 +4,9 @@ HTTP/2: WebSockets (RFC 8441).
 Faults (hypercorn 0.18): the end of a stream without a Close frame is not heard, and a stream is not
 ended after one. A handshake that was refused leaves its stream behind.
 
-Cure: the end of a stream is what the end of the connection is in HTTP/1.1 (RFC 8441 §5). Each stream
-is ended after our Close frame, and reset only if nobody wants what the client may still send. Its
-window is given back for what was worked on, also where that is not a message yet.
+Cure: the end of a stream is what the end of the connection is in HTTP/1.1 (RFC 8441 §5). Each
+stream is ended after our Close frame, and reset only if nobody wants what the client may still
+send. Its window is given back for what was worked on, also where that is not a message yet.
 """
 
 from __future__ import annotations

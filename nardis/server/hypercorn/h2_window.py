@@ -1,12 +1,14 @@
 """
 HTTP/2: responses feel the client's window.
 
-Fault (hypercorn 0.18): a stream's buffer lets its writer go on whenever a piece taken from it was small, and the nothing that a
-shut window allows is small: 253 of 256 MiB went into memory for a client that read none, and stayed there after it had left. What
-several tasks flush can also be lost when one of them is cancelled while it waits for the socket.
+Fault (hypercorn 0.18): a stream's buffer lets its writer go on whenever a piece taken from it was
+small, and the nothing that a shut window allows is small: 253 of 256 MiB went into memory for a
+client that read none, and stayed there after it had left. What several tasks flush can also be lost
+when one of them is cancelled while it waits for the socket.
 
-Cure: nothing is buffered for a stream. What the window allows goes to the one task that writes to the socket; the rest waits for
-the window, in the application's own `send`. PRIORITY is not heeded any more (RFC 9113 §5.3.2): streams take turns.
+Cure: nothing is buffered for a stream. What the window allows goes to the one task that writes to
+the socket; the rest waits for the window, in the application's own `send`. PRIORITY is not heeded
+any more (RFC 9113 §5.3.2): streams take turns.
 
 A stream is stalled when its window took none of its bytes for `write_stall_s`: it is reset. Time in
 which the socket is full does not count, because the connection has a limit of its own for that.
@@ -87,7 +89,7 @@ class WindowedH2(H2Protocol):
         self._written = anyio.Event()  # there is room again
         self._opened = anyio.Event()  # some window may have grown, or some stream ended
 
-    # --- the one that writes ------------------------------------------------------------------------------------------
+    # --- the one that writes ----------------------------------------------------------------------
 
     async def send_task(self) -> None:
         """Write to the socket what there is, to the end of the connection."""
@@ -154,7 +156,7 @@ class WindowedH2(H2Protocol):
         self._written.set()
         self.kick()
 
-    # --- those that wait for the window -------------------------------------------------------------------------------
+    # --- those that wait for the window -----------------------------------------------------------
 
     async def stream_send(self, event: StreamEvent) -> None:
         """Take what an application sends."""

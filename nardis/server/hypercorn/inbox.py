@@ -1,16 +1,19 @@
 """
 What one application call receives.
 
-Fault (hypercorn 0.18): the messages for an application wait in a queue of ten. A client that leaves behind a full queue is not
-noticed, because nobody reads its socket; the end of a stream is one more message of the same queue, so the application's own last
-`send` hangs until somebody takes the others; and after `http.disconnect` a further `receive()` blocks for ever.
+Fault (hypercorn 0.18): the messages for an application wait in a queue of ten. A client that leaves
+behind a full queue is not noticed, because nobody reads its socket; the end of a stream is one more
+message of the same queue, so the application's own last `send` hangs until somebody takes the
+others; and after `http.disconnect` a further `receive()` blocks for ever.
 
-Cure: a queue bounded in bytes, into which the end always fits. Once the client is gone the bound is lifted, what the kernel still
-has of the body is read, and the disconnect comes next: at once if the body was cut, after one last message if it is whole.
+Cure: a queue bounded in bytes, into which the end always fits. Once the client is gone the bound is
+lifted, what the kernel still has of the body is read, and the disconnect comes next: at once if the
+body was cut, after one last message if it is whole.
 
-Each piece of a body lies here with its credit, the flow-controlled bytes of HTTP/2 that it came in. Whoever takes the piece
-gives back that credit and no other, so that what lies never exceeds the window of its stream (RFC 9113 §5.2). Small pieces
-are joined when they arrive: thousands of tiny frames cost no more memory than their bytes.
+Each piece of a body lies here with its credit, the flow-controlled bytes of HTTP/2 that it came in.
+Whoever takes the piece gives back that credit and no other, so that what lies never exceeds the
+window of its stream (RFC 9113 §5.2). Small pieces are joined when they arrive: thousands of tiny
+frames cost no more memory than their bytes.
 """
 
 from __future__ import annotations
@@ -32,10 +35,12 @@ BOUND_BYTES: Final = 128 * 1024
 # One message of the body, at most, unless the client has left.
 MESSAGE_BYTES: Final = 64 * 1024
 
-# A piece below this is joined to the one before it: alone it would cost about 150 bytes more than it holds.
+# A piece below this is joined to the one before it: alone it would cost about 150 bytes more than
+# it holds.
 SMALL_BYTES: Final = 1024
 
-# A message of a WebSocket costs this much beside its bytes, about: it cannot be joined to another, so it is counted.
+# A message of a WebSocket costs this much beside its bytes, about: it cannot be joined to another,
+# so it is counted.
 MESSAGE_OVERHEAD_BYTES: Final = 64
 
 
@@ -44,18 +49,23 @@ class Inbox:
     The receiving side of one application call.
 
     Attributes:
-        bounded: Whether `put` waits for room. Where the protocol has flow control of its own it need not.
+        bounded: Whether `put` waits for room. Where the protocol has flow control of its own it
+            need not.
         weight: Bytes that lie here; a message of a WebSocket counts with its overhead.
         whole: The body has arrived.
         closed: Nothing more comes; what `get` gives at the end.
         asked: Called once, when the application first asks.
         taken: Called with the credit of what the application took, in flow-controlled bytes.
         owed: The credit of what lies here, in flow-controlled bytes.
-        listener: The exchange of a Nardis application, which is told at once when the client leaves or stalls.
-        claimed: There is one, or was: it looks after the limits of its request, and logs its failures.
+        listener: The exchange of a Nardis application, which is told at once when the client leaves
+            or stalls.
+        claimed: There is one, or was: it looks after the limits of its request, and logs its
+            failures.
         stalled: The client took nothing for too long.
-        progressed: When the client last took a byte of the response, by `time.monotonic`; 0.0 is never.
-        flushing: Bytes of it wait because the socket is full, and not because the window of their stream is shut.
+        progressed: When the client last took a byte of the response, by `time.monotonic`; 0.0 is
+            never.
+        flushing: Bytes of it wait because the socket is full, and not because the window of their
+            stream is shut.
     """
 
     __slots__ = (

@@ -1,11 +1,11 @@
 """
 Which HTTP a connection speaks: HTTP/1.1 at first, HTTP/2 if TLS agreed on it, or if the client begins with it.
 
-Fault (hypercorn 0.18): cleartext HTTP/2 cannot be switched off, and an `Upgrade: h2c` with settings that are no base64 ends the
-trio worker.
+Fault (hypercorn 0.18): cleartext HTTP/2 cannot be switched off, and an `Upgrade: h2c` with settings
+that are no base64 ends the trio worker.
 
-Cure: `Config(http2=False)` serves HTTP/1.1 alone; an upgrade is ignored unless its settings can be read (RFC 9113 §3.1 takes the
-upgrade back, and a server need not heed it: RFC 9110 §7.8).
+Cure: `Config(http2=False)` serves HTTP/1.1 alone; an upgrade is ignored unless its settings can be
+read (RFC 9113 §3.1 takes the upgrade back, and a server need not heed it: RFC 9110 §7.8).
 """
 
 from __future__ import annotations

@@ -236,8 +236,8 @@ class _Yielding:
     """
     A `send` that gives the event loop a turn, and lets a cancellation come before a message rather than in it.
 
-    Fault (hypercorn 0.18): it returns without suspending where a client is gone, or fast, and one that writes in a loop
-    then stops everything else. Nardis applications see to both themselves.
+    Fault (hypercorn 0.18): it returns without suspending where a client is gone, or fast, and one
+    that writes in a loop then stops everything else. Nardis applications see to both themselves.
     """
 
     __slots__ = ("_inbox", "_send", "_yielded")

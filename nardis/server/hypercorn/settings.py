@@ -12,7 +12,8 @@ from ..config import Config
 
 __all__ = ["Settings"]
 
-# Above any number of requests: HTTP/2 would close the connection under its open streams (hypercorn 0.18), see `h2`.
+# Above any number of requests: HTTP/2 would close the connection under its open streams (hypercorn
+# 0.18), see `h2`.
 NO_LIMIT: Final = 2**62
 
 

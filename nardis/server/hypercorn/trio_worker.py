@@ -1,12 +1,13 @@
 """
 The trio worker's half of a connection, and its door.
 
-Fault (hypercorn 0.18): a write is shielded without a limit, so a client that stops reading keeps its handler, and a shutdown, for
-ever; closing a socket with something unread resets it, which may cost the client its answer; and over TLS no close_notify says
-that an answer is whole.
+Fault (hypercorn 0.18): a write is shielded without a limit, so a client that stops reading keeps
+its handler, and a shutdown, for ever; closing a socket with something unread resets it, which may
+cost the client its answer; and over TLS no close_notify says that an answer is whole.
 
-Cure: a write can be cancelled, and a cancelled write cuts the connection, because half a piece may be on the wire; the sweep ends
-those that make no progress; our half is closed first, and what still arrives is dropped for a moment.
+Cure: a write can be cancelled, and a cancelled write cuts the connection, because half a piece may
+be on the wire; the sweep ends those that make no progress; our half is closed first, and what still
+arrives is dropped for a moment.
 """
 
 from __future__ import annotations
@@ -115,8 +116,8 @@ class TrioConnection(Connection):
         """
         Send *data*; a cancellation comes before its first byte, or while the socket has no room for the rest.
 
-        The stream's `send_all` has a checkpoint of its own before it sends, where a deadline would tear a response of which
-        nothing was lost.
+        The stream's `send_all` has a checkpoint of its own before it sends, where a deadline would
+        tear a response of which nothing was lost.
         """
         sent: int = await self.socket.send(data)
         while sent < len(data):

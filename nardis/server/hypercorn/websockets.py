@@ -1,11 +1,11 @@
 """
 WebSockets: who hears what when one ends (RFC 6455 §7).
 
-Faults (hypercorn 0.18): the application hears 1006, whatever the client's Close frame said. A broken
-rule ends the connection without a Close frame. A message that is too big gets a Close frame, and
-the application is told nothing. Nor is it at a shutdown, which cuts an open WebSocket without a word.
-An offer of compression that cannot be read, and a field that cannot be sent, are faults of the
-connection.
+Faults (hypercorn 0.18): the application hears 1006, whatever the client's Close frame said. A
+broken rule ends the connection without a Close frame. A message that is too big gets a Close frame,
+and the application is told nothing. Nor is it at a shutdown, which cuts an open WebSocket without a
+word. An offer of compression that cannot be read, and a field that cannot be sent, are faults of
+the connection.
 
 Cure: the application hears the code and the reason of the client's Close frame, 1005 if there is
 no code in it, the code of what was refused, and 1006 only if the client vanished (§7.1.5). A broken
@@ -94,7 +94,7 @@ class WebSocket(WSStream):
         """Whether it was accepted, and its end was not heard."""
         return self.handshake.accepted and not self.closed
 
-    # --- from the client ----------------------------------------------------------------------------------------------
+    # --- from the client --------------------------------------------------------------------------
 
     async def handle(self, event: Event) -> None:
         """Take what came from the client, or the news that there is no client any more."""
@@ -197,7 +197,7 @@ class WebSocket(WSStream):
             message = {"type": "websocket.disconnect", "code": int(code)}
             inbox.close({**message, "reason": reason} if reason else message)
 
-    # --- to the client ------------------------------------------------------------------------------------------------
+    # --- to the client ----------------------------------------------------------------------------
 
     async def app_send(self, message: ASGISendEvent | None) -> None:
         """Take what the application sends; what it sends after the end is dropped."""
