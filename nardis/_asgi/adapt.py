@@ -13,7 +13,7 @@ __all__ = ["ASGI2App", "as_asgi3"]
 
 
 class ASGI2App(Protocol):
-    """An application of ASGI 2: called with the scope, it gives what is called with `receive` and `send`."""
+    """An application of ASGI 2: `app(scope)` returns a callable for `receive` and `send`."""
 
     def __call__(self, scope: Scope, /) -> Callable[[Receive, Send], Any]: ...
 
@@ -38,8 +38,9 @@ def as_asgi3(app: Any) -> ASGIApp:
         if count == 1 and (inspect.isclass(function) or not is_async):
             return _from_asgi2(app)
     raise TypeError(
-        f"{app!r} is no ASGI application. mount() takes `async def app(scope, receive, send)` or ASGI 2's `app(scope)`, wrap() "
-        "what makes one over another. A Router goes to use(), a handler to get() and the other verbs, a middleware to use()."
+        f"{app!r} is no ASGI application. mount() takes `async def app(scope, receive, send)` or "
+        "ASGI 2's `app(scope)`, wrap() what makes one over another. A Router goes to use(), a "
+        "handler to get() and the other verbs, a middleware to use()."
     )
 
 

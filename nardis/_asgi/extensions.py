@@ -1,5 +1,5 @@
 """
-What `nardis.*` in the extensions of an ASGI scope means: how a runner, a test client and an application know each other.
+What `nardis.*` in the extensions of an ASGI scope means to runner, test client and application.
 
 A middleware passes a scope on, or a copy of it, so what stands there is found whatever is wrapped
 around an application. Absent and None are the same.
@@ -77,8 +77,10 @@ def extension(scope: Scope, name: str) -> Any:
     """
     Return an extension of *scope*, None if there is none.
 
-    >>> extension({"extensions": None}, RUNNER), extension({}, RUNNER), extension({"extensions": {RUNNER: 1}}, RUNNER)
-    (None, None, 1)
+    >>> extension({"extensions": None}, RUNNER), extension({}, RUNNER)
+    (None, None)
+    >>> extension({"extensions": {RUNNER: 1}}, RUNNER)
+    1
     """
     extensions = scope.get("extensions")
     return extensions.get(name) if extensions else None

@@ -1,4 +1,4 @@
-"""`nardis demo`: one page that shows what Nardis does with streams, served on trio and on asyncio at once."""
+"""`nardis demo`: one page on what Nardis does with streams, on trio and on asyncio at once."""
 
 from __future__ import annotations
 

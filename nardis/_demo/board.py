@@ -1,4 +1,4 @@
-"""What handlers tell of themselves while they run: to the page that asked for them, and to the terminal."""
+"""What handlers report while they run: to the page that asked for them, and to the terminal."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Board:
 
 
 class Teller:
-    """Tells the page of one request; a newer request of the same kind takes its place there, but not in the log."""
+    """Reports to the page for one request; a newer one of the same kind replaces it there."""
 
     def __init__(self, board: Board, kind: str, client: str) -> None:
         self._board = board

@@ -1,4 +1,4 @@
-"""The handlers of the demo. The page shows the source of four of them, so they are written to be read."""
+"""The handlers of the demo. The page shows the source of four of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ demo = Router()
 
 
 def make_app(ports: Mapping[str, int]) -> Nardis:
-    """Make the application for one of the servers, which find each other at *ports*: `{"trio": 3000, "asyncio": 3001}`."""
+    """Make the application for one of the servers; *ports* has both: `{"trio": 3000, …}`."""
     app = Nardis()
     app.state.ports = dict(ports)
     boards: dict[str, Board] = {}
@@ -53,8 +53,11 @@ async def cors(req: Request, res: Response, next: Next) -> None:
 @demo.get("/")
 async def index(req: Request, res: Response) -> None:
     """Send the page; what it may load from elsewhere is nothing."""
-    res.set("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-            "img-src data:; connect-src http: https:; base-uri 'none'; form-action 'none'")  # fmt: skip
+    res.set(
+        "content-security-policy",
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "
+        "connect-src http: https:; base-uri 'none'; form-action 'none'",
+    )
     facts = {
         "here": running_on(),
         "ports": req.app.state.ports,
@@ -148,7 +151,7 @@ async def roll_back() -> None:
 
 
 def seconds_for_a_mib(req: Request) -> float:
-    """Read how slow an upload is to be taken: `?mib_s=4` is four mebibytes a second, nothing is no pause at all."""
+    """Return the pace of an upload: `?mib_s=4` is four mebibytes a second, nothing no pause."""
     text = req.query.get("mib_s")
     if text is None:
         return 0.0

@@ -26,7 +26,7 @@ _KINDS: Final = {
 
 
 def render(facts: object, **handlers: Callable[..., Any]) -> str:
-    """Fill the page: *facts* for its script, and the source of each handler where it asks for it by name."""
+    """Fill the page: *facts* for its script, and the source of each handler by name."""
     # "<" cannot end the script element that holds it, written as JSON's escape.
     page = _template().replace("{{facts}}", json.dumps(facts).replace("<", "\\u003c"))
     for name, handler in handlers.items():
@@ -48,8 +48,10 @@ def highlighted(source: str) -> str:
     """
     Mark up Python as HTML: keywords, strings, numbers, comments, decorators.
 
-    >>> highlighted("await x('<')  # so")
-    '<b class="keyword">await</b> x(<b class="string">&#x27;&lt;&#x27;</b>)  <b class="comment"># so</b>'
+    >>> highlighted("await x('<')")
+    '<b class="keyword">await</b> x(<b class="string">&#x27;&lt;&#x27;</b>)'
+    >>> highlighted("x  # so")
+    'x  <b class="comment"># so</b>'
     """
     return "".join(_marked_up(source))
 

@@ -1,4 +1,4 @@
-"""Two servers for one demo: that of the chosen backend in the main thread, the other one in a thread beside it."""
+"""Two servers for one demo: one in the main thread, the other one in a thread beside it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ The page follows what is done in another terminal:
 
 def run_demo(config: Config) -> None:
     """
-    Serve the demo until SIGINT or SIGTERM, on `config.backend` at the first address, on the other backend at the second one.
+    Serve the demo until SIGINT or SIGTERM, on both backends: `config.backend` comes first.
 
     If there is no second address, it is the next port of the first.
 

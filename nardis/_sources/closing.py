@@ -40,7 +40,7 @@ CLOSE_S: Final = 5.0
 
 class Closing:
     """
-    Close *source* at the end of an `async with` block, by `aclose()`, else by `close()`; nothing happens if it has neither.
+    Close *source* at the end of an `async with` block, by `aclose()` or `close()` if it has one.
 
     Enter it before the source is started. A sync `close()` runs in a worker thread.
 
@@ -92,7 +92,8 @@ class Closing:
     def _misused(self) -> UsageError:
         return UsageError(
             f"a cancel scope inside of {self._name} was cancelled while others used a piece of it: "
-            "put a timeout around all of it, or only around what it waits for itself, and never around a `yield`"
+            "put a timeout around all of it, or only around what it waits for itself, and never "
+            "around a `yield`"
         )
 
     async def _closed(self, close: Callable[[], Awaitable[object]]) -> BaseException | None:

@@ -84,7 +84,7 @@ class Stepper:
         return piece
 
     async def aclose(self) -> None:
-        """Close the iterator and the source, in their thread, and wait for the end of the thread."""
+        """Close the iterator and the source in their thread, and wait for the thread's end."""
         thread = self._thread
         async with Closing(
             None if thread is not None and not closes_async(self._source) else self._source
@@ -158,7 +158,7 @@ class _Thread(Thread):
     # In the event loop.
 
     async def ask(self, order: Order) -> Any:
-        """Give an order and wait for the answer: a piece, or nothing, or the error that is raised here."""
+        """Give an order, and return the answer: a piece, or nothing; an error is raised."""
         self._answered = anyio.Event()
         self.threads.stepping += 1
         self.orders.put(order)
@@ -193,7 +193,8 @@ class _Thread(Thread):
                 with anyio.CancelScope(shield=True):
                     await self._answered.wait()
             except anyio.get_cancelled_exc_class():
-                pass  # asyncio's own `Task.cancel()`, which no shield keeps off; the first cancellation goes on anyway
+                # asyncio's own `Task.cancel()`, which no shield keeps off; the first one goes on.
+                pass
 
     async def close(self) -> None:
         try:
@@ -234,7 +235,7 @@ class _Thread(Thread):
             return None, exc
 
     def _close_all(self) -> BaseException | None:
-        """Close the iterator, and the source if it is another object; return the first error, and log a second."""
+        """Close the iterator, and the source if it is another; return the first error."""
         first: BaseException | None = None
         things: list[Any] = (
             [self._source] if self._iterator is self._source else [self._iterator, self._source]

@@ -122,7 +122,8 @@ def _as_text(fields: dict[str, Any]) -> str:
     # A line end in a path is no line of the log, and a quote in it ends no field.
     path = fields["path"].encode("unicode_escape").decode("ascii").replace('"', '\\"')
     line = (
-        f'{fields["client"] or "-"} "{fields["method"]} {path} HTTP/{fields["http_version"]}" {fields["status"] or "-"} '
+        f'{fields["client"] or "-"} "{fields["method"]} {path} HTTP/{fields["http_version"]}" '
+        f"{fields['status'] or '-'} "
         f"{fields['bytes']}B first={first_byte} total={fields['duration_ms']}ms"
     )
     if fields["aborted"]:

@@ -1,4 +1,4 @@
-"""How to serve: one place for each setting, its flag on the command line, and its environment variable."""
+"""How to serve: one place for each setting, its flag and its environment variable."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def yes_or_no(text: str) -> bool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """
-    How to serve. Seconds, bytes, and counts; each has a flag of `nardis serve` and an environment variable.
+    How to serve, in seconds, bytes and counts; each has a flag and an environment variable.
 
     Attributes:
         bind: Where to listen: `host:port` (port 0 takes a free one), `unix:/path`, `fd://3` (an
@@ -274,7 +274,8 @@ class Config:
         self._fit_times()
         if not self.drain_s <= self.graceful_s:
             raise UsageError(
-                f"graceful_s={self.graceful_s:g} includes drain_s={self.drain_s:g}, so it cannot be less (--graceful and --drain)"
+                f"graceful_s={self.graceful_s:g} includes drain_s={self.drain_s:g}, so it cannot "
+                "be less (--graceful and --drain)"
             )
         if self.access_log not in (None, "text", "json"):
             raise UsageError(f"access_log is 'text' or 'json', not {self.access_log!r}")

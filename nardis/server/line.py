@@ -66,7 +66,7 @@ class Line:
         self.socket: socket.socket = sock
 
     def ask(self) -> list[socket.socket] | None:
-        """Wait until this process may serve; it then has the sockets that it was given, and None if it is to end."""
+        """Wait until this process may serve, and return its sockets; None if it is to end."""
         self.say(ASKING)
         given: list[socket.socket] = []
         with suppress(OSError):
@@ -91,7 +91,7 @@ class Line:
             self.socket.send(what)
 
     def heed(self, then: Callable[[], object]) -> None:
-        """Call *then* when the supervisor says something or is gone, in a thread: the event loop may be blocked."""
+        """Call *then*, in a thread, when the supervisor says something or is gone."""
         number = self.socket.fileno()
 
         def wait() -> None:
@@ -105,7 +105,7 @@ class Line:
 
 @contextmanager
 def line_to_supervisor() -> Generator[Line | None, None, None]:
-    """Give the line, if this process was started as a worker; the processes that it starts are none."""
+    """Return the line, if this process is a worker; the processes that it starts are none."""
     number = os.environ.pop(SUPERVISOR_VARIABLE, None)
     if number is None:
         yield None

@@ -17,7 +17,7 @@ lifecycle: logging.Logger = logging.getLogger("nardis.lifecycle")
 
 
 def set_up_logs(config: Config) -> None:
-    """Let what we have to say be seen, in whole lines, unless the application's own logging takes it."""
+    """Show what we say, in whole lines, unless the application's own logging takes it."""
     log = logging.getLogger("nardis")
     if not log.hasHandlers():
         handler = logging.StreamHandler()

@@ -1,5 +1,5 @@
 """
-The event loop of asyncio that we serve on: uvloop's where it is installed, and one that no task stops.
+The event loop of asyncio that we serve on: uvloop's if installed, and one that no task stops.
 
 Fault (asyncio, uvloop): a SystemExit or KeyboardInterrupt that leaves a task stops the loop, and
 with it the server. So argparse in a task group of one handler ends all others. Whoever awaits that

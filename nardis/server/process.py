@@ -52,7 +52,7 @@ def run(
     target: str | ASGIApp, config: Config | None = None, *, announce: str = ANNOUNCEMENT
 ) -> None:
     """
-    Serve *target*, an application or its name, until SIGINT or SIGTERM; a second one ends the process at once.
+    Serve *target*, an application or its name, until SIGINT or SIGTERM; a second one is abrupt.
 
     *announce* is printed for each address once the server listens there. With several workers, or
     `max_requests`, this process supervises others, which load the application by its name: SIGHUP
@@ -80,12 +80,14 @@ def run(
 def _supervise(target: str | ASGIApp, config: Config, announce: str) -> None:
     if not _is_main_thread():
         raise UsageError(
-            "a thread cannot supervise workers, because signals reach the main thread alone: serve with workers=1 and without "
-            "max_requests, or call this in the main thread, or await nardis.server.serve() in an event loop of the thread"
+            "a thread cannot supervise workers, because signals reach the main thread alone: serve "
+            "with workers=1 and without max_requests, or call this in the main thread, or await "
+            "nardis.server.serve() in an event loop of the thread"
         )
     if not isinstance(target, str):
         raise UsageError(
-            "workers load the application by its name: run('module:app', Config(workers=...)), or `nardis serve module:app`"
+            "workers load the application by its name: run('module:app', Config(workers=...)), or "
+            "`nardis serve module:app`"
         )
     from .supervisor import supervise
 
@@ -177,7 +179,7 @@ class _Process:
         return failure
 
     def started(self, value: list[str] | None = None) -> None:
-        """Say that the addresses in *value* are served: to the terminal, the supervisor, and systemd."""
+        """Say that the addresses in *value* are served: to terminal, supervisor and systemd."""
         if self.is_stopping():
             return
         self._serves = True
@@ -244,7 +246,7 @@ class _Process:
                 notify_systemd("STOPPING=1")
 
     def _watch(self) -> None:
-        """Close the doors soon, and leave the process when the time is up, whatever it does then."""
+        """Close the doors soon, and leave the process when the time is up, whatever it does."""
         if not self._watched:
             self._watched = True
             self._stopped_at = time.monotonic()
@@ -274,7 +276,7 @@ def _announce(text: str, config: Config, urls: list[str]) -> None:
 
 
 def _room_for_connections() -> int:
-    """Allow this process as many open files as it may have, and tell how many of them connections can be."""
+    """Allow as many open files as possible; return how many of them connections can be."""
     try:
         import resource
     except ImportError:  # pragma: no cover  # Windows

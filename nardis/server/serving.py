@@ -71,7 +71,8 @@ async def serve(
     config = config or Config(backend=cast(Any, backend))
     if backend != config.backend:
         raise UsageError(
-            f"this config is for {config.backend!r}, and another event loop is running: Config(backend=...) says which"
+            f"this config is for {config.backend!r}, and another event loop is running: "
+            "Config(backend=...) says which"
         )
     with listening(config) as doors:
         await serve_on(doors, Service(app, config), shutdown, task_status)
@@ -83,7 +84,7 @@ async def serve_on(
     shutdown: Callable[[], Awaitable[object]],
     task_status: TaskStatus[list[str]],
 ) -> int:
-    """Serve on sockets that listen already; how many requests the end of draining has cancelled is returned."""
+    """Serve on listening sockets; return how many requests the end of draining cancelled."""
     config = service.config
     urls, cancelled = urls_of(doors, config), 0
     try:
@@ -132,7 +133,7 @@ async def _lifespan(service: Service) -> AsyncGenerator[None, None]:
 
 
 async def _drain(service: Service) -> int:
-    """Let what runs end; cancel the rest, which is counted, when its time is up, and give its clean-up the time that is left."""
+    """Let what runs end; cancel and count the rest when its time is up, and let it clean up."""
     config = service.config
     service.drain()
     await _idle(service, config.drain_s)

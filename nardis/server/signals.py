@@ -22,15 +22,15 @@ def need_posix() -> None:
     """
     if not hasattr(signal, "SIGHUP"):
         raise UsageError(
-            "the server of Nardis needs POSIX (Linux, macOS, or Windows with WSL): on Windows itself give the application to "
-            "uvicorn or hypercorn, `uvicorn module:app`"
+            "the server of Nardis needs POSIX (Linux, macOS, or Windows with WSL): on Windows "
+            "itself give the application to uvicorn or hypercorn, `uvicorn module:app`"
         )
 
 
 @contextmanager
 def signals(handler: Callable[[int], object]) -> Generator[socket.socket, None, None]:
     """
-    Call *handler* with the number of each SIGINT, SIGTERM and SIGHUP, between any two steps of Python code.
+    Call *handler* with the number of each SIGINT, SIGTERM and SIGHUP, between two steps of Python.
 
     What it gives becomes readable then, and has the numbers as bytes: an event loop can wait for
     that.

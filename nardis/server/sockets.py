@@ -1,5 +1,5 @@
 """
-Sockets that listen: `host:port`, `unix:/path`, and `fd://N` for one that somebody else opened (systemd's socket activation).
+Sockets that listen: `host:port`, `unix:/path`, and `fd://N`, which somebody else opened.
 
 Options are set on the listening socket; on Linux those accepted from it inherit them. A socket
 listens for as long as any process has it open, so each that has one must close it.
@@ -103,7 +103,7 @@ class Doors:
 
     def bolt(self) -> None:
         """
-        Let nobody in any more, also where an event loop looks at them and cannot be asked to stop because it does not run.
+        Let nobody in any more, also where an event loop that does not run looks at the sockets.
 
         In the place of each is one that nobody can find, so the loop sees that nobody comes. A
         system that cannot do that waits for the loop.
@@ -131,7 +131,7 @@ class Doors:
 
 @contextmanager
 def listening(config: Config, given: Sequence[socket.socket] = ()) -> Generator[Doors, None, None]:
-    """Listen on all addresses, or on none; where sockets are *given*, on these alone. They are closed at the end."""
+    """Listen on all addresses or none, or on *given* sockets alone; close them at the end."""
     doors = Doors(given)
     with undone_in_children(doors.leave):
         try:
@@ -144,7 +144,7 @@ def listening(config: Config, given: Sequence[socket.socket] = ()) -> Generator[
 
 @contextmanager
 def reserving(config: Config) -> Generator[Doors, None, None]:
-    """Bind all addresses without listening, so that workers which share them by SO_REUSEPORT find them free."""
+    """Bind all addresses without listening, for workers that share them by SO_REUSEPORT."""
     doors = Doors()
     try:
         for address in config.bind:
@@ -179,7 +179,7 @@ def _told(address: str) -> Generator[None, None, None]:
 
 
 def _tune(listener: socket.socket, config: Config) -> None:
-    """Send at once, and notice clients that vanished: those that take nothing, and those that are owed nothing."""
+    """Send at once, and notice clients that vanished, whether or not something is owed them."""
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     options = {
@@ -243,7 +243,7 @@ def _number_of(address: str) -> int:
     number = address.removeprefix("fd://")
     if not number.isdecimal():
         raise ValueError(
-            "write it as fd://N, with the number of a socket that was handed down, fd://3 for instance"
+            "write it as fd://N, with the number of a socket that was handed down, such as fd://3"
         )
     return int(number)
 

@@ -85,7 +85,7 @@ class Worker:
         self.dismissed: bool = False
 
     async def begin(self, sockets: Sequence[socket.socket]) -> bool:
-        """Hand it *sockets* when it asks, and wait until it serves; False if it does not come so far."""
+        """Hand *sockets* over when the worker asks; return whether it then serves."""
         if await self.hear() == ASKING and not self.dismissed:
             self.admitted = True
             let_in(self.line, sockets)
@@ -102,7 +102,7 @@ class Worker:
 
     def dismiss(self) -> None:
         """
-        Ask it to end: not by a signal, because a second one, of systemd's for instance, would end it at once.
+        Ask it to end, not by a signal: a second one, such as systemd's, would end it at once.
 
         One that still loads the application has nothing to bring to an end, and would hear of it
         late.
@@ -150,9 +150,12 @@ class Supervisor:
             if not self._stopping.is_set():
                 announce(self._urls)
                 lifecycle.info(
-                    "started: %s with %s, pid %d, %s", ", ".join(self._urls), self._config.backend, os.getpid(),
+                    "started: %s with %s, pid %d, %s",
+                    ", ".join(self._urls),
+                    self._config.backend,
+                    os.getpid(),
                     counted(self._config.workers, "worker", "workers"),
-                )  # fmt: skip
+                )
                 notify_systemd("READY=1")
                 tell(self._config, ready=True)
             await self._stopping.wait()
@@ -218,7 +221,7 @@ class Supervisor:
         await self._fill()
 
     async def _fill(self) -> None:
-        """Start as many workers as are missing; again, after growing pauses, until they are ready."""
+        """Start as many workers as are missing, again after growing pauses until they serve."""
         async with self._changing:
             while (missing := self._missing()) and not self._stopping.is_set():
                 async with anyio.create_task_group() as starting:
@@ -239,7 +242,11 @@ class Supervisor:
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     async def _replace(self, worker: Worker) -> bool:
-        """Let a successor begin, then ask *worker* to go; False if that failed. One that dies meanwhile has that successor."""
+        """
+        Start a successor, then ask *worker* to stop. Return False if the successor did not start.
+
+        If *worker* dies meanwhile, the successor replaces it.
+        """
         async with self._changing:
             if worker.process.returncode is not None or worker.dismissed or self._stopping.is_set():
                 return True
@@ -265,7 +272,7 @@ class Supervisor:
             expected = worker.dismissed or self._stopping.is_set()
             lifecycle.log(
                 logging.INFO if expected else logging.ERROR,
-                "worker %d ended with status %d" if expected else "worker %d ended with status %d: it is replaced",
+                "worker %d ended with status %d" + ("" if expected else ": it is replaced"),
                 worker.process.pid, status,
             )  # fmt: skip
         # One that was not admitted has been ended by a signal.

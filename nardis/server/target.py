@@ -15,7 +15,7 @@ __all__ = ["load"]
 
 def load(target: str) -> ASGIApp:
     """
-    Import an application by name: `module:app`, or `path/to/file.py:app`; the name `app` is the default.
+    Import an application by name: `module:app`, or `path/to/file.py:app`; `app` is the default.
 
     Raises:
         UsageError: There is no such module or attribute.
@@ -23,7 +23,8 @@ def load(target: str) -> ASGIApp:
     place, _, name = target.rpartition(":") if ":" in target else (target, "", "")
     if not place or (place.startswith(".") and not place.endswith(".py")):
         raise UsageError(
-            f"cannot serve {target!r}: name a module or a file, and the application in it: module:app"
+            f"cannot serve {target!r}: name a module or a file, and the application in it: "
+            "module:app"
         )
     path = Path(place)
     if path.suffix == ".py":
@@ -38,7 +39,8 @@ def load(target: str) -> ASGIApp:
     for part in (name or "app").split("."):
         if not hasattr(app, part):
             raise UsageError(
-                f"cannot serve {target!r}: {place!r} has no {part!r}; name the application: {place}:NAME"
+                f"cannot serve {target!r}: {place!r} has no {part!r}; name the application: "
+                f"{place}:NAME"
             )
         app = getattr(app, part)
     if not callable(app):

@@ -60,7 +60,7 @@ class TLS:
         return True
 
     def decrypt(self) -> bytes | None:
-        """Return what the client said; None where more is needed, and nothing at its close_notify or behind a broken record."""
+        """Return what the client said, None where more is needed, nothing at its end."""
         try:
             return self._session.read(READ_BYTES)
         except ssl.SSLWantReadError:

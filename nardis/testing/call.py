@@ -294,7 +294,7 @@ class Call:
             stream.close()
 
     async def leave(self, close_s: float) -> None:
-        """Disconnect, and wait for the application; shielded, so that a cancelled test leaves no task behind either."""
+        """Disconnect, and wait for the application; shielded, so that no task is left behind."""
         self.hang_up()
         if not await ends(self._done, self._task_scope, close_s):
             self._hung = True
@@ -327,7 +327,7 @@ class Call:
 
 
 async def ends(done: anyio.Event, scope: anyio.CancelScope, close_s: float) -> bool:
-    """Wait for a task to end, and cancel it when it takes longer than *close_s*. Not cancellable, but bounded."""
+    """Wait for a task to end, *close_s* at most, then cancel it. Not cancellable, but bounded."""
     with anyio.move_on_after(close_s, shield=True):
         await done.wait()
         return True

@@ -1,5 +1,5 @@
 """
-A client that drives any ASGI 3 application in process: no socket, no server, the same on asyncio, uvloop and trio.
+A client that drives any ASGI 3 application in process: no socket, the same on each backend.
 
 It is a faithful peer rather than a recorder. Chunks pass from task to task without a buffer, so a
 handler is never more than one chunk ahead of whoever reads; a request body goes up as the
@@ -65,7 +65,7 @@ class Client:
     __test__: ClassVar[bool] = False
 
     close_s: float = 5.0
-    """Seconds that the application has after a disconnect, and the lifespan after its shutdown event, to end."""
+    """Seconds for the application after a disconnect, and for the lifespan after its shutdown."""
 
     def __init__(
         self,
@@ -229,7 +229,8 @@ class Client:
     def _call(self, method: str, url: str, options: RequestOptions, *, by_hand: bool) -> Call:
         if unknown := options.keys() - RequestOptions.__annotations__.keys():
             raise UsageError(
-                f"a request takes {', '.join(RequestOptions.__annotations__)}, not {', '.join(sorted(unknown))}"
+                f"a request takes {', '.join(RequestOptions.__annotations__)}, "
+                f"not {', '.join(sorted(unknown))}"
             )
         scope = (
             target_of(url, options.get("params"))

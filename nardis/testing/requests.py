@@ -60,7 +60,7 @@ def pairs_of(fields: Fields | None) -> Pairs:
 
 
 def target_of(url: str, params: Form | None) -> dict[str, Any]:
-    """Split *url* into the members of the scope that describe it, and "authority" for the Host field."""
+    """Split *url* into the members of the scope that describe it, and "authority" for Host."""
     match = _URL.fullmatch(quote(url, safe=_PRINTABLE))
     if match is None:
         raise UsageError(
@@ -83,7 +83,7 @@ def target_of(url: str, params: Form | None) -> dict[str, Any]:
 
 
 def content_of(options: RequestOptions) -> tuple[bytes | AsyncIterable[bytes] | None, bytes]:
-    """Return the request body, None when there is none, and its media type, empty when it is not known."""
+    """Return the request body, None if there is none, and its media type, empty if unknown."""
     content, data, obj = options.get("content"), options.get("data"), options.get("json")
     if sum(part is not None for part in (content, data, obj)) > 1:
         raise UsageError("a request has one body: give content, json or data")
@@ -99,7 +99,7 @@ def content_of(options: RequestOptions) -> tuple[bytes | AsyncIterable[bytes] | 
 
 
 def keep_cookies(jar: dict[str, str], headers: Pairs) -> None:
-    """Apply the Set-Cookie fields of a response (RFC 6265 §5.2; Path, Domain and the flags are ignored)."""
+    """Apply the Set-Cookie fields of a response (RFC 6265 §5.2, without Path and Domain)."""
     for line in (value.decode("latin-1") for name, value in headers if name == b"set-cookie"):
         pair, *attributes = line.split(";")
         name, _, value = (part.strip() for part in pair.partition("="))

@@ -19,7 +19,7 @@ _CHARSET = re.compile(r'charset="?([^\s";]+)', re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class TestResponse:
-    """A response read to its end. `complete` is False when it was cut short; see `StreamedResponse.complete`."""
+    """A response read to its end; `complete` is False when it was cut short."""
 
     __test__: ClassVar[bool] = False
 
@@ -31,7 +31,7 @@ class TestResponse:
 
     @property
     def text(self) -> str:
-        """The body as text, by the charset of Content-Type or UTF-8; bytes that do not decode are replaced."""
+        """The body as text, by its charset or UTF-8; bytes that do not decode are replaced."""
         charset = _CHARSET.search(self.headers.get("content-type") or "")
         return self.content.decode(charset[1] if charset else "utf-8", "replace")
 
@@ -42,7 +42,7 @@ class TestResponse:
 
 class StreamedResponse:
     """
-    A response as it arrives, and the way to feed, slow down or leave a request that is still running.
+    A response as it arrives, to be read, slowed down, fed or left while it is still running.
 
     Made by `Client.stream()`. Iterating gives the chunks as the application sent them, never empty
     ones.
@@ -86,7 +86,13 @@ class StreamedResponse:
         return self._call.complete
 
     async def head(self) -> None:
-        """Wait for status and fields. Raises `AppError` when the application fails first, `UsageError` after a disconnect."""
+        """
+        Wait for status and fields.
+
+        Raises:
+            AppError: The application failed before.
+            UsageError: After a disconnect.
+        """
         await self._call.headed.wait()
         self._call.require_head()
 
@@ -139,7 +145,7 @@ class StreamedResponse:
 
     async def disconnect(self) -> None:
         """
-        Leave: from now on the application's `receive` says `http.disconnect` and its `send` does nothing.
+        Leave: the application's `receive` now says `http.disconnect`, its `send` does nothing.
 
         What was read so far stays readable. Does not wait for the application; the end of the
         `stream()` block does.

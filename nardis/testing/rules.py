@@ -37,7 +37,7 @@ class AppError(Exception):
 
 
 class ASGIViolation(Exception):
-    """The application broke a rule of ASGI; raised into its `send` or `receive`, and in the test as well."""
+    """The application broke a rule of ASGI; raised in its `send` or `receive`, and in the test."""
 
 
 @dataclass(slots=True)
@@ -103,7 +103,8 @@ class Answer:
             and self.declared_bytes is not None
             and self.body_bytes + len(body) > self.declared_bytes
         ):
-            return f"{self.body_bytes + len(body)} body bytes where Content-Length says {self.declared_bytes}"
+            sent = self.body_bytes + len(body)
+            return f"{sent} body bytes where Content-Length says {self.declared_bytes}"
         return None
 
     def _fields_fault(self, message: Message) -> str | None:
@@ -127,7 +128,7 @@ class Answer:
         return None
 
     def take(self, message: Message) -> bytes:
-        """Accept *message*, which is the expected one, and return the bytes that the reader gets."""
+        """Accept *message*, which is the expected one, and return the bytes for the reader."""
         if message["type"] == _START:
             self.expects, self.status, self.headers = (
                 _BODY,

@@ -75,9 +75,16 @@ async def test_an_answer(log):
         answering(START, body(b"one", more=True), body(b"two"), {"type": "http.response.trailers"})
     )
 
-    assert {name: said[name] for name in ("client", "method", "path", "http_version", "status", "bytes")} == {
-        "client": "192.0.2.1:1234", "method": "GET", "path": "/", "http_version": "1.1", "status": 200, "bytes": 6,
-    }  # fmt: skip
+    assert {
+        name: said[name] for name in ("client", "method", "path", "http_version", "status", "bytes")
+    } == {
+        "client": "192.0.2.1:1234",
+        "method": "GET",
+        "path": "/",
+        "http_version": "1.1",
+        "status": 200,
+        "bytes": 6,
+    }
     assert (said["aborted"], said["close_reason"]) == (False, None)
     assert 0 <= said["first_byte_ms"] <= said["duration_ms"]
 

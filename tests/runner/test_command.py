@@ -156,7 +156,8 @@ def test_a_port_in_use_is_one_line(tmp_path, backend):
 def test_a_startup_that_fails_is_three_lines_at_most(tmp_path, backend):
     (tmp_path / "site_app.py").write_text(
         APP
-        + "\n@app.lifespan\nasync def lifespan(app):\n    raise ConnectionError('no database')\n    yield\n"
+        + "\n@app.lifespan\nasync def lifespan(app):\n"
+        + "    raise ConnectionError('no database')\n    yield\n"
     )
     done = nardis(
         "serve", "site_app:app", "--bind", "127.0.0.1:0", "--backend", backend, cwd=tmp_path
@@ -246,10 +247,13 @@ def config_of(folder, monkeypatch):
 
 def test_flags_make_a_config(config_of):
     flags = (
-        "--bind [::1]:1 --bind unix:socket --backend asyncio --workers 3 --drain 0.5 --graceful 20 --write-stall 7 "
-        "--keep-alive 7.5 --head-timeout 8 --body-idle 9 --head-bytes 16384 --max-connections 5 --max-in-flight 6 "
+        "--bind [::1]:1 --bind unix:socket --backend asyncio --workers 3 --drain 0.5 "
+        "--graceful 20 --write-stall 7 "
+        "--keep-alive 7.5 --head-timeout 8 --body-idle 9 --head-bytes 16384 "
+        "--max-connections 5 --max-in-flight 6 "
         "--max-requests 1000 --max-requests-jitter 100 --backlog 10 --no-http2 --reuse-port "
-        "--certfile chain.pem --keyfile key.pem --keyfile-password x --access-log json --root-path /site"
+        "--certfile chain.pem --keyfile key.pem --keyfile-password x --access-log json "
+        "--root-path /site"
     )
     config = config_of(*flags.split(), "site_app:app")
 

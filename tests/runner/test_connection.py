@@ -442,7 +442,7 @@ HANDSHAKE = (
 )
 
 
-async def test_a_message_before_the_handshake_is_answered_is_refused_and_the_application_learns_that_it_is_over(
+async def test_a_message_before_the_handshake_is_answered_is_refused_and_the_application_hears(
     anyio_backend_name,
 ):
     """Also if it comes by itself, while the application thinks about it."""

@@ -43,9 +43,13 @@ pytestmark = pytest.mark.anyio
 
 REQUEST = [(":method", "POST"), (":scheme", "http"), (":authority", "localhost"), (":path", "/")]
 WEBSOCKET = [
-    (":method", "CONNECT"), (":scheme", "http"), (":authority", "localhost"), (":path", "/"), (":protocol", "websocket"),
+    (":method", "CONNECT"),
+    (":scheme", "http"),
+    (":authority", "localhost"),
+    (":path", "/"),
+    (":protocol", "websocket"),
     ("sec-websocket-version", "13"),
-]  # fmt: skip
+]
 
 
 async def settled():
@@ -111,8 +115,17 @@ class Conversation:
         tasks = Tasks(service, group)
         self.inboxes = tasks.inboxes
         self.server = H2(
-            service.app, service.settings, context, tasks, ConnectionState({}), False, None, None, self._send, service.config,
-        )  # fmt: skip
+            service.app,
+            service.settings,
+            context,
+            tasks,
+            ConnectionState({}),
+            False,
+            None,
+            None,
+            self._send,
+            service.config,
+        )
         self.client = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         if window is not None:
             initial = {h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window}

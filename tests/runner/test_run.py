@@ -95,7 +95,8 @@ def test_workers_need_the_main_thread(options):
 
 ELSEWHERE = """
 import os, select, signal, socket
-del signal.SIGHUP, select.poll, os.fork, os.register_at_fork, socket.AF_UNIX, socket.send_fds, socket.recv_fds
+del signal.SIGHUP, select.poll, os.fork, os.register_at_fork
+del socket.AF_UNIX, socket.send_fds, socket.recv_fds
 from nardis.server import Config, run
 run("site:app", Config())
 """

@@ -240,7 +240,8 @@ async def test_the_limits_of_a_nardis_application_hold_and_not_the_servers(confi
     async with serving(app, replace(config, body_idle_s=0.01)) as port:
         async with await anyio.connect_tcp("127.0.0.1", port) as stream:
             await stream.send(
-                b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhalf"
+                b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
+                b"Connection: close\r\n\r\nhalf"
             )
             answer = b"".join([chunk async for chunk in stream])
 

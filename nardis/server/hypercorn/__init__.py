@@ -1,5 +1,5 @@
 """
-The seam to hypercorn: everything that knows its insides is in this package, one module for each fault it cures.
+The seam to hypercorn: everything that knows its insides, one module for each fault it cures.
 
 What the rest of the runner uses is small, so that another server of the same descent (anycorn)
 could take its place: `accepting()` of `trio_worker` and `asyncio_worker`, which make a
@@ -38,5 +38,6 @@ SERIES: Final = "0.18."
 
 if not version("hypercorn").startswith(SERIES):
     raise ImportError(
-        f"nardis.server cures faults of hypercorn {SERIES}*, and here is {version('hypercorn')}: install 'hypercorn>=0.18,<0.19'"
+        f"nardis.server cures faults of hypercorn {SERIES}*, and here is {version('hypercorn')}: "
+        "install 'hypercorn>=0.18,<0.19'"
     )

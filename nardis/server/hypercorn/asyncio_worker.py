@@ -69,7 +69,7 @@ class Reader(asyncio.StreamReader):
         self._accepted = accepted
 
     def set_exception(self, exc: BaseException) -> None:
-        """End, after what the client sent before its connection broke: asyncio would drop it, a WebSocket's Close frame too."""
+        """End after what the client sent last, a Close frame too: asyncio would drop it."""
         with suppress(OSError):
             while data := self._accepted.recv(READ_BYTES):
                 self.feed_data(data)
@@ -166,7 +166,7 @@ class AsyncioConnection(Connection):
             self._transport.write_eof()
 
     def is_closed(self) -> bool:
-        """Tell whether the socket is closed, or was lost: the event loop notices a reset also where nobody reads."""
+        """Whether the socket is closed, or was lost: a reset is noticed also where nobody reads."""
         return self._protocol.lost or (self._transport.is_closing() and not self._unsent())
 
     def close(self) -> None:
@@ -188,7 +188,7 @@ class AsyncioConnection(Connection):
 async def accepting(
     service: Service, listeners: Sequence[socket], tls: ssl.SSLContext | None
 ) -> AsyncGenerator[Callable[[], None], None]:
-    """Serve those who connect, until what it gives is called; leaving cancels the connections that are left."""
+    """Serve clients until the yielded function is called; leaving cancels the connections left."""
     tasks: set[asyncio.Task[None]] = set()
     loop = asyncio.get_running_loop()
 
@@ -265,7 +265,7 @@ def _encrypted(tls: TLS, pieces: Sequence[bytes]) -> bytes:
 
 
 async def _turn_away(accepted: socket, tls: ssl.SSLContext | None) -> None:
-    """Say 503 to one client too many; over TLS there is no saying anything without the work that is too much."""
+    """Answer 503 to one client too many; over TLS even that is too much work."""
     loop = asyncio.get_running_loop()
     with accepted, suppress(OSError, TimeoutError):
         if tls is None:

@@ -1,5 +1,5 @@
 """
-One client's connection, as far as it is the same on both workers. It stands where hypercorn has its `TCPServer`.
+One client's connection, as far as it is the same on both workers; hypercorn's `TCPServer`.
 
 Fault (hypercorn 0.18): an exception in one connection ends the whole trio worker; each pause
 between two requests costs a task with a timer of its own, and nothing else has a limit: a client
@@ -51,7 +51,8 @@ LINGER_BYTES: Final = 4 * 1024 * 1024
 
 # What a connection too many gets (RFC 9110 §15.6.4).
 OVERLOAD_ANSWER: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n"
+    b"content-type: text/plain; charset=utf-8\r\n"
     b"content-length: 36\r\nconnection: close\r\n\r\ntoo many connections: try again soon"
 )
 
@@ -107,11 +108,11 @@ class Connection(ABC):
 
     @abstractmethod
     async def _transmit(self, pieces: Sequence[bytes]) -> bool:
-        """Send *pieces*, one after the other, encrypted if need be; False says that the client is gone."""
+        """Send *pieces* in order, encrypted if need be; return False if the client is gone."""
 
     @abstractmethod
     async def _say(self) -> None:
-        """Send what TLS has to say for itself, unless somebody is sending anyway: a reader waits for no writer."""
+        """Send what TLS itself has to say, unless a writer is at it: a reader waits for none."""
 
     @abstractmethod
     def _half_close(self) -> None:
@@ -184,11 +185,18 @@ class Connection(ABC):
         """Read what the client sends and hand it to the protocol, to the end."""
         self.tasks = tasks
         self.protocol = Protocols(
-            self.service.app, self.service.settings, context, tasks, ConnectionState(self.service.state), self.tls is not None,
+            self.service.app,
+            self.service.settings,
+            context,
+            tasks,
+            ConnectionState(self.service.state),
+            self.tls is not None,
             parse_socket_addr(self.socket.family, self.socket.getpeername()),
             parse_socket_addr(self.socket.family, self.socket.getsockname()),
-            self.send, None if self.tls is None else self.tls.alpn, self.service.config,
-        )  # fmt: skip
+            self.send,
+            None if self.tls is None else self.tls.alpn,
+            self.service.config,
+        )
         self.service.connections.add(self)
         protocol = self.protocol
         await protocol.initiate()
@@ -208,7 +216,7 @@ class Connection(ABC):
         await protocol.handle(Closed())
 
     async def _linger(self) -> None:
-        """Read and drop what the client still sends; the sweep closes the socket when the time is up."""
+        """Read and drop what the client still sends; the sweep closes the socket in time."""
         dropped = 0
         while data := await self._receive():
             dropped += len(data)
@@ -232,21 +240,22 @@ class Connection(ABC):
             if self.protocol.is_unfinished() and (
                 self.protocol.ends_by_closing() or self._unsent()
             ):
-                self.cut()  # what was sent so far would look whole, or waits for a client that may not want it
+                # What was sent so far would look whole, or waits for a client that may not want it.
+                self.cut()
             else:
                 await self._finish(whole=not self.protocol.is_unfinished())
             self.ending = clock()
             await self._lost()
 
     async def _finish(self, *, whole: bool) -> None:
-        """Close our sending half, after what was written; TLS says close_notify of what is *whole*."""
+        """Close our sending half, after what was written; if *whole*, TLS says close_notify."""
         if self.tls is not None and whole:
             self.tls.close()
             await self._transmit(())
         self._half_close()
 
     async def _broken(self) -> None:
-        """End what cannot be written to, unless that is for the reader to do: a Close frame may lie before the end."""
+        """End what cannot be written to; a reader does it where a Close frame may still come."""
         if self.protocol.hears_to_the_end():
             for inbox in self.protocol.inboxes():
                 inbox.lift()
@@ -260,7 +269,12 @@ class Connection(ABC):
     # --- limits -----------------------------------------------------------------------------------
 
     def look(self, now: float) -> bool:
-        """Enforce the limits; tell whether the client would have to be asked for its hang-up, because nobody reads."""
+        """
+        Enforce the limits.
+
+        Return True if nobody is reading this socket, so that the kernel has to be asked whether the
+        client hung up.
+        """
         if self.is_closed():
             return bool(self.handling)
         config = self.service.config
@@ -337,7 +351,11 @@ class Connection(ABC):
         return inbox.waited_for and not inbox.whole and not inbox.claimed
 
     def hung_up(self) -> None:
-        """Take note that the client left while nobody reads: what it sent comes in, or it is gone if that is not possible."""
+        """
+        Note that the client left while nobody reads.
+
+        What it sent comes in; where that is not possible, the client is gone.
+        """
         for inbox in self.protocol.inboxes():
             inbox.lift()
         if self._hung_up:  # a pipelined request waits for its turn
@@ -349,7 +367,7 @@ class Connection(ABC):
         self.protocol.goodbye()
 
     def interrupt(self) -> None:
-        """Tell WebSockets that it is over; cancel other calls, unless an application looks after them."""
+        """Tell WebSockets that it is over; cancel other calls, unless an application does."""
         if self.protocol.websockets():
             self.tasks.spawn(self.protocol.close_websockets)
         elif not self.service.is_heard or not all(each.claimed for each in self.protocol.inboxes()):
@@ -375,7 +393,7 @@ def readable(sock: Any) -> bool:
 
 @contextmanager
 def contained(connection: Connection) -> Generator[None, None, None]:
-    """Let whatever leaves a connection, except its cancellation, end that connection and nothing else."""
+    """Let whatever leaves a connection, except its cancellation, end that connection alone."""
     try:
         yield
     except BaseException as exc:

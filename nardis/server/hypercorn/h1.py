@@ -49,7 +49,7 @@ class _Refused(Exception):
 
 
 class _Patient(h11.Connection):
-    """A connection that does not let hypercorn send `100 Continue` by itself, and that has an end also while it is paused."""
+    """A connection that sends no `100 Continue` by itself, and has an end also while paused."""
 
     over = False
 
@@ -165,7 +165,7 @@ class H1(H11Protocol):
             await self._refuse_early_message(stream)
 
     async def stream_send(self, event: StreamEvent) -> None:
-        """Take what an application sends; the answer to a handshake decides what becomes of the connection."""
+        """Take an application's message; the answer to a handshake decides about the connection."""
         if not isinstance(event, Response) or not isinstance(self.stream, WSStream):
             await super().stream_send(event)
         elif event.status_code == 101:
@@ -209,7 +209,7 @@ class H1(H11Protocol):
             await self.send(Pieces(pieces))
 
     async def _refuse_early_message(self, stream: WSStream) -> None:
-        """Refuse what a client says before the handshake was answered (RFC 6455 §4.1); the application learns that it left."""
+        """Refuse what a client says before the handshake is answered (RFC 6455 §4.1)."""
         give_up(stream)
         await self._refuse(400)
 
@@ -230,7 +230,7 @@ class H1(H11Protocol):
         )
 
     def ends_by_closing(self) -> bool:
-        """Tell whether the end of the connection is taken for the end of a response (RFC 9112 §8)."""
+        """Whether the end of the connection is the end of a response (RFC 9112 §8)."""
         return (
             isinstance(self.connection, h11.Connection)
             and (self.connection.their_http_version or b"1.0") < b"1.1"
@@ -242,7 +242,7 @@ class H1(H11Protocol):
 
 
 def _opens_websocket(request: h11.Request) -> bool:
-    """Whether a request is the handshake of a WebSocket, by the rule of hypercorn: of each field the last one counts."""
+    """Whether a request opens a WebSocket, by hypercorn's rule: the last of each field counts."""
     upgrade = connection = ""
     for name, value in request.headers:
         if name == b"upgrade":

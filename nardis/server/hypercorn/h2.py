@@ -30,7 +30,7 @@ class H2(SteadyH2):
         self._leaving = False
 
     def goodbye(self) -> bool:
-        """Take no more requests, and close when those that are running have ended; True if that is news."""
+        """Take no more requests, and close after those that run; return True if that is news."""
         if self._leaving:
             return False
         self._leaving = True

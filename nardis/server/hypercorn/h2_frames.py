@@ -76,7 +76,7 @@ class SteadyH2(SocketsH2):
         self._resets = 0
 
     async def handle(self, event: Event) -> None:
-        """Take what came from the socket; what cannot be HTTP/2 ends the connection, with GOAWAY."""
+        """Take bytes from the socket; what cannot be HTTP/2 ends the connection, with GOAWAY."""
         if isinstance(event, RawData):
             try:
                 events = self.connection.receive_data(event.data)
@@ -139,7 +139,7 @@ class SteadyH2(SocketsH2):
 
 
 def _readable(fields: Any) -> bool:
-    """Tell whether a request has what one needs; of CONNECT there is only that of WebSockets (RFC 8441 §4)."""
+    """Whether a request has what one needs; CONNECT is for WebSockets alone (RFC 8441 §4)."""
     pseudo = {name: value for name, value in fields if name[:1] == b":"}
     method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
     if method.upper() == b"CONNECT":  # as hypercorn compares it

@@ -72,7 +72,7 @@ class HonestH2(WindowedH2):
         return min(self._to_stop.values()) - now if self._to_stop else super().do_what_is_due()
 
     async def stream_send(self, event: StreamEvent) -> None:
-        """Take what an application sends; what contradicts what it said is an error, for it and for the client."""
+        """Take an application's message; a contradiction is an error, for it and for the client."""
         if isinstance(event, Response):
             self._open_account(event)
         account = self._accounts.get(event.stream_id)
@@ -109,7 +109,7 @@ class HonestH2(WindowedH2):
         self._accounts[event.stream_id] = _Account(declared)
 
     def _settle(self, stream_id: int) -> None:
-        """Reset a stream that our side leaves and that was not ended by both; after a whole answer, a moment later."""
+        """Reset a stream that we leave unended; after a whole answer a moment later."""
         account = self._accounts.pop(stream_id, None)
         stream = self.streams.get(stream_id)
         if stream is None:
@@ -130,5 +130,6 @@ class HonestH2(WindowedH2):
 
 def _wrong(account: _Account) -> ContentLengthMismatch:
     return ContentLengthMismatch(
-        f"the response declared a Content-Length of {account.declared} bytes, and {account.sent} would have gone out: it was cut"
+        f"the response declared a Content-Length of {account.declared} bytes, and {account.sent} "
+        "would have gone out: it was cut"
     )

@@ -62,7 +62,7 @@ class FairH2(HonestH2):
             inbox.asked = partial(self._invite, request.stream_id, inbox)
 
     async def _invite(self, stream_id: int, inbox: Inbox) -> None:
-        """Ask the client for the body that it holds back, unless it does not any more, or has its answer."""
+        """Ask the client for the body that it holds back, unless that is over, or answered."""
         if stream_id in self.streams and stream_id not in self._accounts and not inbox.whole:
             with suppress(h2.exceptions.ProtocolError):  # the stream, or the connection, has ended
                 self.connection.send_headers(stream_id, [(b":status", b"100")])

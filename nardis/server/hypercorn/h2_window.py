@@ -55,7 +55,7 @@ ANSWERS_BYTES: Final = 4 * OUT_BYTES
 
 
 class NoPriorities:
-    """Stands where hypercorn keeps a tree of priorities, which fills up and has faults of its own."""
+    """Stands where hypercorn keeps a tree of priorities, which fills up and has faults."""
 
     def insert_stream(self, stream_id: int) -> None:
         """Take no notice."""
@@ -110,7 +110,7 @@ class WindowedH2(H2Protocol):
                     await self._wanted.wait()
 
     def do_what_is_due(self) -> float | None:
-        """Do what has waited for its time; return the seconds until there is more of it, None for never."""
+        """Do what has waited for its time; return the seconds until the next, None for never."""
         return None
 
     def finished(self) -> bool:
@@ -141,7 +141,7 @@ class WindowedH2(H2Protocol):
         self._wanted.set()
 
     async def _flush(self, bound: int = OUT_BYTES) -> None:
-        """Have written what h2 has for the client; waits while more than *bound* bytes are on their way."""
+        """Wake the writing task; wait while more than *bound* bytes are on their way."""
         self._collect()
         self.kick()
         while len(self._out) > bound and not self.closed:
@@ -215,7 +215,7 @@ class WindowedH2(H2Protocol):
                 inbox.progressed = clock()
 
     async def _wait_for_window(self, stream_id: int, inbox: Inbox, since: float) -> None:
-        """Wait until some window may have grown; reset the stream when nothing of it went out for too long."""
+        """Wait until some window may have grown; reset the stream when it stalled for too long."""
         if self._opened.is_set():
             self._opened = anyio.Event()
         with anyio.move_on_after(since + self._write_stall_s - clock()) as scope:

@@ -108,7 +108,7 @@ class Inbox:
         self.flushing: bool = False
 
     def has_left(self) -> bool:
-        """Tell whether the client is gone, also to those who cannot take what lies before the news of it."""
+        """Whether the client is gone, also where something lies before the news of it."""
         return self.closed is not None
 
     @property
@@ -136,7 +136,7 @@ class Inbox:
             await self._room.wait()
 
     def add(self, data: bytes, credit: int = 0) -> None:
-        """Take a piece of the body, which came in *credit* flow-controlled bytes: its own and its padding."""
+        """Take a piece of the body; with its padding it came in *credit* flow-controlled bytes."""
         if self.closed is not None:
             return
         if not data:  # padding alone: no message would be taken for it
@@ -154,7 +154,7 @@ class Inbox:
         self._wake()
 
     def close(self, message: Message) -> None:
-        """Let *message*, a disconnect, be the last one: what came of a body that is not whole is dropped."""
+        """Let *message*, a disconnect, be the last one; drop what came of an unfinished body."""
         self.closed = message
         if not self.whole:
             self.weight -= sum(len(data) for data, _ in self._pieces)

@@ -1,5 +1,5 @@
 """
-Which HTTP a connection speaks: HTTP/1.1 at first, HTTP/2 if TLS agreed on it, or if the client begins with it.
+Which HTTP a connection speaks: HTTP/1.1, or HTTP/2 if TLS agreed on it or the client begins so.
 
 Fault (hypercorn 0.18): cleartext HTTP/2 cannot be switched off, and an `Upgrade: h2c` with settings
 that are no base64 ends the trio worker.
@@ -105,7 +105,7 @@ class Protocols:
         return isinstance(self.protocol, H1) and self.protocol.is_unfinished()
 
     def ends_by_closing(self) -> bool:
-        """Tell whether the end of the connection is taken for the end of a response: never in HTTP/2."""
+        """Whether the end of the connection is the end of a response: never in HTTP/2."""
         return isinstance(self.protocol, H1) and self.protocol.ends_by_closing()
 
     def goodbye(self) -> bool:

@@ -110,11 +110,11 @@ class Service:
 
     @property
     def is_heard(self) -> bool:
-        """Whether an application wants to be told of the shutdown: it looks after its requests by itself."""
+        """Whether an application wants to hear of the shutdown: it looks after its requests."""
         return bool(self._told)
 
     def tell(self, drain: Callable[[float], object], interrupt: Callable[[], object], /) -> None:
-        """Take an application that wants to be told of the shutdown (`nardis._asgi.extensions.Runner`)."""
+        """Take an application that wants to hear of the shutdown; see `extensions.Runner`."""
         self._told.append((drain, interrupt))
 
     def is_full(self) -> bool:
@@ -136,7 +136,7 @@ class Service:
         self._for_each(lambda connection: connection.say_goodbye())
 
     def interrupt(self) -> None:
-        """Cancel what runs: an application that is heard does it by itself, and WebSockets are told."""
+        """Cancel what runs; an application that is told does it itself, WebSockets are told."""
         self.interrupted = True
         self._tell_all(interrupt for _, interrupt in self._told)
         self._for_each(lambda connection: connection.interrupt())
@@ -210,7 +210,7 @@ def log_fault(fault: BaseException | None) -> None:
 async def run_app(
     service: Service, scope: Scope, inbox: Inbox, send: Callable[[Message | None], Awaitable[None]]
 ) -> None:
-    """Call the application for one scope, and tell the protocol when it returned. Nothing but cancellation comes out."""
+    """Call the application for one scope, and tell the protocol when it returned."""
     service.count_request()
     try:
         scope["extensions"][CLIENT] = inbox
@@ -234,7 +234,7 @@ async def run_app(
 
 class _Yielding:
     """
-    A `send` that gives the event loop a turn, and lets a cancellation come before a message rather than in it.
+    A `send` that gives the event loop a turn, and lets a cancellation come before a message.
 
     Fault (hypercorn 0.18): it returns without suspending where a client is gone, or fast, and one
     that writes in a loop then stops everything else. Nardis applications see to both themselves.

@@ -41,7 +41,7 @@ class Settings(HypercornConfig):
         self._date: list[tuple[bytes, bytes]] = []
 
     def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
-        """Give the Date field, made once a second, and while draining the news that the connection ends (RFC 9112 §9.6)."""
+        """Return Date, made once a second, and while draining `connection: close`'s news."""
         second = int(time.time())
         if second != self._second:
             self._second = second

@@ -76,7 +76,8 @@ class TrioConnection(Connection):
         """Send in turn; a send that is cancelled may have sent a half."""
         try:
             try:
-                self._lock.acquire_nowait()  # where it is free, `acquire` would be a checkpoint more
+                # Where it is free, `acquire` would be a checkpoint more.
+                self._lock.acquire_nowait()
             except trio.WouldBlock:
                 await self._lock.acquire()
             try:
@@ -114,7 +115,7 @@ class TrioConnection(Connection):
 
     async def _send_all(self, data: bytes | memoryview) -> None:
         """
-        Send *data*; a cancellation comes before its first byte, or while the socket has no room for the rest.
+        Send *data*; a cancellation comes before its first byte, or while the socket has no room.
 
         The stream's `send_all` has a checkpoint of its own before it sends, where a deadline would
         tear a response of which nothing was lost.
@@ -160,7 +161,7 @@ class TrioConnection(Connection):
 async def accepting(
     service: Service, listeners: Sequence[socket], tls: ssl.SSLContext | None
 ) -> AsyncGenerator[Callable[[], None], None]:
-    """Serve those who connect, until what it gives is called; leaving cancels the connections that are left."""
+    """Serve clients until the yielded function is called; leaving cancels the connections left."""
 
     async def serve(stream: trio.SocketStream) -> None:
         if service.is_full():
@@ -186,7 +187,7 @@ async def accepting(
 
 
 async def _turn_away(stream: trio.SocketStream, *, secure: bool) -> None:
-    """Say 503 to one client too many; over TLS there is no saying anything without the work that is too much."""
+    """Answer 503 to one client too many; over TLS even that is too much work."""
     with trio.move_on_after(LINGER_S), suppress(OSError, trio.BrokenResourceError):
         async with stream:
             if secure:

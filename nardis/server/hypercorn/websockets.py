@@ -52,7 +52,7 @@ HANDSHAKE_FIELDS: Final = (b"connection", b"sec-websocket-protocol", b"sec-webso
 
 
 class _Frames(FrameProtocol):
-    """The frames of one WebSocket; their Close frames may have each code that IANA has registered."""
+    """The frames of one WebSocket; a Close frame may have each code that IANA registered."""
 
     def _process_close(self, frame: Frame) -> Frame:
         payload = bytes(frame.payload)  # type: ignore[arg-type]  # bytes, until it was processed
@@ -119,7 +119,7 @@ class WebSocket(WSStream):
             await self._over()  # hypercorn has refused the handshake, and would keep the stream
 
     def hear(self, data: bytes, credit: int) -> None:
-        """Take a piece that came in *credit* flow-controlled bytes, without making the connection wait for the application."""
+        """Take a piece of *credit* flow-controlled bytes, without holding the connection up."""
         self._unheard += data
         self._credit += credit
         if not self._hearing:
@@ -277,11 +277,18 @@ def _is_readable(offer: str) -> bool:
 
 
 def new_websocket(protocol: H11Protocol | H2Protocol, stream_id: int) -> WebSocket:
-    """Make the stream of one more WebSocket of a connection, with what hypercorn gives to its own."""
+    """Make the stream of one more WebSocket, with what hypercorn gives to its own."""
     return WebSocket(
-        protocol.app, protocol.config, protocol.context, protocol.task_group, protocol.ssl, protocol.client, protocol.server,
-        protocol.stream_send, stream_id,
-    )  # fmt: skip
+        protocol.app,
+        protocol.config,
+        protocol.context,
+        protocol.task_group,
+        protocol.ssl,
+        protocol.client,
+        protocol.server,
+        protocol.stream_send,
+        stream_id,
+    )
 
 
 def awaits_answer(stream: WSStream) -> bool:
