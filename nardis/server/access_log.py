@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from .._asgi.extensions import ACCESS, CLIENT, extension
 from .._failures import parted
@@ -22,11 +21,22 @@ __all__ = ["with_access_log"]
 logger: logging.Logger = logging.getLogger("nardis.access")
 
 
-def with_access_log(app: ASGIApp, *, as_json: bool, is_draining: Callable[[], bool]) -> ASGIApp:
+class Shutdown(Protocol):
+    """
+    The shutdown of a server.
+
+    Attributes:
+        draining: When it began; 0.0 before.
+    """
+
+    draining: float
+
+
+def with_access_log(app: ASGIApp, *, as_json: bool, shutdown: Shutdown) -> ASGIApp:
     """
     Log what passes between the server and *app*, as JSON or as text.
 
-    A response that is cut while *is_draining* was cut by the shutdown.
+    A response that is cut after the beginning of *shutdown* was cut by that.
     """
 
     async def logged(scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,7 +59,7 @@ def with_access_log(app: ASGIApp, *, as_json: bool, is_draining: Callable[[], bo
             entry.failed = parted(exc)[0] is None
             raise
         finally:
-            fields = entry.fields(draining=is_draining())
+            fields = entry.fields(draining=bool(shutdown.draining))
             logger.info(
                 "%s",
                 json.dumps(fields) if as_json else _as_text(fields),

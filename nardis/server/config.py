@@ -200,7 +200,7 @@ class Config:
         many=True,
     )
     backend: Literal["trio", "asyncio"] = _setting(
-        "trio", "--backend", str, "hypercorn's worker", choices=("trio", "asyncio")
+        "trio", "--backend", str, "the event loop to serve on", choices=("trio", "asyncio")
     )
     workers: int = _count(1, "--workers", "how many processes")
     drain_s: float = _seconds(
@@ -243,9 +243,9 @@ class Config:
     certfile: str | None = _setting(
         None, "--certfile", str, "serve TLS with this certificate chain (PEM)"
     )
-    keyfile: str | None = _setting(None, "--keyfile", str, "and this key")
+    keyfile: str | None = _setting(None, "--keyfile", str, "the private key of the certificate")
     keyfile_password: str | None = _setting(
-        None, "--keyfile-password", str, "which this opens; better by the environment"
+        None, "--keyfile-password", str, "the password of the key; better given by the environment"
     )
     access_log: Literal["text", "json"] | None = _setting(
         None, "--access-log", str, "log each exchange, as text or json", choices=("text", "json")
@@ -310,7 +310,7 @@ class Config:
         return cls(**{**found, **given})
 
     def as_environment(self) -> dict[str, str]:
-        """Give the variables that `from_environment` makes the same of."""
+        """Return the environment variables that `from_environment` would make this of."""
         variables: dict[str, str] = {}
         for each in settings():
             value = getattr(self, each.name)

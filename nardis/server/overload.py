@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from ..types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,11 +16,22 @@ FIELDS: Final = [
 ]
 
 
-def with_limit(app: ASGIApp, most: int, in_flight: Callable[[], int]) -> ASGIApp:
-    """Answer in the stead of *app* while more than *most* requests are *in_flight*."""
+class Load(Protocol):
+    """
+    What a server has to do at the moment.
+
+    Attributes:
+        calls: How many calls of the application are running.
+    """
+
+    calls: int
+
+
+def with_limit(app: ASGIApp, most: int, load: Load) -> ASGIApp:
+    """Answer in the stead of *app* while more than *most* calls are running."""
 
     def limited(scope: Scope, receive: Receive, send: Send) -> object:
-        return app(scope, receive, send) if in_flight() <= most else _refuse(scope, send)
+        return app(scope, receive, send) if load.calls <= most else _refuse(scope, send)
 
     return limited  # type: ignore[return-value]
 

@@ -34,7 +34,8 @@ __all__ = ["serve", "serve_on", "tell"]
 
 logger: logging.Logger = logging.getLogger("nardis.server")
 
-# How often the end of the connections is looked for at a shutdown.
+# How often the end of the connections is looked for at a shutdown. The application waits once more
+# (`lifespan`): for other servers, and for requests that outlast their connection.
 POLL_S: Final = 0.02
 
 # What the end of the lifespan has at least, also where draining has taken all of `graceful_s`; and
@@ -91,12 +92,10 @@ async def serve_on(
         tls = service.settings.create_ssl_context()
     except OSError as exc:  # SSLError among them
         raise StartFailed(f"cannot read the certificate or its key: {exc}") from exc
-    service.call = with_limit(service.call, config.max_in_flight, lambda: service.calls)
+    service.call = with_limit(service.call, config.max_in_flight, service)
     if config.access_log is not None:
         as_json = config.access_log == "json"
-        service.call = with_access_log(
-            service.call, as_json=as_json, is_draining=lambda: bool(service.draining)
-        )
+        service.call = with_access_log(service.call, as_json=as_json, shutdown=service)
     with unwrapped():
         async with _lifespan(service), anyio.create_task_group() as group:
             group.start_soon(service.sweep, name="nardis.server.sweep")
@@ -159,7 +158,7 @@ async def _idle(service: Service, seconds: float) -> None:
 
 
 def tell(config: Config, *, ready: bool) -> None:
-    """Tell who wants to know whether requests are welcome."""
+    """Call `config.ready` with whether requests are welcome."""
     if config.ready is not None:
         config.ready(ready)
 

@@ -93,7 +93,7 @@ class Worker:
         return self.ready
 
     async def hear(self) -> bytes:
-        """Give the next thing it says; nothing once it is gone."""
+        """Return the next thing that the worker says; nothing once it is gone."""
         await anyio.wait_readable(self.line)
         try:
             return self.line.recv(1)

@@ -151,7 +151,7 @@ class Answer:
 
 
 def is_departure(exc: BaseException) -> bool:
-    """Tell whether *exc* says only that the client left, which is nobody's fault when it did."""
+    """Whether *exc* says only that the client left, which is nobody's fault when it did."""
     if isinstance(exc, BaseExceptionGroup):
         return all(map(is_departure, cast("BaseExceptionGroup[BaseException]", exc).exceptions))
     # By name: Starlette has a class of its own, and the client knows no framework.

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -28,7 +29,9 @@ def log(caplog):
     caplog.set_level(logging.INFO, "nardis.access")
 
     async def call(app, *incoming, scope=None, form="json", draining=0.0, raises=None):
-        logged = with_access_log(app, as_json=form == "json", is_draining=lambda: bool(draining))
+        logged = with_access_log(
+            app, as_json=form == "json", shutdown=SimpleNamespace(draining=draining)
+        )
         messages = iter(incoming)
 
         async def receive():
@@ -161,7 +164,7 @@ async def test_a_cancelled_exchange_has_a_line(caplog):
         group.cancel_scope.cancel()
 
     async with anyio.create_task_group() as group:
-        logged = with_access_log(app, as_json=True, is_draining=lambda: True)
+        logged = with_access_log(app, as_json=True, shutdown=SimpleNamespace(draining=1.0))
         await logged({**SCOPE, "extensions": {}}, anyio.sleep_forever, send)
     [record] = caplog.records
     said = json.loads(record.message)

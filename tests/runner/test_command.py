@@ -338,11 +338,17 @@ def test_systemd_is_told(tmp_path, monkeypatch, abstract):
         assert systemd.recv(100) == b"READY=1"
 
 
-@pytest.mark.parametrize("address", ["", "/nosuch/notify"])
-def test_where_no_systemd_listens_nothing_is_said(monkeypatch, address):
-    monkeypatch.setenv("NOTIFY_SOCKET", address)
+@pytest.mark.parametrize("address", ["", "{folder}/nosuch"])
+def test_where_no_systemd_listens_nothing_is_said(tmp_path, monkeypatch, address):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(f"{tmp_path}/notify")
+        other.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", address.format(folder=tmp_path))
+        notify_systemd("READY=1")
 
-    notify_systemd("READY=1")
+        with pytest.raises(BlockingIOError):
+            other.recv(100)
+        assert [each.name for each in tmp_path.iterdir()] == ["notify"]
 
 
 @pytest.fixture

@@ -78,8 +78,11 @@ def test_a_path_is_there_as_long_as_it_is_served(tmp_path):
 
 def test_a_path_that_somebody_else_removed_is_no_fault(tmp_path):
     path = tmp_path / "socket"
-    with listening(Config(bind=[f"unix:{path}"])):
+    with listening(Config(bind=[f"unix:{path}"])) as doors:
         path.unlink()
+
+    assert not path.exists()
+    assert [each.fileno() for each in doors.sockets] == [-1]
 
 
 def test_the_socket_of_a_server_that_is_gone_is_replaced(tmp_path):

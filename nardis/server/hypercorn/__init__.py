@@ -9,6 +9,7 @@ could take its place: `accepting()` of `trio_worker` and `asyncio_worker`, which
 |---|---|
 | `inbox` | a full queue hides that the client left, and makes the last send hang; a second `receive()` blocks for ever |
 | `connection` | a fault in one connection ends the trio worker; each keep-alive pause costs a task |
+| `service` | a `send` that never suspends stops all others; so does a fault in one of them |
 | `trio_worker` | a shielded write to a stalled reader cannot be ended; a closed socket resets what the client has not read yet |
 | `asyncio_worker` | the same, and a connection whose client left goes on writing |
 | `protocol` | cleartext HTTP/2 cannot be switched off, and a broken upgrade is a fault |
@@ -21,6 +22,8 @@ could take its place: `accepting()` of `trio_worker` and `asyncio_worker`, which
 | `h2_uploads` | an upload that nobody reads blocks the other streams; `100 Continue` never comes |
 | `h2_websockets` | the end of a stream is not heard by its WebSocket, nor is it said |
 | `h2` | a shutdown is not announced; put together what stands above |
+
+`server.tls` and `server.loops` cure faults of asyncio that no worker can: see there.
 
 Each has its contract test in `tests/wire/cures/`, which fails on the stock server: when it does not
 any more, the cure can go.

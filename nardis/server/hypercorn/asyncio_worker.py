@@ -38,7 +38,7 @@ ACCEPTS_AT_ONCE: Final = 64
 ACCEPT_PAUSE_S: Final = 0.1
 
 
-class Tasks(TaskGroup):
+class ConnectionTasks(TaskGroup):
     """A task group for one connection; its applications receive by way of an Inbox."""
 
     def __init__(self, service: Service) -> None:
@@ -122,7 +122,7 @@ class AsyncioConnection(Connection):
         """Serve the client to the end; nothing but cancellation comes out."""
         with contained(self):
             if await self.shake_hands():
-                async with Tasks(self.service) as tasks:
+                async with ConnectionTasks(self.service) as tasks:
                     await self.converse(tasks, WorkerContext(None))
 
     async def _receive(self) -> bytes:

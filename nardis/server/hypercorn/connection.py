@@ -124,11 +124,11 @@ class Connection(ABC):
 
     @abstractmethod
     def _has_input(self) -> bool:
-        """Tell whether something has arrived that `_receive` has not given yet."""
+        """Whether something has arrived that `_receive` has not given yet."""
 
     @abstractmethod
     def is_closed(self) -> bool:
-        """Tell whether the socket is closed: its number may be another's by now."""
+        """Whether the socket is closed: its number may be another's by now."""
 
     @abstractmethod
     def close(self) -> None:
@@ -385,7 +385,7 @@ class Connection(ABC):
 
 
 def readable(sock: Any) -> bool:
-    """Tell whether there is something to read from *sock*."""
+    """Whether there is something to read from *sock*."""
     poll = select.poll()
     poll.register(sock.fileno(), select.POLLIN)
     return bool(poll.poll(0))

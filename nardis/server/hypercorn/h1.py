@@ -54,7 +54,7 @@ class _Patient(h11.Connection):
     over = False
 
     def next_event(self) -> Any:
-        """Give the next event; once it is over, that the client has closed."""
+        """Return the next event; once it is over, that the client has closed."""
         return h11.ConnectionClosed() if self.over else super().next_event()
 
     @property
@@ -223,7 +223,7 @@ class H1(H11Protocol):
         raise _Refused
 
     def is_unfinished(self) -> bool:
-        """Tell whether a response has begun and not ended."""
+        """Whether a response has begun and not ended."""
         return (
             isinstance(self.connection, h11.Connection)
             and self.connection.our_state is h11.SEND_BODY
@@ -255,7 +255,7 @@ def _opens_websocket(request: h11.Request) -> bool:
 
 
 def _readable(settings: bytes) -> bool:
-    """Tell whether an upgrade to HTTP/2 would work."""
+    """Whether an upgrade to HTTP/2 would work."""
     try:
         h2.connection.H2Connection(H2Configuration(client_side=False)).initiate_upgrade_connection(
             settings

@@ -43,7 +43,7 @@ class H2(SteadyH2):
         return True
 
     def finished(self) -> bool:
-        """Tell whether all was said, so that the connection can be closed."""
+        """Whether all was said, so that the connection can be closed."""
         return super().finished() or (self._leaving and not self.streams and not self._to_stop)
 
     async def _create_stream(self, request: h2.events.RequestReceived) -> None:

@@ -19,6 +19,7 @@ from hypercorn.protocol.events import Body, EndBody, EndData, Response, StreamCl
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.utils import suppress_body
 
+from ..._http.fields import declared_length
 from ...errors import ContentLengthMismatch, FieldError
 from ...types import Scope
 from .h2_window import WindowedH2, clock
@@ -97,9 +98,9 @@ class HonestH2(WindowedH2):
                     f"the field {name!r} has a line end or a zero byte in it: nothing was sent"
                 )
             if name.lower() == b"content-length":
-                if not value.isdigit():
+                declared = declared_length(value)
+                if declared is None:
                     raise FieldError(f"{value!r} is no Content-Length: nothing was sent")
-                declared = int(value)
         stream = self.streams.get(event.stream_id)
         if stream is None:
             return  # the client has reset it

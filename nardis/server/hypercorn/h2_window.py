@@ -114,7 +114,7 @@ class WindowedH2(H2Protocol):
         return None
 
     def finished(self) -> bool:
-        """Tell whether all was said, so that the connection can be closed."""
+        """Whether all was said, so that the connection can be closed."""
         return self._said_all
 
     def close_soon(self) -> None:

@@ -113,7 +113,7 @@ class Inbox:
 
     @property
     def waited_for(self) -> bool:
-        """Tell whether the application waits in `get`."""
+        """Whether the application waits in `get`."""
         return self._arrived is not None
 
     async def put(self, message: Message) -> None:
@@ -180,7 +180,7 @@ class Inbox:
         self._make_room()
 
     async def get(self) -> Message:
-        """Give the application its next message; it is the ASGI `receive`."""
+        """Return the application's next message; it is the ASGI `receive`."""
         if self.asked is not None:
             asked, self.asked = self.asked, None
             await asked()
@@ -244,5 +244,5 @@ def inbox_of(stream: object) -> Inbox | None:
 
 
 def found_inbox(stream: object) -> Inbox:
-    """Give the inbox of a hypercorn stream whose application was called."""
+    """Return the inbox of a hypercorn stream whose application was called."""
     return cast(Inbox, inbox_of(stream))

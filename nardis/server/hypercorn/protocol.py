@@ -55,7 +55,7 @@ class Protocols:
 
     @property
     def http2(self) -> bool:
-        """Tell whether it is HTTP/2 by now."""
+        """Whether it is HTTP/2 by now."""
         return isinstance(self.protocol, H2)
 
     async def initiate(self) -> None:
@@ -101,7 +101,7 @@ class Protocols:
             close_websocket(stream)
 
     def is_unfinished(self) -> bool:
-        """Tell whether a response has begun and not ended."""
+        """Whether a response has begun and not ended."""
         return isinstance(self.protocol, H1) and self.protocol.is_unfinished()
 
     def ends_by_closing(self) -> bool:

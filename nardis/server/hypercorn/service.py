@@ -28,7 +28,8 @@ __all__ = ["TICK_S", "Connected", "Service", "clock", "log_fault", "logger", "ru
 logger: logging.Logger = logging.getLogger("nardis.server")
 clock = time.monotonic
 
-# How often connections are looked at.
+# How often connections are looked at. The application's own sweep (`_exchange`) looks at requests,
+# under any server; this one looks at sockets, for any application.
 TICK_S: Final = 0.25
 
 # An application that only writes gives the others a turn this often.
@@ -118,7 +119,7 @@ class Service:
         self._told.append((drain, interrupt))
 
     def is_full(self) -> bool:
-        """Tell whether there are as many connections as are allowed."""
+        """Whether there are as many connections as are allowed."""
         return self.admitted >= self.config.max_connections
 
     def count_request(self) -> None:

@@ -33,7 +33,7 @@ from .service import Service, clock, run_app
 __all__ = ["accepting"]
 
 
-class Tasks(TaskGroup):
+class ConnectionTasks(TaskGroup):
     """A nursery for one connection; its applications receive by way of an Inbox."""
 
     def __init__(self, service: Service) -> None:
@@ -63,7 +63,7 @@ class TrioConnection(Connection):
         """Serve the client to the end; nothing but cancellation comes out."""
         with contained(self), self._scope:
             if await self.shake_hands():
-                async with Tasks(self.service) as tasks:
+                async with ConnectionTasks(self.service) as tasks:
                     await self.converse(tasks, WorkerContext(None))
 
     async def _receive(self) -> bytes:
@@ -139,7 +139,7 @@ class TrioConnection(Connection):
         return readable(self.socket)
 
     def is_closed(self) -> bool:
-        """Tell whether the socket is closed."""
+        """Whether the socket is closed."""
         return bool(self.socket.fileno() < 0)
 
     def close(self) -> None:

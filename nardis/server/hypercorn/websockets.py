@@ -292,7 +292,7 @@ def new_websocket(protocol: H11Protocol | H2Protocol, stream_id: int) -> WebSock
 
 
 def awaits_answer(stream: WSStream) -> bool:
-    """Tell whether the application has neither accepted nor begun to deny the handshake."""
+    """Whether the application has neither accepted nor begun to deny the handshake."""
     return not stream.closed and stream.state is ASGIWebsocketState.HANDSHAKE
 
 
