@@ -693,7 +693,7 @@ async def test_where_no_file_is_left_the_client_waits_in_the_queue_and_is_served
 
 @on_asyncio
 async def test_a_door_that_no_file_was_left_for_stays_closed_in_a_shutdown(monkeypatch):
-    monkeypatch.setattr(asyncio_worker, "ACCEPT_PAUSE_S", 0.01)
+    monkeypatch.setattr(asyncio_worker, "ACCEPT_PAUSE_S", 0.2)
     service = Service(app, Config())
     with Door() as door:
         async with asyncio_worker.accepting(service, [door], None):
