@@ -109,6 +109,20 @@ async def test_who_neither_answers_nor_passes_on_is_named():
     assert "forgetful" in str(cause_of(caught))
 
 
+async def test_who_neither_answers_nor_passes_on_is_named_in_a_router_too():
+    app, router = Nardis(), Router()
+    app.use("/api", router)
+
+    @router.get("/")
+    async def forgetful(req, res):
+        pass
+
+    async with Client(app) as client:
+        with pytest.raises(AppError) as caught:
+            await client.get("/api/")
+    assert "forgetful" in str(cause_of(caught))
+
+
 async def test_a_middleware_that_neither_answers_nor_passes_on_is_named():
     app = Nardis()
 
