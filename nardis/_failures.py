@@ -143,9 +143,8 @@ def explained(error: BaseException) -> BaseException:
 
     Tracebacks show it. An error that already has notes gets none.
     """
-    if not isinstance(error, (RuntimeError, AttributeError, TypeError)):
-        return error
-    if hasattr(error, "__notes__"):
+    is_of_a_kind = isinstance(error, (RuntimeError, AttributeError, TypeError))
+    if not is_of_a_kind or hasattr(error, "__notes__"):
         return error
     if anyio.get_cancelled_exc_class().__module__.startswith("trio"):
         ours, other, said = "trio", "asyncio", _WRONG_ON_TRIO

@@ -248,10 +248,7 @@ async def _answer_anew(app: Served, error: BaseException, trail: Root, exchange:
     exchange.since = exchange.sweeper.clock()
     with exchange.own_scope():
         try:
-            if trail.walk is None:
-                await _answer_error(app, error, trail)
-            else:
-                await answer_error(trail.walk, error)
+            await answer_error(trail.walk or trail, error)
         except BaseException as exc:
             await _answer_500(app, failure_of(exc), trail)
     if exchange.state != ENDED and not exchange.gone:

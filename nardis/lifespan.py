@@ -70,8 +70,7 @@ class Life:
 
     def interrupt(self) -> None:
         """End all exchanges in flight: the time of the shutdown is over."""
-        if self.sweeper is not None:
-            interrupt_all(self.sweeper.exchanges, "shutdown")
+        interrupt_all(() if self.sweeper is None else self.sweeper.exchanges, "shutdown")
 
     async def run(
         self,

@@ -6,6 +6,7 @@ Source: ASGI specification, "Lifespan" 2.0.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Final
 
 import anyio
@@ -19,7 +20,7 @@ STARTUP_ANSWERS: Final = ("lifespan.startup.complete", "lifespan.startup.failed"
 SHUTDOWN_ANSWERS: Final = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
 
 
-class LifespanServer:
+class LifespanServer(ABC):
     """
     One run of an application's lifespan, in a task of its own.
 
@@ -63,9 +64,9 @@ class LifespanServer:
             self.has_started()
             self.has_stopped()
 
+    @abstractmethod
     def raised(self, failure: BaseException) -> None:
         """Handle an exception of the application, before it counts as an answer."""
-        raise NotImplementedError
 
     def has_started(self) -> None:
         """Note that the startup is answered, or will not be."""

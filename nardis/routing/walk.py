@@ -215,8 +215,8 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
             else:
                 await _detour(walk, layer, handler, req, res)
             verb = res.unawaited
-            if verb is not None and verb.cr_frame is not None:
-                _refuse_forgotten(res, handler)
+            if verb is not None and verb.cr_frame is not None and (name := res.forgotten()):
+                raise ForgottenAwait(name, name_of(handler))
             # A router that was entered has noted by itself who was silent.
             if exchange.state == IDLE and walk.ticket == ticket and not isinstance(layer, Entrance):
                 trail.silent = handler
@@ -277,12 +277,6 @@ def _arrive(walk: Walk, layer: Layer, match: Match | None) -> bool:
         trail.params = dict(params)
     walk.taken = match[1]
     return True
-
-
-def _refuse_forgotten(res: Response, handler: Callable[..., object]) -> None:
-    """Raise ForgottenAwait if the last verb that *handler* called was never awaited."""
-    if (forgotten := res.forgotten()) is not None:
-        raise ForgottenAwait(forgotten, name_of(handler))
 
 
 async def _detour(

@@ -21,7 +21,7 @@ class Lifespan(LifespanServer):
         self._strict = strict
         self._allowed: tuple[str, ...] = STARTUP_ANSWERS
         self._done, self._scope = anyio.Event(), anyio.CancelScope()
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
     async def run(self) -> None:
         """Call the application, until its end or until `stop` cancels it."""
@@ -32,9 +32,7 @@ class Lifespan(LifespanServer):
             self._done.set()
 
     def raised(self, failure: BaseException) -> None:
-        """Keep the first error for the test; a BaseException leaves the task, and ends the test."""
-        if not isinstance(failure, Exception):
-            raise failure
+        """Keep the first error for the test."""
         self._error = self._error or failure
 
     async def send(self, message: Message) -> None:

@@ -628,11 +628,8 @@ async def test_out_of_a_websocket_comes_nothing_that_ends_a_server(fault):
     async def chat(scope, receive, send):
         raise fault()
 
-    async def receive():
-        return {"type": "websocket.connect"}
-
     app.mount("/chat", chat)
     scope = {"type": "websocket", "path": "/chat", "query_string": b"", "headers": []}
     async with Server(app):
         with pytest.raises(Exception, match=r"\w"):  # that it is one is the claim
-            await app(scope, receive, None)
+            await app(scope, None, None)

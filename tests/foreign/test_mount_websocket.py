@@ -126,3 +126,29 @@ async def test_an_error_before_it_denies_it(caplog):
     async with websocket(app, "/chat", extensions=DENIALS) as socket:
         pass
     assert socket.sent[0]["status"] == 500
+
+
+async def test_an_opening_that_nobody_answers_is_denied(caplog):
+    """It is a fault of the program, and named in the log, as for a request."""
+    app = Nardis()
+
+    @app.use
+    async def forgetful(req, res, next):
+        pass
+
+    async with websocket(app, "/chat", extensions=DENIALS) as socket:
+        pass
+    assert (kinds(socket)[0], socket.sent[0]["status"]) == ("websocket.http.response.start", 500)
+    assert "forgetful" in caplog.text
+
+
+async def test_a_middleware_that_begins_a_denial_ends_it_by_returning():
+    app = Nardis()
+
+    @app.use
+    async def begins(req, res, next):
+        await res.status(403).write("no")
+
+    async with websocket(app, "/chat", extensions=DENIALS) as socket:
+        pass
+    assert [message.get("body") for message in socket.sent[1:]] == [b"no", b""]

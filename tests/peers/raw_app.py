@@ -212,8 +212,9 @@ async def slow(call: Call) -> None:
         message = await call.receive()
         if message["type"] == "http.disconnect":
             break
-        number += 1
-        call.record(f"took {number}")
+        # On stock hypercorn alone, whose process is killed before it can be measured.
+        number += 1  # pragma: no cover
+        call.record(f"took {number}")  # pragma: no cover
     call.record("gone", after=number)
 
 
