@@ -108,8 +108,8 @@ class Nardis(Router):
         """
         Serve this application until SIGINT or SIGTERM, on trio unless *backend* says asyncio.
 
-        *options* are those of `nardis.server.Config`. A start that fails ends the program: one
-        line, and status 1.
+        *options* are those of `nardis.server.Config`. If the server cannot start, it prints one
+        line, and the program ends with status 1.
 
         Outside of the main thread, as in `Thread(target=app.listen)`, there are no signals, and a
         start that fails is raised: it serves until the process ends. `nardis.server.serve()` can be

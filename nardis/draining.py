@@ -1,12 +1,22 @@
-"""The notice that the server shuts down: `app.draining`."""
+"""
+The shutdown: the notice of it, `app.draining`, and its order.
+
+The server goes through it with connections, and the application with exchanges, which may outlast
+their connection; under a server that says nothing beforehand the application is alone with it.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Final
 
 import anyio
 
-__all__ = ["Draining"]
+__all__ = ["Draining", "until", "wind_down"]
+
+# How often the end of what runs is looked for: an event would cost each request and connection.
+POLL_S: Final = 0.02
 
 
 class Draining:
@@ -43,3 +53,33 @@ class Draining:
         None before the shutdown, and when the server does not say.
         """
         return None if self._until is None else max(self._until - time.monotonic(), 0.0)
+
+
+async def wind_down(
+    begin: Callable[[], object],
+    is_over: Callable[[], bool],
+    interrupt: Callable[[], object],
+    drain_s: float,
+    rest_s: Callable[[], float],
+) -> None:
+    """
+    Say that it is over, wait, cancel the rest, and wait for its clean-up.
+
+    Args:
+        begin: Says that the shutdown begins.
+        is_over: Whether nothing runs any more.
+        interrupt: Cancels what runs.
+        drain_s: How long what runs may take to end by itself.
+        rest_s: How long the rest may take after that.
+    """
+    begin()
+    await until(is_over, drain_s)
+    interrupt()
+    await until(is_over, rest_s())
+
+
+async def until(is_over: Callable[[], bool], seconds: float) -> None:
+    """Wait until *is_over*, at most *seconds*."""
+    with anyio.move_on_after(seconds):
+        while not is_over():  # noqa: ASYNC110  # see POLL_S
+            await anyio.sleep(POLL_S)

@@ -14,7 +14,8 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
 import anyio
 
@@ -23,7 +24,7 @@ from ._exchange.sweeper import Sweeper, interrupt_all
 from ._failures import explained, parted
 from ._foreign.guests import guests, surrounded
 from ._foreign.wrapped import Wrapped
-from .draining import Draining
+from .draining import Draining, wind_down
 from .routing.router import Router
 from .tasks import Tasks
 from .types import Receive, Scope, Send
@@ -31,10 +32,6 @@ from .types import Receive, Scope, Send
 __all__ = ["Life", "LifespanFunction"]
 
 logger: logging.Logger = logging.getLogger("nardis")
-
-# How often the end of the exchanges is looked for at shutdown; servers have usually ended them
-# before.
-POLL_S: Final = 0.02
 
 LifespanFunction: TypeAlias = Callable[[Any], AsyncIterator[None]]
 
@@ -140,8 +137,11 @@ class Life:
             for guest in reversed(around):
                 await guest.go_on()
             yield
-            self.draining.set(seconds)
-            await _end_exchanges(sweeper, seconds)
+            begin = partial(self.draining.set, seconds)
+            await wind_down(
+                begin, lambda: not sweeper.exchanges, self.interrupt, seconds, lambda: seconds
+            )
+            self.interrupt()
             for guest in around:
                 await guest.begin_to_stop(seconds)
 
@@ -168,16 +168,3 @@ def _wrapped(router: Router) -> list[Wrapped]:
         if isinstance(handler, Wrapped)
     }
     return list(found.values())
-
-
-async def _end_exchanges(sweeper: Sweeper, seconds: float) -> None:
-    """
-    Wait for the exchanges in flight.
-
-    After *seconds* they are cancelled, and get as long for their clean-up.
-    """
-    for _ in range(2):
-        with anyio.move_on_after(seconds):
-            while sweeper.exchanges:  # noqa: ASYNC110  # an event would cost each request
-                await anyio.sleep(POLL_S)
-        interrupt_all(sweeper.exchanges, "shutdown")

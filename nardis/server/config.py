@@ -171,8 +171,8 @@ class Config:
         keep_alive_s: How long a connection may be idle.
         head_s: How long the head of a request may take, from its first byte; and the handshake of
             TLS.
-        body_idle_s: How long a body may stop while the application waits for it. For a Nardis
-            application its `Limits` hold.
+        body_idle_s: Longest pause in a request body that the application is waiting for. A Nardis
+            application uses its own `Limits.body_idle_s` instead.
         head_bytes: The most for the head of a request.
         max_connections: Beyond this a client gets 503.
         max_in_flight: Beyond this a request gets 503.

@@ -19,6 +19,7 @@ import anyio
 from anyio.abc import TaskStatus
 from anyio.lowlevel import current_token
 
+from ..draining import until, wind_down
 from ..errors import StartFailed, UsageError
 from ..types import ASGIApp
 from .access_log import with_access_log
@@ -33,10 +34,6 @@ from .sockets import Doors, listening, urls_of
 __all__ = ["serve", "serve_on", "tell"]
 
 logger: logging.Logger = logging.getLogger("nardis.server")
-
-# How often the end of the connections is looked for at a shutdown. The application waits once more
-# (`lifespan`): for other servers, and for requests that outlast their connection.
-POLL_S: Final = 0.02
 
 # What the end of the lifespan has at least, also where draining has taken all of `graceful_s`; and
 # a cancelled handler's clean-up where serving was cancelled.
@@ -134,11 +131,17 @@ async def _lifespan(service: Service) -> AsyncGenerator[None, None]:
 async def _drain(service: Service) -> int:
     """Let what runs end; cancel and count the rest when its time is up, and let it clean up."""
     config = service.config
-    service.drain()
-    await _idle(service, config.drain_s)
-    late = service.calls
-    service.interrupt()
-    await _idle(service, service.draining + config.graceful_s - clock())
+    late = 0
+
+    def interrupt() -> None:
+        nonlocal late
+        late = service.calls
+        service.interrupt()
+
+    def rest_s() -> float:
+        return service.draining + config.graceful_s - clock()
+
+    await wind_down(service.drain, _is_idle(service), interrupt, config.drain_s, rest_s)
     return late
 
 
@@ -146,15 +149,13 @@ async def _cut(service: Service) -> None:
     """Cut what is left; also where serving was cancelled."""
     if service.admitted:
         service.cut()
-        await _idle(service, LAST_S)
+        await until(_is_idle(service), LAST_S)
 
 
-async def _idle(service: Service, seconds: float) -> None:
-    """Wait until no connection is left, at most *seconds*."""
-    with anyio.move_on_after(seconds):
-        await anyio.sleep(POLL_S)  # one that was accepted just now is not counted yet
-        while service.admitted:  # noqa: ASYNC110  # an event would cost each connection
-            await anyio.sleep(POLL_S)
+def _is_idle(service: Service) -> Callable[[], bool]:
+    """Return whether no connection is left, but not at the first look: one may not count yet."""
+    looks = iter((False,))
+    return lambda: next(looks, True) and not service.admitted
 
 
 def tell(config: Config, *, ready: bool) -> None:
