@@ -38,10 +38,12 @@ class LifespanServer(ABC):
     """
 
     def __init__(self, app: ASGIApp, state: dict[str, Any]) -> None:
-        self.state = state
-        self.running = False
+        self.state: dict[str, Any] = state
+        self.running: bool = False
         self.failure: str | None = None
-        self.started, self.stopping, self.stopped = anyio.Event(), anyio.Event(), anyio.Event()
+        self.started: anyio.Event = anyio.Event()
+        self.stopping: anyio.Event = anyio.Event()
+        self.stopped: anyio.Event = anyio.Event()
         self._app = app
         self._sent: str | None = None
 

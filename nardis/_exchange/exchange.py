@@ -27,6 +27,7 @@ from ..errors import (
 from ..limits import Limits
 from ..types import Composes, Filter, Message, Receive, Scope, Send
 from .incoming import Incoming
+from .intake import Intake
 from .lifetime import Lifetime
 from .sweeper import Sweeper
 
@@ -103,12 +104,14 @@ class Exchange(Incoming):
         self._send = send
         self._checkpoint_if_cancelled = sweeper.checkpoint_if_cancelled
 
-        self.fields = fields = dict(scope["headers"])
-        self.intake = None
-        self.http1 = http1 = scope["http_version"] < "2"
+        fields: dict[bytes, bytes] = dict(scope["headers"])
+        self.fields: dict[bytes, bytes] = fields
+        self.intake: Intake | None = None
+        http1: bool = scope["http_version"] < "2"
+        self.http1: bool = http1
         # HTTP/1 announces a body by a field (RFC 9112 §6.3); HTTP/2 need not (RFC 9113 §8.1).
         announced = b"content-length" in fields or b"transfer-encoding" in fields
-        self.expects_body = announced or not (http1 or scope["method"] in BODILESS_METHODS)
+        self.expects_body: bool = announced or not (http1 or scope["method"] in BODILESS_METHODS)
         self.state: State = IDLE
         self.ending: bool = False
         self.content_length: int = UNBOUNDED
@@ -142,7 +145,7 @@ class Exchange(Incoming):
         """
         if self.state == STARTED:
             self.state = ABORTED
-            self.failure = error
+            self.failure: BaseException | None = error
             self._plain = False
 
     def is_stalled(self, now: float) -> bool:

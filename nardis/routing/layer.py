@@ -105,8 +105,8 @@ class Route(Layer):
         super().__init__(pattern)
         self.is_route = True
         self.method = method
-        self.limits = options.get("limits")
-        self.cancels = options.get("cancel_on_disconnect")
+        self.limits: Limits | None = options.get("limits")
+        self.cancels: bool | None = options.get("cancel_on_disconnect")
         self.always = False
         self.straight: bool = self.limits is None and self.cancels is None
         self._name = options.get("name")

@@ -102,13 +102,15 @@ class Walk:
         self.router: Table = router
         self.trail: Root = outer.trail
         self.raw: bytes = raw
+        self.layers: list[tuple[Layer, Match | None]]
+        self.segments: Segments
         self.layers, self.segments = router.plan(raw, segments)
         self.stands: Place | None = outer.trail.place
         self.captured: dict[str, Any] | None = outer.trail.params if router.merge_params else None
         self.parent: Walk | None = outer
         self.onward: Next | None = onward
-        self.taken = 0
-        self.ticket = 0
+        self.taken: int = 0
+        self.ticket: int = 0
 
 
 class Root(Walk):
@@ -138,17 +140,17 @@ class Root(Walk):
 
     # All in one: a call of another constructor would cost one percent of a plain request.
     def __init__(self, router: Table) -> None:  # pyright: ignore[reportMissingSuperCall]
-        self.trail = self
-        self.router = router
-        self.raw = b"/"
+        self.trail: Root = self
+        self.router: Table = router
+        self.raw: bytes = b"/"
         self.layers: list[tuple[Layer, Match | None]] = []
         self.segments: Segments = []
-        self.stands = None
-        self.captured = None
-        self.parent = None
-        self.onward = None
-        self.taken = 0
-        self.ticket = 0
+        self.stands: Place | None = None
+        self.captured: dict[str, Any] | None = None
+        self.parent: Walk | None = None
+        self.onward: Next | None = None
+        self.taken: int = 0
+        self.ticket: int = 0
         self.place: Place | None = None
         self.params: dict[str, Any] = {}
         self.route: Layer | None = None

@@ -37,7 +37,7 @@ class Lifespan(LifespanServer):
             logger.warning("serving without a lifespan: the application raised %r", failure)
         elif self.failure is None:
             logger.error("the lifespan failed: %r", failure, exc_info=explained(failure))
-            self.failure = repr(failure)
+            self.failure: str | None = repr(failure)
 
     async def startup(self) -> None:
         """

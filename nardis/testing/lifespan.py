@@ -71,7 +71,7 @@ class Lifespan(LifespanServer):
         """Send the shutdown, and wait for the end of the application, *close_s* at most."""
         self.stopping.set()
         if not await ends(self._done, self._scope, close_s):
-            self.failure = (
+            self.failure: str | None = (
                 f"the lifespan did not end within {close_s} s of lifespan.shutdown "
                 "and was cancelled"
             )

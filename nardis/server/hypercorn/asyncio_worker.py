@@ -62,7 +62,7 @@ class Reader(asyncio.StreamReader):
         fed: Something did since this was last made False.
     """
 
-    fed = False
+    fed: bool = False
 
     def __init__(self, accepted: socket) -> None:
         super().__init__(READ_BYTES)
@@ -90,7 +90,7 @@ class Protocol(asyncio.StreamReaderProtocol):
             afterwards.
     """
 
-    lost = False
+    lost: bool = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Hear that the socket is gone."""
@@ -115,7 +115,7 @@ class AsyncioConnection(Connection):
         self._protocol = protocol
         self._transport = writer.transport
         self._transport.set_write_buffer_limits(high=0)  # a piece is taken when the socket has it
-        self.socket = writer.get_extra_info("socket")
+        self.socket: Any = writer.get_extra_info("socket")
         self._task = cast("asyncio.Task[None]", asyncio.current_task())
 
     async def run(self) -> None:
@@ -154,7 +154,7 @@ class AsyncioConnection(Connection):
             except OSError:
                 return False
             finally:
-                self.writing = 0.0
+                self.writing: float = 0.0
         return True
 
     async def _say(self) -> None:

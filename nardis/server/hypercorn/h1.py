@@ -147,8 +147,10 @@ class H1(H11Protocol):
             found_inbox(self.stream).asked = self._invite
 
     async def _create_websocket(self, request: h11.Request) -> None:
-        self.stream = stream = new_websocket(self, STREAM_ID)
-        self.connection = connection = H11WSConnection(cast(h11.Connection, self.connection))
+        stream = new_websocket(self, STREAM_ID)
+        self.stream: Any = stream
+        connection = H11WSConnection(cast(h11.Connection, self.connection))
+        self.connection: Any = connection
         await stream.handle(
             Request(
                 stream_id=STREAM_ID,

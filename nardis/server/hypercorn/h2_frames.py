@@ -71,7 +71,7 @@ class SteadyH2(SocketsH2):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         settings = self.connection.local_settings
-        self.connection = _ResetsOnce(self.connection.config)
+        self.connection: Any = _ResetsOnce(self.connection.config)
         self.connection.local_settings = settings
         self._resets = 0
 

@@ -44,7 +44,7 @@ from .settings import Settings
 
 __all__ = ["ANSWERS_BYTES", "WindowedH2", "clock"]
 
-clock = time.monotonic
+clock: Callable[[], float] = time.monotonic
 
 # Bytes on their way to the socket before an application that has more must wait.
 OUT_BYTES: Final = 64 * 1024
@@ -82,7 +82,7 @@ class WindowedH2(H2Protocol):
     ) -> None:
         super().__init__(app, settings, context, tasks, state, ssl, client, server, send)
         self._write_stall_s = config.write_stall_s
-        self.priority = NoPriorities()  # type: ignore[assignment]
+        self.priority: Any = NoPriorities()
         self._out = bytearray()
         self._said_all = False
         self._wanted = anyio.Event()  # there is something to write

@@ -26,7 +26,7 @@ from .settings import Settings
 __all__ = ["TICK_S", "Connected", "Service", "clock", "log_fault", "logger", "run_app"]
 
 logger: logging.Logger = logging.getLogger("nardis.server")
-clock = time.monotonic
+clock: Callable[[], float] = time.monotonic
 
 # How often connections are looked at. The application's own sweep (`_exchange`) looks at requests,
 # under any server; this one looks at sockets, for any application.

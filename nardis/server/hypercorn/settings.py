@@ -28,15 +28,15 @@ class Settings(HypercornConfig):
     def __init__(self, config: Config) -> None:
         self.draining: bool = False
         self.loglevel = "WARNING"
-        self.h11_max_incomplete_size = config.head_bytes
-        self.h2_max_header_list_size = config.head_bytes
+        self.h11_max_incomplete_size: int = config.head_bytes
+        self.h2_max_header_list_size: int = config.head_bytes
         self.keep_alive_max_requests = NO_LIMIT
-        self.certfile = config.certfile
-        self.keyfile = config.keyfile
-        self.keyfile_password = config.keyfile_password
-        self.root_path = config.root_path
+        self.certfile: str | None = config.certfile
+        self.keyfile: str | None = config.keyfile
+        self.keyfile_password: str | None = config.keyfile_password
+        self.root_path: str = config.root_path
         if not config.http2:
-            self.alpn_protocols = ["http/1.1"]
+            self.alpn_protocols: list[str] = ["http/1.1"]
         self._second = 0
         self._date: list[tuple[bytes, bytes]] = []
 

@@ -55,7 +55,7 @@ class TrioConnection(Connection):
     def __init__(self, service: Service, stream: trio.SocketStream, tls: TLS | None = None) -> None:
         super().__init__(service, tls)
         self._stream = stream
-        self.socket = stream.socket
+        self.socket: Any = stream.socket
         self._scope = trio.CancelScope()
         self._lock = trio.Lock()
 
@@ -88,7 +88,7 @@ class TrioConnection(Connection):
                     else self._send_encrypted(self.tls, pieces)
                 )
             finally:
-                self.writing = 0.0
+                self.writing: float = 0.0
                 self._lock.release()
         except (OSError, trio.ClosedResourceError):
             return False

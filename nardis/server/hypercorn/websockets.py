@@ -139,7 +139,7 @@ class WebSocket(WSStream):
     async def _vanish(self, event: EndBody | StreamClosed) -> None:
         """End what the client has left without a Close frame; a denial that has begun goes on."""
         if isinstance(event, StreamClosed):
-            self.closed = True
+            self.closed: bool = True
             self.tell(CloseReason.ABNORMAL_CLOSURE)
         elif awaits_answer(self):
             give_up(self)
