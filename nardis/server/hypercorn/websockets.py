@@ -231,7 +231,7 @@ class WebSocket(WSStream):
         try:
             await self.send(Response(stream_id=self.stream_id, status_code=status, headers=fields))
         except Exception:  # whatever is wrong with the application's fields
-            self.state = ASGIWebsocketState.HANDSHAKE
+            self.state: ASGIWebsocketState = ASGIWebsocketState.HANDSHAKE
             self.unwelcome = True
             handshake.accepted = False
             raise
