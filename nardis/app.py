@@ -29,7 +29,7 @@ class Nardis(Router):
 
     Args:
         debug: Show tracebacks in answers to errors. Never in production.
-        limits: Bounds on what one request may take.
+        limits: What one request may cost.
         json: What encodes and decodes JSON; anything with `dumps` and `loads`.
         case_sensitive: Whether `/Users` and `/users` differ.
         strict: Whether `/users` and `/users/` differ.

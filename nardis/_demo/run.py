@@ -77,7 +77,7 @@ def run_demo(config: Config) -> None:
 
 def _addresses(bind: Sequence[str]) -> list[str]:
     """
-    Give both addresses.
+    Return both addresses.
 
     >>> _addresses(["127.0.0.1:3000"]), _addresses(["[::1]:0"]), _addresses(["a:1", "b:2"])
     (['127.0.0.1:3000', '127.0.0.1:3001'], ['[::1]:0', '[::1]:0'], ['a:1', 'b:2'])

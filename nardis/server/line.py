@@ -91,7 +91,11 @@ class Line:
             self.socket.send(what)
 
     def heed(self, then: Callable[[], object]) -> None:
-        """Call *then*, in a thread, when the supervisor says something or is gone."""
+        """
+        Call *then* when the supervisor says something or is gone.
+
+        It is called in a thread: the event loop may be blocked.
+        """
         number = self.socket.fileno()
 
         def wait() -> None:

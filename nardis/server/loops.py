@@ -2,8 +2,8 @@
 The event loop of asyncio that we serve on: uvloop's if installed, and one that no task stops.
 
 Fault (asyncio, uvloop): a SystemExit or KeyboardInterrupt that leaves a task stops the loop, and
-with it the server. So argparse in a task group of one handler ends all others. Whoever awaits that
-task gets the exception as well.
+with it the server. So argparse in a task group of one handler ends all others. A task that
+awaits it gets the exception as well.
 
 Cure: the loop goes on. Ctrl-C is heard by a handler of signals here and is never such an exception.
 """

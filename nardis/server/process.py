@@ -52,7 +52,9 @@ def run(
     target: str | ASGIApp, config: Config | None = None, *, announce: str = ANNOUNCEMENT
 ) -> None:
     """
-    Serve *target*, an application or its name, until SIGINT or SIGTERM; a second one is abrupt.
+    Serve *target*, an application or its name, until SIGINT or SIGTERM.
+
+    A second signal ends the process at once.
 
     *announce* is printed for each address once the server listens there. With several workers, or
     `max_requests`, this process supervises others, which load the application by its name: SIGHUP

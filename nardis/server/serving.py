@@ -153,7 +153,11 @@ async def _cut(service: Service) -> None:
 
 
 def _is_idle(service: Service) -> Callable[[], bool]:
-    """Return whether no connection is left, but not at the first look: one may not count yet."""
+    """
+    Return a function that says whether no connection is left.
+
+    At the first look it never says so: a connection accepted just now is not counted yet.
+    """
     looks = iter((False,))
     return lambda: next(looks, True) and not service.admitted
 

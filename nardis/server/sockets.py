@@ -1,5 +1,5 @@
 """
-Sockets that listen: `host:port`, `unix:/path`, and `fd://N`, which somebody else opened.
+Sockets that listen: `host:port`, `unix:/path`, and `fd://N` (systemd's socket activation).
 
 Options are set on the listening socket; on Linux those accepted from it inherit them. A socket
 listens for as long as any process has it open, so each that has one must close it.

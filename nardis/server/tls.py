@@ -60,7 +60,11 @@ class TLS:
         return True
 
     def decrypt(self) -> bytes | None:
-        """Return what the client said, None where more is needed, nothing at its end."""
+        """
+        Return what the client said; None where more is needed.
+
+        Nothing is returned at its close_notify, and behind a broken record.
+        """
         try:
             return self._session.read(READ_BYTES)
         except ssl.SSLWantReadError:

@@ -25,7 +25,7 @@ START = {"type": "http.response.start", "status": 200, "headers": []}
 
 @pytest.fixture
 def log(caplog):
-    """Give a function that calls an application once and gives the one line of it."""
+    """Return a function that calls an application once and returns its line of the log."""
     caplog.set_level(logging.INFO, "nardis.access")
 
     async def call(app, *incoming, scope=None, form="json", draining=0.0, raises=None):
@@ -182,7 +182,7 @@ async def test_a_cancelled_exchange_has_a_line(caplog):
     ],
 )
 async def test_websockets(log, messages, incoming, told):
-    """Those who leave end it as well as those who close: both are ends."""
+    """A client that leaves ends it, and so does one that closes."""
     known = {
         "accept": {"type": "websocket.accept"},
         "text": {"type": "websocket.send", "text": "té!", "bytes": None},

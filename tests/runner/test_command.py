@@ -230,7 +230,7 @@ def test_help_names_each_setting(capsys):
 
 @pytest.fixture
 def config_of(folder, monkeypatch):
-    """Give a function that gives the config which arguments and the environment make."""
+    """Return a function that returns the config of arguments and the environment."""
     seen = []
     monkeypatch.setattr(
         "nardis._cli.parser.run", lambda target, config, **options: seen.append((target, config))
@@ -353,7 +353,7 @@ def test_where_no_systemd_listens_nothing_is_said(tmp_path, monkeypatch, address
 
 @pytest.fixture
 def loggers():
-    """Give our loggers as a fresh process has them; they are as before in the end."""
+    """Return our loggers as a fresh process has them; they are as before in the end."""
     ours = [
         logging.getLogger("nardis"),
         logging.getLogger("nardis.access"),

@@ -328,7 +328,7 @@ async def test_a_closed_connection_is_not_looked_at():
     connection.writing = connection.idle_since = 1.0
 
     assert connection.look(clock()) is False
-    connection.handling = 1.0  # somebody has to tell those who do not read
+    connection.handling = 1.0  # a handler that does not read has to be told
     assert connection.look(clock()) is True
     assert connection.log == []
 
@@ -563,7 +563,7 @@ class Transport:
 
 
 def over(transport, *, lost=False):
-    """Give a connection over *transport*."""
+    """Return a connection over *transport*."""
     writer = SimpleNamespace(transport=transport, get_extra_info={"socket": transport}.get)
     reader = asyncio_worker.Reader(None)
     protocol = asyncio_worker.Protocol(reader)

@@ -200,7 +200,7 @@ class Conversation:
 
 @pytest.fixture
 def conversing(anyio_backend_name):
-    """Give what opens a conversation with an application."""
+    """Return a context manager that opens a conversation with an application."""
     context = importlib.import_module(
         f"hypercorn.{anyio_backend_name}.worker_context"
     ).WorkerContext
@@ -310,7 +310,7 @@ async def test_a_client_may_reset_some_of_its_requests(conversing):
 # --- what is sent ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("length", [b"six", b"-6", b"6.0", b""])
+@pytest.mark.parametrize("length", [b"six", b"-6", b"6.0", b"", b"1" + b"0" * 18])
 async def test_a_content_length_that_is_no_number_is_an_error_of_the_application_and_not_sent(
     conversing, length
 ):
@@ -780,7 +780,7 @@ async def flood(scope, receive, send):
 
 @asynccontextmanager
 async def full(conversing, count, **settings):
-    """Give a conversation whose socket is full of what *count* streams have to say."""
+    """Yield a conversation whose socket is full of what *count* streams have to say."""
     async with conversing(flood, window=2**20, **settings) as conversation:
         conversation.client.increment_flow_control_window(2**24)
         conversation.readable = anyio.Event()
@@ -1043,7 +1043,7 @@ class Socket:
             await self._conversation.flush()
 
     def received(self):
-        """Give what has come since the last time."""
+        """Return what has come since the last time."""
         data = b"".join(
             event.data
             for event in self._conversation.heard(h2.events.DataReceived)

@@ -23,7 +23,7 @@ from nardis.server.line import (
 
 @pytest.fixture
 def ends():
-    """Give the supervisor's end, and a Line with the other one."""
+    """Return the supervisor's end, and a Line with the other one."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         yield ours, Line(theirs)

@@ -274,7 +274,7 @@ def certificate(tmp_path_factory):
 
 
 async def test_a_handshake_that_has_not_ended_is_a_connection_too(config, certificate):
-    """Or whoever never ends one would have as many as they like."""
+    """Otherwise a client that never ends one could have as many as it likes."""
     config = replace(config, max_connections=1, certfile=certificate, keyfile=certificate)
     async with serving(greeting(), config) as port:
         async with await anyio.connect_tcp("127.0.0.1", port):

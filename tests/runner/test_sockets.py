@@ -193,7 +193,7 @@ def test_sockets_are_not_inherited_by_whatever_the_application_starts():
 
 
 def test_closed_doors_stay_closed_and_another_server_has_the_path(tmp_path):
-    """Whoever closes them a second time takes nothing away from the next."""
+    """Closing them a second time takes nothing away from the next server."""
     config = Config(bind=[f"unix:{tmp_path}/socket"])
     with listening(config) as doors:
         doors.close()

@@ -7,8 +7,8 @@ waits for all of them (issue 308). Over TLS a cut response ends with close_notif
 does. asyncio drops what a client sent last, if a write finds it gone before that was read.
 
 Cure: nothing is written to a transport that is closing; the sweep ends connections that make no
-progress; the door is closed without waiting for those who came through it; a cut is a reset, and
-nothing else. What a client sent last is read.
+progress; the door is closed without waiting for the clients that came through it; a cut is a reset,
+and nothing else. What a client sent last is read.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ class AsyncioConnection(Connection):
         return self._protocol.lost or (self._transport.is_closing() and not self._unsent())
 
     def close(self) -> None:
-        """Close the socket, after what was written; whoever waits for it is woken."""
+        """Close the socket, after what was written; a task that waits for it is woken."""
         self._transport.close()
 
     def cut(self) -> None:
@@ -265,7 +265,7 @@ def _encrypted(tls: TLS, pieces: Sequence[bytes]) -> bytes:
 
 
 async def _turn_away(accepted: socket, tls: ssl.SSLContext | None) -> None:
-    """Answer 503 to one client too many; over TLS even that is too much work."""
+    """Answer 503 to one client too many; over TLS say nothing, the handshake costs too much."""
     loop = asyncio.get_running_loop()
     with accepted, suppress(OSError, TimeoutError):
         if tls is None:

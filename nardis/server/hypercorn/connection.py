@@ -216,7 +216,7 @@ class Connection(ABC):
         await protocol.handle(Closed())
 
     async def _linger(self) -> None:
-        """Read and drop what the client still sends; the sweep closes the socket in time."""
+        """Read and drop what the client still sends; the sweep closes the socket after LINGER_S."""
         dropped = 0
         while data := await self._receive():
             dropped += len(data)
@@ -341,7 +341,7 @@ class Connection(ABC):
         )
 
     def _stall(self, seconds: float) -> None:
-        """Cut a client that does not read; those who answer it learn that this is why."""
+        """Cut a client that does not read; the applications that answer it learn the reason."""
         logger.info("a client took nothing for %s s: its connection is cut", seconds)
         for inbox in self.protocol.inboxes():
             inbox.stall()

@@ -211,7 +211,11 @@ class H1(H11Protocol):
             await self.send(Pieces(pieces))
 
     async def _refuse_early_message(self, stream: WSStream) -> None:
-        """Refuse what a client says before the handshake is answered (RFC 6455 §4.1)."""
+        """
+        Refuse what a client says before the handshake is answered (RFC 6455 §4.1).
+
+        The application learns that the client left.
+        """
         give_up(stream)
         await self._refuse(400)
 

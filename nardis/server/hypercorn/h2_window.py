@@ -137,11 +137,11 @@ class WindowedH2(H2Protocol):
         await self.send(Updated(idle=self.idle))
 
     def kick(self) -> None:
-        """Have written, soon, what h2 has for the client."""
+        """Wake the writing task: h2 has bytes for the client."""
         self._wanted.set()
 
     async def _flush(self, bound: int = OUT_BYTES) -> None:
-        """Wake the writing task; wait while more than *bound* bytes are on their way."""
+        """Write the bytes that h2 has; wait while more than *bound* are on their way."""
         self._collect()
         self.kick()
         while len(self._out) > bound and not self.closed:

@@ -11,8 +11,8 @@ lifted, what the kernel still has of the body is read, and the disconnect comes 
 body was cut, after one last message if it is whole.
 
 Each piece of a body lies here with its credit, the flow-controlled bytes of HTTP/2 that it came in.
-Whoever takes the piece gives back that credit and no other, so that what lies never exceeds the
-window of its stream (RFC 9113 §5.2). Small pieces are joined when they arrive: thousands of tiny
+Taking the piece gives back that credit and no other, so that the pieces here never exceed the
+window of their stream (RFC 9113 §5.2). Small pieces are joined when they arrive: thousands of tiny
 frames cost no more memory than their bytes.
 """
 

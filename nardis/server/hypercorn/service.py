@@ -211,7 +211,11 @@ def log_fault(fault: BaseException | None) -> None:
 async def run_app(
     service: Service, scope: Scope, inbox: Inbox, send: Callable[[Message | None], Awaitable[None]]
 ) -> None:
-    """Call the application for one scope, and tell the protocol when it returned."""
+    """
+    Call the application for one scope, and tell the protocol when it returned.
+
+    Nothing but cancellation comes out.
+    """
     service.count_request()
     try:
         scope["extensions"][CLIENT] = inbox

@@ -41,7 +41,11 @@ class Settings(HypercornConfig):
         self._date: list[tuple[bytes, bytes]] = []
 
     def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
-        """Return Date, made once a second, and while draining `connection: close`'s news."""
+        """
+        Return the Date field, made once a second.
+
+        While draining, HTTP/1.1 is told as well that the connection ends (RFC 9112 §9.6).
+        """
         second = int(time.time())
         if second != self._second:
             self._second = second

@@ -143,7 +143,7 @@ class TrioConnection(Connection):
         return bool(self.socket.fileno() < 0)
 
     def close(self) -> None:
-        """Close the socket; whoever waits for it is woken."""
+        """Close the socket; a task that waits for it is woken."""
         self.socket.close()
 
     def cut(self) -> None:
@@ -187,7 +187,7 @@ async def accepting(
 
 
 async def _turn_away(stream: trio.SocketStream, *, secure: bool) -> None:
-    """Answer 503 to one client too many; over TLS even that is too much work."""
+    """Answer 503 to one client too many; over TLS say nothing, the handshake costs too much."""
     with trio.move_on_after(LINGER_S), suppress(OSError, trio.BrokenResourceError):
         async with stream:
             if secure:
