@@ -32,7 +32,8 @@ clock: Callable[[], float] = time.monotonic
 # under any server; this one looks at sockets, for any application.
 TICK_S: Final = 0.25
 
-# An application that only writes gives the others a turn this often.
+# An application that only writes gives the others a turn this often. An exchange does the same by
+# itself (`_exchange`), under any server; this is for applications without one.
 TURN_S: Final = 0.001
 
 # Linux tells by it that the peer has closed its sending half, without anybody reading.
