@@ -24,7 +24,7 @@ from .handlers import ErrorHandler
 from .request import Request
 from .response import Response
 from .routing.fallbacks import answer_problem
-from .routing.walk import Root, Table, advance, answer_error, run_error_handler
+from .routing.walk import OVER, Root, Table, advance, answer_error, run_error_handler
 from .types import App, Receive, Scope, Send
 
 __all__ = ["serve_alone", "serve_http", "serve_websocket"]
@@ -112,6 +112,7 @@ async def serve_http(
         # which costs ten times as much.
         exchange.head = trail.req = trail.res = trail.trail = None  # type: ignore[assignment]  # it is over
         trail.walk = trail.onward = None
+        trail.ticket = OVER
         if client is not None:
             client.listener = None
 
@@ -148,6 +149,7 @@ async def serve_websocket(
         await exchange.run_deferred()
         exchange.head = trail.req = trail.res = trail.trail = None  # type: ignore[assignment]  # as above
         trail.walk = trail.onward = None
+        trail.ticket = OVER
 
 
 async def _run(app: Served, trail: Root, exchange: Exchange) -> BaseException | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Protocol
@@ -14,6 +15,8 @@ from .._failures import failure_of
 from ..types import CloseReason
 
 __all__ = ["TICK_S", "InFlight", "Sweeper", "interrupt_all", "sweep"]
+
+logger: logging.Logger = logging.getLogger("nardis")
 
 # How often exchanges are looked at, and so the delay after which a client that left is noticed.
 TICK_S: Final = 0.25
@@ -78,9 +81,13 @@ def _for_each(exchanges: Iterable[InFlight], act: Callable[[InFlight], None]) ->
     """Call *act* for each; a fault in one of them ends that one alone."""
     for exchange in tuple(exchanges):
         try:
-            act(exchange)
+            try:
+                act(exchange)
+            except BaseException as exc:
+                exchange.give_up(failure_of(exc))
         except BaseException as exc:
-            exchange.give_up(failure_of(exc))
+            error = failure_of(exc)  # not even giving up goes well: it is left to itself
+            logger.error("an exchange cannot be looked after: %r", error, exc_info=error)
 
 
 def _checkpoint_if_cancelled() -> Callable[[], Awaitable[None]]:

@@ -38,7 +38,10 @@ from .fallbacks import answer_problem, answer_unmatched
 from .layer import Layer, Match, Plan
 from .router import Entrance
 
-__all__ = ["Root", "Table", "Walk", "advance", "answer_error", "run_error_handler"]
+__all__ = ["OVER", "Root", "Table", "Walk", "advance", "answer_error", "run_error_handler"]
+
+# The ticket of a walk that has ended: no `next()` has it.
+OVER: Final = -1
 
 _STALE: Final = (
     "next() was called twice: each next() runs the rest of the chain once, and only while its "
@@ -79,7 +82,8 @@ class Walk:
         parent: The walk through the router around this one.
         onward: Goes on there, behind this router.
         taken: How many segments the prefix of the current layer took off.
-        ticket: Counts the steps, so that a `next()` can tell that it is used twice.
+        ticket: Counts the steps, so that a `next()` can tell that it is used twice; OVER when the
+            walk has ended.
     """
 
     __slots__ = (
@@ -348,7 +352,10 @@ async def _enter(router: Table, outer: Walk, onward: Next) -> None:
     else:
         walk = Walk(router, outer, onward, place.raw, None)
     outer.trail.walk = walk
-    await advance(walk)
+    try:
+        await advance(walk)
+    finally:
+        walk.ticket = OVER
 
 
 async def answer_error(walk: Walk, error: BaseException) -> None:

@@ -457,6 +457,40 @@ async def test_a_fault_in_looking_after_one_exchange_is_its_own(fault, monkeypat
     assert caplog.text.count("ERROR") == 1
 
 
+@every_fault
+async def test_a_fault_in_giving_an_exchange_up_is_its_own(fault, monkeypatch, caplog):
+    """The sweeper leaves it to itself, and looks at the others."""
+    from nardis._exchange.exchange import Exchange
+
+    app = Nardis()
+
+    @app.get("/:name")
+    async def handler(req, res):
+        await anyio.sleep_forever()
+
+    def failing(method):
+        def fails(exchange, *args):
+            if exchange.scope["path"] == "/faulty":
+                raise fault()
+            return method(exchange, *args)
+
+        return fails
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Exchange, "look", failing(Exchange.look))
+        patched.setattr(Exchange, "give_up", failing(Exchange.give_up))
+        async with Server(app) as server:
+            faulty, sound = server.call("/faulty"), server.call("/sound")
+            await server.lose(sound)
+            await sound.wait()
+            assert not faulty.ended.is_set()
+            patched.undo()
+            await server.lose(faulty)
+            await faulty.wait()
+
+    assert "cannot be looked after" in caplog.text
+
+
 async def test_extensions_may_be_none():
     """asgiref's types allow it; nothing may fall over it, the sweeper least of all."""
     app = Nardis()
@@ -468,9 +502,7 @@ async def test_extensions_may_be_none():
     async with Server(app) as server:
         call = server.call("/")
         call.scope["extensions"] = None
-        await server.tick()
-        await server.tick()
-        call.disconnect()
+        await server.lose(call)
         await call.wait()
         other = await server.finished("/nothing")
 

@@ -191,9 +191,7 @@ async def test_a_client_that_leaves_cancels_the_handler_within_a_tick(middleware
     async with Server(jobs.app) as server:
         for path in ("/idle", "/silent"):
             call = server.call(path)
-            await server.tick()
-            await server.tick()
-            call.disconnect()
+            await server.lose(call)
             await call.wait()
             assert not call.final_begun
     assert jobs.reasons == ["gone", "gone"]

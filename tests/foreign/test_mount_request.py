@@ -143,9 +143,7 @@ async def test_it_learns_that_the_client_left(cancels):
     app.mount("/", waits)
     async with Server(app) as server:
         call = server.call("/")
-        await server.tick()
-        await server.tick()
-        call.disconnect()
+        await server.lose(call)
         await call.wait()
     assert seen == ["http.disconnect", "http.disconnect"]
     assert call.untouched
@@ -175,10 +173,7 @@ async def test_one_that_does_not_end_by_itself_is_cancelled(told, begun):
     app.mount("/", stays)
     async with Server(app) as server:
         call = server.call("/")
-        await server.tick()
-        await server.tick()
-        call.disconnect()
-        await rest()
+        await server.lose(call)
         assert call.ended.is_set() == (told != "ignores")
         await server.tick()
         await call.wait()

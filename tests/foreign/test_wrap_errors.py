@@ -203,9 +203,7 @@ async def test_a_failed_clean_up_after_the_client_left_is_logged_once(caplog):
 
     async with Server(app) as server:
         call = server.call("/")
-        await server.tick()
-        await server.tick()
-        call.disconnect()
+        await server.lose(call)
         await call.wait()
     assert caplog.text.count("failed after its end") == 1
 

@@ -66,9 +66,7 @@ async def test_a_client_that_leaves_cancels_the_handler_behind_it_within_a_tick(
 
     async with Server(app) as server:
         call = server.call("/")
-        await server.tick()
-        await server.tick()
-        call.disconnect()
+        await server.lose(call)
         await call.wait()
     assert reasons == ["gone"]
     assert not call.final_begun
@@ -88,10 +86,7 @@ async def test_a_route_that_must_finish_does():
     go = anyio.Event()
     async with Server(app) as server:
         call = server.call("/")
-        await server.tick()
-        await server.tick()
-        call.disconnect()
-        await rest()
+        await server.lose(call)
         assert not call.ended.is_set()
         go.set()
         await call.wait()

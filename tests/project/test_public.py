@@ -50,6 +50,37 @@ MODULES = sorted(
     | {"nardis", "nardis.__main__"}
 )
 
+# What the open folders offer at their door.
+FACES = {
+    "nardis.routing": [
+        "BaseHTTPMatcher",
+        "Delete",
+        "Get",
+        "Head",
+        "Layer",
+        "Options",
+        "Patch",
+        "PathMatcher",
+        "Post",
+        "Put",
+        "RegexPattern",
+        "Route",
+        "Router",
+        "RouterRoute",
+        "default_404",
+        "default_500",
+    ],
+    "nardis.server": ["Config", "load", "run", "serve"],
+    "nardis.testing": [
+        "ASGIViolation",
+        "AppError",
+        "Client",
+        "RequestOptions",
+        "StreamedResponse",
+        "TestResponse",
+    ],
+}
+
 # What users may import from. Of the server and the test client that is the folder itself.
 OPEN = [
     name
@@ -62,6 +93,11 @@ def test_the_public_names_are_these() -> None:
     """A new one is a decision: with documentation, a typing test and a line in the changelog."""
     assert nardis.__all__ == PUBLIC
     assert all(hasattr(nardis, name) for name in PUBLIC)
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_a_folder_offers_these_names(name: str) -> None:
+    assert importlib.import_module(name).__all__ == FACES[name]
 
 
 def test_no_public_name_is_that_of_a_module() -> None:

@@ -77,6 +77,27 @@ async def test_calling_next_twice_is_an_error_even_if_the_first_call_failed(wher
     assert len(errors) == 1
 
 
+@pytest.mark.parametrize("prefix", ["/", "/api"])
+async def test_next_that_was_never_called_is_of_no_use_after_the_request(prefix):
+    """Behind a router as well."""
+    app, router, kept = Nardis(), Router(), []
+    app.use(prefix, router)
+
+    @router.use
+    async def keeps(req, res, next):
+        kept.append(next)
+        await res.send("ok")
+
+    app.use(keeps)
+    async with Client(app) as client:
+        for path in (prefix, "/elsewhere"):
+            assert (await client.get(path)).text == "ok"
+        for next in kept:
+            with pytest.raises(NextCalledTwice):
+                await next()
+    assert len(kept) == 2
+
+
 async def test_next_is_of_no_use_after_its_middleware_returned():
     """Somebody who kept it learns so, and the request that ran meanwhile is not disturbed."""
     app, kept = Nardis(), []
