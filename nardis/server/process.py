@@ -26,10 +26,10 @@ from ..errors import NardisError, UsageError
 from ..types import ASGIApp
 from .config import Config
 from .failures import first_leaf
-from .hypercorn.service import Service
 from .line import READY, RETIRING, Line, line_to_supervisor
 from .logs import counted, lifecycle, set_up_logs, stopping
 from .notices import WATCHDOG_S, notify_systemd
+from .service import Service
 from .serving import serve_on
 from .signals import need_posix, signals
 from .sockets import Doors, listening

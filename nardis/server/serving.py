@@ -25,11 +25,12 @@ from ..types import ASGIApp
 from .access_log import with_access_log
 from .config import Config
 from .failures import unwrapped
-from .hypercorn.service import Service, clock
 from .lifespan import Lifespan
 from .overload import with_limit
+from .service import Service
 from .signals import need_posix
 from .sockets import Doors, listening, urls_of
+from .stream import clock
 
 __all__ = ["serve", "serve_on", "tell"]
 
@@ -175,6 +176,4 @@ Accepting = Callable[
 
 def _accepting(backend: str) -> Accepting:
     """Import the worker of a backend; the other one's event loop stays unloaded."""
-    return cast(
-        Accepting, importlib.import_module(f".hypercorn.{backend}_worker", __package__).accepting
-    )
+    return cast(Accepting, importlib.import_module(f".{backend}_worker", __package__).accepting)

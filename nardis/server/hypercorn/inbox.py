@@ -23,11 +23,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
 import anyio
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
-from ..._asgi.extensions import Listener
-from ...types import Message
+from ..._asgi.extensions import CLIENT, Listener
+from ...types import Message, Scope
+from ..service import Service, run_app
+from ..stream import TURN_S, clock
 
-__all__ = ["Inbox", "found_inbox", "inbox_of"]
+__all__ = ["Inbox", "call_app", "found_inbox", "inbox_of"]
 
 # What lies unread before the client is made to wait: two reads of a socket.
 BOUND_BYTES: Final = 128 * 1024
@@ -115,6 +118,11 @@ class Inbox:
     def waited_for(self) -> bool:
         """Whether the application waits in `get`."""
         return self._arrived is not None
+
+    @property
+    def waits_for_body(self) -> bool:
+        """Whether the application waits for the rest of a body, and nobody else looks after it."""
+        return self.waited_for and not self.whole and not self.claimed
 
     async def put(self, message: Message) -> None:
         """Take a message from the protocol; waits while there is no room."""
@@ -246,3 +254,39 @@ def inbox_of(stream: object) -> Inbox | None:
 def found_inbox(stream: object) -> Inbox:
     """Return the inbox of a hypercorn stream whose application was called."""
     return cast(Inbox, inbox_of(stream))
+
+
+async def call_app(
+    service: Service, scope: Scope, inbox: Inbox, send: Callable[[Message | None], Awaitable[None]]
+) -> None:
+    """Call the application for one scope, and tell hypercorn when it returned."""
+    try:
+        scope["extensions"][CLIENT] = inbox
+        given = send if service.is_heard else _Yielding(inbox, send)
+        await run_app(service, scope, inbox, inbox.get, given)
+    finally:
+        await send(None)
+
+
+class _Yielding:
+    """
+    A `send` that gives the event loop a turn, and lets a cancellation come before a message.
+
+    Fault (hypercorn 0.18): it returns without suspending where a client is gone, or fast, and one
+    that writes in a loop then stops everything else. Nardis applications see to both themselves.
+    """
+
+    __slots__ = ("_inbox", "_send", "_yielded")
+
+    def __init__(self, inbox: Inbox, send: Callable[[Message | None], Awaitable[None]]) -> None:
+        self._inbox = inbox
+        self._send = send
+        self._yielded = clock()
+
+    async def __call__(self, message: Message) -> None:
+        await checkpoint_if_cancelled()
+        await self._send(message)
+        now = clock()
+        if self._inbox.closed is not None or now - self._yielded > TURN_S:
+            self._yielded = now
+            await checkpoint()

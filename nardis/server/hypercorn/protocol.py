@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from hypercorn.events import Event, RawData
-from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError
+from hypercorn.protocol.h11 import H2CProtocolRequiredError
 from hypercorn.typing import ConnectionState, TaskGroup, WorkerContext
 
 from ..config import Config
@@ -66,8 +66,6 @@ class Protocols:
         """Hand on what happened; what a client says first may change the protocol."""
         try:
             return await self.protocol.handle(event)
-        except H2ProtocolAssumedError as error:
-            data, headers, settings = error.data, None, None
         except H2CProtocolRequiredError as error:
             data, headers, settings = error.data, error.headers, error.settings
         self.protocol = H2(*self._arguments, self._config)
@@ -103,10 +101,6 @@ class Protocols:
     def is_unfinished(self) -> bool:
         """Whether a response has begun and not ended."""
         return isinstance(self.protocol, H1) and self.protocol.is_unfinished()
-
-    def ends_by_closing(self) -> bool:
-        """Whether the end of the connection is the end of a response: never in HTTP/2."""
-        return isinstance(self.protocol, H1) and self.protocol.ends_by_closing()
 
     def goodbye(self) -> bool:
         """Say that no more requests are taken; True if the connection then ends by itself."""

@@ -8,47 +8,38 @@ from __future__ import annotations
 
 import logging
 import select
-import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
+from socket import socket
 from typing import Any, Final, Protocol
 
 import anyio
-from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
-from ..._asgi.extensions import CLIENT
-from ..._failures import explained, failure_of, parted
-from ...types import ASGIApp, Message, Scope
-from ..config import Config
-from .inbox import Inbox
-from .settings import Settings
+from .._failures import explained, failure_of, parted
+from ..types import ASGIApp, Receive, Scope, Send
+from .config import Config
+from .hypercorn.settings import Settings
+from .stream import clock
 
-__all__ = ["TICK_S", "Connected", "Service", "clock", "log_fault", "logger", "run_app"]
+__all__ = ["TICK_S", "Connected", "Service", "log_fault", "logger", "run_app"]
 
 logger: logging.Logger = logging.getLogger("nardis.server")
-clock: Callable[[], float] = time.monotonic
 
 # How often connections are looked at. The application's own sweep (`_exchange`) looks at requests,
 # under any server; this one looks at sockets, for any application.
 TICK_S: Final = 0.25
-
-# An application that only writes gives the others a turn this often. An exchange does the same by
-# itself (`_exchange`), under any server; this is for applications without one.
-TURN_S: Final = 0.001
 
 # Linux tells by it that the peer has closed its sending half, without anybody reading.
 HANG_UP: Final[int] = getattr(select, "POLLRDHUP", 0)
 
 
 class Connected(Protocol):
-    """
-    What is done with a connection.
+    """What is done with a connection."""
 
-    Attributes:
-        socket: Its socket.
-    """
-
-    socket: Any
+    @property
+    def socket(self) -> socket:
+        """Its socket."""
+        ...
 
     def look(self, now: float, /) -> bool:
         """Enforce the limits; return True if the kernel has to be asked for its hang-up."""
@@ -73,6 +64,17 @@ class Connected(Protocol):
     def end(self) -> None:
         """Cut it, and cancel what runs for it."""
         ...
+
+
+class Claimed(Protocol):
+    """
+    A call of the application.
+
+    Attributes:
+        claimed: A Nardis application looks after it, and has logged what it raises.
+    """
+
+    claimed: bool
 
 
 class Service:
@@ -210,20 +212,15 @@ def log_fault(fault: BaseException | None) -> None:
 
 
 async def run_app(
-    service: Service, scope: Scope, inbox: Inbox, send: Callable[[Message | None], Awaitable[None]]
+    service: Service, scope: Scope, call: Claimed, receive: Receive, send: Send
 ) -> None:
-    """
-    Call the application for one scope, and tell the protocol when it returned.
-
-    Nothing but cancellation comes out.
-    """
+    """Call the application for one scope; nothing but cancellation comes out."""
     service.count_request()
     try:
-        scope["extensions"][CLIENT] = inbox
-        await service.call(scope, inbox.get, send if service.is_heard else _Yielding(inbox, send))
+        await service.call(scope, receive, send)
     except BaseException as exc:
         going, failure = parted(exc)
-        if failure is not None and not inbox.claimed:  # else the application has logged it
+        if failure is not None and not call.claimed:  # else the application has logged it
             logger.error(
                 "%s %s failed: %r",
                 scope["type"],
@@ -235,28 +232,3 @@ async def run_app(
             raise going  # noqa: B904  # it is in *exc*
     finally:
         service.calls -= 1
-        await send(None)
-
-
-class _Yielding:
-    """
-    A `send` that gives the event loop a turn, and lets a cancellation come before a message.
-
-    Fault (hypercorn 0.18): it returns without suspending where a client is gone, or fast, and one
-    that writes in a loop then stops everything else. Nardis applications see to both themselves.
-    """
-
-    __slots__ = ("_inbox", "_send", "_yielded")
-
-    def __init__(self, inbox: Inbox, send: Callable[[Message | None], Awaitable[None]]) -> None:
-        self._inbox = inbox
-        self._send = send
-        self._yielded = clock()
-
-    async def __call__(self, message: Message) -> None:
-        await checkpoint_if_cancelled()
-        await self._send(message)
-        now = clock()
-        if self._inbox.closed is not None or now - self._yielded > TURN_S:
-            self._yielded = now
-            await checkpoint()

@@ -1,0 +1,280 @@
+"""
+One client's connection: which conversation it has, what it is held to, and how it ends.
+
+Each connection notes when it began to read, to write, to wait, and when its client last took
+something; one sweep over all of them, four times a second, ends those that make no progress.
+Whatever leaves a connection ends that one alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from socket import socket
+from typing import Final, Protocol, cast
+
+import anyio
+
+from .._failures import parted
+from .service import Service, log_fault, logger
+from .stream import LINGER_S, ByteStream, Stream, clock
+
+__all__ = ["Call", "Connection", "Conversation"]
+
+# An idle connection may have its next request on the way when a shutdown begins: it is waited for.
+DRAIN_IDLE_S: Final = 0.5
+
+# Of what the client still sends after our last byte, in the clear nothing is read beyond this much,
+# and the socket is held. Over TLS clients such as requests and urllib3 give an answer up when a
+# write fails: all is read that comes in the time.
+LINGER_BYTES: Final = 4 * 1024 * 1024
+
+
+class Call(Protocol):
+    """
+    One call of the application, as its connection sees it.
+
+    Attributes:
+        claimed: A Nardis application looks after its limits and its end.
+    """
+
+    claimed: bool
+
+    @property
+    def waits_for_body(self) -> bool:
+        """Whether the application waits for the rest of a body, and nobody else looks after it."""
+        ...
+
+    def stall(self) -> None:
+        """Hear that the connection is being cut because the client took nothing."""
+        ...
+
+
+class Conversation(Protocol):
+    """What is spoken on a connection: HTTP/1.1, HTTP/2, or a WebSocket."""
+
+    @property
+    def multiplexed(self) -> bool:
+        """Whether several requests may be under way at once."""
+        ...
+
+    async def converse(self) -> Conversation | None:
+        """Speak to the end, or until another conversation takes over, which is returned."""
+        ...
+
+    def calls(self) -> Iterable[Call]:
+        """List the calls that are under way."""
+        ...
+
+    def progressed(self, now: float) -> None:
+        """Note that the client has taken something."""
+        ...
+
+    def is_deaf(self, now: float) -> bool:
+        """Whether nobody would hear the client leave, and somebody may want to know."""
+        ...
+
+    def hung_up(self) -> None:
+        """Note that the client left while nobody reads."""
+        ...
+
+    def goodbye(self) -> bool:
+        """Say that no more requests are taken; True if the connection then ends by itself."""
+        ...
+
+    def close_websockets(self) -> bool:
+        """Say 1012 at both ends of each open WebSocket; return whether there is one."""
+        ...
+
+
+class Connection:
+    """
+    One client.
+
+    Attributes:
+        service: What all connections share.
+        wire: Its socket.
+        stream: Its bytes: the same, or a session of TLS above it.
+        talk: What is spoken.
+        idle_since: No request is under way since then; 0.0 while one is.
+        head_since: The first byte of a head came then; 0.0 is none.
+        progressed: The client was last seen to take something then.
+        over: Nothing more is sent.
+        ending: Our side is closed since then; 0.0 is not.
+        cancel: Cancels what runs for it.
+    """
+
+    __slots__ = (
+        "_taken",
+        "cancel",
+        "ending",
+        "head_since",
+        "idle_since",
+        "over",
+        "progressed",
+        "service",
+        "stream",
+        "talk",
+        "wire",
+    )
+
+    talk: Conversation
+
+    def __init__(
+        self, service: Service, wire: Stream, cancel: Callable[[], object], stream: ByteStream
+    ) -> None:
+        self.service: Service = service
+        self.wire: Stream = wire
+        self.stream: ByteStream = stream
+        self.cancel: Callable[[], object] = cancel
+        self.idle_since: float = clock()
+        self.head_since: float = 0.0
+        self.progressed: float = 0.0
+        self.over: bool = False
+        self.ending: float = 0.0
+        self._taken = 0
+
+    @property
+    def socket(self) -> socket:
+        """Its socket, to ask the system about."""
+        return self.wire.socket
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it speaks TLS."""
+        return self.stream is not self.wire
+
+    async def converse(self, first: Conversation) -> None:
+        """Serve the client to the end, from the *first* conversation on."""
+        self.talk = first
+        self.service.connections.add(self)
+        following: Conversation | None = first
+        while following is not None:
+            self.talk = following
+            following = await following.converse()
+
+    async def finish(self, *, whole: bool) -> None:
+        """Send nothing more; *whole* says that nothing is missing."""
+        if not self.over:
+            self.over = True
+            await self.stream.finish(whole=whole)
+            self.ending = clock()
+
+    async def linger(self) -> None:
+        """Read and drop what the client still sends; the sweep closes the socket after LINGER_S."""
+        dropped = 0
+        while data := await self.wire.read():
+            dropped += len(data)
+            if dropped > LINGER_BYTES and not self.is_secure:
+                await anyio.sleep(LINGER_S)
+                return
+
+    # --- limits -----------------------------------------------------------------------------------
+
+    def look(self, now: float) -> bool:
+        """
+        Enforce the limits.
+
+        Return True if nobody is reading this socket, so that the kernel has to be asked whether the
+        client hung up.
+        """
+        wire = self.wire
+        if wire.closed:
+            return self.talk.is_deaf(now)
+        config = self.service.config
+        # When the time of those that may end by themselves is over, those that do not read have had
+        # theirs.
+        stall_s = config.write_stall_s
+        if self.service.interrupted:
+            stall_s = min(stall_s, LINGER_S)
+        if wire.writing:
+            self._watch_progress(now)
+            if now - max(wire.writing, self.progressed) > stall_s:
+                self._stall(stall_s)
+                return False
+        if self.over:
+            if not wire.writing and self.ending and now - self.ending > LINGER_S:
+                self.wire.close()
+        elif self.idle_since:
+            self._look_at_idle(now)
+        elif now - wire.read_at > config.body_idle_s and any(
+            call.waits_for_body for call in self.talk.calls()
+        ):
+            logger.info(
+                "a request body stopped arriving for %s s: its connection is closed",
+                config.body_idle_s,
+            )
+            wire.cut()
+        else:
+            return self.talk.is_deaf(now)
+        return False
+
+    def _look_at_idle(self, now: float) -> None:
+        """Close a connection that has been idle for too long, or whose head takes too long."""
+        config, service = self.service.config, self.service
+        idle_s = min(config.keep_alive_s, DRAIN_IDLE_S) if service.draining else config.keep_alive_s
+        since = max(self.idle_since, service.draining)
+        if self.head_since and not self.talk.multiplexed:
+            idle_s, since = config.head_s, self.head_since
+        # Its next request may have arrived while something else kept the event loop.
+        if now - since > idle_s and not self.wire.has_input() and not self.talk.goodbye():
+            self.wire.close()
+
+    def _watch_progress(self, now: float) -> None:
+        """Note whether the client has taken something since the last look."""
+        taken = self.wire.taken()
+        if taken != self._taken:
+            self._taken = taken
+            self.progressed = now
+            self.talk.progressed(now)
+
+    def _stall(self, seconds: float) -> None:
+        """Cut a client that does not read; the applications that answer it learn the reason."""
+        logger.info("a client took nothing for %s s: its connection is cut", seconds)
+        for call in self.talk.calls():
+            call.stall()
+        self.wire.cut()
+
+    # --- what the service wants -------------------------------------------------------------------
+
+    def is_closed(self) -> bool:
+        """Whether the socket is closed: its number may be another's by now."""
+        return self.wire.closed
+
+    def hung_up(self) -> None:
+        """Note that the client left while nobody reads."""
+        self.talk.hung_up()
+
+    def say_goodbye(self) -> None:
+        """Say that a shutdown has begun."""
+        self.talk.goodbye()
+
+    def interrupt(self) -> None:
+        """Tell WebSockets that it is over; cancel other calls, unless an application does."""
+        if self.talk.close_websockets():
+            return
+        if not self.service.is_heard or not all(call.claimed for call in self.talk.calls()):
+            self.cancel()
+
+    def end(self) -> None:
+        """Cut the connection, and cancel what runs for it."""
+        self.wire.cut()
+        self.cancel()
+
+
+@contextmanager
+def contained(service: Service, wire: Stream) -> Generator[None, None, None]:
+    """Let whatever leaves a connection, except its cancellation, end that connection alone."""
+    try:
+        yield
+    except BaseException as exc:
+        going, fault = parted(exc)
+        if isinstance(fault, BaseExceptionGroup):
+            fault = cast("BaseExceptionGroup[BaseException]", fault).split(OSError)[1]
+        if fault is not None and not isinstance(fault, OSError):  # else the client is gone
+            log_fault(fault)
+            wire.cut()
+        if going is not None:
+            raise going  # noqa: B904  # it is in *exc*
+    finally:
+        wire.close()

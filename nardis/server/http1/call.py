@@ -1,0 +1,385 @@
+"""
+One call of the application over HTTP/1.1: its `receive`, its `send`, and what it leaves to be done.
+
+Source: the ASGI HTTP specification; RFC 9112 §6 and §7 (framing), §9.6 (closing); RFC 9110 §10.1.1
+(100 Continue).
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol, cast
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from ..._asgi.extensions import Listener
+from ...errors import ContentLengthMismatch, UsageError
+from ...types import Message
+from ..stream import LINGER_S, TURN_S, ByteStream, Stream, clock
+from .request import Chunks, Refused, RequestHead
+from .response import CLOSE, CONTINUE, Start, date_line, refusal
+
+__all__ = ["Call", "Talk"]
+
+# How the client learns where a body ends (RFC 9112 §6.3).
+NOT_BEGUN: Final = 0
+CHUNKED: Final = 1
+LENGTH: Final = 2
+CLOSING: Final = 3
+BODILESS: Final = 4
+ENDED: Final = 5  # it has ended, or its last message is on its way
+
+# From this size on a piece is not copied to stand between its chunk's size and end: what a slow
+# client waits for is held once.
+LARGE_BYTES: Final = 16 * 1024
+
+# The rest of a request that was answered is read and dropped, if it is small; a larger one costs
+# the connection.
+SMALL_REST_BYTES: Final = 64 * 1024
+
+
+class Talk(Protocol):
+    """
+    The conversation that a call belongs to.
+
+    Attributes:
+        unread: What was read of the socket, and nobody has taken.
+        stream: The client.
+        wire: Its socket.
+        head_bytes: The most for what stands around a body in chunks.
+    """
+
+    unread: bytes
+    stream: ByteStream
+    wire: Stream
+    head_bytes: int
+
+    @property
+    def closing(self) -> bool:
+        """Whether the connection ends with the next answer."""
+        ...
+
+    async def finish(self, *, whole: bool) -> None:
+        """Send nothing more."""
+        ...
+
+
+class Call:
+    """
+    One request, and the answer to it.
+
+    Attributes:
+        claimed: A Nardis application looks after its limits, and logs its failures.
+        listener: Its exchange, which is told at once what happens to the client.
+        progressed: When the client last took a byte of the response, by `time.monotonic`; 0.0 is
+            never.
+        stalled: The client took nothing for too long.
+        left: The client is gone.
+        over: The last message was sent.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_end",
+        "_expects",
+        "_framing",
+        "_given",
+        "_head",
+        "_is_head",
+        "_keeps",
+        "_owed",
+        "_rest",
+        "_start",
+        "_talk",
+        "_turn",
+        "_waiting",
+        "_yielded",
+        "claimed",
+        "left",
+        "listener",
+        "over",
+        "progressed",
+        "stalled",
+    )
+
+    def __init__(self, talk: Talk, request: RequestHead) -> None:
+        self.claimed: bool = False
+        self.listener: Listener | None = None
+        self.progressed: float = 0.0
+        self.stalled: bool = False
+        self.left: bool = False
+        self.over: bool = False
+        self._talk = talk
+        self._head = request
+        self._rest = request.length  # bytes of the body that the application has not got
+        self._chunks: Chunks | None = None
+        self._expects = request.expects
+        self._given = False  # the application has got the whole body
+        self._waiting = False  # a task of it waits for the client
+        self._turn: anyio.Event | None = None  # another one waits for that
+        self._end: anyio.Event | None = None  # one waits for the end
+        self._start: Start | None = None  # the head of the response, until it leaves
+        self._framing = NOT_BEGUN
+        self._owed = 0  # bytes of the declared length that were not sent
+        self._keeps = not request.close
+        self._yielded = 0.0
+
+    # --- for the runner, the application's exchange and the access log ----------------------------
+
+    def has_left(self) -> bool:
+        """Whether the client is gone, also where an unread body lies before the news of it."""
+        return self.left
+
+    @property
+    def waits_for_body(self) -> bool:
+        """Whether the application waits for the rest of a body, and nobody else looks after it."""
+        return self._waiting and not (self._given or self.claimed)
+
+    def stall(self) -> None:
+        """Let it be known that the client is cut because it took nothing."""
+        self.stalled = True
+        if self.listener is not None:
+            self.listener.stalled()
+
+    def leave(self) -> None:
+        """Let it be known that the client is gone."""
+        self.left = True
+        self._let_go()
+        if self.listener is not None:
+            self.listener.left()
+
+    def _let_go(self) -> None:
+        """Wake who waits for what will not come."""
+        if self._waiting:
+            self._talk.wire.wake()
+        if self._end is not None:
+            self._end.set()
+
+    # --- receive ----------------------------------------------------------------------------------
+
+    async def receive(self) -> Message:
+        """Return the application's next message; it is the ASGI `receive`."""
+        if self._given or self._is_done():
+            return await self._hear_the_end()
+        if self._rest == 0:
+            self._given = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        if self._expects:
+            await self._invite()
+        talk = self._talk
+        while not self._is_done():
+            data = talk.unread
+            if not data:
+                await self._read()
+                continue
+            talk.unread = b""
+            try:
+                piece = self._part(data)
+            except Refused as exc:
+                await self._refuse(exc)
+            else:
+                if piece or self._given:
+                    return {"type": "http.request", "body": piece, "more_body": not self._given}
+        return await self._hear_the_end()
+
+    def _is_done(self) -> bool:
+        """Whether nothing of the request is of interest any more."""
+        return self.left or self.over
+
+    def _part(self, data: bytes) -> bytes:
+        """Return what is of the body in *data*; put back what comes after it."""
+        rest = self._rest
+        if rest is None:
+            if self._chunks is None:
+                self._chunks = Chunks(self._talk.head_bytes)
+            piece, self._talk.unread = self._chunks.feed(data)
+            self._given = self._chunks.complete
+            return piece
+        if len(data) > rest:
+            data, self._talk.unread = data[:rest], data[rest:]
+        self._rest = rest = rest - len(data)
+        self._given = not rest
+        return data
+
+    async def _read(self) -> None:
+        """Read the client; where another task of the application does, wait for that."""
+        if self._waiting:
+            self._turn = self._turn or anyio.Event()
+            return await self._turn.wait()
+        self._waiting = True
+        try:
+            data = await self._talk.stream.read()
+            if data:
+                self._talk.unread = data
+            elif data is not None:
+                self.left = True
+        finally:
+            self._waiting = False
+            if self._turn is not None:
+                self._turn.set()
+                self._turn = None
+
+    async def _hear_the_end(self) -> Message:
+        """Wait for the client to leave, or for the end of the response."""
+        talk = self._talk
+        while not self._is_done():
+            if talk.unread:  # of the next request: no more than that is read (H2)
+                self._end = self._end or anyio.Event()
+                await self._end.wait()
+            else:
+                await self._read()
+        await checkpoint()
+        return {"type": "http.disconnect"}
+
+    async def _invite(self) -> None:
+        """Ask the client for the body that it holds back, unless it does not any more."""
+        self._expects = False
+        if self._framing == NOT_BEGUN and not self._talk.unread:
+            await self._talk.stream.write(CONTINUE)
+
+    async def _refuse(self, exc: Refused) -> None:
+        """Answer a body that cannot be read, if no other answer has begun; the application ends."""
+        if self._framing == NOT_BEGUN:
+            await self._talk.stream.write(refusal(exc.status, exc.reason))
+            await self._talk.finish(whole=True)
+            self.over = True
+        self.left = True
+
+    # --- send -------------------------------------------------------------------------------------
+
+    async def send(self, message: Message) -> None:
+        """Take a message of the application; it is the ASGI `send`."""
+        kind = message["type"]
+        if self.left:
+            return await checkpoint()  # it may be sending in a loop
+        if kind == "http.response.start" and self._start is None:
+            self._start = Start(message["status"], message.get("headers") or ())
+            return None
+        if kind != "http.response.body" or self._start is None or self._framing == ENDED:
+            raise UsageError(f"{kind!r} cannot be sent now")
+        more: bool = message.get("more_body", False)
+        pieces = self._framed(message.get("body", b""), more)
+        if not more:
+            self._framing = ENDED
+        if pieces and not await self._talk.stream.write(*pieces):
+            self.leave()
+        elif not more:
+            self.over = True
+            if self._waiting or self._end is not None:
+                self._let_go()
+        elif not self.claimed:
+            await self._take_turns()
+        return None
+
+    def _framed(self, body: bytes, more: bool) -> tuple[bytes, ...]:
+        """Return what goes out for a piece of the body, and with the first one the head."""
+        size = len(body)
+        head = b"" if self._framing else self._begin(size, more)
+        framing = self._framing
+        if framing == LENGTH:
+            if size > self._owed or (size < self._owed and not more):
+                self._framing = framing if not head else NOT_BEGUN
+                raise ContentLengthMismatch(
+                    f"{self._owed} bytes of the declared length are left, and not {size}"
+                )
+            self._owed -= size
+        elif framing == BODILESS:
+            return (head,) if head else ()
+        elif framing == CHUNKED:
+            end = b"" if more else b"0\r\n\r\n"
+            if not size:
+                return (head + end,) if head or end else ()
+            if size < LARGE_BYTES:
+                return (b"%b%x\r\n%b\r\n%b" % (head, size, body, end),)
+            return head + b"%x\r\n" % size, body, b"\r\n" + end
+        if not size:
+            return (head,) if head else ()
+        if not head:
+            return (body,)
+        return (head + body,) if size < LARGE_BYTES else (head, body)
+
+    def _begin(self, size: int, more: bool) -> bytes:
+        """Decide how the body is framed; return the head."""
+        start, request = cast(Start, self._start), self._head
+        framing = b""
+        if request.method == "HEAD" or start.bodiless:
+            self._framing = BODILESS
+        elif start.length is not None:
+            self._framing, self._owed = LENGTH, start.length
+        elif not more:
+            self._framing, self._owed = LENGTH, size
+            framing = b"content-length: %d\r\n" % size
+        elif request.version == "1.1":
+            self._framing = CHUNKED
+            framing = b"transfer-encoding: chunked\r\n"
+        else:
+            self._framing = CLOSING
+        if self._keeps:
+            self._keeps = not (
+                start.closes or self._talk.closing or (not more and self._costs_connection())
+            )
+        date = b"" if start.dated else date_line()
+        return b"".join((start.lines, framing, date, b"\r\n" if self._keeps else CLOSE + b"\r\n"))
+
+    async def _take_turns(self) -> None:
+        """Let others have the event loop once in a while; an exchange does that by itself."""
+        now = clock()
+        if now - self._yielded > TURN_S:
+            self._yielded = now
+            await checkpoint()
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _costs_connection(self) -> bool:
+        """Whether the rest of the request is too much to be read and dropped, or not to come."""
+        if self._given or self._rest == 0:
+            return False
+        if self._expects or self._rest is None:
+            return self._expects or not self._talk.unread
+        return self._rest - len(self._talk.unread) > SMALL_REST_BYTES
+
+    def cut_short(self) -> None:
+        """Cut what would look whole when the connection ends, and is not (H4)."""
+        if self._framing in (CLOSING, ENDED) and not self.over:
+            self._talk.wire.cut()
+
+    async def conclude(self) -> bool:
+        """
+        Bring to an end what the application, which has returned, left open.
+
+        Return whether there may be another request.
+        """
+        self.cut_short()
+        if self.left:
+            return False
+        if not self.over:
+            if self._framing == NOT_BEGUN:
+                await self._talk.stream.write(refusal(500, "Internal Server Error"))
+                await self._talk.finish(whole=True)
+            else:
+                await self._talk.finish(whole=False)
+            return False
+        if self._keeps and (
+            self._given
+            or self._rest == 0
+            or (not self._costs_connection() and await self._drop_rest())
+        ):
+            return True
+        await self._talk.finish(whole=True)
+        return False
+
+    async def _drop_rest(self) -> bool:
+        """Read and drop the rest of the request; return whether that came to an end."""
+        dropped = 0
+        with anyio.move_on_after(LINGER_S):
+            while not self._given and self._rest != 0 and dropped <= SMALL_REST_BYTES:
+                data = self._talk.unread or await self._talk.stream.read()
+                self._talk.unread = b""
+                if not data:
+                    return False
+                dropped += len(data)
+                try:
+                    self._part(data)
+                except Refused:
+                    return False
+        return self._given or self._rest == 0

@@ -1,0 +1,225 @@
+"""
+The conversation of one HTTP/1.1 connection: a head, a call, and again.
+
+Source: RFC 9112 §2.2 (empty lines), §9.3 (persistence), §9.3.2 (pipelining), §9.6 (closing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import unquote
+
+from anyio.lowlevel import checkpoint
+
+from ..._asgi.extensions import CLIENT
+from ...types import Scope
+from ..connection import Connection, Conversation
+from ..service import run_app
+from ..stream import TURN_S, ByteStream, Stream, clock
+from .call import Call
+from .request import END_OF_HEAD, Refused, RequestHead, read_head
+from .response import refusal
+
+__all__ = ["Http1"]
+
+# Empty lines before a request are skipped, of clients that end a body with one (RFC 9112 §2.2).
+EMPTY_LINES: Final = 8
+
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\n"
+
+VERSION: Final = {"version": "3.0", "spec_version": "2.3"}
+
+
+class Http1:
+    """
+    What is said on one connection until it ends, or another protocol takes over.
+
+    Args:
+        connection: The client.
+        hand_over: Makes the conversation of another protocol, where the client asks for one: given
+            the request, or None for the preface of HTTP/2, and all that was read, its head first.
+
+    Attributes:
+        multiplexed: One request at a time.
+        unread: What was read of the socket, and nobody has taken.
+        stream: The client.
+        wire: Its socket.
+        head_bytes: The most for a head, and for what stands around a body in chunks.
+    """
+
+    __slots__ = (
+        "_call",
+        "_connection",
+        "_hand_over",
+        "_seen",
+        "_yielded",
+        "head_bytes",
+        "multiplexed",
+        "stream",
+        "unread",
+        "wire",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        hand_over: Callable[[RequestHead | None, bytes], Conversation | None],
+    ) -> None:
+        self.multiplexed: bool = False
+        self.unread: bytes = b""
+        self.stream: ByteStream = connection.stream
+        self.wire: Stream = connection.wire
+        self.head_bytes: int = connection.service.config.head_bytes
+        self._connection = connection
+        self._hand_over = hand_over
+        self._call: Call | None = None
+        self._seen: Call | None = None  # by the last look
+        self._yielded = 0.0
+
+    async def converse(self) -> Conversation | None:
+        """Serve one request after the other, to the end."""
+        connection = self._connection
+        try:
+            while True:
+                head = await self._read_head()
+                if head is None:
+                    break
+                is_preface = head == PREFACE and connection.service.config.http2
+                request = None if is_preface else read_head(head)
+                if request is None or request.upgrade:
+                    other = self._hand_over(request, head + self.unread)
+                    if other is not None:
+                        return other
+                if request is None or not await self._serve(request):
+                    break
+        except Refused as exc:
+            if await self.stream.write(refusal(exc.status, exc.reason)):
+                await self.finish(whole=True)
+        if connection.over:
+            await connection.linger()
+        return None
+
+    async def _read_head(self) -> bytes | None:
+        """
+        Return the bytes of the next head, to its empty line; None where there is none.
+
+        Raises:
+            Refused: It is too large, or never ends.
+        """
+        while self.wire.reading:  # a task of the last call is on its way out, with what it read
+            self.wire.wake()
+            await checkpoint()
+        unread, looked_at, empty = self.unread, 0, 0
+        while True:
+            while unread[:2] == b"\r\n":
+                unread, empty = unread[2:], empty + 1
+                if empty > EMPTY_LINES:
+                    raise Refused(400, "too many empty lines before a request")
+            end = unread.find(END_OF_HEAD, looked_at)
+            if end >= 0:
+                break
+            if len(unread) > self.head_bytes:
+                raise Refused(431, "the head of the request is too large")
+            looked_at = max(len(unread) - 3, 0)
+            connection = self._connection
+            if unread and not connection.head_since:
+                connection.head_since = clock()
+            data = await self.stream.read()
+            if data is None:
+                continue
+            if not data:
+                if unread and not self.wire.closed:
+                    raise Refused(400, "the request ended in its head")
+                return None
+            unread = unread + data if unread else data
+        end += len(END_OF_HEAD)
+        if end > self.head_bytes:
+            raise Refused(431, "the head of the request is too large")
+        if end == len(unread):
+            self.unread = b""
+            return unread
+        self.unread = unread[end:]
+        return unread[:end]
+
+    async def _serve(self, request: RequestHead) -> bool:
+        """Answer one request; return whether there may be another."""
+        connection = self._connection
+        service = connection.service
+        call = self._call = Call(self, request)
+        connection.idle_since = connection.head_since = 0.0
+        try:
+            await run_app(service, self._scope(request, call), call, call.receive, call.send)
+            goes_on = await call.conclude()
+        except BaseException:
+            call.cut_short()
+            raise
+        finally:
+            self._call = self._seen = None
+        connection.idle_since = now = clock()
+        if self.unread and now - self._yielded > TURN_S:
+            self._yielded = now
+            await checkpoint()
+        return goes_on
+
+    def _scope(self, request: RequestHead, call: Call) -> Scope:
+        connection = self._connection
+        path, _, query = request.target.partition(b"?")
+        text = path.decode("ascii")
+        return {
+            "type": "http",
+            "asgi": VERSION,
+            "http_version": request.version,
+            "method": request.method,
+            "scheme": "https" if connection.is_secure else "http",
+            "path": unquote(text) if "%" in text else text,
+            "raw_path": path,
+            "query_string": query,
+            "root_path": connection.service.config.root_path,
+            "headers": request.headers,
+            "client": self.wire.client,
+            "server": self.wire.server,
+            "state": connection.service.state.copy(),
+            "extensions": {CLIENT: call},
+        }
+
+    # --- for a call -------------------------------------------------------------------------------
+
+    @property
+    def closing(self) -> bool:
+        """Whether the connection ends with the next answer."""
+        return bool(self._connection.service.draining)
+
+    async def finish(self, *, whole: bool) -> None:
+        """Send nothing more."""
+        await self._connection.finish(whole=whole)
+
+    # --- for the connection -----------------------------------------------------------------------
+
+    def calls(self) -> tuple[Call, ...]:
+        """Return the call that is under way."""
+        return () if self._call is None else (self._call,)
+
+    def progressed(self, now: float) -> None:
+        """Note that the client has taken something."""
+        if self._call is not None:
+            self._call.progressed = now
+
+    def is_deaf(self, now: float) -> bool:
+        """Whether a call lasts, and nobody reads the socket."""
+        call = self._call
+        lasts, self._seen = call is self._seen, call
+        return call is not None and lasts and not self.wire.reading
+
+    def hung_up(self) -> None:
+        """Note that the client left while nobody reads."""
+        if self._call is not None:
+            self._call.leave()
+
+    def goodbye(self) -> bool:
+        """Say nothing: responses do, by `connection: close`."""
+        return False
+
+    def close_websockets(self) -> bool:
+        """Find none."""
+        return False

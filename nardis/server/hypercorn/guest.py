@@ -1,0 +1,173 @@
+"""
+What hypercorn speaks on a connection: HTTP/2, and WebSockets over either HTTP.
+
+Fault (hypercorn 0.18): nothing has a limit, and an exception in one connection ends the whole trio
+worker.
+
+Cure: what it does with a socket is done here, by the rules of every connection; one task reads, and
+hands on what it has read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.typing import ConnectionState
+
+from ..connection import Connection
+from ..http1.request import RequestHead
+from ..service import TICK_S, Service
+from ..stream import clock
+from .h1 import opens_http2, opens_websocket
+from .inbox import Inbox
+from .protocol import Protocols
+
+# Makes the tasks of one connection; hypercorn's annotations of them are incomplete.
+Tasks: TypeAlias = Callable[[Service], Any]
+
+__all__ = ["Guest", "Tasks", "takes"]
+
+
+def takes(request: RequestHead, *, http2: bool) -> bool:
+    """Whether *request* opens a WebSocket, or HTTP/2 where that is spoken."""
+    return opens_websocket(request) or (http2 and opens_http2(request))
+
+
+class Guest:
+    """
+    One connection that hypercorn's protocols speak on.
+
+    Args:
+        connection: The client.
+        tasks: Makes a group of tasks.
+        unread: What was read of the socket already.
+        alpn: The protocol that TLS agreed on.
+
+    Attributes:
+        protocol: What speaks.
+        tasks: What runs for it.
+        handling: What was read is being worked on since then; 0.0 while the client is waited for.
+    """
+
+    protocol: Protocols
+    tasks: Any
+
+    def __init__(
+        self,
+        connection: Connection,
+        tasks: Tasks,
+        unread: bytes,
+        alpn: str | None,
+    ) -> None:
+        self.handling: float = 0.0
+        self._connection = connection
+        self._open_tasks = tasks
+        self._unread = unread
+        self._alpn = alpn
+        self._hung_up = False
+
+    @property
+    def multiplexed(self) -> bool:
+        """Whether several requests may be under way at once."""
+        return self.protocol.http2
+
+    async def converse(self) -> None:
+        """Read what the client sends and hand it to the protocol, to the end."""
+        connection, service = self._connection, self._connection.service
+        async with self._open_tasks(service) as self.tasks:
+            protocol = self.protocol = Protocols(
+                service.app,
+                service.settings,
+                self.tasks.context,
+                self.tasks,
+                ConnectionState(service.state),
+                connection.is_secure,
+                connection.wire.client,
+                connection.wire.server,
+                self.send,
+                self._alpn,
+                service.config,
+            )
+            await protocol.initiate()
+            if service.draining:
+                protocol.goodbye()
+            data: bytes | None = self._unread or await connection.stream.read()
+            self._unread = b""
+            while data:
+                if connection.over:
+                    break
+                self.handling = now = clock()
+                if connection.idle_since and not connection.head_since:
+                    connection.head_since = now
+                await protocol.handle(RawData(data))
+                self.handling = 0.0
+                data = await connection.stream.read()
+            if connection.over:
+                await connection.linger()
+            await self._lost()
+
+    async def send(self, event: Event) -> None:
+        """Do what the protocol wants done with the socket."""
+        connection = self._connection
+        if isinstance(event, RawData):
+            if event.data and not connection.over and not await connection.stream.write(event.data):
+                await self._broken()
+        elif isinstance(event, Updated):
+            connection.head_since = 0.0
+            connection.idle_since = clock() if event.idle else 0.0
+        elif not connection.over:
+            await connection.finish(whole=not self.protocol.is_unfinished())
+            await self._lost()
+
+    async def _broken(self) -> None:
+        """End what cannot be written to; a reader does it where a Close frame may still come."""
+        if self.protocol.hears_to_the_end():
+            for inbox in self.protocol.inboxes():
+                inbox.lift()
+        else:
+            await self._lost()
+            self._connection.wire.close()
+
+    async def _lost(self) -> None:
+        await self.protocol.handle(Closed())
+
+    # --- for the connection -----------------------------------------------------------------------
+
+    def calls(self) -> list[Inbox]:
+        """List what the applications of this connection receive from."""
+        return self.protocol.inboxes()
+
+    def progressed(self, now: float) -> None:
+        """Note that the client has taken something; not of a stream whose window is shut."""
+        for inbox in self.protocol.inboxes():
+            if inbox.flushing or not self.protocol.http2:
+                inbox.progressed = now
+
+    def is_deaf(self, now: float) -> bool:
+        """Whether what was read is being worked on for some time."""
+        return bool(self.handling) and now - self.handling > TICK_S
+
+    def hung_up(self) -> None:
+        """
+        Note that the client left while nobody reads.
+
+        What it sent comes in; where that is not possible, the client is gone.
+        """
+        for inbox in self.protocol.inboxes():
+            inbox.lift()
+        if self._hung_up:
+            self.tasks.spawn(self._lost)
+        self._hung_up = True
+
+    def goodbye(self) -> bool:
+        """Say that no more requests are taken; True if the connection then ends by itself."""
+        return self.protocol.goodbye()
+
+    def close_websockets(self) -> bool:
+        """Say 1012 at both ends of each open WebSocket; return whether there is one."""
+        if not self.protocol.websockets():
+            return False
+        self.tasks.spawn(self.protocol.close_websockets)
+        return True

@@ -1,0 +1,277 @@
+"""
+The bytes of one client: read when they are asked for, and written until the system took them.
+
+Nothing is read ahead, and nothing waits here to be written: a read that is cancelled loses nothing,
+and a write returns when the system has all of it. Each event loop only says how to wait for a
+socket.
+
+Source: tcp(7) for TCP_INFO, socket(7) for SO_LINGER.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import ClassVar, Final, TypeAlias, cast
+
+import anyio
+
+__all__ = [
+    "LINGER_S",
+    "READ_BYTES",
+    "TURN_S",
+    "Address",
+    "ByteStream",
+    "Stream",
+    "clock",
+    "rest_of",
+]
+
+clock: Callable[[], float] = time.monotonic
+
+# One read of a socket.
+READ_BYTES: Final = 64 * 1024
+
+# Who only reads or writes gives the others a turn this often: a socket may always be ready.
+TURN_S: Final = 0.001
+
+# After our last byte, what the client still sends is read and dropped for this long: closing at
+# once would reset the connection, and the client might lose the answer (RFC 9112 §9.6).
+LINGER_S: Final = 1.0
+
+# `close()` then resets the connection and drops what was not sent: it cannot be taken for a regular
+# end.
+RESET: Final = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+
+# Linux counts the bytes that the peer's system took (tcpi_bytes_acked of struct tcp_info, since
+# 4.1), also while one piece waits to be sent: where it does not, progress shows by what is sent.
+TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None)
+TCP_INFO_BYTES: Final = 128
+BYTES_ACKED: Final = struct.Struct("=120xQ")
+
+Address: TypeAlias = tuple[str, int] | None
+
+
+class ByteStream(ABC):
+    """What a conversation needs of its client, in the clear or over TLS."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def read(self) -> bytes | None:
+        """
+        Return what has arrived, as soon as something has.
+
+        Nothing, b"", is the end, however it came; None says that `wake` was called. One task may
+        read at a time. Cancellation loses nothing.
+        """
+
+    @abstractmethod
+    async def write(self, *pieces: bytes) -> bool:
+        """
+        Send *pieces* as one; return when the system took them, False if the client is gone.
+
+        Tasks that write at once take turns. Cancellation: before the first byte it leaves no trace;
+        after it the stream is cut, because half a piece may be on the wire.
+        """
+
+    @abstractmethod
+    async def finish(self, *, whole: bool) -> None:
+        """Close our sending half; *whole* says that nothing is missing, which TLS can tell."""
+
+
+class Stream(ByteStream):
+    """
+    A client's socket.
+
+    Attributes:
+        socket: It does not block.
+        client: The address of the other end; None on a unix socket.
+        server: Our own.
+        reading: A task waits for something to arrive.
+        read_at: Something had last arrived then, to within TURN_S.
+        writing: A write waits for room since then; 0.0 is none.
+        sent: How many bytes the system has taken.
+        closed: The socket is closed: its number may be another's by now.
+    """
+
+    __slots__ = (
+        "_busy",
+        "_free",
+        "_more",
+        "client",
+        "closed",
+        "read_at",
+        "reading",
+        "sent",
+        "server",
+        "socket",
+        "writing",
+    )
+
+    # What ends a wait that `wake` has called off.
+    awoken: ClassVar[type[Exception]]
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket: socket.socket = sock
+        self.client: Address = None
+        self.server: Address = None
+        self.reading: bool = False
+        self.read_at: float = 0.0
+        self.writing: float = 0.0
+        self.sent: int = 0
+        self.closed: bool = False
+        self._busy = False  # a write waits for room
+        self._free: anyio.Event | None = None  # another one waits for it
+        self._more = False  # the last read took all that it could: there may be more
+        if sock.family != socket.AF_UNIX:
+            with suppress(OSError):  # the client has left already
+                self.client = cast("Address", sock.getpeername()[:2])
+                self.server = cast("Address", sock.getsockname()[:2])
+
+    # --- what the event loops do each in its way --------------------------------------------------
+
+    @abstractmethod
+    def _readable(self) -> Awaitable[object]:
+        """Wait until there is something to read; `awoken` is raised by `wake`."""
+
+    @abstractmethod
+    def _writable(self) -> Awaitable[object]:
+        """Wait until there is room; `awoken` is raised by `wake`."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Call off what waits for this socket: it looks again whether there is a reason to."""
+
+    # --- reading and writing ----------------------------------------------------------------------
+
+    async def read(self) -> bytes | None:
+        """Return what has arrived; see `ByteStream`."""
+        while not self.closed:
+            if not self._more or clock() - self.read_at > TURN_S:
+                self.reading = True
+                try:
+                    await self._readable()
+                except self.awoken:
+                    return self._nothing()
+                finally:
+                    self.reading = False
+                self.read_at = clock()
+            try:
+                data = self.socket.recv(READ_BYTES)
+            except BlockingIOError:
+                self._more = False
+            except OSError:
+                return b""
+            else:
+                self._more = len(data) == READ_BYTES
+                return data
+        return b""
+
+    def _nothing(self) -> bytes | None:
+        """Return what a read gives that was called off."""
+        return b"" if self.closed else None
+
+    async def write(self, *pieces: bytes) -> bool:
+        """Send *pieces* as one; see `ByteStream`."""
+        while self._busy:
+            self._free = self._free or anyio.Event()
+            await self._free.wait()
+        if self.closed:
+            return False
+        try:
+            sent = self.socket.send(pieces[0]) if len(pieces) == 1 else self.socket.sendmsg(pieces)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return False
+        self.sent += sent
+        if sent == (len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))):
+            return True
+        return await self._write_rest(pieces, sent)
+
+    async def _write_rest(self, pieces: Sequence[bytes], sent: int) -> bool:
+        """Send what is left of *pieces* after *sent* bytes; nobody else writes meanwhile."""
+        self._busy = True
+        self.writing = clock()
+        try:
+            for rest in rest_of(pieces, sent):
+                while rest:
+                    with suppress(self.awoken):
+                        await self._writable()
+                    if self.closed:
+                        return False
+                    with suppress(BlockingIOError):
+                        taken = self.socket.send(rest)
+                        sent += taken
+                        self.sent += taken
+                        rest = rest[taken:]
+        except OSError:
+            return False
+        except BaseException:
+            if sent:
+                self.cut()
+            raise
+        finally:
+            self.writing = 0.0
+            self._busy = False
+            if self._free is not None:
+                self._free.set()
+                self._free = None
+        return True
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    async def finish(self, *, whole: bool) -> None:
+        """Close our sending half: the client learns that nothing more comes."""
+        if not self.closed:
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close the socket; tasks that wait for it are woken."""
+        if not self.closed:
+            self.closed = True
+            self.wake()
+            self.socket.close()
+
+    def cut(self) -> None:
+        """Reset the connection: nobody can take that for a regular end."""
+        if not self.closed:
+            with suppress(OSError):
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            self.close()
+
+    # --- for the sweep ----------------------------------------------------------------------------
+
+    def has_input(self) -> bool:
+        """Whether something has arrived that nobody has read yet."""
+        poll = select.poll()
+        poll.register(self.socket.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def taken(self) -> int:
+        """Return a number that changes when the client takes something."""
+        if TCP_INFO is not None and self.socket.family != socket.AF_UNIX:
+            info = self.socket.getsockopt(socket.IPPROTO_TCP, TCP_INFO, TCP_INFO_BYTES)
+            if len(info) >= BYTES_ACKED.size:
+                return int(BYTES_ACKED.unpack_from(info)[0])
+        return self.sent
+
+
+def rest_of(pieces: Sequence[bytes], sent: int) -> Iterator[memoryview]:
+    """
+    Go through what is left of *pieces* after *sent* bytes of them.
+
+    >>> [bytes(each) for each in rest_of([b"ab", b"cde", b"f"], 3)]
+    [b'de', b'f']
+    """
+    for piece in pieces:
+        if sent < len(piece):
+            yield memoryview(piece)[sent:]
+        sent = max(sent - len(piece), 0)

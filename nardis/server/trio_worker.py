@@ -1,0 +1,87 @@
+"""The trio worker: how it waits for a client's socket, and its door."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from socket import socket
+from typing import ClassVar
+
+import trio
+from trio.lowlevel import notify_closing, wait_readable, wait_writable
+
+from .client import ACCEPT_PAUSE_S, serve_client, turn_away
+from .hypercorn.trio_tasks import ConnectionTasks
+from .service import Service, logger
+from .stream import Stream
+
+__all__ = ["accepting"]
+
+
+class TrioStream(Stream):
+    """A client's socket, on trio."""
+
+    __slots__ = ()
+
+    awoken: ClassVar[type[Exception]] = trio.ClosedResourceError
+
+    def _readable(self) -> Awaitable[object]:
+        return wait_readable(self.socket)  # noqa: ASYNC105  # awaited by the caller
+
+    def _writable(self) -> Awaitable[object]:
+        return wait_writable(self.socket)  # noqa: ASYNC105  # as above
+
+    def wake(self) -> None:
+        """Call off what waits for this socket."""
+        notify_closing(self.socket)
+
+
+@asynccontextmanager
+async def accepting(
+    service: Service, listeners: Sequence[socket], tls: ssl.SSLContext | None
+) -> AsyncGenerator[Callable[[], None], None]:
+    """Serve clients until the yielded function is called; leaving cancels the connections left."""
+
+    async def serve(accepted: socket) -> None:
+        try:
+            with trio.CancelScope() as scope:
+                wire = TrioStream(accepted)
+                await serve_client(service, wire, tls, ConnectionTasks, scope.cancel)
+        finally:
+            service.admitted -= 1
+
+    async def accept(listener: socket) -> None:
+        while True:
+            await wait_readable(listener)
+            try:
+                accepted, _ = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                continue
+            except OSError as exc:  # no more files, or no memory: the client waits in the queue
+                logger.error("cannot accept a connection: %s", exc)
+                await trio.sleep(ACCEPT_PAUSE_S)
+                continue
+            accepted.setblocking(False)
+            if service.is_full():
+                connections.start_soon(
+                    partial(turn_away, TrioStream(accepted), secure=tls is not None)
+                )
+            else:
+                service.admitted += 1
+                connections.start_soon(serve, accepted)
+
+    async def open_doors(door: trio.CancelScope) -> None:
+        with door:
+            async with trio.open_nursery() as doors:
+                for listener in listeners:
+                    doors.start_soon(accept, listener)
+
+    async with trio.open_nursery() as connections:
+        door = trio.CancelScope()
+        connections.start_soon(open_doors, door)
+        try:
+            yield door.cancel
+        finally:
+            connections.cancel_scope.cancel()
