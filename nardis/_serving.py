@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final, Protocol
 
 import anyio
 
@@ -30,6 +31,9 @@ from .types import App, Receive, Scope, Send
 __all__ = ["serve_alone", "serve_http", "serve_websocket"]
 
 logger: logging.Logger = logging.getLogger("nardis")
+
+# Where the scope of the handler is there already, around the whole connection.
+AROUND: Final[AbstractContextManager[None]] = nullcontext()
 
 
 class Served(App, Table, Protocol):
@@ -76,12 +80,13 @@ async def serve_http(
     if client is not None:
         exchange.client, client.listener, client.claimed = client, exchange, True
     exchange.cancels = app.cancel_on_disconnect
-    exchange.cancel_scope = sweeper.new_scope()
+    lent = None if client is None else client.scope
+    exchange.cancel_scope = sweeper.new_scope() if lent is None else lent
     sweeper.exchanges.add(exchange)
     error: BaseException | None = None
     try:
         try:
-            with exchange.cancel_scope:
+            with exchange.cancel_scope if lent is None else AROUND:
                 # The same as _run(), without one more coroutine around the whole request.
                 try:
                     trail.raw = path = check_head(scope, exchange.fields, app.limits.headers)
@@ -97,7 +102,7 @@ async def serve_http(
                 if error is not None:
                     error = await _answered(app, error, trail, exchange)
         except BaseException as exc:
-            error = _error_of(exc, req, exchange)
+            error = _error_of(exc, req, exchange, lent)
         if exchange.state != ENDED or error is not None:
             await _settle(app, trail, exchange, error)
     finally:
@@ -113,13 +118,18 @@ async def serve_http(
         exchange.head = trail.req = trail.res = trail.trail = None  # type: ignore[assignment]  # it is over
         trail.walk = trail.onward = None
         trail.ticket = OVER
+        exchange.cancel_scope = None  # a scope that was lent is another call's from now on
         if client is not None:
             client.listener = None
 
 
-def _error_of(exc: BaseException, req: Request, exchange: Exchange) -> BaseException:
+def _error_of(
+    exc: BaseException, req: Request, exchange: Exchange, lent: anyio.CancelScope | None
+) -> BaseException | None:
     """Return what failed beside the cancellation of our own scope; one from outside goes on."""
     going, failure = parted(exc)
+    if going is not None and lent is not None and exchange.closing and lent.cancel_called:
+        return None if failure is None else reduced(failure)  # as a scope of our own would do it
     if going is not None:
         if failure is not None:
             _log_late(req, failure, "in its clean-up")
@@ -243,12 +253,14 @@ async def _answer_anew(app: Served, error: BaseException, trail: Root, exchange:
     """
     Answer in a fresh scope.
 
-    A limit, the shutdown or a fault ended the handler before the head left.
+    A limit, the shutdown or a fault ended the handler before the head left. A scope that was lent
+    stays cancelled around it.
     """
     exchange.closing = False
     exchange.cancel_scope = None
     exchange.since = exchange.sweeper.clock()
-    with exchange.own_scope():
+    client = exchange.client
+    with exchange.own_scope(shield=client is not None and client.scope is not None):
         try:
             await answer_error(trail.walk or trail, error)
         except BaseException as exc:

@@ -143,7 +143,8 @@ class Nardis(Router):
                 await serve_alone(serve, self.life.clock)
         elif kind == "lifespan":
             joined = [each.life for each in self.below() if isinstance(each, Nardis)]
-            await self.life.run(self, joined, self.limits.cleanup_s, scope, receive, send)
+            called = self if type(self).__call__ is Nardis.__call__ else None
+            await self.life.run(self, called, joined, self.limits.cleanup_s, scope, receive, send)
         elif kind == "websocket":
             if sweeper is not None:
                 await serve_websocket(self, scope, receive, send, sweeper)

@@ -72,6 +72,7 @@ class Life:
     async def run(
         self,
         router: Router,
+        called: object,
         joined: Sequence[Life],
         seconds: float,
         scope: Scope,
@@ -82,6 +83,7 @@ class Life:
         Answer the server's lifespan events with the start and the end of everything.
 
         *router* is the application's table, with the foreign applications and middlewares in it.
+        *called* is the application, where nothing of others stands around its call.
         *joined* are the lives of this application and of those joined to it, from the outside in.
         Each part of the end may take *seconds*.
         """
@@ -94,7 +96,7 @@ class Life:
             self._begin(joined, sweeper)
             runner: Runner | None = extension(scope, RUNNER)
             if runner is not None:
-                runner.tell(self.draining.set, self.interrupt)
+                runner.tell(self.draining.set, self.interrupt, called)
             try:
                 async with self._lived(router, joined, seconds, scope, sweeper):
                     started = True

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+import anyio
+
 from ..types import Scope
 
 __all__ = ["ACCESS", "CLIENT", "ERRORS", "RUNNER", "Client", "Listener", "Runner", "extension"]
@@ -50,11 +52,14 @@ class Client(Protocol):
         listener: Who is told at once.
         claimed: There is one, or was: it looks after the limits of its request, and has logged what
             it raises.
+        scope: Around the call, and lent to it for the call's time: see `Runner.tell`. None is
+            none.
     """
 
     progressed: float
     listener: Listener | None
     claimed: bool
+    scope: anyio.CancelScope | None
 
     def has_left(self) -> bool:
         """Whether the client is gone, also where an unread body lies before the news of it."""
@@ -64,11 +69,23 @@ class Client(Protocol):
 class Runner(Protocol):
     """What a runner offers to an application that can be told of a shutdown."""
 
-    def tell(self, drain: Callable[[float], object], interrupt: Callable[[], object], /) -> None:
+    def tell(
+        self,
+        drain: Callable[[float], object],
+        interrupt: Callable[[], object],
+        borrower: object = None,
+        /,
+    ) -> None:
         """
         Call *drain* when the shutdown begins, and *interrupt* when the time for what runs is over.
 
         *drain* gets the seconds in between.
+
+        *borrower* is the application that says so. If it is the very thing that the runner calls,
+        nothing around it, it may be lent the cancel scope of the connection's own task for each
+        call: a scope of its own costs as much as all the rest of a plain request (on trio). It may
+        cancel that scope. Then it takes the cancellation for its own, cleans up behind a shield,
+        and returns; the runner goes on in another scope.
         """
         ...
 

@@ -160,12 +160,12 @@ class Lifetime(ABC):
         self.cancels = outer.cancels
 
     @contextmanager
-    def own_scope(self) -> Generator[None, None, None]:
+    def own_scope(self, *, shield: bool = False) -> Generator[None, None, None]:
         """Let the handler run in a cancel scope of its own, inside the one that it has, if any."""
         around = self.cancel_scope
         self.sweeper.exchanges.add(self)
         try:
-            with self.sweeper.new_scope() as self.cancel_scope:
+            with self.sweeper.new_scope(shield=shield) as self.cancel_scope:
                 yield
         finally:
             self.cancel_scope = around

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from socket import socket
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import anyio
 
@@ -107,9 +107,7 @@ async def accepting(
         service.admitted -= 1
 
     async def serve(accepted: socket) -> None:
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        wire = AsyncioStream(accepted)
-        await serve_client(service, wire, tls, ConnectionTasks, task.cancel)
+        await serve_client(service, AsyncioStream(accepted), tls, ConnectionTasks)
 
     # Not `asyncio.start_server`: what it has accepted when it is closed is served late, or never
     # (Python 3.13, uvloop 0.23).

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -35,20 +34,19 @@ async def serve_client(
     wire: Stream,
     context: ssl.SSLContext | None,
     tasks: Tasks,
-    cancel: Callable[[], object],
 ) -> None:
     """
     Serve one client to the end; nothing but cancellation comes out.
 
-    *tasks* makes a group for what needs several at once; *cancel* cancels this one.
+    *tasks* makes a group for what needs several at once.
     """
     with contained(service, wire):
         if context is None:
-            await _converse(Connection(service, wire, cancel, wire), tasks, None)
+            await _converse(Connection(service, wire, wire), tasks, None)
         else:
             secure = SecureStream(wire, context)
             if await secure.shake_hands(service.config.head_s):
-                connection = Connection(service, wire, cancel, secure)
+                connection = Connection(service, wire, secure)
                 await _converse(connection, tasks, secure.tls.alpn)
 
 

@@ -119,14 +119,12 @@ class Connection:
     )
 
     talk: Conversation
+    cancel: Callable[[], object]  # by the conversation
 
-    def __init__(
-        self, service: Service, wire: Stream, cancel: Callable[[], object], stream: ByteStream
-    ) -> None:
+    def __init__(self, service: Service, wire: Stream, stream: ByteStream) -> None:
         self.service: Service = service
         self.wire: Stream = wire
         self.stream: ByteStream = stream
-        self.cancel: Callable[[], object] = cancel
         self.idle_since: float = clock()
         self.head_since: float = 0.0
         self.progressed: float = 0.0

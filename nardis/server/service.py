@@ -94,6 +94,7 @@ class Service:
         draining: When a shutdown began; 0.0 before.
         interrupted: What runs is being cancelled.
         call: Runs the application for one scope.
+        lends: The application can be lent the scope of a connection's task.
     """
 
     def __init__(self, app: ASGIApp, config: Config, max_requests: int | None = None) -> None:
@@ -109,6 +110,7 @@ class Service:
         self.draining: float = 0.0
         self.interrupted: bool = False
         self.call: ASGIApp = app
+        self.lends: bool = False
         self._max_requests = max_requests
         self._told: list[tuple[Callable[[float], object], Callable[[], object]]] = []
 
@@ -117,9 +119,16 @@ class Service:
         """Whether an application wants to hear of the shutdown: it looks after its requests."""
         return bool(self._told)
 
-    def tell(self, drain: Callable[[float], object], interrupt: Callable[[], object], /) -> None:
+    def tell(
+        self,
+        drain: Callable[[float], object],
+        interrupt: Callable[[], object],
+        borrower: object = None,
+        /,
+    ) -> None:
         """Take an application that wants to hear of the shutdown; see `extensions.Runner`."""
         self._told.append((drain, interrupt))
+        self.lends = self.lends or borrower is self.app
 
     def is_full(self) -> bool:
         """Whether there are as many connections as are allowed."""

@@ -46,14 +46,12 @@ async def accepting(
 
     async def serve(accepted: socket) -> None:
         try:
-            with trio.CancelScope() as scope:
-                wire = TrioStream(accepted)
-                await serve_client(service, wire, tls, ConnectionTasks, scope.cancel)
+            await serve_client(service, TrioStream(accepted), tls, ConnectionTasks)
         finally:
             service.admitted -= 1
 
     async def accept(listener: socket) -> None:
-        while True:
+        while listener.fileno() >= 0:
             await wait_readable(listener)
             try:
                 accepted, _ = listener.accept()

@@ -15,8 +15,9 @@ from anyio.lowlevel import checkpoint
 from ..._asgi.extensions import Listener
 from ...errors import ContentLengthMismatch, UsageError
 from ...types import Message
+from ..service import Service
 from ..stream import LINGER_S, TURN_S, ByteStream, Stream, clock
-from .request import Chunks, Refused, RequestHead
+from .request import END_OF_HEAD, Chunks, Refused, RequestHead
 from .response import CLOSE, CONTINUE, Start, date_line, refusal
 
 __all__ = ["Call", "Talk"]
@@ -47,17 +48,14 @@ class Talk(Protocol):
         stream: The client.
         wire: Its socket.
         head_bytes: The most for what stands around a body in chunks.
+        service: What all connections share.
     """
 
     unread: bytes
     stream: ByteStream
     wire: Stream
     head_bytes: int
-
-    @property
-    def closing(self) -> bool:
-        """Whether the connection ends with the next answer."""
-        ...
+    service: Service
 
     async def finish(self, *, whole: bool) -> None:
         """Send nothing more."""
@@ -75,6 +73,7 @@ class Call:
             never.
         stalled: The client took nothing for too long.
         left: The client is gone.
+        scope: Lent to the application: it is the one that the conversation runs in.
         over: The last message was sent.
     """
 
@@ -99,10 +98,12 @@ class Call:
         "listener",
         "over",
         "progressed",
+        "scope",
         "stalled",
     )
 
-    def __init__(self, talk: Talk, request: RequestHead) -> None:
+    def __init__(self, talk: Talk, request: RequestHead, scope: anyio.CancelScope | None) -> None:
+        self.scope: anyio.CancelScope | None = scope
         self.claimed: bool = False
         self.listener: Listener | None = None
         self.progressed: float = 0.0
@@ -159,7 +160,7 @@ class Call:
 
     async def receive(self) -> Message:
         """Return the application's next message; it is the ASGI `receive`."""
-        if self._given or self._is_done():
+        if self._given or self._is_deaf():
             return await self._hear_the_end()
         if self._rest == 0:
             self._given = True
@@ -167,7 +168,7 @@ class Call:
         if self._expects:
             await self._invite()
         talk = self._talk
-        while not self._is_done():
+        while not self._is_deaf():
             data = talk.unread
             if not data:
                 await self._read()
@@ -182,7 +183,7 @@ class Call:
                     return {"type": "http.request", "body": piece, "more_body": not self._given}
         return await self._hear_the_end()
 
-    def _is_done(self) -> bool:
+    def _is_deaf(self) -> bool:
         """Whether nothing of the request is of interest any more."""
         return self.left or self.over
 
@@ -222,7 +223,7 @@ class Call:
     async def _hear_the_end(self) -> Message:
         """Wait for the client to leave, or for the end of the response."""
         talk = self._talk
-        while not self._is_done():
+        while not self._is_deaf():
             if talk.unread:  # of the next request: no more than that is read (H2)
                 self._end = self._end or anyio.Event()
                 await self._end.wait()
@@ -308,18 +309,21 @@ class Call:
             self._framing, self._owed = LENGTH, start.length
         elif not more:
             self._framing, self._owed = LENGTH, size
-            framing = b"content-length: %d\r\n" % size
+            framing = b"\r\ncontent-length: %d" % size
         elif request.version == "1.1":
             self._framing = CHUNKED
-            framing = b"transfer-encoding: chunked\r\n"
+            framing = b"\r\ntransfer-encoding: chunked"
         else:
             self._framing = CLOSING
-        if self._keeps:
-            self._keeps = not (
-                start.closes or self._talk.closing or (not more and self._costs_connection())
-            )
+        if (
+            start.closes
+            or self._talk.service.draining
+            or not (more or self._has_all() or self._can_have_all())
+        ):
+            self._keeps = False
         date = b"" if start.dated else date_line()
-        return b"".join((start.lines, framing, date, b"\r\n" if self._keeps else CLOSE + b"\r\n"))
+        end = END_OF_HEAD if self._keeps else CLOSE + END_OF_HEAD
+        return b"%b%b%b%b" % (start.lines, framing, date, end)
 
     async def _take_turns(self) -> None:
         """Let others have the event loop once in a while; an exchange does that by itself."""
@@ -330,13 +334,20 @@ class Call:
 
     # --- the end ----------------------------------------------------------------------------------
 
-    def _costs_connection(self) -> bool:
-        """Whether the rest of the request is too much to be read and dropped, or not to come."""
-        if self._given or self._rest == 0:
-            return False
-        if self._expects or self._rest is None:
-            return self._expects or not self._talk.unread
-        return self._rest - len(self._talk.unread) > SMALL_REST_BYTES
+    def _has_all(self) -> bool:
+        """Whether nothing of the request is to come that the application has not got."""
+        return self._rest == 0 or self._given
+
+    def _can_have_all(self) -> bool:
+        """Whether the rest of the request is little enough to be read and dropped."""
+        if self._expects:
+            return False  # it may never come
+        unread = len(self._talk.unread)
+        return bool(unread) if self._rest is None else self._rest - unread <= SMALL_REST_BYTES
+
+    def is_done(self) -> bool:
+        """Whether nothing is left to be done before the next request."""
+        return self.over and self._keeps and self._has_all()
 
     def cut_short(self) -> None:
         """Cut what would look whole when the connection ends, and is not (H4)."""
@@ -359,11 +370,7 @@ class Call:
             else:
                 await self._talk.finish(whole=False)
             return False
-        if self._keeps and (
-            self._given
-            or self._rest == 0
-            or (not self._costs_connection() and await self._drop_rest())
-        ):
+        if self._keeps and self._can_have_all() and await self._drop_rest():
             return True
         await self._talk.finish(whole=True)
         return False
@@ -372,7 +379,7 @@ class Call:
         """Read and drop the rest of the request; return whether that came to an end."""
         dropped = 0
         with anyio.move_on_after(LINGER_S):
-            while not self._given and self._rest != 0 and dropped <= SMALL_REST_BYTES:
+            while not self._has_all() and dropped <= SMALL_REST_BYTES:
                 data = self._talk.unread or await self._talk.stream.read()
                 self._talk.unread = b""
                 if not data:
@@ -382,4 +389,4 @@ class Call:
                     self._part(data)
                 except Refused:
                     return False
-        return self._given or self._rest == 0
+        return self._has_all()

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import unquote
 
+import anyio
 from anyio.lowlevel import checkpoint
 
 from ..._asgi.extensions import CLIENT
 from ...types import Scope
 from ..connection import Connection, Conversation
-from ..service import run_app
+from ..service import Service, run_app
 from ..stream import TURN_S, ByteStream, Stream, clock
 from .call import Call
 from .request import END_OF_HEAD, Refused, RequestHead, read_head
@@ -45,6 +46,7 @@ class Http1:
         unread: What was read of the socket, and nobody has taken.
         stream: The client.
         wire: Its socket.
+        service: What all connections share.
         head_bytes: The most for a head, and for what stands around a body in chunks.
     """
 
@@ -52,10 +54,12 @@ class Http1:
         "_call",
         "_connection",
         "_hand_over",
+        "_scope",
         "_seen",
         "_yielded",
         "head_bytes",
         "multiplexed",
+        "service",
         "stream",
         "unread",
         "wire",
@@ -70,9 +74,11 @@ class Http1:
         self.unread: bytes = b""
         self.stream: ByteStream = connection.stream
         self.wire: Stream = connection.wire
+        self.service: Service = connection.service
         self.head_bytes: int = connection.service.config.head_bytes
         self._connection = connection
         self._hand_over = hand_over
+        self._scope: anyio.CancelScope
         self._call: Call | None = None
         self._seen: Call | None = None  # by the last look
         self._yielded = 0.0
@@ -80,25 +86,60 @@ class Http1:
     async def converse(self) -> Conversation | None:
         """Serve one request after the other, to the end."""
         connection = self._connection
+        other: Conversation | None = None
+        goes_on = True
         try:
-            while True:
-                head = await self._read_head()
-                if head is None:
-                    break
-                is_preface = head == PREFACE and connection.service.config.http2
-                request = None if is_preface else read_head(head)
-                if request is None or request.upgrade:
-                    other = self._hand_over(request, head + self.unread)
-                    if other is not None:
-                        return other
-                if request is None or not await self._serve(request):
-                    break
+            while goes_on:
+                # One scope serves many requests. The application may cancel it, and so may the
+                # connection: then the next request has another.
+                with anyio.CancelScope() as self._scope:
+                    connection.cancel = self._scope.cancel
+                    other = await self._serve_each()
+                goes_on = self._call is not None and await self._conclude(self._call)
         except Refused as exc:
             if await self.stream.write(refusal(exc.status, exc.reason)):
                 await self.finish(whole=True)
+        except BaseException:
+            if self._call is not None:
+                self._call.cut_short()
+            raise
         if connection.over:
             await connection.linger()
-        return None
+        return other
+
+    async def _serve_each(self) -> Conversation | None:
+        """Serve requests until one of them is cancelled, or there can be no more."""
+        connection, service = self._connection, self.service
+        while True:
+            head = await self._read_head()
+            if head is None:
+                return None
+            is_preface = head == PREFACE and service.config.http2
+            request = None if is_preface else read_head(head)
+            if request is None or request.upgrade:
+                other = self._hand_over(request, head + self.unread)
+                if other is not None or request is None:
+                    return other
+            call = self._call = Call(self, request, self._scope if service.lends else None)
+            connection.idle_since = connection.head_since = 0.0
+            await run_app(service, self._scope_of(request, call), call, call.receive, call.send)
+            if self._scope.cancel_called:
+                return None
+            if call.is_done() and not self.unread:
+                self._call = self._seen = None
+                connection.idle_since = clock()
+            elif not await self._conclude(call):
+                return None
+
+    async def _conclude(self, call: Call) -> bool:
+        """Bring a call to its end; return whether there may be another request."""
+        goes_on = call.is_done() or await call.conclude()
+        self._call = self._seen = None
+        self._connection.idle_since = now = clock()
+        if self.unread and now - self._yielded > TURN_S:
+            self._yielded = now
+            await checkpoint()
+        return goes_on
 
     async def _read_head(self) -> bytes | None:
         """
@@ -142,27 +183,7 @@ class Http1:
         self.unread = unread[end:]
         return unread[:end]
 
-    async def _serve(self, request: RequestHead) -> bool:
-        """Answer one request; return whether there may be another."""
-        connection = self._connection
-        service = connection.service
-        call = self._call = Call(self, request)
-        connection.idle_since = connection.head_since = 0.0
-        try:
-            await run_app(service, self._scope(request, call), call, call.receive, call.send)
-            goes_on = await call.conclude()
-        except BaseException:
-            call.cut_short()
-            raise
-        finally:
-            self._call = self._seen = None
-        connection.idle_since = now = clock()
-        if self.unread and now - self._yielded > TURN_S:
-            self._yielded = now
-            await checkpoint()
-        return goes_on
-
-    def _scope(self, request: RequestHead, call: Call) -> Scope:
+    def _scope_of(self, request: RequestHead, call: Call) -> Scope:
         connection = self._connection
         path, _, query = request.target.partition(b"?")
         text = path.decode("ascii")
@@ -175,20 +196,15 @@ class Http1:
             "path": unquote(text) if "%" in text else text,
             "raw_path": path,
             "query_string": query,
-            "root_path": connection.service.config.root_path,
+            "root_path": self.service.config.root_path,
             "headers": request.headers,
             "client": self.wire.client,
             "server": self.wire.server,
-            "state": connection.service.state.copy(),
+            "state": self.service.state.copy(),
             "extensions": {CLIENT: call},
         }
 
     # --- for a call -------------------------------------------------------------------------------
-
-    @property
-    def closing(self) -> bool:
-        """Whether the connection ends with the next answer."""
-        return bool(self._connection.service.draining)
 
     async def finish(self, *, whole: bool) -> None:
         """Send nothing more."""

@@ -159,6 +159,8 @@ def read_head(head: bytes) -> RequestHead:
         raise Refused(400, "the first line is not METHOD TARGET HTTP/1.1") from None
     if version not in VERSIONS:
         raise _wrong_version(version)
+    if b"\n" in target:  # which llhttp would take for the end of a line without a version
+        raise Refused(400, "the first line is not METHOD TARGET HTTP/1.1")
     known = METHODS.get(method)
     request = RequestHead(known or _odd_method(method), target, VERSIONS[version])
     # llhttp has a list of methods, and applications may have others (RFC 9110 §9.1).
@@ -171,8 +173,6 @@ def read_head(head: bytes) -> RequestHead:
     except HttpParserError as exc:
         request.understand()  # which knows better what is wrong with a coding
         raise Refused(400, f"malformed request: {exc}") from None
-    if parser.get_http_version() != request.version:
-        raise Refused(400, "the first line is not METHOD TARGET HTTP/1.1")
     request.understand()
     return request
 

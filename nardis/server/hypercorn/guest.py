@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import anyio
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.typing import ConnectionState
 
@@ -75,6 +76,11 @@ class Guest:
 
     async def converse(self) -> None:
         """Read what the client sends and hand it to the protocol, to the end."""
+        with anyio.CancelScope() as scope:
+            self._connection.cancel = scope.cancel
+            await self._converse()
+
+    async def _converse(self) -> None:
         connection, service = self._connection, self._connection.service
         async with self._open_tasks(service) as self.tasks:
             protocol = self.protocol = Protocols(

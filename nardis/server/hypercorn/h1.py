@@ -80,9 +80,11 @@ class H1(H11Protocol):
     async def _create_stream(self, request: h11.Request) -> None:
         if not all(value.isascii() for name, value in request.headers if name in HANDSHAKE_FIELDS):
             await self._refuse(400)  # wsproto cannot read it
-        self.stream: Any = new_websocket(self, STREAM_ID)
-        self.connection = H11WSConnection(self.connection)
-        await self.stream.handle(
+        stream = new_websocket(self, STREAM_ID)
+        self.stream: Any = stream
+        connection = H11WSConnection(self.connection)
+        self.connection = connection
+        await stream.handle(
             Request(
                 stream_id=STREAM_ID,
                 headers=list(request.headers),
@@ -94,8 +96,8 @@ class H1(H11Protocol):
         )
         self.keep_alive_requests += 1
         await self.context.mark_request()
-        if self.connection.buffer and not self.stream.closed:
-            await self._refuse_early_message(self.stream)
+        if connection.buffer and not stream.closed:
+            await self._refuse_early_message(stream)
 
     async def stream_send(self, event: StreamEvent) -> None:
         """Take an application's message; the answer to a handshake decides about the connection."""

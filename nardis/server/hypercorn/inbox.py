@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
@@ -70,6 +70,8 @@ class Inbox:
         flushing: Bytes of it wait because the socket is full, and not because the window of their
             stream is shut.
     """
+
+    scope: ClassVar[None] = None  # each call has a task, and needs a scope of its own in it
 
     __slots__ = (
         "_arrived",
