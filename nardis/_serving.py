@@ -80,7 +80,7 @@ async def serve_http(
     if client is not None:
         exchange.client, client.listener, client.claimed = client, exchange, True
     exchange.cancels = app.cancel_on_disconnect
-    lent = None if client is None else client.scope
+    lent: anyio.CancelScope | None = getattr(client, "scope", None)  # absent and None are the same
     exchange.cancel_scope = sweeper.new_scope() if lent is None else lent
     sweeper.exchanges.add(exchange)
     error: BaseException | None = None
@@ -259,8 +259,8 @@ async def _answer_anew(app: Served, error: BaseException, trail: Root, exchange:
     exchange.closing = False
     exchange.cancel_scope = None
     exchange.since = exchange.sweeper.clock()
-    client = exchange.client
-    with exchange.own_scope(shield=client is not None and client.scope is not None):
+    lent = getattr(exchange.client, "scope", None) is not None
+    with exchange.own_scope(shield=lent):
         try:
             await answer_error(trail.walk or trail, error)
         except BaseException as exc:

@@ -96,7 +96,10 @@ class Life:
             self._begin(joined, sweeper)
             runner: Runner | None = extension(scope, RUNNER)
             if runner is not None:
-                runner.tell(self.draining.set, self.interrupt, called)
+                runner.tell(self.draining.set, self.interrupt)
+                lend_to = getattr(runner, "lend_to", None)  # other runners have nothing to lend
+                if lend_to is not None and called is not None:
+                    lend_to(called)
             try:
                 async with self._lived(router, joined, seconds, scope, sweeper):
                     started = True

@@ -52,7 +52,7 @@ class Client(Protocol):
         listener: Who is told at once.
         claimed: There is one, or was: it looks after the limits of its request, and has logged what
             it raises.
-        scope: Around the call, and lent to it for the call's time: see `Runner.tell`. None is
+        scope: Around the call, and lent to it for the call's time: see `Runner.lend_to`. None is
             none.
     """
 
@@ -69,22 +69,21 @@ class Client(Protocol):
 class Runner(Protocol):
     """What a runner offers to an application that can be told of a shutdown."""
 
-    def tell(
-        self,
-        drain: Callable[[float], object],
-        interrupt: Callable[[], object],
-        borrower: object = None,
-        /,
-    ) -> None:
+    def tell(self, drain: Callable[[float], object], interrupt: Callable[[], object], /) -> None:
         """
         Call *drain* when the shutdown begins, and *interrupt* when the time for what runs is over.
 
         *drain* gets the seconds in between.
+        """
+        ...
 
-        *borrower* is the application that says so. If it is the very thing that the runner calls,
-        nothing around it, it may be lent the cancel scope of the connection's own task for each
-        call: a scope of its own costs as much as all the rest of a plain request (on trio). It may
-        cancel that scope. Then it takes the cancellation for its own, cleans up behind a shield,
+    def lend_to(self, borrower: object, /) -> None:
+        """
+        Lend the cancel scope of a connection's own task to each call of *borrower*.
+
+        Only if that is the very thing that the runner calls, with nothing around it. A scope of its
+        own costs about as much as all the rest of a plain request (on trio). The borrower may
+        cancel the scope. Then it takes the cancellation for its own, cleans up behind a shield,
         and returns; the runner goes on in another scope.
         """
         ...

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import ssl
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import anyio
 
-from .connection import Connection, contained
+from .connection import Connection, Conversation, contained
 from .http1.conversation import Http1
 from .http1.request import RequestHead
 from .hypercorn.guest import Guest, Tasks, takes
 from .secure import SecureStream
 from .service import Service
-from .stream import LINGER_S, Stream
+from .stream import LINGER_S, ByteStream, Stream
 
 __all__ = ["ACCEPT_PAUSE_S", "serve_client", "turn_away"]
 
@@ -41,28 +42,43 @@ async def serve_client(
     *tasks* makes a group for what needs several at once.
     """
     with contained(service, wire):
-        if context is None:
-            await _converse(Connection(service, wire, wire), tasks, None)
-        else:
-            secure = SecureStream(wire, context)
-            if await secure.shake_hands(service.config.head_s):
-                connection = Connection(service, wire, secure)
-                await _converse(connection, tasks, secure.tls.alpn)
+        stream, alpn = await _begun(wire, context, service.config.head_s)
+        if stream is None:
+            return
+        connection = Connection(service, wire, stream)
+        talk: Conversation | None = (
+            Guest(connection, tasks, b"", alpn)
+            if alpn == "h2"
+            else Http1(connection, partial(_hand_over, connection, tasks))
+        )
+        try:
+            while talk is not None:
+                connection.talk = talk
+                service.connections.add(connection)
+                talk = await talk.converse()
+        finally:
+            service.connections.discard(connection)
 
 
-async def _converse(connection: Connection, tasks: Tasks, alpn: str | None) -> None:
-    def hand_over(request: RequestHead | None, read: bytes) -> Guest | None:
-        if request is None:
-            return Guest(connection, tasks, read, "h2")
-        if takes(request, http2=connection.service.config.http2):
-            return Guest(connection, tasks, read, None)
-        return None
+async def _begun(
+    wire: Stream, context: ssl.SSLContext | None, seconds: float
+) -> tuple[ByteStream | None, str | None]:
+    """Return the client's stream, and the protocol that TLS agreed on; None if it did not."""
+    if context is None:
+        return wire, None
+    secure = SecureStream(wire, context)
+    return (secure, secure.tls.alpn) if await secure.shake_hands(seconds) else (None, None)
 
-    first = Guest(connection, tasks, b"", alpn) if alpn == "h2" else Http1(connection, hand_over)
-    try:
-        await connection.converse(first)
-    finally:
-        connection.service.connections.discard(connection)
+
+def _hand_over(
+    connection: Connection, tasks: Tasks, request: RequestHead | None, read: bytes
+) -> Guest | None:
+    """Make hypercorn's conversation of a request, or of HTTP/2's preface, if it is one for it."""
+    if request is None:
+        return Guest(connection, tasks, read, "h2")
+    if takes(request, http2=connection.service.config.http2):
+        return Guest(connection, tasks, read, None)
+    return None
 
 
 async def turn_away(wire: Stream, *, secure: bool) -> None:

@@ -142,15 +142,6 @@ class Connection:
         """Whether it speaks TLS."""
         return self.stream is not self.wire
 
-    async def converse(self, first: Conversation) -> None:
-        """Serve the client to the end, from the *first* conversation on."""
-        self.talk = first
-        self.service.connections.add(self)
-        following: Conversation | None = first
-        while following is not None:
-            self.talk = following
-            following = await following.converse()
-
     async def finish(self, *, whole: bool) -> None:
         """Send nothing more; *whole* says that nothing is missing."""
         if not self.over:

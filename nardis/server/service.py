@@ -119,15 +119,12 @@ class Service:
         """Whether an application wants to hear of the shutdown: it looks after its requests."""
         return bool(self._told)
 
-    def tell(
-        self,
-        drain: Callable[[float], object],
-        interrupt: Callable[[], object],
-        borrower: object = None,
-        /,
-    ) -> None:
+    def tell(self, drain: Callable[[float], object], interrupt: Callable[[], object], /) -> None:
         """Take an application that wants to hear of the shutdown; see `extensions.Runner`."""
         self._told.append((drain, interrupt))
+
+    def lend_to(self, borrower: object, /) -> None:
+        """Lend it the scope of each connection's task, if nothing stands around it."""
         self.lends = self.lends or borrower is self.app
 
     def is_full(self) -> bool:

@@ -388,7 +388,7 @@ async def test_cancelling_serve_cancels_what_any_asgi_application_does(config):
 
 @pytest.mark.parametrize("size", [5, 64 * 1024])
 async def test_a_body_beyond_its_declared_length_is_an_error_of_the_application(config, size):
-    """The client sees a cut, however large the piece is."""
+    """The head waits for the first piece: so the client learns of it by a 500, and not by a cut."""
     stop, errors = anyio.Event(), []
 
     async def app(scope, receive, send):
@@ -409,8 +409,9 @@ async def test_a_body_beyond_its_declared_length_is_an_error_of_the_application(
         answer = await fetch(port_of(address))
         stop.set()
 
-    assert errors == ["LocalProtocolError"]
-    assert answer.endswith(b"\r\n\r\n")
+    assert errors == ["ContentLengthMismatch"]
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert bytes(2) not in answer
 
 
 async def test_a_client_that_does_not_read_holds_the_application_back(config):
