@@ -185,15 +185,16 @@ class Stream(ByteStream):
         if self.closed:
             return False
         try:
-            sent = self.socket.send(pieces[0]) if len(pieces) == 1 else self.socket.sendmsg(pieces)
+            if len(pieces) == 1:
+                size, sent = len(pieces[0]), self.socket.send(pieces[0])
+            else:
+                size, sent = sum(map(len, pieces)), self.socket.sendmsg(pieces)
         except BlockingIOError:
-            sent = 0
+            size, sent = -1, 0
         except OSError:
             return False
         self.sent += sent
-        if sent == (len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))):
-            return True
-        return await self._write_rest(pieces, sent)
+        return sent == size or await self._write_rest(pieces, sent)
 
     async def _write_rest(self, pieces: Sequence[bytes], sent: int) -> bool:
         """Send what is left of *pieces* after *sent* bytes; nobody else writes meanwhile."""

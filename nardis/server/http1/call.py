@@ -250,31 +250,39 @@ class Call:
 
     async def send(self, message: Message) -> None:
         """Take a message of the application; it is the ASGI `send`."""
-        kind = message["type"]
         if self.left:
             return await checkpoint()  # it may be sending in a loop
+        kind = message["type"]
         if kind == "http.response.start" and self._start is None:
             self._start = Start(message["status"], message.get("headers") or ())
             return None
         if kind != "http.response.body" or self._start is None or self._framing == ENDED:
             raise UsageError(f"{kind!r} cannot be sent now")
         more: bool = message.get("more_body", False)
-        pieces = self._framed(message.get("body", b""), more)
-        if not more:
-            self._framing = ENDED
-        if pieces and not await self._talk.stream.write(*pieces):
+        body: bytes = message.get("body", b"")
+        size = len(body)
+        if self._framing == CHUNKED and more and 0 < size < LARGE_BYTES:
+            taken = await self._talk.stream.write(b"%x\r\n%b\r\n" % (size, body))
+        else:
+            pieces = self._framed(body, size, more)
+            if not more:
+                self._framing = ENDED
+            taken = not pieces or await self._talk.stream.write(*pieces)
+        if not taken:
             self.leave()
         elif not more:
             self.over = True
             if self._waiting or self._end is not None:
                 self._let_go()
-        elif not self.claimed:
-            await self._take_turns()
+        elif not self.claimed:  # an exchange gives the others their turn by itself
+            now = clock()
+            if now - self._yielded > TURN_S:
+                self._yielded = now
+                await checkpoint()
         return None
 
-    def _framed(self, body: bytes, more: bool) -> tuple[bytes, ...]:
+    def _framed(self, body: bytes, size: int, more: bool) -> tuple[bytes, ...]:
         """Return what goes out for a piece of the body, and with the first one the head."""
-        size = len(body)
         head = b"" if self._framing else self._begin(size, more)
         framing = self._framing
         if framing == LENGTH:
@@ -285,19 +293,15 @@ class Call:
                 )
             self._owed -= size
         elif framing == BODILESS:
-            return (head,) if head else ()
+            body, size = b"", 0
         elif framing == CHUNKED:
             end = b"" if more else b"0\r\n\r\n"
-            if not size:
-                return (head + end,) if head or end else ()
-            if size < LARGE_BYTES:
-                return (b"%b%x\r\n%b\r\n%b" % (head, size, body, end),)
-            return head + b"%x\r\n" % size, body, b"\r\n" + end
-        if not size:
-            return (head,) if head else ()
-        if not head:
-            return (body,)
-        return (head + body,) if size < LARGE_BYTES else (head, body)
+            if size >= LARGE_BYTES:
+                return head + b"%x\r\n" % size, body, b"\r\n" + end
+            body = (b"%x\r\n%b\r\n%b" % (size, body, end)) if size else end
+        if head:
+            return (head, body) if size >= LARGE_BYTES else (b"%b%b" % (head, body),)
+        return (body,) if body else ()
 
     def _begin(self, size: int, more: bool) -> bytes:
         """Decide how the body is framed; return the head."""
@@ -324,13 +328,6 @@ class Call:
         date = b"" if start.dated else date_line()
         end = END_OF_HEAD if self._keeps else CLOSE + END_OF_HEAD
         return b"%b%b%b%b" % (start.lines, framing, date, end)
-
-    async def _take_turns(self) -> None:
-        """Let others have the event loop once in a while; an exchange does that by itself."""
-        now = clock()
-        if now - self._yielded > TURN_S:
-            self._yielded = now
-            await checkpoint()
 
     # --- the end ----------------------------------------------------------------------------------
 
