@@ -97,17 +97,18 @@ async def accepting(
     tasks: set[asyncio.Task[None]] = set()
     loop = asyncio.get_running_loop()
 
-    def start(serving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = loop.create_task(serving)
+    def run(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = loop.create_task(coroutine)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         return task
 
+    def start(serving: Coroutine[Any, Any, None]) -> None:
+        service.admitted += 1
+        run(serving).add_done_callback(leave)
+
     def leave(task: asyncio.Task[None]) -> None:
         service.admitted -= 1
-
-    async def serve(accepted: socket) -> None:
-        await serve_client(service, AsyncioStream(accepted), tls, ConnectionTasks)
 
     # Not `asyncio.start_server`: what it has accepted when it is closed is served late, or never
     # (Python 3.13, uvloop 0.23).
@@ -124,10 +125,9 @@ async def accepting(
                 return
             accepted.setblocking(False)
             if service.is_full():
-                _ = start(turn_away(AsyncioStream(accepted), secure=tls is not None))
+                _ = run(turn_away(AsyncioStream(accepted), secure=tls is not None))
             else:
-                service.admitted += 1
-                start(serve(accepted)).add_done_callback(leave)
+                start(serve_client(service, AsyncioStream(accepted), tls, ConnectionTasks))
 
     def open_door(listener: socket) -> None:
         if listener.fileno() >= 0 and not service.draining:
@@ -138,6 +138,7 @@ async def accepting(
             if listener.fileno() >= 0:
                 loop.remove_reader(listener)
 
+    service.start = start
     for listener in listeners:
         open_door(listener)
     try:

@@ -15,7 +15,7 @@ from .http1.request import RequestHead
 from .hypercorn.guest import Guest, Tasks, takes
 from .secure import SecureStream
 from .service import Service
-from .stream import LINGER_S, ByteStream, Stream
+from .stream import LINGER_S, Stream
 
 __all__ = ["ACCEPT_PAUSE_S", "serve_client", "turn_away"]
 
@@ -41,33 +41,24 @@ async def serve_client(
 
     *tasks* makes a group for what needs several at once.
     """
-    with contained(service, wire):
-        stream, alpn = await _begun(wire, context, service.config.head_s)
-        if stream is None:
-            return
-        connection = Connection(service, wire, stream)
-        talk: Conversation | None = (
-            Guest(connection, tasks, b"", alpn)
-            if alpn == "h2"
-            else Http1(connection, partial(_hand_over, connection, tasks))
-        )
-        try:
-            while talk is not None:
-                connection.talk = talk
-                service.connections.add(connection)
-                talk = await talk.converse()
-        finally:
-            service.connections.discard(connection)
-
-
-async def _begun(
-    wire: Stream, context: ssl.SSLContext | None, seconds: float
-) -> tuple[ByteStream | None, str | None]:
-    """Return the client's stream, and the protocol that TLS agreed on; None if it did not."""
     if context is None:
-        return wire, None
-    secure = SecureStream(wire, context)
-    return (secure, secure.tls.alpn) if await secure.shake_hands(seconds) else (None, None)
+        return await Connection(service, wire, wire, partial(_first, tasks, None)).attend()
+    secure, agreed = SecureStream(wire, context), False
+    try:
+        with contained(wire):
+            agreed = await secure.shake_hands(service.config.head_s)
+    finally:
+        if not agreed:
+            wire.close()
+    if agreed:
+        await Connection(service, wire, secure, partial(_first, tasks, secure.tls.alpn)).attend()
+
+
+def _first(tasks: Tasks, alpn: str | None, connection: Connection) -> Conversation:
+    """Make the conversation that a client begins with, by the protocol that TLS agreed on."""
+    if alpn == "h2":
+        return Guest(connection, tasks, b"", alpn)
+    return Http1(connection, partial(_hand_over, connection, tasks))
 
 
 def _hand_over(

@@ -70,8 +70,12 @@ class Conversation(Protocol):
         """Note that the client has taken something."""
         ...
 
-    def is_deaf(self, now: float) -> bool:
-        """Whether nobody would hear the client leave, and somebody may want to know."""
+    def look(self, now: float) -> bool:
+        """
+        Look after the calls; return whether nobody would hear the client leave.
+
+        It is called four times a second.
+        """
         ...
 
     def hung_up(self) -> None:
@@ -99,6 +103,7 @@ class Connection:
         idle_since: No request is under way since then; 0.0 while one is.
         head_since: The first byte of a head came then; 0.0 is none.
         progressed: The client was last seen to take something then.
+        shift: How often another task has taken it over.
         over: Nothing more is sent.
         ending: Our side is closed since then; 0.0 is not.
         cancel: Cancels what runs for it.
@@ -113,24 +118,32 @@ class Connection:
         "over",
         "progressed",
         "service",
+        "shift",
         "stream",
         "talk",
         "wire",
     )
 
-    talk: Conversation
     cancel: Callable[[], object]  # by the conversation
 
-    def __init__(self, service: Service, wire: Stream, stream: ByteStream) -> None:
+    def __init__(
+        self,
+        service: Service,
+        wire: Stream,
+        stream: ByteStream,
+        first: Callable[[Connection], Conversation],
+    ) -> None:
         self.service: Service = service
         self.wire: Stream = wire
         self.stream: ByteStream = stream
         self.idle_since: float = clock()
         self.head_since: float = 0.0
         self.progressed: float = 0.0
+        self.shift: int = 0
         self.over: bool = False
         self.ending: float = 0.0
         self._taken = 0
+        self.talk: Conversation = first(self)
 
     @property
     def socket(self) -> socket:
@@ -141,6 +154,30 @@ class Connection:
     def is_secure(self) -> bool:
         """Whether it speaks TLS."""
         return self.stream is not self.wire
+
+    async def attend(self) -> None:
+        """
+        Talk with the client to the end, or until another task takes over.
+
+        Nothing but cancellation comes out.
+        """
+        service, shift = self.service, self.shift
+        talk: Conversation | None = self.talk
+        try:
+            with contained(self.wire):
+                while talk is not None:
+                    self.talk = talk
+                    service.connections.add(self)
+                    talk = await talk.converse()
+        finally:
+            if self.shift == shift:
+                service.connections.discard(self)
+                self.wire.close()
+
+    def change_shift(self) -> None:
+        """Let another task take over: the one that has the connection is busy elsewhere."""
+        self.shift += 1
+        self.service.start(self.attend())
 
     async def finish(self, *, whole: bool) -> None:
         """Send nothing more; *whole* says that nothing is missing."""
@@ -169,7 +206,7 @@ class Connection:
         """
         wire = self.wire
         if wire.closed:
-            return self.talk.is_deaf(now)
+            return self.talk.look(now)
         config = self.service.config
         # When the time of those that may end by themselves is over, those that do not read have had
         # theirs.
@@ -195,7 +232,7 @@ class Connection:
             )
             wire.cut()
         else:
-            return self.talk.is_deaf(now)
+            return self.talk.look(now)
         return False
 
     def _look_at_idle(self, now: float) -> None:
@@ -252,7 +289,7 @@ class Connection:
 
 
 @contextmanager
-def contained(service: Service, wire: Stream) -> Generator[None, None, None]:
+def contained(wire: Stream) -> Generator[None, None, None]:
     """Let whatever leaves a connection, except its cancellation, end that connection alone."""
     try:
         yield
@@ -265,5 +302,3 @@ def contained(service: Service, wire: Stream) -> Generator[None, None, None]:
             wire.cut()
         if going is not None:
             raise going  # noqa: B904  # it is in *exc*
-    finally:
-        wire.close()

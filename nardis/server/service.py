@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import select
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from socket import socket
 from typing import Any, Final, Protocol
@@ -95,6 +95,7 @@ class Service:
         interrupted: What runs is being cancelled.
         call: Runs the application for one scope.
         lends: The application can be lent the scope of a connection's task.
+        start: Starts a task that serves a client, and counts it as admitted.
     """
 
     def __init__(self, app: ASGIApp, config: Config, max_requests: int | None = None) -> None:
@@ -111,6 +112,7 @@ class Service:
         self.interrupted: bool = False
         self.call: ASGIApp = app
         self.lends: bool = False
+        self.start: Callable[[Coroutine[Any, Any, None]], object]  # by the worker
         self._max_requests = max_requests
         self._told: list[tuple[Callable[[float], object], Callable[[], object]]] = []
 

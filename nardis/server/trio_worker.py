@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from socket import socket
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import trio
 from trio.lowlevel import notify_closing, wait_readable, wait_writable
@@ -44,11 +44,15 @@ async def accepting(
 ) -> AsyncGenerator[Callable[[], None], None]:
     """Serve clients until the yielded function is called; leaving cancels the connections left."""
 
-    async def serve(accepted: socket) -> None:
+    async def run(serving: Coroutine[Any, Any, None]) -> None:
         try:
-            await serve_client(service, TrioStream(accepted), tls, ConnectionTasks)
+            await serving
         finally:
             service.admitted -= 1
+
+    def start(serving: Coroutine[Any, Any, None]) -> None:
+        service.admitted += 1
+        connections.start_soon(run, serving)
 
     async def accept(listener: socket) -> None:
         while listener.fileno() >= 0:
@@ -67,8 +71,7 @@ async def accepting(
                     partial(turn_away, TrioStream(accepted), secure=tls is not None)
                 )
             else:
-                service.admitted += 1
-                connections.start_soon(serve, accepted)
+                start(serve_client(service, TrioStream(accepted), tls, ConnectionTasks))
 
     async def open_doors(door: trio.CancelScope) -> None:
         with door:
@@ -76,6 +79,7 @@ async def accepting(
                 for listener in listeners:
                     doors.start_soon(accept, listener)
 
+    service.start = start
     async with trio.open_nursery() as connections:
         door = trio.CancelScope()
         connections.start_soon(open_doors, door)

@@ -54,7 +54,6 @@ class Http1:
         "_call",
         "_connection",
         "_hand_over",
-        "_scope",
         "_seen",
         "_yielded",
         "head_bytes",
@@ -78,7 +77,6 @@ class Http1:
         self.head_bytes: int = connection.service.config.head_bytes
         self._connection = connection
         self._hand_over = hand_over
-        self._scope: anyio.CancelScope
         self._call: Call | None = None
         self._seen: Call | None = None  # by the last look
         self._yielded = 0.0
@@ -86,29 +84,32 @@ class Http1:
     async def converse(self) -> Conversation | None:
         """Serve one request after the other, to the end."""
         connection = self._connection
+        shift = connection.shift
         other: Conversation | None = None
-        goes_on = True
         try:
-            while goes_on:
+            while self._call is None or await self._conclude(self._call):
                 # One scope serves many requests. The application may cancel it, and so may the
                 # connection: then the next request has another.
-                with anyio.CancelScope() as self._scope:
-                    connection.cancel = self._scope.cancel
-                    other = await self._serve_each()
-                goes_on = self._call is not None and await self._conclude(self._call)
+                with anyio.CancelScope() as scope:
+                    connection.cancel = scope.cancel
+                    other = await self._serve_each(scope, shift)
+                if connection.shift != shift:
+                    return None
+                if self._call is None:
+                    break
         except Refused as exc:
             if await self.stream.write(refusal(exc.status, exc.reason)):
                 await self.finish(whole=True)
         except BaseException:
-            if self._call is not None:
+            if self._call is not None and connection.shift == shift:
                 self._call.cut_short()
             raise
         if connection.over:
             await connection.linger()
         return other
 
-    async def _serve_each(self) -> Conversation | None:
-        """Serve requests until one of them is cancelled, or there can be no more."""
+    async def _serve_each(self, scope: anyio.CancelScope, shift: int) -> Conversation | None:
+        """Serve requests until one is cancelled, another task takes over, or no more can come."""
         connection, service = self._connection, self.service
         while True:
             head = await self._read_head()
@@ -120,10 +121,10 @@ class Http1:
                 other = self._hand_over(request, head + self.unread)
                 if other is not None or request is None:
                     return other
-            call = self._call = Call(self, request, self._scope if service.lends else None)
+            call = self._call = Call(self, request, scope if service.lends else None)
             connection.idle_since = connection.head_since = 0.0
             await run_app(service, self._scope_of(request, call), call, call.receive, call.send)
-            if self._scope.cancel_called:
+            if scope.cancel_called or connection.shift != shift:
                 return None
             if call.is_done() and not self.unread:
                 self._call = self._seen = None
@@ -133,8 +134,8 @@ class Http1:
 
     async def _conclude(self, call: Call) -> bool:
         """Bring a call to its end; return whether there may be another request."""
-        goes_on = call.is_done() or await call.conclude()
         self._call = self._seen = None
+        goes_on = call.is_done() or await call.conclude()
         self._connection.idle_since = now = clock()
         if self.unread and now - self._yielded > TURN_S:
             self._yielded = now
@@ -221,11 +222,20 @@ class Http1:
         if self._call is not None:
             self._call.progressed = now
 
-    def is_deaf(self, now: float) -> bool:
-        """Whether a call lasts, and nobody reads the socket."""
+    def look(self, now: float) -> bool:
+        """
+        Look after a call that lasts; return whether nobody would hear the client leave.
+
+        One that goes on after its last message keeps its task, and another one takes the
+        connection: the client need not wait for what is none of its business.
+        """
         call = self._call
         lasts, self._seen = call is self._seen, call
-        return call is not None and lasts and not self.wire.reading
+        if call is None or not lasts:
+            return False
+        if call.over:
+            self._connection.change_shift()
+        return not (call.over or self.wire.reading)
 
     def hung_up(self) -> None:
         """Note that the client left while nobody reads."""

@@ -151,8 +151,8 @@ class Guest:
             if inbox.flushing or not self.protocol.http2:
                 inbox.progressed = now
 
-    def is_deaf(self, now: float) -> bool:
-        """Whether what was read is being worked on for some time."""
+    def look(self, now: float) -> bool:
+        """Return whether what was read is being worked on for some time: nobody reads."""
         return bool(self.handling) and now - self.handling > TICK_S
 
     def hung_up(self) -> None:
