@@ -261,8 +261,12 @@ class Call:
         more: bool = message.get("more_body", False)
         body: bytes = message.get("body", b"")
         size = len(body)
-        if self._framing == CHUNKED and more and 0 < size < LARGE_BYTES:
-            taken = await self._talk.stream.write(b"%x\r\n%b\r\n" % (size, body))
+        if self._framing == CHUNKED and more and size:  # nearly all of a stream
+            write = self._talk.stream.write
+            if size < LARGE_BYTES:
+                taken = await write(b"%x\r\n%b\r\n" % (size, body))
+            else:
+                taken = await write(b"%x\r\n" % size, body, b"\r\n")
         else:
             pieces = self._framed(body, size, more)
             if not more:
@@ -346,10 +350,12 @@ class Call:
         """Whether nothing is left to be done before the next request."""
         return self.over and self._keeps and self._has_all()
 
-    def cut_short(self) -> None:
-        """Cut what would look whole when the connection ends, and is not (H4)."""
-        if self._framing in (CLOSING, ENDED) and not self.over:
+    def cut_short(self) -> bool:
+        """Cut what would look whole when the connection ends, and is not; return whether (H4)."""
+        looks_whole = self._framing in (CLOSING, ENDED) and not self.over
+        if looks_whole:
             self._talk.wire.cut()
+        return looks_whole
 
     async def conclude(self) -> bool:
         """
@@ -357,8 +363,7 @@ class Call:
 
         Return whether there may be another request.
         """
-        self.cut_short()
-        if self.left:
+        if self.cut_short() or self.left:
             return False
         if not self.over:
             if self._framing == NOT_BEGUN:

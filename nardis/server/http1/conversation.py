@@ -54,6 +54,7 @@ class Http1:
         "_call",
         "_connection",
         "_hand_over",
+        "_relieved",
         "_seen",
         "_yielded",
         "head_bytes",
@@ -79,6 +80,7 @@ class Http1:
         self._hand_over = hand_over
         self._call: Call | None = None
         self._seen: Call | None = None  # by the last look
+        self._relieved: Call | None = None  # its task is not the connection's any more
         self._yielded = 0.0
 
     async def converse(self) -> Conversation | None:
@@ -233,9 +235,12 @@ class Http1:
         lasts, self._seen = call is self._seen, call
         if call is None or not lasts:
             return False
-        if call.over:
+        if not call.over:
+            return not self.wire.reading
+        if self._relieved is not call:
+            self._relieved = call
             self._connection.change_shift()
-        return not (call.over or self.wire.reading)
+        return False
 
     def hung_up(self) -> None:
         """Note that the client left while nobody reads."""

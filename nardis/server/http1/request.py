@@ -108,6 +108,17 @@ class RequestHead:
         if name in SPECIAL:
             self._special.append(field)
 
+    def check_coding(self) -> None:
+        """
+        Refuse a transfer coding other than chunked (RFC 9112 §6.1).
+
+        Raises:
+            Refused: 501.
+        """
+        for name, value in self._special:
+            if name == b"transfer-encoding" and value.lower() != b"chunked":
+                raise Refused(501, "a transfer coding other than chunked")
+
     def understand(self) -> None:
         """
         Read what the fields say of the message itself.
@@ -129,13 +140,12 @@ class RequestHead:
                 self.length = int(value)
             elif name == b"transfer-encoding":
                 codings += 1
-                if value.lower() != b"chunked":
-                    raise Refused(501, "a transfer coding other than chunked")
                 self.length = None
             elif name == b"expect":
                 self.expects = value.lower() == b"100-continue" and self.version == "1.1"
             else:
                 self.upgrade = value.lower()
+        self.check_coding()
         self.close = self.close or b"close" in tokens
         if b"upgrade" not in tokens:
             self.upgrade = b""
@@ -174,7 +184,7 @@ def read_head(head: bytes) -> RequestHead:
     except HttpParserUpgrade:
         pass  # it stops where the head ends
     except HttpParserError as exc:
-        request.understand()  # which knows better what is wrong with a coding
+        request.check_coding()  # a coding that is not ours is no malformed one
         raise Refused(400, f"malformed request: {exc}") from None
     request.understand()
     return request
