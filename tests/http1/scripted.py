@@ -1,4 +1,4 @@
-"""A client of the conversation, as a script: what it says, in which pieces, and what it was told."""
+"""A client of a conversation, as a script: what it says, in which pieces, and what it was told."""
 
 from __future__ import annotations
 

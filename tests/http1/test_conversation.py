@@ -49,7 +49,7 @@ REQUESTS = {
     "get": GET % b"get",
     "length": b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\n\r\nGET / H",
     "chunks": b"PUT /chunks HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-    b'3\r\nabc\r\n9;x="y"\r\n\r\n\r\n0\r\n\r\n\r\n0\r\n\r\n0\r\nX: y\r\n\r\n',
+    b'3\r\nabc\r\n9;x="y"\r\n\r\n\r\n0\r\n\r\n\r\n0\r\nX: y\r\n\r\n',
     "empty chunks": b"PUT /e HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "method": b"BREW /pot HTTP/1.1\r\nHost: a\r\n\r\n",
     "empty lines": b"\r\n\r\n" + GET % b"after",
@@ -201,11 +201,6 @@ async def test_what_the_client_asks_that_is_not_ours_is_handed_over_with_all_tha
 
     wire = await converse(echo, [preface], hand_over=hand_over, http2=False)
     assert wire.statuses() == [505]
-
-
-async def test_the_connection_is_kept_where_a_handed_over_preface_finds_nobody():
-    wire = await converse(echo, [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"])
-    assert wire.sent == b""
 
 
 # --- the scope that is lent -----------------------------------------------------------------------
