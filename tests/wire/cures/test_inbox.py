@@ -32,9 +32,10 @@ leaving = pytest.mark.parametrize(
 def test_inbox_tells_of_a_disconnect_behind_an_unread_upload(
     server: Server, key: str, chunks: int, reset: bool
 ):
+    """A FIN comes when the data before it has found room: within a few reads."""
     leave_an_upload(server, key, chunks, reset=reset)
 
-    assert server.event(key, "gone")["after"] <= 2
+    assert server.event(key, "gone")["after"] <= 4
 
 
 def test_inbox_of_stock_hides_a_disconnect_behind_an_unread_upload(stock_trio: Server, key: str):

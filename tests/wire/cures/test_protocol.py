@@ -43,7 +43,7 @@ def test_protocol_can_do_without_http2(strict: Server):
     assert begin_with_http2(strict) is None
     with strict.connect() as connection:
         connection.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        assert connection.head()[0] == 505
+        assert connection.answer().status == 505
         assert connection.at_end()
 
 
