@@ -1,10 +1,12 @@
 """
 Run the benchmarks and write their tables into docs/performance.md.
 
-    python -m benchmarks                     # everything, under 3 minutes
+    python -m benchmarks                     # everything, in some 25 minutes
+    python -m benchmarks --only frameworks   # in process, under 3 minutes
+    python -m benchmarks --only servers      # over sockets
     python -m benchmarks --quick             # rough figures in half a minute, printed only
     python -m benchmarks --apps raw,nardis,starlette --cases static,routes50 --backends asyncio
-                                             # a part, printed only
+                                             # a part of the frameworks, printed only
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import argparse
 import subprocess
 from collections.abc import Sequence
 
-from . import imports, instructions, report, rounds
+from . import imports, instructions, report, rounds, served
 from .apps import ENTRIES, Entry
 from .cases import BY_NAME, CASES, Case
 
@@ -26,8 +28,11 @@ def options() -> argparse.Namespace:
         prog="python -m benchmarks", description="What Nardis costs beside raw ASGI and its peers."
     )
     parser.add_argument(
-        "--quick", action="store_true", help="few short rounds, no instructions; printed only"
+        "--quick",
+        action="store_true",
+        help="few short rounds, no instructions, no servers but by --only; printed only",
     )
+    parser.add_argument("--only", choices=("frameworks", "servers"), help="one of the two parts")
     parser.add_argument(
         "--apps", type=names, help="only these columns, with commas; raw is always there"
     )
@@ -72,6 +77,25 @@ def cases_for(backend: str, asked: argparse.Namespace) -> list[Case]:
 
 def main() -> None:
     asked = options()
+    is_part = bool(asked.apps or asked.cases or asked.backends != ["asyncio", "trio"])
+    if asked.only != "servers":
+        compare_frameworks(asked, is_part)
+    if asked.only == "servers" or not (asked.only or is_part or asked.quick):
+        compare_servers(asked)
+
+
+def compare_servers(asked: argparse.Namespace) -> None:
+    if lacking := served.missing():
+        print(f"{lacking} not installed: servers are not measured")
+        return
+    count = asked.rounds or (1 if asked.quick else 5)
+    text = served.render(served.measure(count, asked.quick), count)
+    print(text)
+    if not asked.quick:
+        report.write(text, report.SERVERS)
+
+
+def compare_frameworks(asked: argparse.Namespace, is_part: bool) -> None:
     entries, missing = chosen_entries(asked.apps)
     count, budget = (
         asked.rounds or (3 if asked.quick else 5),
@@ -88,8 +112,8 @@ def main() -> None:
     results.instructions = "this is a quick run" if asked.quick else counts(entries, asked.cases)
     text = report.render(results)
     print(text)
-    if not (asked.quick or asked.apps or asked.cases or asked.backends != ["asyncio", "trio"]):
-        report.write(text)
+    if not (asked.quick or is_part):
+        report.write(text, report.FRAMEWORKS)
 
 
 def counts(entries: Sequence[Entry], only: Sequence[str] | None) -> instructions.Counts | str:

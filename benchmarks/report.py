@@ -17,7 +17,8 @@ from .instructions import Counts
 from .rounds import Figure, Figures
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+FRAMEWORKS = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+SERVERS = "<!-- benchmarks: begin, servers -->", "<!-- benchmarks: end, servers -->"
 KEPT = "Nardis¹: with `cancel_on_disconnect=False`."
 
 
@@ -159,8 +160,9 @@ def markdown(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def write(text: str) -> None:
-    """Put the tables between the two marks of the page."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+def write(text: str, marks: tuple[str, str]) -> None:
+    """Put tables between two marks of the page."""
+    begin, end = marks
+    before, _, rest = PAGE.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    PAGE.write_text(f"{before}{begin}\n\n{text}\n{end}{after}")

@@ -210,11 +210,7 @@ class Exchange(Incoming):
         await self._take_turn()
         try:
             if await self._may_send("flush"):
-                await self._send_piece(b"")
-                held = b""
-                for each in self.filters:
-                    held = (each.feed(held) if held else b"") + each.flush()
-                await self._send_body(held)
+                await self._send_piece(b"", flush=True)
         finally:
             self._give_turn()
         await checkpoint()
@@ -312,15 +308,18 @@ class Exchange(Incoming):
 
     # The parts of the verbs above; whoever calls them has the turn.
 
-    async def _send_piece(self, data: bytes) -> None:
+    async def _send_piece(self, data: bytes, *, flush: bool = False) -> None:
+        # A server may keep the head back for the first message of the body: an empty one lets it go.
+        lets_go = self.state == IDLE and not data
         if self.state == IDLE:
             await self._send_head(len(data))
         if self._bodiless:
             return await self._leave_head_handler()
         if data:
             self._account(data)
-            for each in self.filters:
-                data = each.feed(data)
+        for each in self.filters:
+            data = (each.feed(data) if data else b"") + (each.flush() if flush else b"")
+        if data or lets_go:
             await self._send_body(data)
 
     async def _send_head(self, first: int) -> None:
@@ -342,7 +341,7 @@ class Exchange(Incoming):
 
     async def _send_body(self, data: bytes) -> None:
         if not self._bodiless:
-            for at in range(0, len(data), PIECE_BYTES):
+            for at in range(0, len(data) or 1, PIECE_BYTES):
                 if self.closing:
                     await self.raise_gone()
                 piece = data[at : at + PIECE_BYTES]

@@ -51,7 +51,7 @@ async def test_a_whole_answer_is_one_head_and_one_body_message():
     assert call.headers[b"content-length"] == b"5"
 
 
-async def test_flush_sends_a_head_without_a_body_message():
+async def test_flush_sends_a_head_and_an_empty_piece_that_lets_it_go():
     app, parked = Nardis(), anyio.Event()
 
     @app.get("/")
@@ -63,7 +63,7 @@ async def test_flush_sends_a_head_without_a_body_message():
         call = server.call("/")
         await rest()
 
-        assert kinds(call) == [(START, None)]
+        assert kinds(call) == [(START, None), (BODY, True)]
         parked.set()
         await call.wait()
 
