@@ -67,4 +67,4 @@ async def test_flush_sends_a_head_and_an_empty_piece_that_lets_it_go():
         parked.set()
         await call.wait()
 
-    assert kinds(call) == [(START, None), (BODY, False)]
+    assert kinds(call) == [(START, None), (BODY, True), (BODY, False)]
