@@ -160,7 +160,7 @@ class Config:
     Attributes:
         bind: Where to listen: `host:port` (port 0 takes a free one), `unix:/path`, `fd://3` (an
             inherited socket).
-        backend: hypercorn's `trio` worker, or its `asyncio` one.
+        backend: The event loop: `trio`, or `asyncio`, with uvloop if that is installed.
         workers: How many processes; each serves all addresses.
         drain_s: From the signal, how long what is running may take to end by itself; streams that
             listen to `app.draining` do. Where only `graceful_s` is given, it is two thirds of that,
@@ -179,8 +179,8 @@ class Config:
         max_requests: A worker process ends after so many and is replaced; None is never.
         max_requests_jitter: At most so many more, by chance, so that not all are replaced at once.
         backlog: Connections that the system keeps waiting.
-        http2: Speak HTTP/2, in the clear (by prior knowledge or upgrade) and over TLS. False is
-            HTTP/1.1 alone.
+        http2: Speak HTTP/2 as well, in the clear (by prior knowledge or upgrade) and over TLS.
+            False is HTTP/1.1 alone, and WebSockets over it.
         reuse_port: Let each worker have sockets of its own (SO_REUSEPORT). One that ends then
             resets what it has queued.
         certfile: A certificate chain, PEM: serve TLS.
