@@ -26,6 +26,9 @@ MAX_HOST_BYTES: Final = 261
 # Fields that a request has once: of two, one party on the way reads the first, another the second.
 _SINGLE: Final = (b"host", b"content-length", b"transfer-encoding")
 
+# The ports that need not be written, RFC 9110 §4.2.1 and §4.2.2.
+_DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
+
 # uri-host [ ":" port ], with uri-host = reg-name (an IPv4address is one) or an IP-literal,
 # RFC 3986 §3.2.2.
 _HOST: Final = re.compile(
@@ -133,6 +136,11 @@ def _is_ipv6(address: bytes) -> bool:
     return True
 
 
+def _without(port: bytes, authority: bytes) -> bytes:
+    """Return *authority* in lower case, without *port* or an empty one (RFC 9110 §4.2.3)."""
+    return authority.lower().removesuffix(port).removesuffix(b":")
+
+
 def _path_of_target(raw: bytes, method: str, host: bytes | None) -> bytes:
     """
     Return the path of a target that is more than a path: `*`, or an absolute URL of this host.
@@ -147,10 +155,8 @@ def _path_of_target(raw: bytes, method: str, host: bytes | None) -> bytes:
         return b"/"
     scheme, _, rest = raw.partition(b"://")
     authority, slash, path = rest.partition(b"/")
-    if (
-        scheme.lower() in (b"http", b"https")
-        and authority
-        and authority.lower() == (host or b"").lower()
-    ):
+    port = _DEFAULT_PORTS.get(scheme.lower())
+    named = _without(port, authority) if port else b""
+    if port and named and named == _without(port, host or b""):
         return slash + path or b"/"
     raise HTTPError(400, "the request target is neither a path nor a URL of this host")

@@ -34,6 +34,26 @@ def test_the_path_is_what_was_received_without_the_query(raw: bytes, path: bytes
     assert path_of(raw_path=raw) == path
 
 
+@pytest.mark.parametrize(
+    ("target", "host", "same"),
+    [
+        (b"http://a.example:80/x", b"a.example", True),
+        (b"http://a.example/x", b"A.example:80", True),
+        (b"http://a.example:/x", b"a.example", True),
+        (b"https://a.example:443/x", b"a.example", True),
+        (b"http://a.example:443/x", b"a.example", False),
+        (b"https://a.example/x", b"a.example:80", False),
+        (b"http://a.example:8080/x", b"a.example", False),
+        (b"http://a.example:180/x", b"a.example:1", False),
+        (b"http://:80/x", b"", False),
+    ],
+)
+def test_a_default_port_need_not_be_written(target: bytes, host: bytes, same: bool) -> None:
+    """RFC 9112 §3.2.2 and RFC 9110 §4.2.3."""
+    scope = {"raw_path": target, "headers": [(b"host", host)]}
+    assert (path_of(**scope) if same else refusal(**scope)) == (b"/x" if same else 400)
+
+
 def test_a_path_is_quoted_where_the_server_does_not_pass_on_the_raw_one() -> None:
     assert path_of(path="/é b") == b"/%C3%A9%20b"
 
