@@ -1,21 +1,18 @@
 """
 The seam to hypercorn: everything that knows its insides, one module for each fault it cures.
 
-What the rest of the runner uses is small, so that another server of the same descent (anycorn)
-could take its place: `accepting()` of `trio_worker` and `asyncio_worker`, which make a
-`connection.Connection` of each client and run it, and `settings.Settings`.
+It speaks HTTP/2 and WebSockets here; HTTP/1.1 is our own (`server.http1`). What the rest of the
+runner uses is small, so that another server of the same descent (anycorn) could take its place:
+`guest.Guest`, the conversation that a connection is handed over to, `guest.takes`, which says when,
+and `settings.Settings`.
 
 | module | fault of hypercorn 0.18 |
 |---|---|
-| `inbox` | a full queue hides that the client left, and makes the last send hang; a second `receive()` blocks for ever |
-| `connection` | a fault in one connection ends the trio worker; each keep-alive pause costs a task |
-| `service` | a `send` that never suspends stops all others; so does a fault in one of them |
-| `trio_worker` | a shielded write to a stalled reader cannot be ended; a closed socket resets what the client has not read yet |
-| `asyncio_worker` | the same, and a connection whose client left goes on writing |
+| `inbox` | a full queue hides that the client left, and makes the last send hang; a second `receive()` blocks for ever; a `send` that never suspends stops all others |
+| `guest` | a fault in one connection ends the trio worker; a write to a stalled reader cannot be ended; a connection whose client left goes on writing |
 | `protocol` | cleartext HTTP/2 cannot be switched off, and a broken upgrade is a fault |
-| `h1` | heads larger than the limit pass; a message glued to a WebSocket handshake is a fault; a denial says nothing of closing |
+| `h1` | a message glued to a WebSocket handshake is a fault; a denial says nothing of closing |
 | `websockets` | the application hears 1006 however one ended, or nothing; a broken rule is not answered; a shutdown cuts |
-| `pieces` | the piece that a slow reader is waiting for is held twice |
 | `h2_window` | responses are buffered without bound while the client's window is shut |
 | `h2_honesty` | a failed response stays open; lengths and fields are not checked; an upload goes on after its answer |
 | `h2_frames` | late or broken frames of one stream are faults of the connection; a reset waits behind other frames |

@@ -1,4 +1,4 @@
-"""`trio_worker` and `asyncio_worker`: clients that stall or leave hold up nobody."""
+"""`guest`: clients that stall or leave hold up nobody."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def test_workers_let_an_application_give_up_a_stalled_write(server: Server, key:
 
 def test_trio_worker_of_stock_shields_a_stalled_write(stock_trio: Server, key: str):
     with stalled_reader(stock_trio, "/hurry", key):
-        assert not happens(lambda: stock_trio.observed(key).get("gave up"), 0.8), (
-            CAN_GO + "trio_worker"
-        )
+        assert not happens(lambda: stock_trio.observed(key).get("gave up"), 0.8), CAN_GO + "guest"
 
 
 def test_workers_end_a_stalled_write_by_themselves(strict: Server, key: str):
@@ -67,10 +65,8 @@ def test_workers_of_stock_do_not_end_with_a_stalled_reader(tmp_path: Path, key: 
             first.process.send_signal(signal.SIGTERM)
             second.process.send_signal(signal.SIGTERM)
 
-            assert not happens(lambda: first.process.poll() is not None, 1.5), (
-                CAN_GO + "trio_worker"
-            )
-            assert second.process.poll() is None, CAN_GO + "asyncio_worker"
+            assert not happens(lambda: first.process.poll() is not None, 1.5), CAN_GO + "guest"
+            assert second.process.poll() is None, CAN_GO + "guest"
 
 
 def leave_a_writer(server: Server, key: str) -> str:
@@ -93,5 +89,5 @@ def test_asyncio_worker_of_stock_warns_of_each_write_to_a_client_that_left(
 ):
     with stock("asyncio", tmp_path) as running:
         assert leave_a_writer(running, key).count("socket.send() raised exception") > 50, (
-            CAN_GO + "asyncio_worker"
+            CAN_GO + "guest"
         )

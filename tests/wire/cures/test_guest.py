@@ -1,4 +1,4 @@
-"""`connection`: a fault in one connection ends that connection alone."""
+"""`guest`: a fault in one connection ends that connection alone."""
 
 from __future__ import annotations
 
@@ -35,4 +35,4 @@ def test_connection_contains_a_fault(server: Server, key: str):
 def test_connection_of_stock_ends_the_worker_by_a_fault(doomed: Server, key: str):
     meet_a_fault(doomed, key)
 
-    assert happens(lambda: not serves(doomed)), CAN_GO + "connection"
+    assert happens(lambda: not serves(doomed)), CAN_GO + "guest"
