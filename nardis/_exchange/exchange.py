@@ -309,7 +309,7 @@ class Exchange(Incoming):
     # The parts of the verbs above; whoever calls them has the turn.
 
     async def _send_piece(self, data: bytes, *, flush: bool = False) -> None:
-        # A server may keep the head back for the first message of the body: an empty one lets it go.
+        # A server may keep the head back for a first message of the body: an empty one lets it go.
         lets_go = self.state == IDLE and not data
         if self.state == IDLE:
             await self._send_head(len(data))

@@ -7,7 +7,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from nardis.server.http1.call import LARGE_BYTES, SMALL_REST_BYTES
-from tests.http1.scripted import Wire, conversation, converse
+from tests.http1.scripted import Wire, conversation, converse, undated
 from tests.http1.test_conversation import GET, answer, body_of
 
 pytestmark = pytest.mark.anyio
@@ -578,13 +578,21 @@ async def test_the_rest_of_a_request_is_dropped_if_it_is_small(request_data, ans
     assert wire.log == (["whole"] if answers == 1 else [])
 
 
-async def test_the_rest_of_a_body_in_chunks_that_is_not_here_costs_the_connection():
+@pytest.mark.parametrize("size", [3, SMALL_REST_BYTES, SMALL_REST_BYTES + 1, 10**6])
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_how_much_of_the_rest_is_here_makes_no_difference(size, chunked):
     async def app(scope, receive, send):
         await answer(send, b"early")
 
-    wire = await converse(app, [CHUNKED % b"", b"3\r\nabc\r\n0\r\n\r\n"])
+    body = b"%x\r\n%b\r\n0\r\n\r\n" % (size, bytes(size)) if chunked else bytes(size)
+    head = CHUNKED % b"" if chunked else POST % (b"", size)
+    data = body + GET % b"next"
+    pieces = [data[at : at + 65536] for at in range(0, len(data), 65536)]
+    apart = await converse(app, [head, *pieces])
+    together = await converse(app, [head + pieces[0], *pieces[1:]])
 
-    assert [fields[b"connection"] for _, fields, _ in wire.answers()] == [b"close"]
+    assert undated(apart.sent) == undated(together.sent)
+    assert len(apart.answers()) == (1 if size > SMALL_REST_BYTES else 2)
 
 
 async def test_the_rest_that_does_not_come_is_not_waited_for(monkeypatch):

@@ -340,11 +340,14 @@ class Call:
         return self._rest == 0 or self._given
 
     def _can_have_all(self) -> bool:
-        """Whether the rest of the request is little enough to be read and dropped."""
+        """
+        Whether the rest of the request may be little enough to be read and dropped.
+
+        How much of it has arrived makes no difference: that is chance.
+        """
         if self._expects:
             return False  # it may never come
-        unread = len(self._talk.unread)
-        return bool(unread) if self._rest is None else self._rest - unread <= SMALL_REST_BYTES
+        return self._rest is None or self._rest <= SMALL_REST_BYTES
 
     def is_done(self) -> bool:
         """Whether nothing is left to be done before the next request."""
@@ -381,14 +384,15 @@ class Call:
         """Read and drop the rest of the request; return whether that came to an end."""
         dropped = 0
         with anyio.move_on_after(LINGER_S):
-            while not self._has_all() and dropped <= SMALL_REST_BYTES:
+            while not self._has_all():
                 data = self._talk.unread or await self._talk.stream.read()
                 self._talk.unread = b""
                 if not data:
                     return False
-                dropped += len(data)
                 try:
-                    self._part(data)
+                    dropped += len(self._part(data))
                 except Refused:
+                    return False
+                if dropped > SMALL_REST_BYTES:
                     return False
         return self._has_all()
