@@ -73,8 +73,8 @@ class RequestHead:
         length: Of the body, in bytes; None for one in chunks.
         close: The connection ends with the answer.
         expects: The client wants to be asked for the body (RFC 9110 §10.1.1).
-        upgrade: What it would rather speak, in lower case; nothing unless it says so twice
-            (RFC 9110 §7.8).
+        upgrade: What it would rather speak, in lower case; nothing unless it says so twice, and in
+            HTTP/1.1 (RFC 9110 §7.8).
     """
 
     __slots__ = (
@@ -147,7 +147,7 @@ class RequestHead:
                 self.upgrade = value.lower()
         self.check_coding()
         self.close = self.close or b"close" in tokens
-        if b"upgrade" not in tokens:
+        if b"upgrade" not in tokens or self.version == "1.0":
             self.upgrade = b""
         if hosts != 1 and (hosts or self.version == "1.1"):
             raise Refused(400, "one Host field is needed" if not hosts else "several Host fields")
@@ -214,7 +214,8 @@ class Chunks:
     A body in chunks (RFC 9112 §7.1); trailers are read and dropped.
 
     Args:
-        most: How many bytes the trailers may have, and what else stands around the chunks.
+        most: How many bytes the trailers may have, and what else stands around the chunks. Bytes of
+            the body pay for more, once they are there.
 
     Attributes:
         complete: It has ended.

@@ -80,40 +80,45 @@ class Start:
         self.bodiless: bool = status in BODILESS_STATUSES
         lines = [STATUS_LINES.get(status) or _odd_status_line(status)]
         for name, value in headers:
-            if name == b"content-length":
-                self._declare(value)
-                if status == 204:  # RFC 9110 §8.6
-                    continue
-            start = _starts.get(name)
-            if start is None and (start := self._odd_start(name, value)) is None:
-                continue
-            lines.append(start + value)
+            try:
+                start = _starts.get(name)
+            except TypeError:  # a bytearray
+                start = None
+            if start is None:
+                start = self._odd_start(bytes(name), bytes(value), status)
+            elif name == b"content-length":
+                start = self._declared(start, value, status)
+            if start is not None:
+                lines.append(start + value)
         self.lines: bytes = b"\r\n".join(lines)
         if len(self.lines.translate(None, CONTROLS)) + 2 * len(lines) - 2 != len(self.lines):
             raise FieldError("a header field has a line break or another control character in it")
 
-    def _declare(self, value: bytes) -> None:
+    def _declared(self, start: bytes, value: bytes, status: int) -> bytes | None:
+        """Note the length; 204 has none (RFC 9110 §8.6)."""
         if self.length is not None or not value.isdigit() or len(value) > MOST_DIGITS:
             raise FieldError("one Content-Length can be declared, in digits")
         self.length = int(value)
+        return None if status == 204 else start
 
-    def _odd_start(self, name: bytes, value: bytes) -> bytes | None:
+    def _odd_start(self, name: bytes, value: bytes, status: int) -> bytes | None:
         """Return how a line begins whose name is new, or special; None leaves it out."""
-        plain = bytes(name)
-        lower = plain.lower()
+        lower = name.lower()
         if lower in (b"connection", b"transfer-encoding"):  # they are ours
-            tokens = re.split(rb"[\s,]+", bytes(value).lower())
+            if value.translate(None, CONTROLS) != value:
+                raise FieldError("a header field has a line break or another control character")
+            tokens = re.split(rb"[\s,]+", value.lower())
             self.closes = self.closes or (lower == b"connection" and b"close" in tokens)
             return None
+        if lower == b"content-length":
+            return self._declared(name + b": ", value, status)
         if lower == b"date":
             self.dated = True
-        elif lower == b"content-length" and lower != plain:
-            self._declare(value)
-        elif not TOKEN.fullmatch(plain):
-            raise FieldError(f"{plain[:64]!r} cannot be the name of a header field")
-        elif len(_starts) < KNOWN_NAMES and len(plain) <= KNOWN_NAME_BYTES:
-            _starts[plain] = plain + b": "
-        return plain + b": "
+        elif not TOKEN.fullmatch(name):
+            raise FieldError(f"{name[:64]!r} cannot be the name of a header field")
+        elif len(_starts) < KNOWN_NAMES and len(name) <= KNOWN_NAME_BYTES:
+            _starts[name] = name + b": "
+        return name + b": "
 
 
 def _odd_status_line(status: object) -> bytes:
