@@ -19,6 +19,7 @@ from http import HTTPStatus
 
 import httptools
 import trio
+from trio.lowlevel import wait_readable, wait_writable
 
 READ_BYTES = 64 * 1024
 # A larger piece is not copied to stand between the size and the end of its chunk.
@@ -34,6 +35,7 @@ class Request:
         self.parser = httptools.HttpRequestParser(self)
         self.target, self.fields, self.pieces = b"", [], []
         self.begun = self.ended = False
+        self.rest = None  # bytes of a body with a length: they need no parser
 
     def on_url(self, part):
         self.target += part
@@ -43,9 +45,14 @@ class Request:
 
     def on_headers_complete(self):
         self.begun = True
+        for name, value in self.fields:
+            if name == b"content-length":
+                self.rest = int(value)
 
     def on_body(self, piece):
         self.pieces.append(piece)
+        if self.rest is not None:
+            self.rest -= len(piece)
 
     def on_message_complete(self):
         self.ended = True
@@ -64,6 +71,9 @@ class Exchange:
             data = await self.wire.read()
             if not data:
                 return {"type": "http.disconnect"}
+            if request.rest is not None:
+                request.rest -= len(data)
+                return {"type": "http.request", "body": data, "more_body": request.rest > 0}
             request.parser.feed_data(data)
         pieces, request.pieces = request.pieces, []
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -125,18 +135,25 @@ async def talk(app, state, wire):
 
 
 class TrioWire:
+    """Not `trio.socket`, which lets others run at each piece that is written."""
+
     def __init__(self, sock):
         self.sock = sock
 
     async def read(self):
-        return await self.sock.recv(READ_BYTES)
+        await wait_readable(self.sock)
+        return self.sock.recv(READ_BYTES)
 
     async def write(self, *pieces):
-        sent = await self.sock.sendmsg(pieces)
+        try:
+            sent = self.sock.sendmsg(pieces)
+        except BlockingIOError:
+            sent = 0
         if sent < sum(map(len, pieces)):
             rest = memoryview(b"".join(pieces))[sent:]
             while rest:
-                rest = rest[await self.sock.send(rest) :]
+                await wait_writable(self.sock)
+                rest = rest[self.sock.send(rest) :]
 
     def close(self):
         self.sock.close()
@@ -241,9 +258,10 @@ async def serve_trio(app, listener):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(app, scope, receive, send)
         await started.wait()
-        accepting = trio.socket.from_stdlib_socket(listener)
         while True:
-            accepted, _ = await accepting.accept()
+            await wait_readable(listener)
+            accepted, _ = listener.accept()
+            accepted.setblocking(False)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             nursery.start_soon(talk, app, state, TrioWire(accepted))
 

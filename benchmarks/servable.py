@@ -18,8 +18,7 @@ async def endless_raw(scope, receive, send):
         return await by_hand.lifespan(receive, send)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     while True:
-        piece = bytes(len(CHUNK))
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": bytes(len(CHUNK)), "more_body": True})
 
 
 endless_nardis = Nardis(limits=Limits(write_stall_s=600))

@@ -122,6 +122,8 @@ class Running:
         self._process.wait()
 
     def _processes(self) -> list[psutil.Process]:
+        if self._process.poll() is not None:
+            return []
         return [*self._process.children(recursive=True), self._process]
 
     def url(self, path: str) -> str:
@@ -173,7 +175,7 @@ def by_curl(running: Running, *options: str) -> tuple[float, int]:
 
 
 def written(path: str, requests: int, running: Running) -> tuple[float, int]:
-    """Return CPU seconds and the number of writes for *requests* of a stream, one connection."""
+    """Return CPU seconds and the number of writes for *requests* of a stream."""
     count, piece = STREAMS[path]
     url = f"{running.url(path)}?[1-{requests}]"
     spent, come = by_curl(running, "-o", "/dev/null", "-w", "%{size_download}\n", url)
@@ -194,14 +196,20 @@ def small_writes(requests: int, server: Server, running: Running) -> float:
     return spent / count * 1e6
 
 
-def upload(times: int, server: Server, running: Running) -> float:
-    """Return GiB for one second of CPU time, of bodies of 1 GiB with a length."""
+def uploaded(size: int, requests: int, running: Running) -> tuple[float, int]:
+    """Return CPU seconds and the number of bytes for *requests* with a body of *size* bytes."""
     with tempfile.NamedTemporaryFile() as file:
-        file.truncate(UPLOAD_BYTES)
+        file.truncate(size)
         options = ("-X", "POST", "-H", "expect:", "-w", "\n", "-T", file.name)
-        spent, taken = by_curl(running, *options, f"{running.url('/upload')}?[1-{times}]")
-    if taken != times * UPLOAD_BYTES:
+        spent, taken = by_curl(running, *options, f"{running.url('/upload')}?[1-{requests}]")
+    if taken != requests * size:
         raise Failed(f"{running.name}: {taken} bytes of an upload were taken")
+    return spent, taken
+
+
+def uploads(requests: int, server: Server, running: Running) -> float:
+    """Return GiB for one second of CPU time."""
+    spent, taken = uploaded(UPLOAD_BYTES, requests, running)
     return taken / spent / 2**30
 
 
@@ -263,8 +271,8 @@ def measures(quick: bool) -> list[Measure]:
     if shutil.which("curl"):
         found += [
             Measure("64 KiB writes", "GiB/s", partial(large_writes, 20 if quick else 800), 2),
-            Measure("1 KiB writes, each", "µs", partial(small_writes, 20 if quick else 400)),
-            Measure("upload", "GiB/s", partial(upload, 1 if quick else 4), 2),
+            Measure("1 KiB writes, each", "µs", partial(small_writes, 20 if quick else 200)),
+            Measure("upload", "GiB/s", partial(uploads, 1 if quick else 3), 2),
         ]
     else:
         print("curl is not installed: no figures for writes and uploads")

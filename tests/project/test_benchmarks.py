@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import apps, driver
+from benchmarks import apps, driver, rounds, served
 from benchmarks.cases import BY_NAME, CASES
 
 # 5,000 routes are as many as 500, but for the time that it takes to make them.
@@ -106,3 +106,35 @@ def test_the_columns_and_rows_have_names_of_their_own():
     """A name chosen by `--apps` or `--cases` means one thing."""
     assert len(apps.BY_NAME) == len(apps.ENTRIES)
     assert len(BY_NAME) == len(CASES)
+
+
+@pytest.mark.parametrize(
+    "server",
+    [server for server in served.SERVERS if server.title.startswith("lean loop")],
+    ids=lambda server: server.name,
+)
+def test_the_floor_under_servers_answers_rightly(server):
+    """The lean loop does what the servers do that it is compared with."""
+    with served.Running(server) as running:
+        assert served.written("/chunks/64k", 2, running)[1] == 200
+        assert served.written("/chunks/1k", 2, running)[1] == 2000
+        assert served.uploaded(2**20, 2, running)[1] == 2**21
+
+
+def test_a_server_that_sends_too_little_has_no_figure(monkeypatch):
+    """All that should come is counted."""
+    monkeypatch.setitem(served.STREAMS, "/hello", (1, b"Hello, world! And more."))
+
+    with (
+        served.Running(served.SERVERS[0]) as running,
+        pytest.raises(rounds.Failed, match="uvicorn raw: 13 bytes"),
+    ):
+        served.written("/hello", 1, running)
+
+
+def test_a_server_that_does_not_start_is_not_waited_for():
+    """An application that cannot be imported ends the benchmark with the name of its server."""
+    running = served.Running(served.SERVERS[0], app="no_such_")
+
+    with pytest.raises(rounds.Failed, match="uvicorn raw: it does not start"):
+        running.__enter__()

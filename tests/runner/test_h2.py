@@ -36,8 +36,8 @@ from nardis.server.hypercorn.h2_frames import RESETS
 from nardis.server.hypercorn.h2_honesty import STOP_S
 from nardis.server.hypercorn.h2_uploads import CONNECTION_WINDOW_BYTES, WINDOW_BYTES
 from nardis.server.hypercorn.h2_window import ANSWERS_BYTES, OUT_BYTES
-from nardis.server.hypercorn.inbox import BOUND_BYTES, Inbox
-from nardis.server.hypercorn.service import Service, run_app
+from nardis.server.hypercorn.inbox import BOUND_BYTES, Inbox, call_app
+from nardis.server.service import Service
 
 pytestmark = pytest.mark.anyio
 
@@ -75,7 +75,7 @@ class Tasks:
     async def spawn_app(self, app, config, scope, send):
         inbox = Inbox()
         self.inboxes.append(inbox)
-        self.spawn(run_app, self._service, scope, inbox, send)
+        self.spawn(call_app, self._service, scope, inbox, send)
         return inbox.put
 
 

@@ -1,0 +1,262 @@
+"""The walls between connections: what is done with all of them, and a fault in one."""
+
+import logging
+import socket
+
+import anyio
+import pytest
+
+from nardis.server import Config
+from nardis.server.service import Service
+from nardis.server.stream import clock
+
+pytestmark = pytest.mark.anyio
+
+
+class Connection:
+    """A connection that lists what is wanted of it; *deaf* is what its look returns."""
+
+    def __init__(self, *, deaf=False, closed=False, sock=None):
+        self.log = []
+        self.deaf = deaf
+        self.closed = closed
+        self.socket = sock
+
+    def look(self, now):
+        self.log.append("look")
+        return self.deaf
+
+    def is_closed(self):
+        return self.closed
+
+    def hung_up(self):
+        self.log.append("hung up")
+
+    def say_goodbye(self):
+        self.log.append("goodbye")
+
+    def interrupt(self):
+        self.log.append("interrupt")
+
+    def end(self):
+        self.log.append("end")
+
+
+class Faulty:
+    """A connection of which nothing can be wanted, but perhaps its end."""
+
+    def __init__(self, fault, *, ends=False):
+        self.fault = fault
+        self.ended = 0
+        self.end = self._end if ends else self._fail
+        self.look = self.say_goodbye = self.interrupt = self._fail
+
+    def _fail(self, *args):
+        raise self.fault
+
+    def _end(self):
+        self.ended += 1
+
+
+class Ordered(list):
+    """A set that keeps the order of a list."""
+
+    discard = list.remove
+
+
+def serving(*connections, **settings):
+    """Return a service with these connections, in this order."""
+    service = Service(None, Config(**settings))
+    service.connections = Ordered(connections)
+    return service
+
+
+def look(service):
+    service.look(clock())
+
+
+each_act = pytest.mark.parametrize(
+    ("act", "done"),
+    [
+        (look, "look"),
+        (Service.drain, "goodbye"),
+        (Service.interrupt, "interrupt"),
+        (Service.cut, "end"),
+    ],
+    ids=["look", "drain", "interrupt", "cut"],
+)
+each_fault = pytest.mark.parametrize(
+    "fault", [ValueError(-1), SystemExit(3), BaseExceptionGroup("", [GeneratorExit()])], ids=repr
+)
+
+
+# --- each connection for itself -------------------------------------------------------------------
+
+
+@each_act
+@each_fault
+async def test_a_fault_in_looking_after_one_connection_is_no_others(fault, act, done, caplog):
+    sound, faulty = [Connection(), Connection()], Faulty(fault)
+    service = serving(sound[0], faulty, sound[1])
+
+    act(service)
+
+    assert [each.log for each in sound] == [[done], [done]]
+    assert faulty not in service.connections
+    assert caplog.text.count("a fault ended a connection") == 1
+
+
+async def test_the_connection_with_the_fault_is_ended():
+    service = serving(faulty := Faulty(ValueError(), ends=True))
+    look(service)
+
+    assert (faulty.ended, service.connections) == (1, [])
+
+
+async def test_ctrl_c_is_no_fault_of_a_connection():
+    service = serving(Faulty(KeyboardInterrupt()))
+
+    with pytest.raises(KeyboardInterrupt):
+        look(service)
+
+
+@pytest.mark.parametrize(("level", "traced"), [(logging.INFO, False), (logging.DEBUG, True)])
+async def test_a_fault_is_one_line_of_the_log_unless_more_is_wanted(caplog, level, traced):
+    """A client can make as many as it likes."""
+    with caplog.at_level(level, "nardis.server"):
+        look(serving(Faulty(ValueError("v"))))
+
+    [record] = caplog.records
+    assert record.message == "a fault ended a connection: ValueError('v')"
+    assert bool(record.exc_info) is traced
+
+
+# --- who hears the client leave -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("deaf", "left", "log"),
+    [
+        (True, True, ["look", "hung up"]),
+        (True, False, ["look"]),
+        (False, True, ["look"]),
+    ],
+)
+async def test_the_system_is_asked_whether_the_client_left_where_nobody_reads(deaf, left, log):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        if left:
+            theirs.shutdown(socket.SHUT_WR)
+        connection = Connection(deaf=deaf, sock=ours)
+        look(serving(connection))
+
+    assert connection.log == log
+
+
+async def test_where_the_system_cannot_tell_it_is_not_asked(monkeypatch):
+    monkeypatch.setattr("nardis.server.service.HANG_UP", 0)
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.close()
+        connection = Connection(deaf=True, sock=ours)
+        look(serving(connection))
+
+    assert connection.log == ["look"]
+
+
+async def test_a_closed_connection_that_nobody_reads_is_told_of_it_without_its_socket():
+    connection = Connection(deaf=True, closed=True)
+    look(serving(connection))
+
+    assert connection.log == ["look", "hung up"]
+
+
+# --- the shutdown ---------------------------------------------------------------------------------
+
+
+async def test_a_service_remembers_how_far_the_shutdown_is():
+    service = serving()
+    assert (service.draining, service.settings.draining, service.interrupted) == (0.0, False, False)
+
+    service.drain()
+    assert 0 < service.draining <= clock()
+    assert (service.settings.draining, service.interrupted) == (True, False)
+
+    service.interrupt()
+    assert service.interrupted is True
+
+
+async def test_an_application_is_told_of_the_drain_and_how_long_it_is():
+    service, told = serving(drain_s=4), []
+    assert service.is_heard is False
+    service.tell(told.append, lambda: told.append("interrupted"))
+    assert service.is_heard is True
+
+    service.drain()
+    service.interrupt()
+
+    assert told == [4, "interrupted"]
+
+
+@pytest.mark.parametrize("fault", [ValueError("v"), SystemExit(3)], ids=repr)
+async def test_an_application_that_cannot_hear_of_the_shutdown_keeps_no_other_from_it(
+    fault, caplog
+):
+    service, told = serving(connection := Connection(), drain_s=4), []
+
+    def fails(*args):
+        raise fault
+
+    service.tell(fails, fails)
+    service.tell(told.append, lambda: told.append("interrupted"))
+
+    service.drain()
+    service.interrupt()
+    service.cut()
+
+    assert told == [4, "interrupted", "interrupted"]
+    assert connection.log == ["goodbye", "interrupt", "end"]
+    assert caplog.text.count("a fault in the runner") == 3
+
+
+# --- the sweep ------------------------------------------------------------------------------------
+
+
+async def test_the_sweep_goes_on_after_a_fault_of_its_own(monkeypatch):
+    monkeypatch.setattr("nardis.server.service.TICK_S", 0)
+    service, looks, again = serving(), [], anyio.Event()
+
+    def look(now):
+        looks.append(now)
+        if len(looks) == 1:
+            raise ValueError
+        again.set()
+
+    service.look = look
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(service.sweep)
+            await again.wait()
+            group.cancel_scope.cancel()
+
+    assert len(looks) >= 2
+
+
+# --- how much is enough ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("admitted", "full"), [(0, False), (1, False), (2, True), (3, True)])
+async def test_a_service_is_full_with_as_many_clients_as_are_allowed(admitted, full):
+    service = serving(max_connections=2)
+    service.admitted = admitted
+
+    assert service.is_full() is full
+
+
+async def test_so_many_requests_are_enough():
+    service = Service(None, Config(), max_requests=2)
+    service.count_request()
+    assert (service.requests, service.calls, service.enough.is_set()) == (1, 1, False)
+    service.count_request()
+
+    assert (service.requests, service.enough.is_set()) == (2, True)

@@ -1,0 +1,499 @@
+"""The bytes of one client on each event loop, over pairs of unix sockets and over loopback TCP."""
+
+import asyncio
+import itertools
+import socket
+import struct
+from contextlib import asynccontextmanager, nullcontext, suppress
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nardis.server.asyncio_worker import AsyncioStream
+from nardis.server.stream import READ_BYTES, TURN_S, rest_of
+from nardis.server.trio_worker import TrioStream
+
+pytestmark = pytest.mark.anyio
+
+# More than a socket takes at once.
+LARGE = b"".join(number.to_bytes(4, "big") for number in range(2_000_000))
+
+
+def tcp():
+    """Return the two ends of a TCP connection, the accepted one first."""
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        door.listen()
+        client = socket.create_connection(door.getsockname())
+        return door.accept()[0], client
+
+
+unix = socket.socketpair
+over_both = pytest.mark.parametrize("sockets", [unix, tcp], ids=["unix", "tcp"])
+
+
+@pytest.fixture
+async def connect(anyio_backend_name):
+    """Return a function that makes a stream of this event loop, and the client's end."""
+    kind = {"asyncio": AsyncioStream, "trio": TrioStream}[anyio_backend_name]
+    ends = []
+
+    def connect(sockets=unix):
+        ours, client = sockets()
+        ours.setblocking(False)
+        client.settimeout(10)
+        ends.extend([client, stream := kind(ours)])
+        return stream, client
+
+    yield connect
+    for end in ends:
+        end.close()
+
+
+async def take(client, size):
+    """Read *size* bytes at the client's end, or all to the end."""
+    taken = bytearray()
+    while len(taken) < size:
+        await anyio.wait_readable(client)
+        piece = client.recv(min(READ_BYTES, size - len(taken)))
+        if not piece:
+            break
+        taken += piece
+    return bytes(taken)
+
+
+def reset(client):
+    """Leave as a client does that crashes."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+def fill(stream):
+    """Send zeros until there is no room; return how many."""
+    count = 0
+    with suppress(BlockingIOError):
+        while True:
+            count += stream.socket.send(bytes(4096))
+    return count
+
+
+async def wake(stream):
+    """Wake *stream* in the next turn of the event loop, where a task is started."""
+    stream.wake()
+
+
+@asynccontextmanager
+async def meanwhile(*coroutines):
+    """Let coroutines run until they wait, and end behind the block; give their results."""
+    told = []
+
+    async def run(coroutine):
+        told.append(await coroutine)
+
+    async with anyio.create_task_group() as group:
+        for coroutine in coroutines:
+            group.start_soon(run, coroutine)
+            await anyio.wait_all_tasks_blocked()
+        yield told
+
+
+async def cancelled(function, *args):
+    """Call a function, and cancel that when it waits."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(function, *args)
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+
+
+# --- who is there ---------------------------------------------------------------------------------
+
+
+async def test_both_ends_of_a_tcp_connection_have_an_address(connect):
+    stream, client = connect(tcp)
+
+    assert stream.client == client.getsockname()
+    assert stream.server == client.getpeername()
+
+
+@pytest.mark.parametrize(
+    "sockets", [unix, lambda: (socket.socket(), socket.socket())], ids=["unix", "left"]
+)
+async def test_a_unix_socket_has_no_address_and_neither_has_a_client_that_left(connect, sockets):
+    stream, _ = connect(sockets)
+
+    assert (stream.client, stream.server) == (None, None)
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+@over_both
+async def test_a_read_returns_what_has_arrived_as_soon_as_something_has(connect, sockets):
+    stream, client = connect(sockets)
+    async with meanwhile(stream.read()) as told:
+        assert (stream.reading, told) == (True, [])
+        client.sendall(b"hello")
+
+    assert (told, stream.reading, stream.read_at > 0) == ([b"hello"], False, True)
+
+
+@over_both
+async def test_the_end_is_read_as_nothing_again_and_again(connect, sockets):
+    stream, client = connect(sockets)
+    client.sendall(b"last")
+    client.shutdown(socket.SHUT_WR)
+
+    assert [await stream.read() for _ in range(3)] == [b"last", b"", b""]
+
+
+async def test_what_a_client_sent_before_it_reset_the_connection_is_still_read(connect):
+    stream, client = connect(tcp)
+    client.sendall(b"last")
+    reset(client)
+
+    with anyio.fail_after(10):
+        assert [await stream.read() for _ in range(3)] == [b"last", b"", b""]
+
+
+async def test_a_read_that_is_cancelled_loses_nothing(connect):
+    stream, client = connect()
+    await cancelled(stream.read)
+    client.sendall(b"hello")
+    await checkpoint()
+
+    assert await stream.read() == b"hello"
+
+
+async def test_exactly_one_read_of_the_socket_is_not_taken_for_more(connect):
+    stream, client = connect()
+    client.sendall(bytes(READ_BYTES))
+    assert len(await stream.read()) == READ_BYTES
+
+    async with meanwhile(stream.read()) as told:
+        assert (stream.reading, told) == (True, [])
+        client.sendall(b"more")
+
+    assert told == [b"more"]
+
+
+class Endless(socket.socket):
+    """A socket that is always ready, and always gives as much as it is asked for."""
+
+    def recv(self, size):
+        return bytes(size)
+
+
+def endless():
+    """Return an endless socket, and a client that has said something."""
+    ours, client = socket.socketpair()
+    client.send(b"x")
+    return Endless(fileno=ours.detach()), client
+
+
+async def read_endlessly(stream, monkeypatch, tick_s, *, cancel):
+    """Return how often *stream* is read, up to 500 times, until it is called off."""
+    monkeypatch.setattr("nardis.server.stream.clock", itertools.count(0, tick_s).__next__)
+    reads, most = 0, 500
+
+    async def read():
+        nonlocal reads
+        while reads < most:
+            await stream.read()
+            reads += 1
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read)
+        for _ in range(10):
+            await checkpoint()
+        if cancel:
+            group.cancel_scope.cancel()
+        else:
+            most = 0
+    return reads
+
+
+async def test_a_reader_that_always_finds_something_gives_others_their_turn(connect, monkeypatch):
+    """It asks the event loop after some time, and not for each piece."""
+    stream, _ = connect(endless)
+
+    assert 20 < await read_endlessly(stream, monkeypatch, TURN_S / 10, cancel=False) < 200
+
+
+async def test_a_reader_that_always_finds_something_can_be_cancelled(connect, monkeypatch):
+    stream, _ = connect(endless)
+
+    assert await read_endlessly(stream, monkeypatch, 2 * TURN_S, cancel=True) < 200
+
+
+async def test_wake_gives_none_to_who_reads_and_is_forgotten_where_nobody_does(connect):
+    stream, client = connect()
+    stream.wake()
+    async with meanwhile(stream.read()) as told:
+        stream.wake()
+
+    assert told == [None]
+    client.sendall(b"hello")
+    assert await stream.read() == b"hello"
+
+
+async def test_who_is_woken_at_the_moment_of_an_arrival_reads_it_next_time(connect):
+    stream, client = connect()
+    async with meanwhile(stream.read()) as told, anyio.create_task_group() as group:
+        client.sendall(b"hello")
+        group.start_soon(wake, stream)
+
+    assert (told[0] or await stream.read()) == b"hello"
+
+
+@pytest.mark.parametrize(
+    "anyio_backend",
+    [("asyncio", {"debug": True}), ("asyncio", {"use_uvloop": True})],
+    ids=["asyncio", "uvloop"],
+)
+async def test_what_lies_unread_costs_asyncio_no_turn_of_the_loop(connect):
+    stream, client = connect()
+    client.sendall(b"one")
+    await stream.read()
+    client.sendall(b"two")
+    for _ in range(5):
+        await checkpoint()
+
+    listened = asyncio.get_running_loop().remove_reader(stream.socket)
+    assert not listened
+    assert await stream.read() == b"two"
+
+
+async def test_has_input_says_whether_something_lies_unread_and_takes_nothing(connect):
+    stream, client = connect()
+    assert stream.has_input() is False
+    client.sendall(b"hello")
+
+    assert stream.has_input() is True
+    assert await stream.read() == b"hello"
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+@over_both
+@pytest.mark.parametrize("pieces", [[b"hello"], [b"he", b"", b"llo"], [b"hello", b""]])
+async def test_pieces_are_sent_as_one(connect, sockets, pieces):
+    stream, client = connect(sockets)
+
+    assert await stream.write(*pieces) is True
+
+    assert await take(client, 5) == b"hello"
+    assert (stream.sent, stream.writing) == (5, 0.0)
+
+
+@over_both
+@pytest.mark.parametrize(
+    "pieces", [[LARGE], [LARGE[:9], LARGE[9:7_000_000], LARGE[7_000_000:]]], ids=["one", "three"]
+)
+async def test_a_write_that_the_system_takes_in_part_goes_on(connect, sockets, pieces):
+    stream, client = connect(sockets)
+    async with meanwhile(stream.write(*pieces)) as told:
+        assert told == []
+        assert stream.writing > 0
+        assert 0 < stream.sent < len(LARGE)
+        taken = await take(client, len(LARGE))
+
+    assert (taken == LARGE, told) == (True, [True])
+    assert (stream.sent, stream.writing) == (len(LARGE), 0.0)
+
+
+@over_both
+async def test_writers_take_turns(connect, sockets):
+    """Two streams of HTTP/2, or an answer and a ping."""
+    stream, client = connect(sockets)
+    size = len(LARGE)
+    async with meanwhile(*(stream.write(letter * size) for letter in (b"a", b"b", b"c"))) as told:
+        assert told == []
+        taken = await take(client, 3 * size)
+
+    pieces = [(letter, len(list(each))) for letter, each in itertools.groupby(taken)]
+    assert sorted(pieces) == [(letter, size) for letter in b"abc"]
+    assert told == [True] * 3
+
+
+async def test_a_write_that_is_woken_goes_on_also_at_the_moment_when_there_is_room(connect):
+    stream, client = connect()
+    size = fill(stream)
+    async with meanwhile(stream.write(b"hello")) as told, anyio.create_task_group() as group:
+        stream.wake()
+        await anyio.wait_all_tasks_blocked()
+        client.recv(size)
+        group.start_soon(wake, stream)
+
+    assert (await take(client, 5), told) == (b"hello", [True])
+
+
+async def test_a_write_that_is_cancelled_before_its_first_byte_leaves_no_trace(connect):
+    stream, client = connect()
+    size = fill(stream)
+    await cancelled(stream.write, b"never")
+    assert (stream.closed, stream.sent, stream.writing) == (False, 0, 0.0)
+    assert await take(client, size) == bytes(size)
+
+    assert await stream.write(b"hello") is True
+    assert await take(client, 5) == b"hello"
+
+
+async def test_a_write_that_is_cancelled_while_another_has_its_turn_leaves_no_trace(connect):
+    stream, client = connect()
+    async with meanwhile(stream.write(LARGE)) as told:
+        await cancelled(stream.write, b"never")
+        assert await take(client, len(LARGE)) == LARGE
+
+    assert told == [True]
+    await stream.finish(whole=True)
+    assert await take(client, 1) == b""
+
+
+@pytest.mark.parametrize("pieces", [[LARGE], [b"head", LARGE]], ids=["one", "two"])
+async def test_a_write_that_is_cancelled_half_way_cuts_the_stream(connect, pieces):
+    """The client cannot take it for a regular end."""
+    stream, client = connect(tcp)
+    await cancelled(stream.write, *pieces)
+
+    assert (stream.closed, stream.writing) == (True, 0.0)
+    with pytest.raises(ConnectionResetError):
+        await take(client, len(LARGE))
+
+
+async def test_who_waits_for_the_turn_of_a_write_that_was_cut_learns_that_the_client_is_gone(
+    connect,
+):
+    stream, _ = connect(tcp)
+    first = anyio.CancelScope()
+
+    async def write():
+        with first:
+            await stream.write(LARGE)
+
+    async with meanwhile(write(), stream.write(b"second")) as told:
+        first.cancel()
+
+    assert set(told) == {None, False}
+
+
+@pytest.mark.parametrize("pieces", [[b"hello"], [b"he", b"llo"]])
+async def test_nothing_can_be_written_to_a_client_that_is_gone(connect, pieces):
+    stream, client = connect()
+    client.close()
+
+    assert await stream.write(*pieces) is False
+
+
+async def test_a_write_that_waits_learns_that_the_client_has_left(connect):
+    stream, client = connect()
+    async with meanwhile(stream.write(LARGE)) as told:
+        client.close()
+
+    assert told == [False]
+    assert stream.writing == 0.0
+
+
+# --- the end --------------------------------------------------------------------------------------
+
+
+@over_both
+async def test_close_gives_nothing_to_who_reads_and_false_to_those_who_write(connect, sockets):
+    stream, _ = connect(sockets)
+    writes = (stream.write(LARGE), stream.write(LARGE))
+    async with meanwhile(stream.read()) as read, meanwhile(*writes) as written:
+        stream.close()
+
+    assert (read, written) == ([b""], [False, False])
+    assert (await stream.read(), await stream.write(b"late")) == (b"", False)
+
+
+async def test_finish_closes_our_half_alone(connect):
+    stream, client = connect(tcp)
+    await stream.write(b"last")
+    await stream.finish(whole=True)
+
+    assert await take(client, 5) == b"last"
+    client.sendall(b"goodbye")
+    assert await stream.read() == b"goodbye"
+    assert await stream.write(b"late") is False
+
+
+@pytest.mark.parametrize("leave", ["close", "cut"])
+async def test_what_was_closed_stays_closed(connect, leave):
+    stream, _ = connect(tcp)
+    getattr(stream, leave)()
+    stream.close()
+    stream.cut()
+    await stream.finish(whole=True)
+
+    assert stream.closed
+    assert stream.socket.fileno() == -1
+
+
+async def test_the_sending_half_of_a_client_that_reset_the_connection_needs_no_end(connect):
+    stream, client = connect(tcp)
+    reset(client)
+    assert await stream.read() == b""
+
+    await stream.finish(whole=True)
+    stream.cut()
+    assert stream.closed
+
+
+async def test_cut_resets_the_connection_and_closes_a_unix_socket(connect):
+    for sockets, end in ((tcp, pytest.raises(ConnectionResetError)), (unix, nullcontext())):
+        stream, client = connect(sockets)
+        stream.cut()
+        with end:
+            assert await take(client, 1) == b""
+
+
+# --- what the client has taken --------------------------------------------------------------------
+
+
+async def test_what_the_system_of_a_tcp_client_took_is_counted(connect):
+    stream, client = connect(tcp)
+    before = stream.taken()
+    await stream.write(b"hello")
+    await take(client, 5)
+
+    taken = before
+    with anyio.fail_after(10):
+        while taken != before + 5:
+            await checkpoint()
+            taken = stream.taken()
+
+
+@pytest.mark.parametrize(
+    ("sockets", "name", "value"),
+    [(unix, "TCP_INFO_BYTES", 128), (tcp, "TCP_INFO", None), (tcp, "TCP_INFO_BYTES", 104)],
+    ids=["unix", "none", "short"],
+)
+async def test_where_the_system_does_not_count_that_progress_is_what_was_sent(
+    connect, monkeypatch, sockets, name, value
+):
+    monkeypatch.setattr(f"nardis.server.stream.{name}", value)
+    stream, _ = connect(sockets)
+    await stream.write(b"hello")
+
+    assert stream.taken() == 5
+
+
+# --- pieces ---------------------------------------------------------------------------------------
+
+
+@given(pieces=st.lists(st.binary(max_size=9), max_size=6), data=st.data())
+def test_the_rest_of_pieces_is_what_was_not_sent(pieces, data):
+    """No piece of it is empty, and none is copied."""
+    whole = b"".join(pieces)
+    sent = data.draw(st.integers(0, len(whole)))
+
+    rest = list(rest_of(pieces, sent))
+
+    assert b"".join(rest) == whole[sent:]
+    assert all(rest)
+    assert all(any(each.obj is piece for piece in pieces) for each in rest)
