@@ -279,7 +279,8 @@ class Connection:
         """Tell WebSockets that it is over; cancel other calls, unless an application does."""
         if self.talk.close_websockets():
             return
-        if not self.service.is_heard or not all(call.claimed for call in self.talk.calls()):
+        begun = self.head_since and not self.talk.multiplexed  # half a head: no call will come
+        if begun or not self.service.is_heard or not all(c.claimed for c in self.talk.calls()):
             self.cancel()
 
     def end(self) -> None:

@@ -70,6 +70,9 @@ class SecureStream(ByteStream):
                             return False
             except ssl.SSLError:
                 return False
+            except BaseException:
+                self._stream.cut()  # a record that is missing breaks the session
+                raise
             return True
 
     async def finish(self, *, whole: bool) -> None:
@@ -83,4 +86,8 @@ class SecureStream(ByteStream):
         """Send what TLS itself has to say, unless a writer is at it, who takes it along."""
         if self.tls.has_to_say and not self._turn.locked():
             async with self._turn:
-                await self._stream.write(self.tls.outgoing())
+                try:
+                    await self._stream.write(self.tls.outgoing())
+                except BaseException:
+                    self._stream.cut()
+                    raise

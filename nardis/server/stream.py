@@ -15,11 +15,13 @@ import socket
 import struct
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import ClassVar, Final, TypeAlias, cast
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 __all__ = [
     "LINGER_S",
@@ -105,8 +107,8 @@ class Stream(ByteStream):
 
     __slots__ = (
         "_busy",
-        "_free",
         "_more",
+        "_turns",
         "client",
         "closed",
         "read_at",
@@ -130,7 +132,7 @@ class Stream(ByteStream):
         self.sent: int = 0
         self.closed: bool = False
         self._busy = False  # a write waits for room
-        self._free: anyio.Event | None = None  # another one waits for it
+        self._turns: deque[anyio.Event] = deque()  # the others, which wait for it
         self._more = False  # the last read took all that it could: there may be more
         if sock.family != socket.AF_UNIX:
             with suppress(OSError):  # the client has left already
@@ -156,7 +158,12 @@ class Stream(ByteStream):
     async def read(self) -> bytes | None:
         """Return what has arrived; see `ByteStream`."""
         while not self.closed:
-            if not self._more or clock() - self.read_at > TURN_S:
+            if self._more and clock() - self.read_at > TURN_S:
+                # Not a wait for the socket: on asyncio a cancellation finds no gap in waits that
+                # are over at once.
+                await checkpoint()
+                self.read_at = clock()
+            elif not self._more:
                 self.reading = True
                 try:
                     await self._readable()
@@ -182,11 +189,33 @@ class Stream(ByteStream):
 
     async def write(self, *pieces: bytes) -> bool:
         """Send *pieces* as one; see `ByteStream`."""
-        while self._busy:
-            self._free = self._free or anyio.Event()
-            await self._free.wait()
-        if self.closed:
-            return False
+        if self._busy:
+            return await self._write_in_turn(pieces)
+        return not self.closed and await self._write_now(pieces)
+
+    async def _write_in_turn(self, pieces: Sequence[bytes]) -> bool:
+        """Write after all that wait already: in the order of the calls."""
+        turn = anyio.Event()
+        self._turns.append(turn)
+        try:
+            await turn.wait()
+        except BaseException:
+            if turn.is_set():
+                self._give_turn()
+            else:
+                self._turns.remove(turn)
+            raise
+        try:
+            return not self.closed and await self._write_now(pieces)
+        finally:
+            self._give_turn()
+
+    def _give_turn(self) -> None:
+        self._busy = bool(self._turns)
+        if self._turns:
+            self._turns.popleft().set()
+
+    async def _write_now(self, pieces: Sequence[bytes]) -> bool:
         try:
             if len(pieces) == 1:
                 size, sent = len(pieces[0]), self.socket.send(pieces[0])
@@ -208,7 +237,7 @@ class Stream(ByteStream):
 
     async def _write_rest(self, pieces: Sequence[bytes], sent: int) -> bool:
         """Send what is left of *pieces* after *sent* bytes; nobody else writes meanwhile."""
-        self._busy = True
+        had_turn, self._busy = self._busy, True
         self.writing = clock()
         try:
             for rest in rest_of(pieces, sent):
@@ -230,10 +259,8 @@ class Stream(ByteStream):
             raise
         finally:
             self.writing = 0.0
-            self._busy = False
-            if self._free is not None:
-                self._free.set()
-                self._free = None
+            if not had_turn:
+                self._give_turn()
         return True
 
     # --- the end ----------------------------------------------------------------------------------

@@ -488,7 +488,7 @@ async def test_a_last_message_that_was_interrupted_looks_cut():
     wire = Wire([GET % b""])
     await conversation(app, wire).attend()
 
-    assert wire.log == ["reset"]
+    assert set(wire.log) == {"reset"}
 
 
 async def test_a_client_that_cannot_be_written_to_is_gone():
@@ -680,3 +680,42 @@ async def test_a_call_hears_that_its_client_stalls_and_when_it_goes_on():
     await connection.attend()
 
     assert heard == ["stalled", (True, 7.0)]
+
+
+async def test_a_piece_that_was_given_up_is_missing_and_the_answer_is_cut():
+    """It was counted, and did not leave."""
+
+    async def app(scope, receive, send):
+        await start(send, (b"content-length", b"10"))
+        await write(send, b"12345")
+        wire.blocked = anyio.Event()
+        with anyio.move_on_after(0):
+            await write(send, b"67890")
+        wire.blocked = None
+        await write(send, more=False)
+
+    wire = Wire([GET % b"1" + GET % b"2"])
+    await conversation(app, wire).attend()
+
+    assert wire.sent.endswith(b"\r\n\r\n12345")
+    assert wire.log == ["reset"]
+
+
+async def test_a_reader_that_is_left_over_holds_up_nobody_and_takes_nothing():
+    """Also where the application returns without an answer."""
+    messages = []
+
+    async def hear(receive):
+        messages.append((await receive())["type"])
+
+    async def app(scope, receive, send):
+        group.start_soon(hear, receive)
+        await anyio.wait_all_tasks_blocked()
+
+    wire = Wire([POST % (b"", 5)], ends=False)
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            await conversation(app, wire).attend()
+
+    assert messages == ["http.disconnect"]
+    assert wire.statuses() == [500]

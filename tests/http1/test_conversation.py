@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextvars import ContextVar
 from functools import partial
 
 import anyio
@@ -397,3 +398,22 @@ async def test_nobody_is_asked_about_between_two_requests():
         talk.hung_up()
         talk.progressed(1.0)
         wire.leave()
+
+
+async def test_what_a_request_sets_in_its_context_is_not_seen_by_the_next():
+    """They may be two people's, behind a proxy."""
+    user = ContextVar("user", default="nobody")
+
+    async def app(scope, receive, send):
+        before = user.get()
+        user.set(scope["path"])
+        await answer(send, before.encode())
+
+    wire = Wire([GET % b"alice" + GET % b"bob", GET % b"carol"])
+    connection = conversation(app, wire)
+    async with anyio.create_task_group() as group:
+        connection.service.start = lambda serving: group.start_soon(lambda: serving)
+        group.start_soon(connection.attend)
+
+    assert [body for _, _, body in wire.answers()] == [b"nobody"] * 3
+    assert wire.closed

@@ -32,6 +32,11 @@ def tcp():
 
 
 unix = socket.socketpair
+on_asyncio = pytest.mark.parametrize(
+    "anyio_backend",
+    [("asyncio", {"debug": True}), ("asyncio", {"use_uvloop": True})],
+    ids=["asyncio", "uvloop"],
+)
 over_both = pytest.mark.parametrize("sockets", [unix, tcp], ids=["unix", "tcp"])
 
 
@@ -248,11 +253,7 @@ async def test_who_is_woken_at_the_moment_of_an_arrival_reads_it_next_time(conne
     assert (told[0] or await stream.read()) == b"hello"
 
 
-@pytest.mark.parametrize(
-    "anyio_backend",
-    [("asyncio", {"debug": True}), ("asyncio", {"use_uvloop": True})],
-    ids=["asyncio", "uvloop"],
-)
+@on_asyncio
 async def test_what_lies_unread_costs_asyncio_no_turn_of_the_loop(connect):
     stream, client = connect()
     client.sendall(b"one")
@@ -306,8 +307,7 @@ async def test_a_write_that_the_system_takes_in_part_goes_on(connect, sockets, p
 
 
 @over_both
-async def test_writers_take_turns(connect, sockets):
-    """Two streams of HTTP/2, or an answer and a ping."""
+async def test_writers_take_turns_in_the_order_of_their_calls(connect, sockets):
     stream, client = connect(sockets)
     size = len(LARGE)
     async with meanwhile(*(stream.write(letter * size) for letter in (b"a", b"b", b"c"))) as told:
@@ -315,7 +315,7 @@ async def test_writers_take_turns(connect, sockets):
         taken = await take(client, 3 * size)
 
     pieces = [(letter, len(list(each))) for letter, each in itertools.groupby(taken)]
-    assert sorted(pieces) == [(letter, size) for letter in b"abc"]
+    assert pieces == [(letter, size) for letter in b"abc"]
     assert told == [True] * 3
 
 
@@ -362,6 +362,22 @@ async def test_a_write_that_is_cancelled_half_way_cuts_the_stream(connect, piece
     assert (stream.closed, stream.writing) == (True, 0.0)
     with pytest.raises(ConnectionResetError):
         await take(client, len(LARGE))
+
+
+@on_asyncio
+async def test_a_turn_that_is_given_to_a_task_that_is_cancelled_meanwhile_goes_to_the_next(connect):
+    stream, client = connect()
+
+    async def write():
+        await stream.write(LARGE)
+        second.cancel()  # it has its turn, and does not know it yet
+
+    async with meanwhile(write()) as told:
+        second = asyncio.create_task(stream.write(b"never"))
+        await anyio.wait_all_tasks_blocked()
+        async with meanwhile(stream.write(b"third")) as told:
+            assert await take(client, len(LARGE) + 5) == LARGE + b"third"
+    assert (told, second.cancelled(), await stream.write(b"fourth")) == ([True], True, True)
 
 
 async def test_who_waits_for_the_turn_of_a_write_that_was_cut_learns_that_the_client_is_gone(

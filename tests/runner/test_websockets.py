@@ -320,7 +320,9 @@ async def test_open_websockets_are_closed_and_it_is_known_whether_there_is_one(w
 
     assert talk.close_websockets() is websockets
 
-    assert talk.tasks.spawned == [talk.protocol.close_websockets] * websockets
+    for close in talk.tasks.spawned:
+        await close()
+    assert talk.protocol.handled == ["close websockets"] * websockets
     assert talk.goodbye() is talk.multiplexed is True
 
 

@@ -81,6 +81,12 @@ def accepting(worker):
     return accepting
 
 
+async def until(holds):
+    """Let the others run until something holds."""
+    while not holds():
+        await checkpoint()
+
+
 def connect(door):
     return anyio.connect_tcp(*door.getsockname())
 
@@ -138,8 +144,7 @@ async def test_a_door_that_no_file_was_left_for_stays_closed_in_a_shutdown(accep
 async def test_a_door_that_is_closed_lets_nobody_in_and_nobody_is_thrown_out(accepting):
     async with accepting(door := Door()) as (service, close_door):
         inside = await connect(door)
-        while not service.admitted:
-            await checkpoint()
+        await until(lambda: service.admitted)
         close_door()
         async with await connect(door):
             assert (await fetch(inside)).endswith(b"hello")
@@ -162,12 +167,10 @@ async def test_many_who_come_at_once_are_all_let_in(accepting, worker, monkeypat
     door = Door()
     clients = [socket.create_connection(door.getsockname()) for _ in range(5)]
     async with accepting(door) as (service, _):
-        while service.admitted < 5:
-            await checkpoint()
+        await until(lambda: service.admitted == 5)
         for client in clients:
             client.close()
-        while service.admitted:
-            await checkpoint()
+        await until(lambda: not service.admitted)
 
     assert service.requests == 0
 
@@ -199,24 +202,20 @@ async def test_one_client_too_many_is_turned_away_until_another_leaves(accepting
     door = Door()
     async with accepting(door, max_connections=1) as (service, _):
         first = await connect(door)
-        while not service.admitted:
-            await checkpoint()
+        await until(lambda: service.admitted)
         assert await fetch(await connect(door), b"late") == OVERLOAD_ANSWER
         assert (await fetch(first)).endswith(b"hello")
-        while service.admitted:
-            await checkpoint()
+        await until(lambda: not service.admitted)
         assert (await fetch(await connect(door))).endswith(b"hello")
 
 
 async def test_one_client_too_many_that_has_left_already_is_forgotten(accepting):
     async with accepting(door := Door(), max_connections=1) as (service, _):
         first = await connect(door)
-        while not service.admitted:
-            await checkpoint()
+        await until(lambda: service.admitted)
         with socket.create_connection(door.getsockname()) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        while door.accepts < 2:
-            await checkpoint()
+        await until(lambda: door.accepts == 2)
         assert (await fetch(first)).endswith(b"hello")
 
 
@@ -311,11 +310,7 @@ async def test_a_request_is_handed_over_where_it_asks_for_what_is_spoken(accepti
 
 async def test_it_is_lent_to_the_very_application_alone():
     """Another one may have something around it, which would be cancelled too."""
-
-    async def around(scope, receive, send):
-        await app(scope, receive, send)
-
-    service = Service(app, Config())
+    service, around = Service(app, Config()), object()
     assert service.lends is False
     service.lend_to(around)
     assert service.lends is False

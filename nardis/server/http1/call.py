@@ -79,6 +79,7 @@ class Call:
 
     __slots__ = (
         "_chunks",
+        "_deaf",
         "_end",
         "_expects",
         "_framing",
@@ -115,6 +116,7 @@ class Call:
         self._rest = request.length  # bytes of the body that the application has not got
         self._chunks: Chunks | None = None
         self._expects = request.expects
+        self._deaf = False  # the application has returned: nobody is to hear anything more
         self._given = False  # the application has got the whole body
         self._waiting = False  # a task of it waits for the client
         self._turn: anyio.Event | None = None  # another one waits for that
@@ -185,7 +187,7 @@ class Call:
 
     def _is_deaf(self) -> bool:
         """Whether nothing of the request is of interest any more."""
-        return self.left or self.over
+        return self.left or self.over or self._deaf
 
     def _part(self, data: bytes) -> bytes:
         """Return what is of the body in *data*; put back what comes after it."""
@@ -211,7 +213,7 @@ class Call:
         try:
             data = await self._talk.stream.read()
             if data:
-                self._talk.unread = data
+                self._talk.unread += data
             elif data is not None:
                 self.left = True
         finally:
@@ -271,7 +273,11 @@ class Call:
             pieces = self._framed(body, size, more)
             if not more:
                 self._framing = ENDED
-            taken = not pieces or await self._talk.stream.write(*pieces)
+            try:
+                taken = not pieces or await self._talk.stream.write(*pieces)
+            except BaseException:
+                self._talk.wire.cut()  # the head is missing, or a part of the length
+                raise
         if not taken:
             self.leave()
         elif not more:
@@ -351,7 +357,7 @@ class Call:
 
     def is_done(self) -> bool:
         """Whether nothing is left to be done before the next request."""
-        return self.over and self._keeps and self._has_all()
+        return self.over and self._keeps and self._has_all() and not self._waiting
 
     def cut_short(self) -> bool:
         """Cut what would look whole when the connection ends, and is not; return whether (H4)."""
@@ -366,6 +372,11 @@ class Call:
 
         Return whether there may be another request.
         """
+        self._deaf = True
+        self._let_go()
+        while self._waiting:  # a task of the application is on its way out, with what it read
+            await checkpoint()
+            self._let_go()
         if self.cut_short() or self.left:
             return False
         if not self.over:

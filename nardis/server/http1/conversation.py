@@ -7,6 +7,7 @@ Source: RFC 9112 §2.2 (empty lines), §9.3 (persistence), §9.3.2 (pipelining),
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Final
 from urllib.parse import unquote
 
@@ -112,7 +113,7 @@ class Http1:
 
     async def _serve_each(self, scope: anyio.CancelScope, shift: int) -> Conversation | None:
         """Serve requests until one is cancelled, another task takes over, or no more can come."""
-        connection, service = self._connection, self.service
+        connection, service, context = self._connection, self.service, copy_context()
         while True:
             head = await self._read_head()
             if head is None:
@@ -126,6 +127,11 @@ class Http1:
             call = self._call = Call(self, request, scope if service.lends else None)
             connection.idle_since = connection.head_since = 0.0
             await run_app(service, self._scope_of(request, call), call, call.receive, call.send)
+            if connection.shift == shift and copy_context() != context:
+                # The application has set a context variable: the next request, which may be another
+                # person's, must not see it.
+                self._relieved = call
+                context.run(connection.change_shift)
             if scope.cancel_called or connection.shift != shift:
                 return None
             if call.is_done() and not self.unread:
