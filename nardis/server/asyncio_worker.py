@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -73,6 +74,19 @@ class AsyncioStream(Stream):
     def _let(room: asyncio.Future[None]) -> None:
         if not room.done():
             room.set_result(None)
+
+    def recheck(self) -> None:
+        """
+        Let a read go on that waits for a connection which was reset.
+
+        libuv (1.51, in uvloop 0.23) stops to look at such a socket, and tells nobody.
+        """
+        if self.reading and not self.closed:
+            poll = select.poll()
+            poll.register(self.socket.fileno(), 0)  # it tells of errors and resets alone
+            if poll.poll(0):
+                self._more = True
+                self.wake()
 
     def wake(self) -> None:
         """Call off what waits for this socket."""

@@ -208,6 +208,8 @@ class Connection:
         if wire.closed:
             return self.talk.look(now)
         config = self.service.config
+        if not self.idle_since:
+            wire.recheck()
         # When the time of those that may end by themselves is over, those that do not read have had
         # theirs.
         stall_s = config.write_stall_s

@@ -168,7 +168,8 @@ class Stream(ByteStream):
                 try:
                     await self._readable()
                 except self.awoken:
-                    return self._nothing()
+                    if not self._more:
+                        return self._nothing()
                 finally:
                     self.reading = False
                 self.read_at = clock()
@@ -284,6 +285,9 @@ class Stream(ByteStream):
             with suppress(OSError):
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             self.close()
+
+    def recheck(self) -> None:
+        """Look whether a read that waits has missed something."""
 
     # --- for the sweep ----------------------------------------------------------------------------
 

@@ -25,6 +25,9 @@ class Wire:
         input: Something lies unread.
     """
 
+    def recheck(self):
+        """Look for what a read may have missed: nothing."""
+
     def __init__(self):
         self.log = []
         self.pieces = []
