@@ -353,6 +353,8 @@ async def test_no_limit_is_enforced_on_a_closed_connection_and_its_socket_is_not
 
 async def test_what_the_service_wants_is_for_the_conversation_or_for_the_socket():
     connection, wire, talk = connected()
+    wire.socket = object()
+    assert connection.socket is wire.socket
     assert connection.is_closed() is False
     connection.say_goodbye()
     connection.hung_up()
@@ -361,6 +363,18 @@ async def test_what_the_service_wants_is_for_the_conversation_or_for_the_socket(
     assert talk.heard == ["goodbye", "hung up"]
     assert wire.log == ["cut", "cancel"]
     assert connection.is_closed() is True
+
+
+@pytest.mark.parametrize(("multiplexed", "done"), [(False, ["cancel"]), (True, [])])
+async def test_at_the_end_of_the_drain_half_a_head_is_not_waited_for(multiplexed, done):
+    """No call will come of it; over HTTP/2 it says nothing of the calls."""
+    connection, wire, _ = connected(Talk(multiplexed=multiplexed))
+    connection.head_since = NOW
+    connection.service.tell(lambda seconds: None, lambda: None)
+
+    connection.interrupt()
+
+    assert wire.log == done
 
 
 @pytest.mark.parametrize(

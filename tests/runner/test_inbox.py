@@ -401,6 +401,52 @@ async def test_who_asks_first_is_told_of_once():
     assert told == ["asked"]
 
 
+@pytest.mark.parametrize(
+    ("whole", "claimed", "waits"),
+    [(False, False, True), (True, False, False), (False, True, False)],
+)
+async def test_an_application_waits_for_its_body_where_nobody_else_looks_after_that(
+    whole, claimed, waits
+):
+    inbox = Inbox()
+    if whole:
+        await inbox.put(body(b"all", more=False))
+        await inbox.get()
+    inbox.claimed = claimed
+    assert inbox.waits_for_body is False
+    async with anyio.create_task_group() as group:
+        group.start_soon(inbox.get)
+        await anyio.wait_all_tasks_blocked()
+        assert inbox.waited_for
+        assert inbox.waits_for_body is waits
+        inbox.close(LEFT)
+
+
+class Listener:
+    """Who wants to know of a client."""
+
+    def __init__(self):
+        self.heard = []
+
+    def left(self):
+        self.heard.append("left")
+
+    def stalled(self):
+        self.heard.append("stalled")
+
+
+async def test_who_wants_to_know_of_a_client_is_told_at_once_that_it_left_or_stalled():
+    inbox = Inbox()
+    inbox.leave()
+    inbox.stall()
+    assert inbox.stalled is True
+    inbox.listener = Listener()
+    inbox.leave()
+    inbox.stall()
+
+    assert inbox.listener.heard == ["left", "stalled"]
+
+
 async def test_the_inbox_of_a_stream_is_found_once_it_has_one():
     class Stream:
         """As hypercorn's are."""

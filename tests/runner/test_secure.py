@@ -9,10 +9,9 @@ import anyio
 import pytest
 import trustme
 
-from nardis.server.asyncio_worker import AsyncioStream
 from nardis.server.secure import SecureStream
 from nardis.server.stream import READ_BYTES
-from nardis.server.trio_worker import TrioStream
+from tests.runner.ends import STREAMS, cancelled, fill
 
 pytestmark = pytest.mark.anyio
 
@@ -86,11 +85,10 @@ class Client:
 @pytest.fixture
 async def ends(anyio_backend_name, contexts):
     """Return a stream over TLS, the one below it, and the client, before they shake hands."""
-    kind = {"asyncio": AsyncioStream, "trio": TrioStream}[anyio_backend_name]
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.settimeout(LONG_S)
-    stream = kind(ours)
+    stream = STREAMS[anyio_backend_name](ours)
     yield SecureStream(stream, contexts[0]), stream, Client(theirs, contexts[1])
     stream.close()
     theirs.close()
@@ -241,10 +239,7 @@ async def test_nothing_can_be_written_to_a_client_that_is_gone(agreed):
 
 async def test_a_write_that_is_cancelled_half_way_cuts_the_stream(agreed):
     secure, stream, client = agreed
-    async with anyio.create_task_group() as group:
-        group.start_soon(secure.write, LARGE)
-        await anyio.wait_all_tasks_blocked()
-        group.cancel_scope.cancel()
+    await cancelled(secure.write, LARGE)
 
     assert stream.closed
     with pytest.raises(ssl.SSLError):
@@ -259,10 +254,7 @@ async def test_a_write_that_is_cancelled_cuts_the_stream(agreed):
         while await secure.write(b"x"):
             pass
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(write)
-        await anyio.wait_all_tasks_blocked()
-        group.cancel_scope.cancel()
+    await cancelled(write)
 
     assert stream.closed
     assert await secure.write(b"hello") is False
@@ -274,10 +266,7 @@ async def test_a_write_that_is_cancelled_while_another_has_its_turn_leaves_no_tr
     async with anyio.create_task_group() as group:
         group.start_soon(keep, told, secure.write, LARGE)
         await anyio.wait_all_tasks_blocked()
-        async with anyio.create_task_group() as late:
-            late.start_soon(secure.write, b"never")
-            await anyio.wait_all_tasks_blocked()
-            late.cancel_scope.cancel()
+        await cancelled(secure.write, b"never")
         assert await client.hear(len(LARGE)) == LARGE
 
     assert (told, stream.closed) == ([True], False)
@@ -340,6 +329,16 @@ async def test_a_reader_with_something_to_say_waits_for_no_writer(agreed):
         assert len(session.sayings) == 2, "it was said between the records of a writer"
         secure.tls = secure_tls
         assert await client.hear(len(LARGE)) == LARGE
+
+
+async def test_a_reader_that_is_cancelled_with_something_to_say_cuts_the_stream(ends):
+    """It might be the new key of all that comes."""
+    secure, stream, _ = ends
+    secure.tls = Session(None)
+    fill(stream)
+    await cancelled(secure.read)
+
+    assert stream.closed
 
 
 async def test_a_broken_record_is_the_end_and_is_answered_with_an_alert(agreed):

@@ -2,12 +2,13 @@
 
 import logging
 import socket
+from types import SimpleNamespace
 
 import anyio
 import pytest
 
 from nardis.server import Config
-from nardis.server.service import Service
+from nardis.server.service import Service, run_app
 from nardis.server.stream import clock
 
 pytestmark = pytest.mark.anyio
@@ -240,6 +241,40 @@ async def test_the_sweep_goes_on_after_a_fault_of_its_own(monkeypatch):
             group.cancel_scope.cancel()
 
     assert len(looks) >= 2
+
+
+# --- a call of the application --------------------------------------------------------------------
+
+
+async def run(app, *, claimed=False):
+    """Let *app* be called; return the service."""
+    service = Service(app, Config())
+    call = SimpleNamespace(claimed=claimed)
+    await run_app(service, {"type": "http", "path": "/"}, call, None, None)
+    return service
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+@pytest.mark.parametrize("fault", [ValueError("v"), SystemExit(3)], ids=repr)
+async def test_what_a_call_raises_is_logged_unless_the_application_has_done_that(
+    fault, claimed, caplog
+):
+    async def app(scope, receive, send):
+        raise fault
+
+    service = await run(app, claimed=claimed)
+
+    assert (service.requests, service.calls) == (1, 0)
+    assert caplog.text.count(f"http / failed: {fault!r}") == (not claimed)
+
+
+async def test_the_cancellation_of_a_call_goes_on(caplog):
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await run(lambda scope, receive, send: anyio.sleep_forever())
+
+    assert scope.cancelled_caught
+    assert caplog.text == ""
 
 
 # --- how much is enough ---------------------------------------------------------------------------

@@ -3,8 +3,7 @@
 import asyncio
 import itertools
 import socket
-import struct
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import nullcontext
 
 import anyio
 import pytest
@@ -12,9 +11,8 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nardis.server.asyncio_worker import AsyncioStream
 from nardis.server.stream import READ_BYTES, TURN_S, rest_of
-from nardis.server.trio_worker import TrioStream
+from tests.runner.ends import STREAMS, cancelled, fill, meanwhile, reset, take, tcp, unix, wake
 
 pytestmark = pytest.mark.anyio
 
@@ -22,16 +20,6 @@ pytestmark = pytest.mark.anyio
 LARGE = b"".join(number.to_bytes(4, "big") for number in range(2_000_000))
 
 
-def tcp():
-    """Return the two ends of a TCP connection, the accepted one first."""
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        door.listen()
-        client = socket.create_connection(door.getsockname())
-        return door.accept()[0], client
-
-
-unix = socket.socketpair
 on_asyncio = pytest.mark.parametrize(
     "anyio_backend",
     [("asyncio", {"debug": True}), ("asyncio", {"use_uvloop": True})],
@@ -43,74 +31,18 @@ over_both = pytest.mark.parametrize("sockets", [unix, tcp], ids=["unix", "tcp"])
 @pytest.fixture
 async def connect(anyio_backend_name):
     """Return a function that makes a stream of this event loop, and the client's end."""
-    kind = {"asyncio": AsyncioStream, "trio": TrioStream}[anyio_backend_name]
     ends = []
 
     def connect(sockets=unix):
         ours, client = sockets()
         ours.setblocking(False)
         client.settimeout(10)
-        ends.extend([client, stream := kind(ours)])
+        ends.extend([client, stream := STREAMS[anyio_backend_name](ours)])
         return stream, client
 
     yield connect
     for end in ends:
         end.close()
-
-
-async def take(client, size):
-    """Read *size* bytes at the client's end, or all to the end."""
-    taken = bytearray()
-    while len(taken) < size:
-        await anyio.wait_readable(client)
-        piece = client.recv(min(READ_BYTES, size - len(taken)))
-        if not piece:
-            break
-        taken += piece
-    return bytes(taken)
-
-
-def reset(client):
-    """Leave as a client does that crashes."""
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
-
-
-def fill(stream):
-    """Send zeros until there is no room; return how many."""
-    count = 0
-    with suppress(BlockingIOError):
-        while True:
-            count += stream.socket.send(bytes(4096))
-    return count
-
-
-async def wake(stream):
-    """Wake *stream* in the next turn of the event loop, where a task is started."""
-    stream.wake()
-
-
-@asynccontextmanager
-async def meanwhile(*coroutines):
-    """Let coroutines run until they wait, and end behind the block; give their results."""
-    told = []
-
-    async def run(coroutine):
-        told.append(await coroutine)
-
-    async with anyio.create_task_group() as group:
-        for coroutine in coroutines:
-            group.start_soon(run, coroutine)
-            await anyio.wait_all_tasks_blocked()
-        yield told
-
-
-async def cancelled(function, *args):
-    """Call a function, and cancel that when it waits."""
-    async with anyio.create_task_group() as group:
-        group.start_soon(function, *args)
-        await anyio.wait_all_tasks_blocked()
-        group.cancel_scope.cancel()
 
 
 # --- who is there ---------------------------------------------------------------------------------
@@ -252,6 +184,18 @@ async def test_wake_gives_none_to_who_reads_and_is_forgotten_where_nobody_does(c
     assert await stream.read() == b"hello"
 
 
+async def test_a_recheck_leaves_a_sound_connection_alone(connect):
+    stream, client = connect(tcp)
+    stream.recheck()
+    async with meanwhile(stream.read()) as told:
+        stream.recheck()
+        await anyio.wait_all_tasks_blocked()
+        assert told == []
+        client.sendall(b"hello")
+
+    assert told == [b"hello"]
+
+
 async def test_who_is_woken_at_the_moment_of_an_arrival_reads_it_next_time(connect):
     stream, client = connect()
     async with meanwhile(stream.read()) as told, anyio.create_task_group() as group:
@@ -380,7 +324,7 @@ async def test_a_turn_that_is_given_to_a_task_that_is_cancelled_meanwhile_goes_t
         await stream.write(LARGE)
         second.cancel()  # it has its turn, and does not know it yet
 
-    async with meanwhile(write()) as told:
+    async with meanwhile(write()):
         second = asyncio.create_task(stream.write(b"never"))
         await anyio.wait_all_tasks_blocked()
         async with meanwhile(stream.write(b"third")) as told:

@@ -4,7 +4,6 @@ import errno
 import importlib
 import socket
 import ssl
-import struct
 from contextlib import asynccontextmanager
 
 import anyio
@@ -16,6 +15,7 @@ from nardis.server import Config
 from nardis.server.client import OVERLOAD_ANSWER
 from nardis.server.service import Service
 from nardis.server.stream import clock
+from tests.runner.ends import reset
 
 pytestmark = pytest.mark.anyio
 
@@ -195,6 +195,25 @@ async def test_who_is_still_there_when_the_worker_leaves_is_cancelled(accepting)
     assert ended == ["/"]
 
 
+@pytest.mark.parametrize(
+    "said", [b"", b"GET / HT", ASK], ids=["nothing", "half a head", "a request"]
+)
+async def test_a_client_that_reset_its_connection_is_forgotten(accepting, said):
+    """Also where all of it is there before the server reads, which uvloop tells nobody of."""
+    door = Door()
+    client = socket.create_connection(door.getsockname())
+    client.sendall(said)
+    reset(client)
+    async with accepting(door) as (service, _):
+
+        def is_empty():
+            service.look(clock())
+            return not service.admitted
+
+        await until(lambda: door.accepts)
+        await until(is_empty)
+
+
 # --- one too many ---------------------------------------------------------------------------------
 
 
@@ -213,8 +232,7 @@ async def test_one_client_too_many_that_has_left_already_is_forgotten(accepting)
     async with accepting(door := Door(), max_connections=1) as (service, _):
         first = await connect(door)
         await until(lambda: service.admitted)
-        with socket.create_connection(door.getsockname()) as client:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset(socket.create_connection(door.getsockname()))
         await until(lambda: door.accepts == 2)
         assert (await fetch(first)).endswith(b"hello")
 

@@ -47,7 +47,7 @@ def statuses(heard: bytes, *, cut: bool = False) -> list[int]:
         line, fields = STATUS_LINE.fullmatch(first), [FIELD.fullmatch(each) for each in lines]
         if line is None or None in fields:
             raise Malformed("a line is no field or no status line")
-        pairs = [each.groups() for each in fields if each is not None]
+        pairs = [(each[1], each[2]) for each in fields if each is not None]
         said = dict(pairs)
         if len(said) != len(pairs):
             raise Malformed("a field is there twice")

@@ -41,7 +41,7 @@ from tests.wire.fuzz_app import PURPOSE
 from tests.wire.mutations import Case, cases
 from tests.wire.servers import USUAL_LINE, Server, serving
 
-__all__ = ["Findings", "Fuzz", "converse", "main", "smallest", "unusual"]
+__all__ = ["Findings", "Fuzz", "converse", "main", "smallest", "unusual", "wrong_with"]
 
 TARGET = "tests.wire.fuzz_app:app"
 
@@ -90,13 +90,24 @@ class Talk:
         half_closed: The client has closed its half.
     """
 
-    __slots__ = ("_case", "_pieces", "at", "begun", "ending", "half_closed", "heard", "socket")
+    __slots__ = (
+        "_case",
+        "_pieces",
+        "_reset",
+        "at",
+        "begun",
+        "ending",
+        "half_closed",
+        "heard",
+        "socket",
+    )
 
     def __init__(self, case: Case, port: int) -> None:
         self.heard = bytearray()
         self.ending = ""
         self.begun = self.at = time.monotonic()
         self._case = case
+        self._reset = False
         self.half_closed = False
         self._pieces = deque(case.pieces())
         self.socket = socket.socket()
@@ -113,7 +124,8 @@ class Talk:
             sent = self.socket.send(self._pieces[0])
         except BlockingIOError:  # pragma: no cover  # the server is slow
             return True
-        except OSError:  # pragma: no cover  # it was reset; what was said can still be read
+        except OSError:  # pragma: no cover  # it was reset, which the system says once
+            self._reset = True
             self._pieces.clear()
             return False
         if rest := self._pieces.popleft()[sent:]:  # pragma: no cover  # the server is slow
@@ -140,7 +152,7 @@ class Talk:
         self.heard += data
         self.at = time.monotonic()
         if not data:
-            self.ending = "end"
+            self.ending = "reset" if self._reset else "end"
         elif (
             not self._pieces
             and data.endswith((b"}", b"\r\n\r\n"))

@@ -234,7 +234,7 @@ def swell(rng: Random, data: bytes) -> bytes:
     return data[:stop] + data[start:stop] * rng.choice((400, 4000, 33_000)) + data[stop:]
 
 
-MUTATIONS: dict[Callable[[Random, bytes], bytes], int] = {
+MUTATIONS: dict[Callable[[Random, bytes], bytes], float] = {
     flip: 8,
     delete: 8,
     insert: 16,

@@ -12,7 +12,7 @@ import pytest
 
 from tests.wire import fuzz, mutations
 from tests.wire.answers import Cut, Malformed, statuses
-from tests.wire.fuzz import Fuzz, converse, unusual
+from tests.wire.fuzz import Fuzz, converse, unusual, wrong_with
 from tests.wire.mutations import Case
 from tests.wire.servers import OURS, Server, Sharing
 
@@ -140,6 +140,15 @@ def test_early_answers_may_depend_on_time(unlike: list[Server]):
 
     assert run.findings.faults == []
     assert run.findings.timely == 1
+
+
+@pytest.mark.parametrize(
+    ("heard", "half_closed"), [(b"HTTP/1.1 OK\r\n\r\n", True), (b"HTTP/1.1 200 OK", False)]
+)
+def test_what_is_no_answer_is_a_fault(heard: bytes, half_closed: bool):
+    talk: Any = SimpleNamespace(ending="end", said=lambda: heard, half_closed=half_closed)
+
+    assert wrong_with(Case(b"GET", (), half_closed, 1), talk).startswith("malformed: ")
 
 
 def test_an_answer_that_is_cut_once_is_none_to_a_client_that_has_closed_its_half(

@@ -1,0 +1,80 @@
+"""The two ends of a connection, ours as a stream, and what a client and tasks do with them."""
+
+import socket
+import struct
+from contextlib import asynccontextmanager, suppress
+
+import anyio
+
+from nardis.server.asyncio_worker import AsyncioStream
+from nardis.server.stream import READ_BYTES
+from nardis.server.trio_worker import TrioStream
+
+# The streams of each event loop.
+STREAMS = {"asyncio": AsyncioStream, "trio": TrioStream}
+
+unix = socket.socketpair
+
+
+def tcp():
+    """Return the two ends of a TCP connection, the accepted one first."""
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        door.listen()
+        client = socket.create_connection(door.getsockname())
+        return door.accept()[0], client
+
+
+async def take(client, size):
+    """Read *size* bytes at the client's end, or all to the end."""
+    taken = bytearray()
+    while len(taken) < size:
+        await anyio.wait_readable(client)
+        piece = client.recv(min(READ_BYTES, size - len(taken)))
+        if not piece:
+            break
+        taken += piece
+    return bytes(taken)
+
+
+def reset(client):
+    """Leave as a client does that crashes."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+def fill(stream):
+    """Send zeros until there is no room; return how many."""
+    count = 0
+    with suppress(BlockingIOError):
+        while True:
+            count += stream.socket.send(bytes(4096))
+    return count
+
+
+async def wake(stream):
+    """Wake *stream* in the next turn of the event loop, where a task is started."""
+    stream.wake()
+
+
+@asynccontextmanager
+async def meanwhile(*coroutines):
+    """Let coroutines run until they wait, and end behind the block; give their results."""
+    told = []
+
+    async def run(coroutine):
+        told.append(await coroutine)
+
+    async with anyio.create_task_group() as group:
+        for coroutine in coroutines:
+            group.start_soon(run, coroutine)
+            await anyio.wait_all_tasks_blocked()
+        yield told
+
+
+async def cancelled(function, *args):
+    """Call a function, and cancel that when it waits."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(function, *args)
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
