@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="nardis", description="Serve Nardis applications on hypercorn."
+        prog="nardis", description="Serve Nardis applications, and any ASGI application."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     parser.set_defaults(demo=False)

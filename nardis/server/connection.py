@@ -170,12 +170,18 @@ class Connection:
                     service.connections.add(self)
                     talk = await talk.converse()
         finally:
+            service.relieved.pop((self, shift), None)
             if self.shift == shift:
                 service.connections.discard(self)
                 self.wire.close()
 
     def change_shift(self) -> None:
-        """Let another task take over: the one that has the connection is busy elsewhere."""
+        """
+        Let another task take over: the one that has the connection is busy elsewhere.
+
+        The service cancels that one at the shutdown, as it does with connections.
+        """
+        self.service.relieved[self, self.shift] = self.cancel
         self.shift += 1
         self.service.start(self.attend())
 
@@ -208,7 +214,7 @@ class Connection:
         if wire.closed:
             return self.talk.look(now)
         config = self.service.config
-        if not self.idle_since:
+        if self.head_since or not self.idle_since:
             wire.recheck()
         # When the time of those that may end by themselves is over, those that do not read have had
         # theirs.
@@ -244,9 +250,11 @@ class Connection:
         since = max(self.idle_since, service.draining)
         if self.head_since and not self.talk.multiplexed:
             idle_s, since = config.head_s, self.head_since
-        # Its next request may have arrived while something else kept the event loop.
-        if now - since > idle_s and not self.wire.has_input() and not self.talk.goodbye():
-            self.wire.close()
+        if now - since > idle_s:
+            if self.wire.has_input():  # a request, while something else kept the event loop
+                self.wire.recheck()  # or a reset that nobody was told of
+            elif not self.talk.goodbye():
+                self.wire.close()
 
     def _watch_progress(self, now: float) -> None:
         """Note whether the client has taken something since the last look."""

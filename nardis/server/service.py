@@ -87,6 +87,7 @@ class Service:
         settings: hypercorn's.
         state: The lifespan's, copied for each request.
         connections: Those that are open.
+        relieved: How to cancel each task whose connection another one has taken over.
         admitted: How many were accepted and have not ended; some may not have begun.
         calls: How many calls of the application are running.
         requests: How many there were.
@@ -104,6 +105,7 @@ class Service:
         self.settings: Settings = Settings(config)
         self.state: dict[str, Any] = {}
         self.connections: set[Connected] = set()
+        self.relieved: dict[object, Callable[[], object]] = {}
         self.admitted: int = 0
         self.calls: int = 0
         self.requests: int = 0
@@ -151,11 +153,13 @@ class Service:
         """Cancel what runs; an application that is told does it itself, WebSockets are told."""
         self.interrupted = True
         self._tell_all(interrupt for _, interrupt in self._told)
+        self._tell_all(tuple(self.relieved.values()))
         self._for_each(lambda connection: connection.interrupt())
 
     def cut(self) -> None:
         """Cut all connections, and cancel what runs for them."""
         self._tell_all(interrupt for _, interrupt in self._told)
+        self._tell_all(tuple(self.relieved.values()))
         self._for_each(lambda connection: connection.end())
 
     async def sweep(self) -> None:
@@ -232,7 +236,7 @@ async def run_app(
             logger.error(
                 "%s %s failed: %r",
                 scope["type"],
-                scope["path"],
+                scope["path"].encode("unicode_escape").decode(),  # it may have line breaks in it
                 failure,
                 exc_info=explained(failure),
             )

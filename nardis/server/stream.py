@@ -82,7 +82,8 @@ class ByteStream(ABC):
         Send *pieces* as one; return when the system took them, False if the client is gone.
 
         Tasks that write at once take turns. Cancellation: before the first byte it leaves no trace;
-        after it the stream is cut, because half a piece may be on the wire.
+        after it the stream is cut, because half a piece may be on the wire. Over TLS it is cut once
+        the record is made, which the session would miss.
         """
 
     @abstractmethod

@@ -108,6 +108,9 @@ class Wire:
     def statuses(self) -> list[int]:
         return [status for status, _, _ in self.answers()]
 
+    def statuses_of(self, *methods: str) -> list[int]:
+        return [status for status, _, _ in self.answers(*methods)]
+
 
 def _answer(data: bytes, method: str) -> tuple[Told, bytes]:
     head, _, rest = data.partition(b"\r\n\r\n")

@@ -719,3 +719,32 @@ async def test_a_reader_that_is_left_over_holds_up_nobody_and_takes_nothing():
 
     assert messages == ["http.disconnect"]
     assert wire.statuses() == [500]
+
+
+@pytest.mark.parametrize("body", [b"", b"3\nabc\r\n"], ids=["no answer", "a bad chunk"])
+async def test_what_the_server_answers_by_itself_to_head_has_no_body(body):
+    async def app(scope, receive, send):
+        if body:
+            await receive()
+
+    head = CHUNKED.replace(b"POST", b"HEAD") % b"" if body else GET.replace(b"GET", b"HEAD") % b""
+    wire = await converse(app, [head + body])
+
+    assert wire.statuses_of("HEAD") == [400 if body else 500]
+    assert wire.sent.endswith(b"\r\n\r\n")
+
+
+async def test_no_answer_begins_while_a_body_is_being_refused():
+    async def app(scope, receive, send):
+        async with anyio.create_task_group() as group:
+            group.start_soon(receive)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(Exception, match="cannot be sent now"):
+                await answer(send, b"late")
+            wire.blocked.set()
+
+    wire = Wire([CHUNKED % b"" + b"3\nabc\r\n"])
+    wire.blocked = anyio.Event()
+    await conversation(app, wire).attend()
+
+    assert wire.statuses() == [400]

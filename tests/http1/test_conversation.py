@@ -197,8 +197,11 @@ async def test_what_the_client_asks_that_is_not_ours_is_handed_over_with_all_tha
 
     taken.clear()
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-    await converse(echo, [GET % b"", preface], hand_over=hand_over)
+    await converse(echo, [preface], hand_over=hand_over)
     assert taken == [(None, preface), "converses"]
+
+    wire = await converse(echo, [GET % b"", preface], hand_over=hand_over)
+    assert wire.statuses() == [200, 505]  # it is the first thing, or none (RFC 9113 §3.4)
 
     wire = await converse(echo, [preface], hand_over=hand_over, http2=False)
     assert wire.statuses() == [505]

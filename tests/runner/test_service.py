@@ -295,3 +295,23 @@ async def test_so_many_requests_are_enough():
     service.count_request()
 
     assert (service.requests, service.enough.is_set()) == (2, True)
+
+
+async def test_a_path_cannot_forge_a_line_of_the_log(caplog):
+    async def app(scope, receive, send):
+        raise ValueError("v")
+
+    scope = {"type": "http", "path": "/a\n2026 ERROR forged\x1b[31m"}
+    await run_app(Service(app, Config()), scope, SimpleNamespace(claimed=False), None, None)
+
+    assert r"http /a\n2026 ERROR forged\x1b[31m failed" in caplog.text
+
+
+async def test_a_shutdown_reaches_a_task_whose_connection_another_has_taken_over():
+    service, cancelled = Service(None, Config()), []
+    service.relieved["task"] = lambda: cancelled.append("cancelled")
+
+    service.interrupt()
+    service.cut()
+
+    assert cancelled == ["cancelled"] * 2

@@ -243,10 +243,16 @@ class Call:
     async def _refuse(self, exc: Refused) -> None:
         """Answer a body that cannot be read, if no other answer has begun; the application ends."""
         if self._framing == NOT_BEGUN:
-            await self._talk.stream.write(refusal(exc.status, exc.reason))
-            await self._talk.finish(whole=True)
+            self._framing = ENDED  # no other task may begin an answer now
+            await self._answer(exc.status, exc.reason)
             self.over = True
         self.left = True
+
+    async def _answer(self, status: int, reason: str) -> None:
+        """Answer in the stead of the application; the connection ends."""
+        to_head = self._head.method == "HEAD"
+        await self._talk.stream.write(refusal(status, reason, to_head=to_head))
+        await self._talk.finish(whole=True)
 
     # --- send -------------------------------------------------------------------------------------
 
@@ -381,8 +387,7 @@ class Call:
             return False
         if not self.over:
             if self._framing == NOT_BEGUN:
-                await self._talk.stream.write(refusal(500, "Internal Server Error"))
-                await self._talk.finish(whole=True)
+                await self._answer(500, "Internal Server Error")
             else:
                 await self._talk.finish(whole=False)
             return False

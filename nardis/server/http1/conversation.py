@@ -52,6 +52,7 @@ class Http1:
     """
 
     __slots__ = (
+        "_begun",
         "_call",
         "_connection",
         "_hand_over",
@@ -79,6 +80,8 @@ class Http1:
         self.head_bytes: int = connection.service.config.head_bytes
         self._connection = connection
         self._hand_over = hand_over
+        # The preface of HTTP/2 is the first thing in the clear, or none (RFC 9113 §3.3 and §3.4).
+        self._begun = connection.is_secure
         self._call: Call | None = None
         self._seen: Call | None = None  # by the last look
         self._relieved: Call | None = None  # its task is not the connection's any more
@@ -118,7 +121,8 @@ class Http1:
             head = await self._read_head()
             if head is None:
                 return None
-            is_preface = head == PREFACE and service.config.http2
+            begins, self._begun = not self._begun, True
+            is_preface = begins and head == PREFACE and service.config.http2
             request = None if is_preface else read_head(head)
             if request is None or request.upgrade:
                 other = self._hand_over(request, head + self.unread)

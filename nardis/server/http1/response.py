@@ -149,8 +149,13 @@ def date_line() -> bytes:
     return _Clock.line
 
 
-def refusal(status: int, reason: str) -> bytes:
-    """Make the whole answer to a request that no application sees; the connection then closes."""
+def refusal(status: int, reason: str, *, to_head: bool = False) -> bytes:
+    """
+    Make the whole answer to a request that no application answers; the connection then closes.
+
+    HEAD gets no body (RFC 9110 §9.3.2).
+    """
     body = reason.encode("ascii", "replace")
     fields = b"\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d" % len(body)
-    return b"".join((STATUS_LINES[status], fields, date_line(), CLOSE, b"\r\n\r\n", body))
+    head = b"".join((STATUS_LINES[status], fields, date_line(), CLOSE, b"\r\n\r\n"))
+    return head if to_head else head + body

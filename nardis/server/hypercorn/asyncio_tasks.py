@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.worker_context import WorkerContext
 
-from ...types import Message, Scope
 from ..service import Service
-from .inbox import Inbox, call_app
+from .inbox import SpawnsApps
 
 __all__ = ["ConnectionTasks"]
 
 
-class ConnectionTasks(TaskGroup):
-    """A task group for one connection; its applications receive by way of an Inbox."""
+class ConnectionTasks(SpawnsApps, TaskGroup):  # type: ignore[misc]  # its own is annotated in part
+    """A task group for one connection."""
 
     def __init__(self, service: Service) -> None:
         super().__init__(asyncio.get_running_loop())
-        self._service = service
+        self.service = service
         self.context: WorkerContext = WorkerContext(None)
-
-    async def spawn_app(  # type: ignore[override]  # hypercorn spells the ASGI messages as TypedDicts
-        self, app: Any, config: Any, scope: Scope, send: Callable[[Message | None], Awaitable[None]]
-    ) -> Callable[[Message], Awaitable[None]]:
-        """Call the application; it receives what is put into what is given back."""
-        inbox = Inbox()
-        self.spawn(call_app, self._service, scope, inbox, send)  # pyright: ignore[reportUnknownMemberType]  # partly annotated
-        return inbox.put

@@ -30,7 +30,7 @@ from ...types import Message, Scope
 from ..service import Service, run_app
 from ..stream import TURN_S, clock
 
-__all__ = ["Inbox", "call_app", "found_inbox", "inbox_of"]
+__all__ = ["Inbox", "SpawnsApps", "call_app", "found_inbox", "inbox_of"]
 
 # What lies unread before the client is made to wait: two reads of a socket.
 BOUND_BYTES: Final = 128 * 1024
@@ -268,6 +268,26 @@ async def call_app(
         await run_app(service, scope, inbox, inbox.get, given)
     finally:
         await send(None)
+
+
+class SpawnsApps:
+    """
+    Added to a task group of hypercorn: its applications receive by way of an Inbox.
+
+    Attributes:
+        service: What all connections share.
+    """
+
+    service: Service
+    spawn: Callable[..., None]
+
+    async def spawn_app(
+        self, app: Any, config: Any, scope: Scope, send: Callable[[Message | None], Awaitable[None]]
+    ) -> Callable[[Message], Awaitable[None]]:
+        """Call the application; it receives what is put into what is given back."""
+        inbox = Inbox()
+        self.spawn(call_app, self.service, scope, inbox, send)
+        return inbox.put
 
 
 class _Yielding:
