@@ -340,14 +340,11 @@ class Exchange(Incoming):
         self._yielded = self.sweeper.clock()
 
     async def _send_body(self, data: bytes) -> None:
-        if not self._bodiless:
-            for at in range(0, len(data) or 1, PIECE_BYTES):
-                if self.closing:
-                    await self.raise_gone()
-                piece = data[at : at + PIECE_BYTES]
-                await self._deliver(
-                    {"type": "http.response.body", "body": piece, "more_body": True}
-                )
+        for at in range(0, len(data) or 1, PIECE_BYTES):
+            if self.closing:
+                await self.raise_gone()
+            piece = data[at : at + PIECE_BYTES]
+            await self._deliver({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def _end(self, data: bytes) -> None:
         if self.state == IDLE:

@@ -253,3 +253,26 @@ async def test_a_denial_that_nobody_takes_is_given_up():
         await server.tick(11)
 
     assert ended == [True]
+
+
+async def test_a_client_that_the_runner_knows_to_have_left_ends_its_handler():
+    """The sweep asks; the news may lie behind a body that nobody reads."""
+    app, ended = Nardis(), []
+
+    @app.get("/")
+    async def handler(req, res):
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(req.close_reason)
+
+    async with Server(app) as server:
+        call = server.call("/")
+        client = with_client(call)
+        await server.tick(1)
+        assert ended == []
+        client.gone = True
+        await server.tick(1)
+        await call.wait()
+
+    assert ended == ["gone"]

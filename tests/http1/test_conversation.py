@@ -178,9 +178,6 @@ async def test_what_the_client_asks_that_is_not_ours_is_handed_over_with_all_tha
         async def converse(self):
             taken.append("converses")
 
-        def goodbye(self):
-            return False
-
     def hand_over(request, read):
         taken.append((request and request.upgrade, read))
         return Other() if request is None or request.upgrade == b"websocket" else None

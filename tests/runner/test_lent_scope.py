@@ -94,6 +94,8 @@ async def test_it_is_not_lent_where_something_stands_around_the_application(arou
 async def test_a_limit_ends_one_handler_and_the_connection_goes_on(cleans_up, caplog):
     """The handler's clean-up runs, the client hears why, the next request is another one's."""
     app, cleaned = Nardis(), []
+    fault = ValueError("in the clean-up")
+    faults = {"well": [], "badly": [fault], "with a task group": [BaseExceptionGroup("", [fault])]}
 
     @app.get("/late", limits=Limits(handler_s=0.001))
     async def late(req, res):
@@ -105,10 +107,8 @@ async def test_a_limit_ends_one_handler_and_the_connection_goes_on(cleans_up, ca
         finally:
             with shielded(5):
                 await clean("shielded")
-            if cleans_up == "badly":
-                raise ValueError("in the clean-up")
-            if cleans_up == "with a task group":
-                raise BaseExceptionGroup("", [ValueError("in the clean-up")])
+            for fault in faults[cleans_up]:
+                raise fault
 
     async def clean(name):
         await checkpoint()

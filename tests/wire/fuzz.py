@@ -278,7 +278,7 @@ def wrong_with(case: Case, talk: Talk) -> str:
     if talk.ending == "hang":
         return "a connection does not end"
     try:
-        found = statuses(talk.said(), cut=b"/raise-late" in case.data)
+        found = statuses(talk.said(), asked=case.data, cut=b"/raise-late" in case.data)
     except Malformed as exc:
         if isinstance(exc, Cut) and talk.half_closed:
             raise

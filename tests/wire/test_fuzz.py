@@ -47,7 +47,7 @@ def test_what_is_mutated_is_legal(shared: Sharing, kind: str):
     wrong = [
         case.data
         for case, talk in zip(legal, converse([(case, server.port) for case in legal]), strict=True)
-        if statuses(talk.said(), cut=b"/raise-late" in case.data)
+        if statuses(talk.said(), asked=case.data, cut=b"/raise-late" in case.data)
         != [500 if b"/raise " in case.data or b"/raise?" in case.data else 200]
     ]
 
@@ -216,6 +216,14 @@ def test_answers_that_are_well_formed_are_read_by_their_framing():
 
     assert statuses(heard) == [200, 200, 404]
     assert statuses(b"HTTP/1.1 101 Switching Protocols\r\n\r\n\0") == [101]
+
+
+def test_an_answer_of_the_server_to_head_has_no_body():
+    heard = b"HTTP/1.1 500 \r\ncontent-length: 9\r\nconnection: close\r\n\r\n"
+
+    assert statuses(heard, asked=b"HEAD / HTTP/1.1") == [500]
+    with pytest.raises(Cut):
+        statuses(heard, asked=b"GET / HTTP/1.1")
 
 
 def test_a_log_is_usual_if_the_application_raised_on_purpose():

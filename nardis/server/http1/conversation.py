@@ -161,9 +161,6 @@ class Http1:
         Raises:
             Refused: It is too large, or never ends.
         """
-        while self.wire.reading:  # a task of the last call is on its way out, with what it read
-            self.wire.wake()
-            await checkpoint()
         unread, looked_at, empty = self.unread, 0, 0
         while True:
             while unread[:2] == b"\r\n":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import h2.exceptions
 import pytest
+from hyperframe.frame import SettingsFrame
 
 from tests.peers.h2client import Ended, H2Client
 from tests.wire.cures.stock import CAN_GO, happens, serves, stock
@@ -36,6 +37,19 @@ def begin_with_http2(server: Server) -> int | None:
 def test_protocol_serves_http2_by_default(server: Server):
     assert upgrade_to_h2c(server, "AAMAAABkAAQAAP__") == 101
     assert begin_with_http2(server) == 200
+
+
+def test_protocol_hands_on_what_came_with_an_upgrade(server: Server):
+    """The client's preface may be in the same segment (RFC 7540 §3.2)."""
+    fields = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAIAAAAA\r\n"
+    begins = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SettingsFrame(0).serialize()
+    with server.connect() as connection:
+        connection.send(b"GET /hello HTTP/1.1\r\nhost: a\r\n" + fields + b"\r\n" + begins)
+        assert connection.head()[0] == 101
+        heard = b""
+        while b"hello" not in heard:
+            heard += (piece := connection.some())
+            assert piece
 
 
 def test_protocol_can_do_without_http2(strict: Server):
