@@ -160,3 +160,9 @@ def test_a_path_that_fits_many_branches_meets_no_node_twice() -> None:
 
     assert candidates(index, "/a/a/a/a/a/a") == list(range(64))
     assert work(lambda: index.candidates(["a"] * 6)) < 64 * 20
+
+
+def test_a_broken_segment_is_no_text_that_a_wildcard_begins_with() -> None:
+    """It is a candidate of mixed segments alone, which answer 400."""
+    assert candidates(index_of("/a*rest", "/a:x"), "/%ff") == [1]
+    assert candidates(index_of("/a*rest"), "/%ff") == []
