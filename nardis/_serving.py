@@ -112,6 +112,8 @@ async def serve_http(
         if exchange.intake is not None:
             exchange.close_body()
         if exchange.deferred:
+            if client is not None:
+                client.answered()
             await exchange.run_deferred()
         # These close circles, which would leave every request to the garbage collector. Not `del`,
         # which costs ten times as much.

@@ -65,6 +65,10 @@ class Client(Protocol):
         """Whether the client is gone, also where an unread body lies before the news of it."""
         ...
 
+    def answered(self) -> None:
+        """Hear that the response has ended and the call goes on: its client need not wait."""
+        ...
+
 
 class Runner(Protocol):
     """What a runner offers to an application that can be told of a shutdown."""

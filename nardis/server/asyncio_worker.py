@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import select
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from socket import socket
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import anyio
+from anyio._backends import _asyncio
 
 from .client import ACCEPT_PAUSE_S, serve_client, turn_away
 from .hypercorn.asyncio_tasks import ConnectionTasks
@@ -38,6 +39,9 @@ class AsyncioStream(Stream):
     __slots__ = ("_arrival", "_listening", "_loop", "_room")
 
     awoken: ClassVar[type[Exception]] = Awoken
+
+    # libuv (1.51, in uvloop 0.23) stops to look at a connection that was reset, and tells nobody.
+    hears_resets: ClassVar[bool] = False
 
     def __init__(self, sock: socket) -> None:
         super().__init__(sock)
@@ -75,19 +79,6 @@ class AsyncioStream(Stream):
         if not room.done():
             room.set_result(None)
 
-    def recheck(self) -> None:
-        """
-        Let a read go on that waits for a connection which was reset.
-
-        libuv (1.51, in uvloop 0.23) stops to look at such a socket, and tells nobody.
-        """
-        if self.reading and not self.closed:
-            poll = select.poll()
-            poll.register(self.socket.fileno(), 0)  # it tells of errors and resets alone
-            if poll.poll(0):
-                self._more = True
-                self.wake()
-
     def wake(self) -> None:
         """Call off what waits for this socket."""
         for waiting in (self._arrival, self._room):
@@ -101,6 +92,15 @@ class AsyncioStream(Stream):
             self._loop.remove_reader(self.socket)
             self._loop.remove_writer(self.socket)
         super().close()
+
+
+def innermost() -> Callable[[], object]:
+    """Return a function that tells the innermost cancel scope of this task; see `Service`."""
+    task = cast("asyncio.Task[Any]", asyncio.current_task())
+    states: Mapping[object, object] = getattr(_asyncio, "_task_states", {})
+    scope_of = partial(getattr, states.get(task), "cancel_scope", None)
+    # A cancellation of the task itself that was kept from it is left behind too.
+    return lambda: task.cancelling() or scope_of()
 
 
 @asynccontextmanager
@@ -153,6 +153,7 @@ async def accepting(
                 loop.remove_reader(listener)
 
     service.start = start
+    service.innermost = innermost
     for listener in listeners:
         open_door(listener)
     try:

@@ -41,8 +41,12 @@ class Call(Protocol):
     claimed: bool
 
     @property
-    def waits_for_body(self) -> bool:
-        """Whether the application waits for the rest of a body, and nobody else looks after it."""
+    def waits_since(self) -> float:
+        """
+        Since when the application waits for the rest of a body that nobody else looks after.
+
+        0.0 while it does not.
+        """
         ...
 
     def stall(self) -> None:
@@ -164,7 +168,7 @@ class Connection:
         service, shift = self.service, self.shift
         talk: Conversation | None = self.talk
         try:
-            with contained(self.wire):
+            with contained(self.wire, lambda: self.shift == shift):
                 while talk is not None:
                     self.talk = talk
                     service.connections.add(self)
@@ -214,8 +218,6 @@ class Connection:
         if wire.closed:
             return self.talk.look(now)
         config = self.service.config
-        if self.head_since or not self.idle_since:
-            wire.recheck()
         # When the time of those that may end by themselves is over, those that do not read have had
         # theirs.
         stall_s = config.write_stall_s
@@ -231,8 +233,10 @@ class Connection:
                 self.wire.close()
         elif self.idle_since:
             self._look_at_idle(now)
-        elif now - wire.read_at > config.body_idle_s and any(
-            call.waits_for_body for call in self.talk.calls()
+            return bool(self.head_since) and wire.may_miss_reset
+        elif any(
+            call.waits_since and now - max(call.waits_since, wire.read_at) > config.body_idle_s
+            for call in self.talk.calls()
         ):
             logger.info(
                 "a request body stopped arriving for %s s: its connection is closed",
@@ -240,7 +244,7 @@ class Connection:
             )
             wire.cut()
         else:
-            return self.talk.look(now)
+            return self.talk.look(now) or wire.may_miss_reset
         return False
 
     def _look_at_idle(self, now: float) -> None:
@@ -252,7 +256,7 @@ class Connection:
             idle_s, since = config.head_s, self.head_since
         if now - since > idle_s:
             if self.wire.has_input():  # a request, while something else kept the event loop
-                self.wire.recheck()  # or a reset that nobody was told of
+                self.wire.read_anyway()  # or a reset that nobody was told of
             elif not self.talk.goodbye():
                 self.wire.close()
 
@@ -278,8 +282,11 @@ class Connection:
         return self.wire.closed
 
     def hung_up(self) -> None:
-        """Note that the client left while nobody reads."""
-        self.talk.hung_up()
+        """Note that the client left while nobody reads, or who reads was told of nothing."""
+        if self.wire.reading:
+            self.wire.read_anyway()
+        else:
+            self.talk.hung_up()
 
     def say_goodbye(self) -> None:
         """Say that a shutdown has begun."""
@@ -300,15 +307,20 @@ class Connection:
 
 
 @contextmanager
-def contained(wire: Stream) -> Generator[None, None, None]:
-    """Let whatever leaves a connection, except its cancellation, end that connection alone."""
+def contained(wire: Stream, is_mine: Callable[[], bool]) -> Generator[None, None, None]:
+    """
+    Let whatever leaves a connection, except its cancellation, end that connection alone.
+
+    If it is not the task's own any more, not even that: what is in disorder is the task.
+    """
     try:
         yield
     except BaseException as exc:
         going, fault = parted(exc)
         if isinstance(fault, BaseExceptionGroup):
             fault = cast("BaseExceptionGroup[BaseException]", fault).split(OSError)[1]
-        if fault is not None and not isinstance(fault, OSError):  # else the client is gone
+        gone = fault is None or isinstance(fault, OSError)
+        if not gone and is_mine():
             log_fault(fault)
             wire.cut()
         if going is not None:

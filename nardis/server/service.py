@@ -29,6 +29,9 @@ logger: logging.Logger = logging.getLogger("nardis.server")
 # under any server; this one looks at sockets, for any application.
 TICK_S: Final = 0.25
 
+# A tick that takes so long was held up by something that kept the event loop.
+LATE_S: Final = 1.5 * TICK_S
+
 # Linux tells by it that the peer has closed its sending half, without anybody reading.
 HANG_UP: Final[int] = getattr(select, "POLLRDHUP", 0)
 
@@ -97,6 +100,8 @@ class Service:
         call: Runs the application for one scope.
         lends: The application can be lent the scope of a connection's task.
         start: Starts a task that serves a client, and counts it as admitted.
+        innermost: Makes, in a task, what tells the cancel scope that it is in: it is another one
+            after a call that has left a scope of its own open.
     """
 
     def __init__(self, app: ASGIApp, config: Config, max_requests: int | None = None) -> None:
@@ -114,7 +119,8 @@ class Service:
         self.interrupted: bool = False
         self.call: ASGIApp = app
         self.lends: bool = False
-        self.start: Callable[[Coroutine[Any, Any, None]], object]  # by the worker
+        self.start: Callable[[Coroutine[Any, Any, None]], object]  # both by the worker
+        self.innermost: Callable[[], Callable[[], object]]
         self._max_requests = max_requests
         self._told: list[tuple[Callable[[float], object], Callable[[], object]]] = []
 
@@ -165,7 +171,10 @@ class Service:
     async def sweep(self) -> None:
         """Look at all connections, four times a second, until cancelled."""
         while True:
+            began = clock()
             await anyio.sleep(TICK_S)
+            if clock() - began > LATE_S:
+                await anyio.sleep(TICK_S)  # others were held up too: they have their turn first
             self._tell_all([partial(self.look, clock())])
 
     def look(self, now: float) -> None:

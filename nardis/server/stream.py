@@ -123,6 +123,9 @@ class Stream(ByteStream):
     # What ends a wait that `wake` has called off.
     awoken: ClassVar[type[Exception]]
 
+    # Whether a read that waits learns of every reset.
+    hears_resets: ClassVar[bool] = True
+
     def __init__(self, sock: socket.socket) -> None:
         self.socket: socket.socket = sock
         self.client: Address = None
@@ -191,34 +194,12 @@ class Stream(ByteStream):
 
     async def write(self, *pieces: bytes) -> bool:
         """Send *pieces* as one; see `ByteStream`."""
-        if self._busy:
-            return await self._write_in_turn(pieces)
-        return not self.closed and await self._write_now(pieces)
-
-    async def _write_in_turn(self, pieces: Sequence[bytes]) -> bool:
-        """Write after all that wait already: in the order of the calls."""
-        turn = anyio.Event()
-        self._turns.append(turn)
+        had_turn = self._busy
+        if had_turn:
+            await self._wait_for_turn()
         try:
-            await turn.wait()
-        except BaseException:
-            if turn.is_set():
-                self._give_turn()
-            else:
-                self._turns.remove(turn)
-            raise
-        try:
-            return not self.closed and await self._write_now(pieces)
-        finally:
-            self._give_turn()
-
-    def _give_turn(self) -> None:
-        self._busy = bool(self._turns)
-        if self._turns:
-            self._turns.popleft().set()
-
-    async def _write_now(self, pieces: Sequence[bytes]) -> bool:
-        try:
+            if self.closed:
+                return False
             if len(pieces) == 1:
                 size, sent = len(pieces[0]), self.socket.send(pieces[0])
             else:
@@ -230,12 +211,33 @@ class Stream(ByteStream):
                     if size <= JOINED_BYTES
                     else self.socket.sendmsg(pieces)
                 )
+            self.sent += sent
+            return sent == size or await self._write_rest(pieces, sent)
         except BlockingIOError:
-            size, sent = -1, 0
+            return await self._write_rest(pieces, 0)
         except OSError:
             return False
-        self.sent += sent
-        return sent == size or await self._write_rest(pieces, sent)
+        finally:
+            if had_turn:
+                self._give_turn()
+
+    async def _wait_for_turn(self) -> None:
+        """Wait for all that wait already: writes go out in the order of the calls."""
+        turn = anyio.Event()
+        self._turns.append(turn)
+        try:
+            await turn.wait()
+        except BaseException:
+            if turn.is_set():
+                self._give_turn()
+            else:
+                self._turns.remove(turn)
+            raise
+
+    def _give_turn(self) -> None:
+        self._busy = bool(self._turns)
+        if self._turns:
+            self._turns.popleft().set()
 
     async def _write_rest(self, pieces: Sequence[bytes], sent: int) -> bool:
         """Send what is left of *pieces* after *sent* bytes; nobody else writes meanwhile."""
@@ -287,8 +289,15 @@ class Stream(ByteStream):
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             self.close()
 
-    def recheck(self) -> None:
-        """Look whether a read that waits has missed something."""
+    @property
+    def may_miss_reset(self) -> bool:
+        """Whether a read waits that nobody tells of a reset."""
+        return self.reading and not self.hears_resets
+
+    def read_anyway(self) -> None:
+        """Let a read that waits try, though the event loop has told it of nothing."""
+        self._more = True
+        self.wake()
 
     # --- for the sweep ----------------------------------------------------------------------------
 

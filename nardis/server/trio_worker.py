@@ -10,7 +10,7 @@ from socket import socket
 from typing import Any, ClassVar
 
 import trio
-from trio.lowlevel import notify_closing, wait_readable, wait_writable
+from trio.lowlevel import current_task, notify_closing, wait_readable, wait_writable
 
 from .client import ACCEPT_PAUSE_S, serve_client, turn_away
 from .hypercorn.trio_tasks import ConnectionTasks
@@ -36,6 +36,11 @@ class TrioStream(Stream):
     def wake(self) -> None:
         """Call off what waits for this socket."""
         notify_closing(self.socket)
+
+
+def innermost() -> Callable[[], object]:
+    """Return a function that tells the innermost cancel scope of this task; see `Service`."""
+    return partial(getattr, current_task(), "_cancel_status", None)
 
 
 @asynccontextmanager
@@ -80,6 +85,7 @@ async def accepting(
                     doors.start_soon(accept, listener)
 
     service.start = start
+    service.innermost = innermost
     async with trio.open_nursery() as connections:
         door = trio.CancelScope()
         connections.start_soon(open_doors, door)

@@ -518,6 +518,60 @@ async def test_a_client_that_cannot_be_written_to_is_gone():
     assert wire.closed
 
 
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+async def test_the_socket_of_a_client_that_left_is_closed_while_its_application_runs_on(version):
+    """What would look whole is reset: the body of HTTP/1.0 ends with the connection (H4)."""
+    closed = []
+
+    async def app(scope, receive, send):
+        await start(send)
+        await write(send, b"begun")
+        connection.hung_up()
+        closed.append((wire.closed, list(wire.log)))
+        await write(send, more=False)
+
+    wire = Wire([GET.replace(b"1.1", version) % b""])
+    connection = conversation(app, wire)
+    await connection.attend()
+
+    assert closed == [(True, ["reset"] if version == b"1.0" else [])]
+
+
+async def test_a_client_whose_end_is_read_gets_the_last_message_that_is_on_its_way():
+    heard = []
+
+    async def listen(receive):
+        heard.append((await receive())["type"])
+        heard.append((await receive())["type"])
+        wire.blocked.set()
+
+    async def app(scope, receive, send):
+        async with anyio.create_task_group() as group:
+            group.start_soon(listen, receive)
+            await wire.parked.wait()
+            wire.blocked = anyio.Event()
+            wire.leave()
+            await answer(send, b"whole")
+
+    wire = Wire([GET % b""], ends=False)
+    await conversation(app, wire).attend()
+
+    assert heard == ["http.request", "http.disconnect"]
+    assert [body for _, _, body in wire.answers()] == [b"whole"]
+
+
+async def test_an_application_that_the_shutdown_ended_before_its_answer_is_answered_by_a_503():
+    async def app(scope, receive, send):
+        connection.service.interrupt()
+        await anyio.sleep_forever()
+
+    wire = Wire([GET % b""])
+    connection = conversation(app, wire)
+    await connection.attend()
+
+    assert wire.statuses() == [503]
+
+
 async def test_a_writer_gives_others_their_turn(monkeypatch):
     """Unless an exchange does it: it claims its call."""
     monkeypatch.setattr("nardis.server.http1.call.TURN_S", -1)
@@ -641,13 +695,13 @@ async def test_a_call_that_waits_for_a_body_is_known_unless_somebody_looks_after
     async def app(scope, receive, send):
         client = scope["extensions"]["nardis.client"]
         client.claimed = claimed
-        waits.append(client.waits_for_body)
+        waits.append(bool(client.waits_since))
         async with anyio.create_task_group() as group:
             group.start_soon(body_of, receive)
             await wire.parked.wait()
-            waits.append(client.waits_for_body)
+            waits.append(bool(client.waits_since))
             wire.say(b"abc")
-        waits.append(client.waits_for_body)
+        waits.append(bool(client.waits_since))
         await answer(send)
         wire.leave()
 

@@ -25,8 +25,7 @@ class Wire:
         input: Something lies unread.
     """
 
-    def recheck(self):
-        """Look for what a read may have missed: nothing."""
+    may_miss_reset = reading = False
 
     def __init__(self):
         self.log = []
@@ -49,6 +48,9 @@ class Wire:
     def has_input(self):
         return self.input
 
+    def read_anyway(self):
+        self.log.append("read anyway")
+
     def cut(self):
         self.log.append("cut")
         self.closed = True
@@ -61,9 +63,9 @@ class Wire:
 class Call:
     """A call of the application."""
 
-    def __init__(self, *, claimed=False, waits_for_body=False):
+    def __init__(self, *, claimed=False, waits_since=0.0):
         self.claimed = claimed
-        self.waits_for_body = waits_for_body
+        self.waits_since = waits_since
         self.stalled = False
 
     def stall(self):
@@ -283,7 +285,7 @@ async def test_a_connection_whose_next_request_has_arrived_is_not_idle():
     wire.input = True
     looked_at(connection, 6)
 
-    assert wire.log == []
+    assert wire.log == ["read anyway"]
 
 
 async def test_in_a_shutdown_an_idle_connection_has_a_moment_for_its_next_request():
@@ -315,14 +317,21 @@ async def test_the_frames_of_http2_are_no_head():
 
 
 @pytest.mark.parametrize(
-    ("waits_for_body", "pause_s", "done"),
-    [(True, 11, ["cut"]), (True, 9, []), (False, 11, [])],
+    ("waits_since", "pause_s", "done"),
+    [
+        (NOW - 1, 11, ["cut"]),
+        (NOW - 1, 9, []),
+        (NOW + 5, 14, []),
+        (NOW + 5, 16, ["cut"]),
+        (0.0, 11, []),
+    ],
 )
 async def test_a_body_that_stops_arriving_is_cut_where_the_application_waits_for_it(
-    waits_for_body, pause_s, done
+    waits_since, pause_s, done
 ):
+    """Time in which the application did not ask for it is not the client's."""
     connection, wire, talk = connected(body_idle_s=10)
-    talk.under_way += [Call(), Call(waits_for_body=waits_for_body)]
+    talk.under_way += [Call(), Call(waits_since=waits_since)]
 
     assert looked_at(connection, pause_s) is False
 
@@ -463,7 +472,7 @@ async def test_a_fault_ends_its_connection_alone_and_a_client_that_is_gone_is_no
 
 async def test_a_cancellation_leaves_a_connection_also_beside_a_fault(caplog):
     wire = Wire()
-    with anyio.CancelScope() as scope, contained(wire):
+    with anyio.CancelScope() as scope, contained(wire, lambda: True):
         scope.cancel()
         try:
             await anyio.sleep_forever()
@@ -476,7 +485,7 @@ async def test_a_cancellation_leaves_a_connection_also_beside_a_fault(caplog):
 
 async def test_the_cancellation_of_a_connection_is_no_fault(caplog):
     wire = Wire()
-    with anyio.CancelScope() as scope, contained(wire):
+    with anyio.CancelScope() as scope, contained(wire, lambda: True):
         scope.cancel()
         await anyio.sleep_forever()
 

@@ -413,13 +413,14 @@ async def test_an_application_waits_for_its_body_where_nobody_else_looks_after_t
         await inbox.put(body(b"all", more=False))
         await inbox.get()
     inbox.claimed = claimed
-    assert inbox.waits_for_body is False
+    assert not inbox.waits_since
     async with anyio.create_task_group() as group:
         group.start_soon(inbox.get)
         await anyio.wait_all_tasks_blocked()
         assert inbox.waited_for
-        assert inbox.waits_for_body is waits
+        assert bool(inbox.waits_since) is waits
         inbox.close(LEFT)
+    assert not inbox.waits_since
 
 
 class Listener:

@@ -5,6 +5,7 @@ The client is a script, the application has its lifespan, the conversation is th
 """
 
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 import pytest
@@ -16,7 +17,7 @@ from nardis.server.connection import Connection
 from nardis.server.http1.conversation import Http1
 from nardis.server.lifespan import Lifespan
 from nardis.server.service import Service
-from tests.http1.scripted import Wire
+from tests.http1.scripted import Wire, innermost
 
 pytestmark = pytest.mark.anyio
 
@@ -27,6 +28,7 @@ GET = b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n"
 async def served(app, wire):
     """Serve *app* to the client of *wire* for the length of the block, and to its end."""
     service = Service(app, Config())
+    service.innermost = innermost
     lifespan = Lifespan(app, service.state, service)
     connection = Connection(service, wire, wire, lambda self: Http1(self, lambda *asked: None))
     with anyio.fail_after(10):
@@ -34,10 +36,15 @@ async def served(app, wire):
             group.start_soon(lifespan.run)
             await lifespan.startup()
             async with anyio.create_task_group() as talking:
+                service.start = partial(talking.start_soon, run)
                 talking.start_soon(connection.attend)
                 yield connection
                 wire.leave()
             await lifespan.stop()
+
+
+async def run(serving):
+    await serving
 
 
 def lent(req):

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from nardis.server import Config
-from nardis.server.service import Service, run_app
+from nardis.server.service import TICK_S, Service, run_app
 from nardis.server.stream import clock
 
 pytestmark = pytest.mark.anyio
@@ -241,6 +242,36 @@ async def test_the_sweep_goes_on_after_a_fault_of_its_own(monkeypatch):
             group.cancel_scope.cancel()
 
     assert len(looks) >= 2
+
+
+@pytest.mark.parametrize(("tick_s", "ticks"), [(1.4, 1), (1.6, 2)])
+async def test_a_tick_that_was_held_up_is_followed_by_one_more_before_anybody_is_looked_at(
+    tick_s, ticks, monkeypatch
+):
+    """All were held up: a call would be taken for one that lasts, a client for one that waits."""
+    slept, now = [], 0.0
+
+    async def sleep(seconds):
+        nonlocal now
+        slept.append(seconds)
+        now += tick_s * TICK_S
+        await checkpoint()
+
+    monkeypatch.setattr("nardis.server.service.anyio.sleep", sleep)
+    monkeypatch.setattr("nardis.server.service.clock", lambda: now)
+    service, looks = serving(), []
+
+    def look(now):
+        looks.append(len(slept))
+        group.cancel_scope.cancel()
+
+    service.look = look
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(service.sweep)
+
+    assert looks == [ticks]
+    assert set(slept) == {TICK_S}
 
 
 # --- a call of the application --------------------------------------------------------------------

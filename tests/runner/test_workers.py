@@ -1,10 +1,11 @@
 """The doors of both workers, and what a client begins with that has come in."""
 
+import asyncio
 import errno
 import importlib
 import socket
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import pytest
@@ -336,3 +337,33 @@ async def test_it_is_lent_to_the_very_application_alone():
     assert service.lends is True
     service.lend_to(around)
     assert service.lends is True, "it is of no matter who else asks"
+
+
+# --- what a call may leave behind -----------------------------------------------------------------
+
+
+async def test_a_task_that_is_in_another_scope_than_before_is_seen_to_be(worker):
+    """It takes attributes of trio's tasks, and of anyio's on asyncio, that have no public name."""
+    with anyio.CancelScope():
+        innermost = worker.innermost()
+        ours = innermost()
+        with anyio.CancelScope():
+            assert innermost() is not ours
+            await checkpoint()
+        await checkpoint()
+
+        assert innermost() is ours
+
+
+async def test_a_cancellation_that_a_task_has_kept_to_itself_is_seen(worker, anyio_backend_name):
+    if anyio_backend_name == "trio":
+        return  # a task cannot be cancelled there, but by its scopes
+    innermost = worker.innermost()
+    ours, task = innermost(), asyncio.current_task()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(1)
+
+    assert innermost() is not ours
+    task.uncancel()
+    assert innermost() is ours

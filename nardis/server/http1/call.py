@@ -7,6 +7,7 @@ Source: the ASGI HTTP specification; RFC 9112 §6 and §7 (framing), §9.6 (clos
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Final, Protocol, cast
 
 import anyio
@@ -59,6 +60,10 @@ class Talk(Protocol):
 
     async def finish(self, *, whole: bool) -> None:
         """Send nothing more."""
+        ...
+
+    def relieve(self, call: Call) -> None:
+        """Let another task have the connection: *call* goes on after its response."""
         ...
 
 
@@ -118,7 +123,7 @@ class Call:
         self._expects = request.expects
         self._deaf = False  # the application has returned: nobody is to hear anything more
         self._given = False  # the application has got the whole body
-        self._waiting = False  # a task of it waits for the client
+        self._waiting = 0.0  # a task of it waits for the client, since then
         self._turn: anyio.Event | None = None  # another one waits for that
         self._end: anyio.Event | None = None  # one waits for the end
         self._start: Start | None = None  # the head of the response, until it leaves
@@ -134,9 +139,14 @@ class Call:
         return self.left
 
     @property
-    def waits_for_body(self) -> bool:
-        """Whether the application waits for the rest of a body, and nobody else looks after it."""
-        return self._waiting and not (self._given or self.claimed)
+    def waits_since(self) -> float:
+        """Since when the application waits for the rest of a body; 0.0 if others look after it."""
+        return self._waiting if not (self._given or self.claimed) else 0.0
+
+    def answered(self) -> None:
+        """Hear that the call goes on after the end of its response."""
+        if self.over:
+            self._talk.relieve(self)
 
     def stall(self) -> None:
         """Let it be known that the client is cut because it took nothing."""
@@ -150,6 +160,12 @@ class Call:
         self._let_go()
         if self.listener is not None:
             self.listener.left()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close the socket, which the application may not do for long: nobody is there any more."""
+        if self._framing != ENDED and not self.cut_short():
+            self._talk.wire.close()
 
     def _let_go(self) -> None:
         """Wake who waits for what will not come."""
@@ -209,18 +225,19 @@ class Call:
         if self._waiting:
             self._turn = self._turn or anyio.Event()
             return await self._turn.wait()
-        self._waiting = True
+        self._waiting = clock()
         try:
             data = await self._talk.stream.read()
-            if data:
-                self._talk.unread += data
-            elif data is not None:
-                self.left = True
         finally:
-            self._waiting = False
+            self._waiting = 0.0
             if self._turn is not None:
                 self._turn.set()
                 self._turn = None
+        if data:
+            self._talk.unread += data
+        elif data is not None:
+            self.left = True
+            self._hang_up()
 
     async def _hear_the_end(self) -> Message:
         """Wait for the client to leave, or for the end of the response."""
@@ -387,7 +404,8 @@ class Call:
             return False
         if not self.over:
             if self._framing == NOT_BEGUN:
-                await self._answer(500, "Internal Server Error")
+                status = 503 if self._talk.service.interrupted else 500
+                await self._answer(status, HTTPStatus(status).phrase)
             else:
                 await self._talk.finish(whole=False)
             return False

@@ -17,7 +17,7 @@ from anyio.lowlevel import checkpoint
 from ..._asgi.extensions import CLIENT
 from ...types import Scope
 from ..connection import Connection, Conversation
-from ..service import Service, run_app
+from ..service import Service, logger, run_app
 from ..stream import TURN_S, ByteStream, Stream, clock
 from .call import Call
 from .request import END_OF_HEAD, Refused, RequestHead, read_head
@@ -55,6 +55,7 @@ class Http1:
         "_begun",
         "_call",
         "_connection",
+        "_context",
         "_hand_over",
         "_relieved",
         "_seen",
@@ -85,6 +86,7 @@ class Http1:
         self._call: Call | None = None
         self._seen: Call | None = None  # by the last look
         self._relieved: Call | None = None  # its task is not the connection's any more
+        self._context = copy_context()  # what a task of the connection begins with
         self._yielded = 0.0
 
     async def converse(self) -> Conversation | None:
@@ -116,7 +118,9 @@ class Http1:
 
     async def _serve_each(self, scope: anyio.CancelScope, shift: int) -> Conversation | None:
         """Serve requests until one is cancelled, another task takes over, or no more can come."""
-        connection, service, context = self._connection, self.service, copy_context()
+        connection, service, context = self._connection, self.service, self._context
+        innermost = service.innermost()
+        ours = innermost()
         while True:
             head = await self._read_head()
             if head is None:
@@ -131,11 +135,15 @@ class Http1:
             call = self._call = Call(self, request, scope if service.lends else None)
             connection.idle_since = connection.head_since = 0.0
             await run_app(service, self._scope_of(request, call), call, call.receive, call.send)
-            if connection.shift == shift and copy_context() != context:
+            if copy_context() != context:
                 # The application has set a context variable: the next request, which may be another
                 # person's, must not see it.
-                self._relieved = call
-                context.run(connection.change_shift)
+                self.relieve(call)
+            elif not scope.cancel_called and innermost() is not ours:
+                # The same of a cancel scope, which might end the next request.
+                path = request.target.decode("ascii", "backslashreplace")
+                logger.warning("%s %s has left a cancel scope open", request.method, path)
+                self.relieve(call)
             if scope.cancel_called or connection.shift != shift:
                 return None
             if call.is_done() and not self.unread:
@@ -220,6 +228,12 @@ class Http1:
         """Send nothing more."""
         await self._connection.finish(whole=whole)
 
+    def relieve(self, call: Call) -> None:
+        """Let another task have the connection, unless it has: this one is at *call* for longer."""
+        if call is self._call and call is not self._relieved:
+            self._relieved = call
+            self._context.run(self._connection.change_shift)
+
     # --- for the connection -----------------------------------------------------------------------
 
     def calls(self) -> tuple[Call, ...]:
@@ -240,14 +254,12 @@ class Http1:
         """
         call = self._call
         lasts, self._seen = call is self._seen, call
-        if call is None or not lasts:
+        if call is None:
             return False
-        if not call.over:
-            return not self.wire.reading
-        if self._relieved is not call:
-            self._relieved = call
-            self._connection.change_shift()
-        return False
+        if call.over:
+            self.relieve(call)
+            return False
+        return lasts and not (call.left or self.wire.reading)
 
     def hung_up(self) -> None:
         """Note that the client left while nobody reads."""

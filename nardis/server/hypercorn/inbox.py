@@ -79,6 +79,7 @@ class Inbox:
         "_pieces",
         "_room",
         "_said_whole",
+        "_waiting",
         "asked",
         "bounded",
         "claimed",
@@ -99,6 +100,7 @@ class Inbox:
         self._arrived: anyio.Event | None = None
         self._room: anyio.Event | None = None
         self._said_whole = False
+        self._waiting = 0.0
         self.bounded: bool = True
         self.weight: int = 0
         self.whole: bool = False
@@ -122,9 +124,12 @@ class Inbox:
         return self._arrived is not None
 
     @property
-    def waits_for_body(self) -> bool:
-        """Whether the application waits for the rest of a body, and nobody else looks after it."""
-        return self.waited_for and not self.whole and not self.claimed
+    def waits_since(self) -> float:
+        """Since when the application waits for the rest of a body; 0.0 if others look after it."""
+        return self._waiting if not (self.whole or self.claimed) else 0.0
+
+    def answered(self) -> None:
+        """Hear that the call goes on: each has a task of its own here."""
 
     async def put(self, message: Message) -> None:
         """Take a message from the protocol; waits while there is no room."""
@@ -198,7 +203,11 @@ class Inbox:
             if self.closed is not None:
                 return dict(self.closed)
             self._arrived = self._arrived or anyio.Event()
-            await self._arrived.wait()
+            self._waiting = clock()
+            try:
+                await self._arrived.wait()
+            finally:
+                self._waiting = 0.0
         if self._messages:
             message = self._messages.popleft()
             self.weight -= _weight(message)
