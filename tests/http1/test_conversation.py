@@ -421,42 +421,6 @@ async def test_what_a_request_sets_in_its_context_is_not_seen_by_the_next():
     assert wire.closed
 
 
-async def numbers():
-    with anyio.CancelScope() as scope:
-        kept.insert(0, scope)
-        for number in range(9):
-            yield number
-
-
-kept = []  # what leaves a scope open while it is not closed itself
-
-
-async def test_a_cancel_scope_that_a_request_leaves_open_does_not_end_the_next(caplog):
-    async def app(scope, receive, send):
-        if scope["path"] == "/1":
-            kept.append(generator := numbers())
-            async for _ in generator:
-                break
-            await answer(send, b"left")
-        else:
-            kept[0].cancel()
-            for _ in range(3):
-                await checkpoint()
-            await answer(send, b"unharmed")
-
-    kept.clear()
-    wire = Wire([GET % b"1" + GET % b"2"])
-    connection = conversation(app, wire)
-    async with anyio.create_task_group() as group:
-        connection.service.start = lambda serving: group.start_soon(lambda: serving)
-        group.start_soon(connection.attend)
-
-    assert [body for _, _, body in wire.answers()] == [b"left", b"unharmed"]
-    assert caplog.text.count("GET /1 has left a cancel scope open") == 1
-    assert len(caplog.records) == 1
-    assert wire.log == []
-
-
 async def test_the_next_request_goes_to_another_task_where_a_call_says_that_it_goes_on():
     """So does an exchange that has deferred functions."""
     other = anyio.Event()

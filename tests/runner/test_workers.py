@@ -367,3 +367,35 @@ async def test_a_cancellation_that_a_task_has_kept_to_itself_is_seen(worker, any
     assert innermost() is not ours
     task.uncancel()
     assert innermost() is ours
+
+
+async def test_a_cancel_scope_that_a_request_leaves_open_does_not_end_the_next(accepting, caplog):
+    """As a generator does that has one, and is not closed."""
+
+    async def numbers():
+        with anyio.CancelScope() as scope:
+            scopes.append(scope)
+            for number in range(9):
+                yield number
+
+    async def app(scope, receive, send):
+        if scope["path"] == "/1":
+            generators.append(numbers())
+            async for _ in generators[0]:
+                break
+        else:
+            scopes[0].cancel()
+            await checkpoint()
+            await checkpoint()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["path"].encode()})
+
+    scopes, generators = [], []
+    door = Door()
+    async with accepting(door, app):
+        first = ASK.replace(b"/ ", b"/1 ").replace(b"Connection: close\r\n", b"")
+        said = await fetch(await connect(door), first + ASK.replace(b"/ ", b"/2 "))
+
+    assert said.count(b"HTTP/1.1 200 OK") == 2
+    assert said.endswith(b"/2")
+    assert [each.getMessage() for each in caplog.records] == ["GET /1 has left a cancel scope open"]
