@@ -94,7 +94,8 @@ class Service:
         admitted: How many were accepted and have not ended; some may not have begun.
         calls: How many calls of the application are running.
         requests: How many there were.
-        enough: Set when there were as many as `max_requests` allows.
+        max_requests: How many may be, until the worker ends.
+        enough: Set when there were as many.
         draining: When a shutdown began; 0.0 before.
         interrupted: What runs is being cancelled.
         call: Runs the application for one scope.
@@ -121,7 +122,7 @@ class Service:
         self.lends: bool = False
         self.start: Callable[[Coroutine[Any, Any, None]], object]  # both by the worker
         self.innermost: Callable[[], Callable[[], object]]
-        self._max_requests = max_requests
+        self.max_requests: int | None = max_requests
         self._told: list[tuple[Callable[[float], object], Callable[[], object]]] = []
 
     @property
@@ -140,13 +141,6 @@ class Service:
     def is_full(self) -> bool:
         """Whether there are as many connections as are allowed."""
         return self.admitted >= self.config.max_connections
-
-    def count_request(self) -> None:
-        """Count one more call; too many end the worker."""
-        self.calls += 1
-        self.requests += 1
-        if self.requests == self._max_requests:
-            self.enough.set()
 
     def drain(self) -> None:
         """Begin to shut down: say so to the applications, and on every connection."""
@@ -236,7 +230,10 @@ async def run_app(
     service: Service, scope: Scope, call: Claimed, receive: Receive, send: Send
 ) -> None:
     """Call the application for one scope; nothing but cancellation comes out."""
-    service.count_request()
+    service.calls += 1
+    service.requests += 1
+    if service.requests == service.max_requests:
+        service.enough.set()
     try:
         await service.call(scope, receive, send)
     except BaseException as exc:

@@ -320,12 +320,17 @@ async def test_a_service_is_full_with_as_many_clients_as_are_allowed(admitted, f
 
 
 async def test_so_many_requests_are_enough():
-    service = Service(None, Config(), max_requests=2)
-    service.count_request()
-    assert (service.requests, service.calls, service.enough.is_set()) == (1, 1, False)
-    service.count_request()
+    calls = []
 
-    assert (service.requests, service.enough.is_set()) == (2, True)
+    async def app(scope, receive, send):
+        calls.append(service.calls)
+
+    service, call = Service(app, Config(), max_requests=2), SimpleNamespace(claimed=False)
+    for enough in (False, True):
+        await run_app(service, {"type": "http", "path": "/"}, call, None, None)
+        assert service.enough.is_set() is enough
+
+    assert (service.requests, service.calls, calls) == (2, 0, [1, 1])
 
 
 async def test_a_path_cannot_forge_a_line_of_the_log(caplog):

@@ -355,7 +355,7 @@ class Call:
         if (
             start.closes
             or self._talk.service.draining
-            or not (more or self._has_all() or self._can_have_all())
+            or not (more or self._rest == 0 or self._given or self._can_have_all())
         ):
             self._keeps = False
         date = b"" if start.dated else date_line()

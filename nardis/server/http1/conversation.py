@@ -171,19 +171,19 @@ class Http1:
         """
         unread, looked_at, empty = self.unread, 0, 0
         while True:
-            while unread[:2] == b"\r\n":
-                unread, empty = unread[2:], empty + 1
-                if empty > EMPTY_LINES:
-                    raise Refused(400, "too many empty lines before a request")
-            end = unread.find(END_OF_HEAD, looked_at)
-            if end >= 0:
-                break
-            if len(unread) > self.head_bytes:
-                raise Refused(431, "the head of the request is too large")
-            looked_at = max(len(unread) - 3, 0)
-            connection = self._connection
-            if unread and not connection.head_since:
-                connection.head_since = clock()
+            if unread:
+                while unread[:2] == b"\r\n":
+                    unread, empty = unread[2:], empty + 1
+                    if empty > EMPTY_LINES:
+                        raise Refused(400, "too many empty lines before a request")
+                end = unread.find(END_OF_HEAD, looked_at)
+                if end >= 0:
+                    break
+                if len(unread) > self.head_bytes:
+                    raise Refused(431, "the head of the request is too large")
+                looked_at = max(len(unread) - 3, 0)
+                if unread and not self._connection.head_since:
+                    self._connection.head_since = clock()
             data = await self.stream.read()
             if data is None:
                 continue

@@ -44,7 +44,8 @@ CONTROLS: Final = bytes(code for code in range(32) if code != 9) + b"\x7f"
 MOST_DIGITS: Final = 18
 
 # How the lines of known names begin.
-_starts: dict[bytes, bytes] = {b"content-length": b"content-length: "}
+LENGTH: Final = b"content-length: "
+_starts: dict[bytes, bytes] = {b"content-length": LENGTH}
 
 
 class Start:
@@ -80,14 +81,14 @@ class Start:
         self.bodiless: bool = status in BODILESS_STATUSES
         lines = [STATUS_LINES.get(status) or _odd_status_line(status)]
         for name, value in headers:
+            start: bytes | None
             try:
-                start = _starts.get(name)
-            except TypeError:  # a bytearray
-                start = None
-            if start is None:
+                start = _starts[name]
+            except (KeyError, TypeError):  # new, or a bytearray
                 start = self._odd_start(bytes(name), bytes(value), status)
-            elif name == b"content-length":
-                start = self._declared(start, value, status)
+            else:
+                if start is LENGTH:
+                    start = self._declared(start, value, status)
             if start is not None:
                 lines.append(start + value)
         self.lines: bytes = b"\r\n".join(lines)
@@ -132,20 +133,20 @@ class _Clock:
     The Date of answers, made once a second.
 
     Attributes:
-        second: For which it was made.
+        until: When another one is due, by `time.time`.
         line: It.
     """
 
-    second = 0
+    until = 0.0
     line = b""
 
 
 def date_line() -> bytes:
     """Return the line of the Date field (RFC 9110 §6.6.1), behind the end of the line before."""
-    second = int(time.time())
-    if second != _Clock.second:
-        _Clock.second = second
-        _Clock.line = b"\r\ndate: %b" % format_date_time(second).encode()
+    now = time.time()
+    if not _Clock.until - 1 <= now < _Clock.until:
+        _Clock.until = int(now) + 1.0
+        _Clock.line = b"\r\ndate: %b" % format_date_time(now).encode()
     return _Clock.line
 
 
