@@ -32,11 +32,12 @@ class AsyncioStream(Stream):
     """
     A client's socket, on asyncio.
 
-    The loop is asked once to tell when something can be read. While nobody wants to know it is told
-    to stop, at the first news that nobody takes: what lies unread costs no turn of the loop.
+    The loop is asked once to tell when something can be read, or written. While nobody wants to
+    know it is told to stop, at the first news that nobody takes: what lies unread costs no turn of
+    the loop.
     """
 
-    __slots__ = ("_arrival", "_listening", "_loop", "_room")
+    __slots__ = ("_arrival", "_listening", "_loop", "_offering", "_room")
 
     awoken: ClassVar[type[Exception]] = Awoken
 
@@ -47,6 +48,7 @@ class AsyncioStream(Stream):
         super().__init__(sock)
         self._loop = asyncio.get_running_loop()
         self._listening = False
+        self._offering = False
         self._arrival: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
 
@@ -65,19 +67,20 @@ class AsyncioStream(Stream):
             self._listening = False
             self._loop.remove_reader(self.socket)
 
-    async def _writable(self) -> None:
+    def _writable(self) -> Awaitable[object]:
+        if not self._offering:
+            self._offering = True
+            self._loop.add_writer(self.socket, self._freed)
         self._room = self._loop.create_future()
-        self._loop.add_writer(self.socket, self._let, self._room)
-        try:
-            await self._room
-        finally:
-            if not self.closed:
-                self._loop.remove_writer(self.socket)
+        return self._room
 
-    @staticmethod
-    def _let(room: asyncio.Future[None]) -> None:
-        if not room.done():
+    def _freed(self) -> None:
+        room = self._room
+        if room is not None and not room.done():
             room.set_result(None)
+        else:
+            self._offering = False
+            self._loop.remove_writer(self.socket)
 
     def wake(self) -> None:
         """Call off what waits for this socket."""

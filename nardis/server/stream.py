@@ -39,7 +39,8 @@ clock: Callable[[], float] = time.monotonic
 # One read of a socket.
 READ_BYTES: Final = 64 * 1024
 
-# Pieces that are sent together are copied together up to this size.
+# Pieces that are sent together are copied together if the second, which is of a body behind what
+# frames it, is not larger than this.
 JOINED_BYTES: Final = 128 * 1024
 
 # Who only reads or writes gives the others a turn this often: a socket may always be ready.
@@ -202,15 +203,14 @@ class Stream(ByteStream):
                 return False
             if len(pieces) == 1:
                 size, sent = len(pieces[0]), self.socket.send(pieces[0])
-            else:
-                size = sum(map(len, pieces))
+            elif len(pieces[1]) <= JOINED_BYTES:
                 # One copy costs less than a gathering send does in the system (64 KiB: 1 for 2 us).
                 # It is gone when a slow client is waited for.
-                sent = (
-                    self.socket.send(b"".join(pieces))
-                    if size <= JOINED_BYTES
-                    else self.socket.sendmsg(pieces)
-                )
+                joined = b"".join(pieces)
+                size, sent = len(joined), self.socket.send(joined)
+                del joined
+            else:
+                size, sent = sum(map(len, pieces)), self.socket.sendmsg(pieces)
             self.sent += sent
             return sent == size or await self._write_rest(pieces, sent)
         except BlockingIOError:
@@ -246,15 +246,18 @@ class Stream(ByteStream):
         try:
             for rest in rest_of(pieces, sent):
                 while rest:
-                    with suppress(self.awoken):
+                    try:
                         await self._writable()
-                    if self.closed:
-                        return False
-                    with suppress(BlockingIOError):
+                    except self.awoken:
+                        if self.closed:
+                            return False
+                    try:
                         taken = self.socket.send(rest)
-                        sent += taken
-                        self.sent += taken
-                        rest = rest[taken:]
+                    except BlockingIOError:
+                        continue
+                    sent += taken
+                    self.sent += taken
+                    rest = rest[taken:]
         except OSError:
             return False
         except BaseException:
