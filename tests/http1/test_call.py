@@ -560,6 +560,25 @@ async def test_a_client_whose_end_is_read_gets_the_last_message_that_is_on_its_w
     assert [body for _, _, body in wire.answers()] == [b"whole"]
 
 
+async def test_what_a_client_sent_that_left_during_the_last_message_is_read_to_its_end():
+    """It may have closed its half only: a socket that is closed over unread bytes is reset."""
+
+    async def app(scope, receive, send):
+        async with anyio.create_task_group() as group:
+            wire.blocked = anyio.Event()
+            group.start_soon(answer, send, b"whole")
+            await anyio.wait_all_tasks_blocked()
+            connection.hung_up()
+            wire.blocked.set()
+
+    wire = Wire([POST % (b"", 9) + b"half", b"rest"])
+    connection = conversation(app, wire)
+    await connection.attend()
+
+    assert [body for _, _, body in wire.answers()] == [b"whole"]
+    assert (wire.log, len(wire.pieces)) == (["whole"], 0)
+
+
 async def test_an_application_that_the_shutdown_ended_before_its_answer_is_answered_by_a_503():
     async def app(scope, receive, send):
         connection.service.interrupt()

@@ -400,7 +400,7 @@ class Call:
         while self._waiting:  # a task of the application is on its way out, with what it read
             await checkpoint()
             self._let_go()
-        if self.cut_short() or self.left:
+        if self.cut_short() or (self.left and not self.over):
             return False
         if not self.over:
             if self._framing == NOT_BEGUN:
@@ -409,7 +409,9 @@ class Call:
             else:
                 await self._talk.finish(whole=False)
             return False
-        if self._keeps and self._can_have_all() and await self._drop_rest():
+        # Who has closed a half has left, and may be reading all the same. What came is read to its
+        # end: closing over it would reset the connection.
+        if self._keeps and not self.left and self._can_have_all() and await self._drop_rest():
             return True
         await self._talk.finish(whole=True)
         return False
