@@ -97,13 +97,15 @@ class AsyncioStream(Stream):
         super().close()
 
 
-def innermost() -> Callable[[], object]:
+def innermost() -> Callable[[bool], object]:
     """Return a function that tells the innermost cancel scope of this task; see `Service`."""
     task = cast("asyncio.Task[Any]", asyncio.current_task())
     states: Mapping[object, object] = getattr(_asyncio, "_task_states", {})
     scope_of = partial(getattr, states.get(task), "cancel_scope", None)
     # A cancellation of the task itself that was kept from it is left behind too.
-    return lambda: task.cancelling() or scope_of()
+    return lambda cancelled: (
+        task.cancelling() if not cancelled and task.cancelling() else scope_of()
+    )
 
 
 @asynccontextmanager

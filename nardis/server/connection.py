@@ -17,17 +17,12 @@ import anyio
 
 from .._failures import parted
 from .service import Service, log_fault, logger
-from .stream import LINGER_S, ByteStream, Stream, clock
+from .stream import LINGER_BYTES, LINGER_S, ByteStream, Stream, clock
 
 __all__ = ["Call", "Connection", "Conversation"]
 
 # An idle connection may have its next request on the way when a shutdown begins: it is waited for.
 DRAIN_IDLE_S: Final = 0.5
-
-# Of what the client still sends after our last byte, in the clear nothing is read beyond this much,
-# and the socket is held. Over TLS clients such as requests and urllib3 give an answer up when a
-# write fails: all is read that comes in the time.
-LINGER_BYTES: Final = 4 * 1024 * 1024
 
 
 class Call(Protocol):
@@ -108,6 +103,7 @@ class Connection:
         head_since: The first byte of a head came then; 0.0 is none.
         progressed: The client was last seen to take something then.
         shift: How often another task has taken it over.
+        behind: How many tasks that had it before are still at their calls.
         over: Nothing more is sent.
         ending: Our side is closed since then; 0.0 is not.
         cancel: Cancels what runs for it.
@@ -115,6 +111,7 @@ class Connection:
 
     __slots__ = (
         "_taken",
+        "behind",
         "cancel",
         "ending",
         "head_since",
@@ -144,6 +141,7 @@ class Connection:
         self.head_since: float = 0.0
         self.progressed: float = 0.0
         self.shift: int = 0
+        self.behind: int = 0
         self.over: bool = False
         self.ending: float = 0.0
         self._taken = 0
@@ -174,7 +172,8 @@ class Connection:
                     service.connections.add(self)
                     talk = await talk.converse()
         finally:
-            service.relieved.pop((self, shift), None)
+            if service.relieved.pop((self, shift), None) is not None:
+                self.behind -= 1
             if self.shift == shift:
                 service.connections.discard(self)
                 self.wire.close()
@@ -186,6 +185,7 @@ class Connection:
         The service cancels that one at the shutdown, as it does with connections.
         """
         self.service.relieved[self, self.shift] = self.cancel
+        self.behind += 1
         self.shift += 1
         self.service.start(self.attend())
 
@@ -323,5 +323,7 @@ def contained(wire: Stream, is_mine: Callable[[], bool]) -> Generator[None, None
         if not gone and is_mine():
             log_fault(fault)
             wire.cut()
+        elif not gone:
+            logger.debug("a task that another one has relieved ended badly", exc_info=fault)
         if going is not None:
             raise going  # noqa: B904  # it is in *exc*

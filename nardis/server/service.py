@@ -102,7 +102,8 @@ class Service:
         lends: The application can be lent the scope of a connection's task.
         start: Starts a task that serves a client, and counts it as admitted.
         innermost: Makes, in a task, what tells the cancel scope that it is in: it is another one
-            after a call that has left a scope of its own open.
+            after a call that has left a scope of its own open. It is told whether the task is
+            being cancelled, by that scope.
     """
 
     def __init__(self, app: ASGIApp, config: Config, max_requests: int | None = None) -> None:
@@ -121,7 +122,7 @@ class Service:
         self.call: ASGIApp = app
         self.lends: bool = False
         self.start: Callable[[Coroutine[Any, Any, None]], object]  # both by the worker
-        self.innermost: Callable[[], Callable[[], object]]
+        self.innermost: Callable[[], Callable[[bool], object]]
         self.max_requests: int | None = max_requests
         self._told: list[tuple[Callable[[float], object], Callable[[], object]]] = []
 

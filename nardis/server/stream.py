@@ -24,6 +24,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 __all__ = [
+    "LINGER_BYTES",
     "LINGER_S",
     "READ_BYTES",
     "TURN_S",
@@ -49,6 +50,10 @@ TURN_S: Final = 0.001
 # After our last byte, what the client still sends is read and dropped for this long: closing at
 # once would reset the connection, and the client might lose the answer (RFC 9112 §9.6).
 LINGER_S: Final = 1.0
+
+# In the clear nothing is read beyond this much of it. Over TLS clients such as requests and urllib3
+# give an answer up when a write fails: all is read that comes in the time.
+LINGER_BYTES: Final = 4 * 1024 * 1024
 
 # `close()` then resets the connection and drops what was not sent: it cannot be taken for a regular
 # end.
@@ -284,6 +289,13 @@ class Stream(ByteStream):
             self.closed = True
             self.wake()
             self.socket.close()
+
+    def drop_input(self) -> None:
+        """Read and drop what has arrived: to close over it would reset the connection."""
+        dropped = 0
+        with suppress(OSError):
+            while dropped < LINGER_BYTES and (data := self.socket.recv(READ_BYTES)):
+                dropped += len(data)
 
     def cut(self) -> None:
         """Reset the connection: nobody can take that for a regular end."""

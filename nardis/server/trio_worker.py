@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from socket import socket
 from typing import Any, ClassVar
@@ -38,9 +38,10 @@ class TrioStream(Stream):
         notify_closing(self.socket)
 
 
-def innermost() -> Callable[[], object]:
+def innermost() -> Callable[[bool], object]:
     """Return a function that tells the innermost cancel scope of this task; see `Service`."""
-    return partial(getattr, current_task(), "_cancel_status", None)
+    task: Any = current_task()
+    return lambda cancelled: getattr(task, "_cancel_status", None)
 
 
 @asynccontextmanager
@@ -54,6 +55,10 @@ async def accepting(
             await serving
         finally:
             service.admitted -= 1
+        if current_task().child_nurseries:
+            # An application has left a task group open. trio makes an error of a task that ends so,
+            # which would end all connections.
+            await trio.sleep_forever()
 
     def start(serving: Coroutine[Any, Any, None]) -> None:
         service.admitted += 1
@@ -86,10 +91,26 @@ async def accepting(
 
     service.start = start
     service.innermost = innermost
-    async with trio.open_nursery() as connections:
-        door = trio.CancelScope()
-        connections.start_soon(open_doors, door)
-        try:
-            yield door.cancel
-        finally:
-            connections.cancel_scope.cancel()
+    with _forgiving():
+        async with trio.open_nursery() as connections:
+            door = trio.CancelScope()
+            connections.start_soon(open_doors, door)
+            try:
+                yield door.cancel
+            finally:
+                connections.cancel_scope.cancel()
+
+
+@contextmanager
+def _forgiving() -> Generator[None, None, None]:
+    """Drop the errors that trio makes of tasks which end inside of task groups; see `run`."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        rest: BaseExceptionGroup[BaseException] | None = group.split(_is_of_open_nursery)[1]
+        if rest is not None:
+            raise rest from None
+
+
+def _is_of_open_nursery(exc: BaseException) -> bool:
+    return isinstance(exc, RuntimeError) and "stack corrupted" in str(exc)

@@ -74,6 +74,9 @@ class Wire:
         self.ends = True
         self._arrived.set()
 
+    def drop_input(self) -> None:
+        self.pieces.clear()
+
     def read_anyway(self) -> None:
         self._arrived.set()
 
@@ -138,11 +141,11 @@ def _answer(data: bytes, method: str) -> tuple[Told, bytes]:
         rest = rest[size + 2 :]
 
 
-def innermost() -> Callable[[], object]:
+def innermost() -> Callable[[bool], object]:
     """Do as the worker of this event loop does."""
     name = sniffio.current_async_library()
     worker: Any = importlib.import_module(f"nardis.server.{name}_worker")
-    made: Callable[[], object] = worker.innermost()
+    made: Callable[[bool], object] = worker.innermost()
     return made
 
 

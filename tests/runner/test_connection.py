@@ -6,9 +6,9 @@ import anyio
 import pytest
 
 from nardis.server import Config
-from nardis.server.connection import DRAIN_IDLE_S, LINGER_BYTES, Connection, contained
+from nardis.server.connection import DRAIN_IDLE_S, Connection, contained
 from nardis.server.service import Service
-from nardis.server.stream import LINGER_S
+from nardis.server.stream import LINGER_BYTES, LINGER_S
 
 pytestmark = pytest.mark.anyio
 

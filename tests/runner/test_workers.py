@@ -346,27 +346,27 @@ async def test_a_task_that_is_in_another_scope_than_before_is_seen_to_be(worker)
     """It takes attributes of trio's tasks, and of anyio's on asyncio, that have no public name."""
     with anyio.CancelScope():
         innermost = worker.innermost()
-        ours = innermost()
+        ours = innermost(False)
         with anyio.CancelScope():
-            assert innermost() is not ours
+            assert innermost(False) is not ours
             await checkpoint()
         await checkpoint()
 
-        assert innermost() is ours
+        assert innermost(False) is ours
 
 
 async def test_a_cancellation_that_a_task_has_kept_to_itself_is_seen(worker, anyio_backend_name):
     if anyio_backend_name == "trio":
         return  # a task cannot be cancelled there, but by its scopes
     innermost = worker.innermost()
-    ours, task = innermost(), asyncio.current_task()
+    ours, task = innermost(False), asyncio.current_task()
     task.cancel()
     with suppress(asyncio.CancelledError):
         await asyncio.sleep(1)
 
-    assert innermost() is not ours
+    assert innermost(False) is not ours
     task.uncancel()
-    assert innermost() is ours
+    assert innermost(False) is ours
 
 
 async def test_a_cancel_scope_that_a_request_leaves_open_does_not_end_the_next(accepting, caplog):

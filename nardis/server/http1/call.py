@@ -62,7 +62,7 @@ class Talk(Protocol):
         """Send nothing more."""
         ...
 
-    def relieve(self, call: Call) -> None:
+    def answered(self, call: Call) -> None:
         """Let another task have the connection: *call* goes on after its response."""
         ...
 
@@ -97,6 +97,7 @@ class Call:
         "_start",
         "_talk",
         "_turn",
+        "_waited",
         "_waiting",
         "_yielded",
         "claimed",
@@ -124,6 +125,7 @@ class Call:
         self._deaf = False  # the application has returned: nobody is to hear anything more
         self._given = False  # the application has got the whole body
         self._waiting = 0.0  # a task of it waits for the client, since then
+        self._waited = 0.0  # seconds in which others did, and nothing came
         self._turn: anyio.Event | None = None  # another one waits for that
         self._end: anyio.Event | None = None  # one waits for the end
         self._start: Start | None = None  # the head of the response, until it leaves
@@ -146,7 +148,7 @@ class Call:
     def answered(self) -> None:
         """Hear that the call goes on after the end of its response."""
         if self.over:
-            self._talk.relieve(self)
+            self._talk.answered(self)
 
     def stall(self) -> None:
         """Let it be known that the client is cut because it took nothing."""
@@ -164,7 +166,8 @@ class Call:
 
     def _hang_up(self) -> None:
         """Close the socket, which the application may not do for long: nobody is there any more."""
-        if self._framing != ENDED and not self.cut_short():
+        if self._framing != ENDED and not self.cut_short() and not self._talk.wire.closed:
+            self._talk.wire.drop_input()  # answers before this one may be on their way
             self._talk.wire.close()
 
     def _let_go(self) -> None:
@@ -225,15 +228,19 @@ class Call:
         if self._waiting:
             self._turn = self._turn or anyio.Event()
             return await self._turn.wait()
-        self._waiting = clock()
+        self._waiting = clock() - self._waited
         try:
             data = await self._talk.stream.read()
+        except BaseException:  # it may ask again at once
+            self._waited = clock() - self._waiting
+            raise
         finally:
             self._waiting = 0.0
             if self._turn is not None:
                 self._turn.set()
                 self._turn = None
         if data:
+            self._waited = 0.0
             self._talk.unread += data
         elif data is not None:
             self.left = True
@@ -303,6 +310,7 @@ class Call:
                 raise
         if not taken:
             self.leave()
+            self._talk.wire.close()
         elif not more:
             self.over = True
             if self._waiting or self._end is not None:

@@ -120,7 +120,7 @@ class Http1:
         """Serve requests until one is cancelled, another task takes over, or no more can come."""
         connection, service, context = self._connection, self.service, self._context
         innermost = service.innermost()
-        ours = innermost()
+        ours = innermost(False)
         while True:
             head = await self._read_head()
             if head is None:
@@ -139,7 +139,7 @@ class Http1:
                 # The application has set a context variable: the next request, which may be another
                 # person's, must not see it.
                 self.relieve(call)
-            elif not scope.cancel_called and innermost() is not ours:
+            elif innermost(scope.cancel_called) is not ours:
                 # The same of a cancel scope, which might end the next request.
                 path = request.target.decode("ascii", "backslashreplace")
                 logger.warning("%s %s has left a cancel scope open", request.method, path)
@@ -227,6 +227,11 @@ class Http1:
     async def finish(self, *, whole: bool) -> None:
         """Send nothing more."""
         await self._connection.finish(whole=whole)
+
+    def answered(self, call: Call) -> None:
+        """Let another task have the connection, unless one is behind already: a client has few."""
+        if not self._connection.behind:
+            self.relieve(call)
 
     def relieve(self, call: Call) -> None:
         """Let another task have the connection, unless it has: this one is at *call* for longer."""

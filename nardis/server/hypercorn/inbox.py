@@ -79,6 +79,7 @@ class Inbox:
         "_pieces",
         "_room",
         "_said_whole",
+        "_waited",
         "_waiting",
         "asked",
         "bounded",
@@ -100,7 +101,7 @@ class Inbox:
         self._arrived: anyio.Event | None = None
         self._room: anyio.Event | None = None
         self._said_whole = False
-        self._waiting = 0.0
+        self._waiting = self._waited = 0.0
         self.bounded: bool = True
         self.weight: int = 0
         self.whole: bool = False
@@ -203,11 +204,15 @@ class Inbox:
             if self.closed is not None:
                 return dict(self.closed)
             self._arrived = self._arrived or anyio.Event()
-            self._waiting = clock()
+            self._waiting = clock() - self._waited
             try:
                 await self._arrived.wait()
+            except BaseException:  # it may ask again at once
+                self._waited = clock() - self._waiting
+                raise
             finally:
                 self._waiting = 0.0
+        self._waited = 0.0
         if self._messages:
             message = self._messages.popleft()
             self.weight -= _weight(message)
