@@ -579,6 +579,66 @@ async def test_what_a_client_sent_that_left_during_the_last_message_is_read_to_i
     assert (wire.log, len(wire.pieces)) == (["whole"], 0)
 
 
+async def test_a_socket_is_not_closed_over_unread_bytes_where_the_client_left():
+    """That would be a reset, and cost answers that are on their way."""
+
+    async def app(scope, receive, send):
+        connection.hung_up()
+        left.append((wire.closed, len(wire.pieces)))
+
+    left = []
+    wire = Wire([POST % (b"", 9) + b"half", b"rest"])
+    connection = conversation(app, wire)
+    await connection.attend()
+
+    assert left == [(True, 0)]
+
+
+async def test_the_socket_of_a_client_that_could_not_be_sent_the_last_message_is_closed():
+    closed = []
+
+    async def app(scope, receive, send):
+        wire.broken = True
+        await answer(send, b"lost")
+        closed.append(wire.closed)
+
+    wire = Wire([GET % b""])
+    await conversation(app, wire).attend()
+
+    assert closed == [True]
+
+
+async def test_waits_for_a_body_add_up_until_something_arrives(monkeypatch):
+    """An application may ask with a timeout of its own, again and again."""
+    now, since = 100.0, []
+    monkeypatch.setattr("nardis.server.http1.call.clock", lambda: now)
+
+    async def app(scope, receive, send):
+        nonlocal now
+        client = scope["extensions"]["nardis.client"]
+        async with anyio.create_task_group() as group:
+            for waited in (5, 7):
+                with anyio.CancelScope() as asking:
+                    group.start_soon(look, client, asking, waited)
+                    await receive()
+            wire.say(b"ab")
+            await receive()
+            group.start_soon(look, client, group.cancel_scope, 0)
+            await receive()
+
+    async def look(client, asking, waited):
+        nonlocal now
+        await anyio.wait_all_tasks_blocked()
+        since.append(now - client.waits_since)
+        now += waited
+        asking.cancel()
+
+    wire = Wire([POST % (b"", 9)], ends=False)
+    await conversation(app, wire).attend()
+
+    assert since == [0, 5, 0]
+
+
 async def test_an_application_that_the_shutdown_ended_before_its_answer_is_answered_by_a_503():
     async def app(scope, receive, send):
         connection.service.interrupt()

@@ -449,3 +449,26 @@ async def test_the_next_request_goes_to_another_task_where_a_call_says_that_it_g
 
     assert [body for _, _, body in wire.answers()] == [b"/1", b"/2"]
     assert len(started) == 1
+
+
+async def test_deferred_work_of_one_client_takes_one_task_beside_its_connection():
+    """Each takes a place among the connections, and a client can ask for a great many at once."""
+    answered, go_on = [], anyio.Event()
+
+    async def app(scope, receive, send):
+        await answer(send, scope["path"].encode())
+        answered.append(scope["path"])
+        scope["extensions"]["nardis.client"].answered()
+        await go_on.wait()
+
+    wire = Wire([GET % b"1" + GET % b"2" + GET % b"3"])
+    connection = conversation(app, wire)
+    async with anyio.create_task_group() as group:
+        connection.service.start = lambda serving: group.start_soon(lambda: serving)
+        group.start_soon(connection.attend)
+        await anyio.wait_all_tasks_blocked()
+        assert (answered, connection.behind) == (["/1", "/2"], 1)
+        go_on.set()
+
+    assert [body for _, _, body in wire.answers()] == [b"/1", b"/2", b"/3"]
+    assert connection.behind == 0

@@ -423,6 +423,26 @@ async def test_an_application_waits_for_its_body_where_nobody_else_looks_after_t
     assert not inbox.waits_since
 
 
+async def test_waits_for_a_body_add_up_until_something_arrives(monkeypatch):
+    now, inbox = 100.0, Inbox()
+    monkeypatch.setattr("nardis.server.hypercorn.inbox.clock", lambda: now)
+    for waited in (0, 5):
+        with anyio.CancelScope() as asking:
+            async with anyio.create_task_group() as group:
+                group.start_soon(inbox.get)
+                await anyio.wait_all_tasks_blocked()
+                assert now - inbox.waits_since == waited
+                now += 5
+                asking.cancel()
+    await inbox.put(body(b"some", more=True))
+    await inbox.get()
+    async with anyio.create_task_group() as group:
+        group.start_soon(inbox.get)
+        await anyio.wait_all_tasks_blocked()
+        assert inbox.waits_since == now
+        inbox.close(LEFT)
+
+
 class Listener:
     """Who wants to know of a client."""
 

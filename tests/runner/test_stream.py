@@ -185,6 +185,24 @@ async def test_wake_gives_none_to_who_reads_and_is_forgotten_where_nobody_does(c
     assert await stream.read() == b"hello"
 
 
+async def test_input_is_dropped_to_its_end_or_to_what_is_there(connect):
+    stream, client = connect(tcp)
+    client.sendall(b"unread")
+    stream.drop_input()
+    client.sendall(b"more")
+    client.shutdown(socket.SHUT_WR)
+    stream.drop_input()
+
+    assert await stream.read() == b""
+
+
+async def test_input_without_an_end_is_dropped_up_to_a_bound(connect):
+    stream, _ = connect(endless)
+    stream.drop_input()
+
+    assert await stream.read()
+
+
 async def test_to_read_anyway_leaves_a_sound_connection_alone(connect):
     stream, client = connect(tcp)
     stream.read_anyway()

@@ -397,3 +397,44 @@ async def test_a_cancel_scope_that_a_request_leaves_open_does_not_end_the_next(a
     assert said.count(b"HTTP/1.1 200 OK") == 2
     assert said.endswith(b"/2")
     assert [each.getMessage() for each in caplog.records] == ["GET /1 has left a cancel scope open"]
+
+
+@pytest.mark.parametrize("closing", [b"", b"Connection: close\r\n"], ids=["kept", "closing"])
+async def test_a_task_group_that_a_request_leaves_open_ends_nobody_else(closing, accepting, caplog):
+    """trio makes an error of a task that ends inside of one, in the group of all connections."""
+
+    async def generate():
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep_forever)
+            yield
+
+    async def app(scope, receive, send):
+        if scope["path"] == "/1":
+            generators.append(generate())
+            await anext(generators[0])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["path"].encode()})
+
+    generators = []
+    door = Door()
+    first = ASK.replace(b"/ ", b"/1 ").replace(b"Connection: close\r\n", closing)
+    async with accepting(door, app):
+        async with await connect(door) as client:
+            await client.send(first)
+            said = b""
+            while not said.endswith(b"/1"):
+                said += await client.receive()
+        for _ in range(20):
+            await checkpoint()
+        said = await fetch(await connect(door), ASK.replace(b"/ ", b"/2 "))
+
+    assert said.endswith(b"/2")
+    assert [each.getMessage() for each in caplog.records] == ["GET /1 has left a cancel scope open"]
+
+
+async def test_what_else_goes_wrong_at_the_door_is_not_forgiven(accepting):
+    with pytest.raises((ValueError, ExceptionGroup)) as raised:
+        async with accepting(Door()):
+            raise ValueError("at the door")
+
+    assert "at the door" in repr(raised.value)
