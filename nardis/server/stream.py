@@ -206,20 +206,22 @@ class Stream(ByteStream):
         try:
             if self.closed:
                 return False
-            if len(pieces) == 1:
-                size, sent = len(pieces[0]), self.socket.send(pieces[0])
-            elif len(pieces[1]) <= JOINED_BYTES:
-                # One copy costs less than a gathering send does in the system (64 KiB: 1 for 2 us).
-                # It is gone when a slow client is waited for.
-                joined = b"".join(pieces)
-                size, sent = len(joined), self.socket.send(joined)
-                del joined
-            else:
-                size, sent = sum(map(len, pieces)), self.socket.sendmsg(pieces)
+            joined = b""
+            try:
+                if len(pieces) == 1:
+                    size, sent = len(pieces[0]), self.socket.send(pieces[0])
+                elif len(pieces[1]) <= JOINED_BYTES:
+                    # One copy costs less than a gathering send does in the system (64 KiB: 1 for
+                    # 2 us).
+                    joined = b"".join(pieces)
+                    size, sent = len(joined), self.socket.send(joined)
+                else:
+                    size, sent = sum(map(len, pieces)), self.socket.sendmsg(pieces)
+            except BlockingIOError:
+                size, sent = -1, 0
+            del joined  # a slow client may be waited for
             self.sent += sent
             return sent == size or await self._write_rest(pieces, sent)
-        except BlockingIOError:
-            return await self._write_rest(pieces, 0)
         except OSError:
             return False
         finally:
