@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import apps, driver, rounds, served
+from benchmarks import apps, driver, ratchet, rounds, served
 from benchmarks.cases import BY_NAME, CASES
 
 # 5,000 routes are as many as 500, but for the time that it takes to make them.
@@ -138,3 +138,9 @@ def test_a_server_that_does_not_start_is_not_waited_for():
 
     with pytest.raises(rounds.Failed, match="uvicorn raw: it does not start"):
         running.__enter__()
+
+
+def test_a_row_that_has_grown_by_more_than_three_percent_is_named_and_so_is_a_new_one():
+    before, now = {"a": 100.0, "b": 100.0, "gone": 1.0}, {"a": 103.0, "b": 103.2, "c": 1.0}
+
+    assert ratchet.grown(before, now) == ["b: 100.0 k -> 103.2 k (+3.2 %)", "c: not noted (1.0 k)"]
