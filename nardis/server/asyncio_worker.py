@@ -103,9 +103,7 @@ def innermost() -> Callable[[bool], object]:
     states: Mapping[object, object] = getattr(_asyncio, "_task_states", {})
     scope_of = partial(getattr, states.get(task), "cancel_scope", None)
     # A cancellation of the task itself that was kept from it is left behind too.
-    return lambda cancelled: (
-        task.cancelling() if not cancelled and task.cancelling() else scope_of()
-    )
+    return lambda cancelled: (not cancelled and task.cancelling()) or scope_of()
 
 
 @asynccontextmanager
