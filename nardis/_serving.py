@@ -19,21 +19,37 @@ from ._exchange.exchange import ENDED, IDLE, Exchange
 from ._exchange.handshake import Handshake
 from ._exchange.sweeper import Sweeper
 from ._failures import as_exception, explained, failure_of, parted, reduced
-from ._http.request_head import check_head
-from .errors import ClientDisconnected, HTTPError, ResponseAborted
+from ._http.request_head import check_fields, check_head, path_of
+from .errors import ClientDisconnected, HTTPError, ResponseAborted, SkipRoute
 from .handlers import ErrorHandler
 from .request import Request
 from .response import Response
 from .routing.fallbacks import answer_problem
-from .routing.walk import OVER, Root, Table, advance, answer_error, run_error_handler
+from .routing.layer import Plan
+from .routing.walk import (
+    OVER,
+    Root,
+    Table,
+    advance,
+    answer_error,
+    look_back,
+    only_handler,
+    run_error_handler,
+)
 from .types import App, Receive, Scope, Send
 
-__all__ = ["serve_alone", "serve_http", "serve_websocket"]
+__all__ = ["serve", "serve_alone", "serve_websocket"]
 
 logger: logging.Logger = logging.getLogger("nardis")
 
-# Where the scope of the handler is there already, around the whole connection.
-AROUND: Final[AbstractContextManager[None]] = nullcontext()
+# Where the scope of the handler is there already, around the whole connection, or none is wanted.
+AROUND: Final[AbstractContextManager[object]] = nullcontext()
+
+
+class Lives(Protocol):
+    """What lives as long as an application: its sweeper, None where no lifespan runs."""
+
+    sweeper: Sweeper | None
 
 
 class Served(App, Table, Protocol):
@@ -43,10 +59,23 @@ class Served(App, Table, Protocol):
     Attributes:
         cancel_on_disconnect: Whether a handler is cancelled when its client leaves.
         error_handlers: By exception type or status.
+        known: Raw paths of which all is known that matches them.
     """
 
     cancel_on_disconnect: bool
     error_handlers: dict[type[BaseException] | int, ErrorHandler]
+    known: dict[bytes, Plan | None]
+
+    @property
+    def life(self) -> Lives:
+        """What lives as long as the application."""
+        ...
+
+    async def serve_otherwise(
+        self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper | None, /
+    ) -> None:
+        """Serve what is no request, or a request without a lifespan."""
+        ...
 
 
 async def serve_alone(
@@ -66,41 +95,51 @@ async def serve_alone(
         raise failure
 
 
-async def serve_http(
-    app: Served, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper
+async def serve(
+    app: Served, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper | None = None
 ) -> None:
-    """Run the chain for one request, end the response it began, and see to what it left open."""
+    """
+    Serve one ASGI scope.
+
+    For a request: run the chain, end the response it began, and see to what it left open. *sweeper*
+    is for Nardis itself.
+    """
+    sweeper = sweeper or app.life.sweeper
+    if sweeper is None or scope["type"] != "http":
+        return await app.serve_otherwise(scope, receive, send, sweeper)
     exchange = Exchange(scope, receive, send, sweeper, app.limits)
     trail = Root(app)
     trail.req = req = Request(scope, exchange, app, trail)
-    trail.res = exchange.head = Response(req, exchange)
+    trail.res = exchange.head = res = Response(req, exchange)
+    exchange.cancels = app.cancel_on_disconnect
     # As extension() does; a call would cost one percent of a plain request.
     extensions = scope.get("extensions")
     client: Client | None = extensions.get(CLIENT) if extensions else None
-    if client is not None:
-        exchange.client, client.listener, client.claimed = client, exchange, True
-    exchange.cancels = app.cancel_on_disconnect
-    lent: anyio.CancelScope | None = getattr(client, "scope", None)  # absent and None are the same
-    exchange.cancel_scope = sweeper.new_scope() if lent is None else lent
+    lent = None if client is None else _meet(client, exchange)
+    around: AbstractContextManager[object] = AROUND
+    if lent is None and (exchange.cancels or exchange.wants_scope()):
+        around = exchange.cancel_scope = sweeper.new_scope()
     sweeper.exchanges.add(exchange)
     error: BaseException | None = None
+    only: Callable[..., Awaitable[None]] | None = None
     try:
         try:
-            with exchange.cancel_scope if lent is None else AROUND:
+            with around:
                 # The same as _run(), without one more coroutine around the whole request.
                 try:
-                    trail.raw = path = check_head(scope, exchange.fields, app.limits.headers)
-                    trail.layers, trail.segments = app.plan(path, None)
-                    trail.walk = trail
-                    if path == b"*":
-                        _answer_for_all(trail)
-                    await advance(trail)
+                    only = _only_handler(app, trail, exchange)
+                    if only is None:
+                        await advance(trail)
+                    else:
+                        await only(req, res)
+                        look_back(trail, only)
+                        only = None
                     if exchange.state != ENDED and not exchange.closing:
                         await exchange.finish(trail.silent)
                 except BaseException as exc:
                     error = failure_of(exc)
                 if error is not None:
-                    error = await _answered(app, error, trail, exchange)
+                    error = await _answered(app, error, trail, exchange, only)
         except BaseException as exc:
             error = _error_of(exc, req, exchange, lent)
         if exchange.state != ENDED or error is not None:
@@ -111,18 +150,54 @@ async def serve_http(
             _note(scope, exchange.close_reason)
         if exchange.intake is not None:
             exchange.close_body()
+        if exchange.operations is not None and trail.route is not None:
+            trail.route.wants_scope()
         if exchange.deferred:
             if client is not None:
                 client.answered()
             await exchange.run_deferred()
-        # These close circles, which would leave every request to the garbage collector. Not `del`,
-        # which costs ten times as much.
-        exchange.head = trail.req = trail.res = trail.trail = None  # type: ignore[assignment]  # it is over
-        trail.walk = trail.onward = None
-        trail.ticket = OVER
-        exchange.cancel_scope = None  # a scope that was lent is another call's from now on
-        if client is not None:
-            client.listener = None
+        _part(trail, exchange)
+
+
+def _meet(client: Client, exchange: Exchange) -> anyio.CancelScope | None:
+    """Let exchange and client know each other; return the scope that was lent."""
+    exchange.client, client.listener, client.claimed = client, exchange, True
+    exchange.cancel_scope = getattr(client, "scope", None)  # absent and None are the same
+    return exchange.cancel_scope
+
+
+def _part(trail: Root, exchange: Exchange) -> None:
+    """Let go of everything, and open the circles, which would be the garbage collector's work."""
+    # Not `del`, which costs ten times as much.
+    exchange.head = trail.req = trail.res = trail.trail = None  # type: ignore[assignment]  # it is over
+    trail.walk = trail.onward = None
+    trail.ticket = OVER
+    exchange.cancel_scope = None  # a scope that was lent is another call's from now on
+    if exchange.client is not None:
+        exchange.client.listener = None
+
+
+def _only_handler(
+    app: Served, trail: Root, exchange: Exchange
+) -> Callable[..., Awaitable[None]] | None:
+    """
+    Check the head, and find the way through the table.
+
+    Return the handler of a way that is nothing but a handler.
+    """
+    scope = exchange.scope
+    check_fields(scope["headers"], exchange.fields, app.limits.headers)
+    raw: bytes = scope.get("raw_path") or b""
+    plan = None if scope.get("root_path") else app.known.get(raw)
+    if plan is None:
+        raw = path_of(scope, exchange.fields)
+        plan = app.plan(raw, None)
+        if raw == b"*":
+            plan = _plan_for_all(trail)
+    trail.raw = raw
+    trail.layers, trail.segments = plan
+    trail.walk = trail
+    return only_handler(trail)
 
 
 def _error_of(
@@ -159,9 +234,7 @@ async def serve_websocket(
         sweeper.exchanges.discard(exchange)
         exchange.close_body()
         await exchange.run_deferred()
-        exchange.head = trail.req = trail.res = trail.trail = None  # type: ignore[assignment]  # as above
-        trail.walk = trail.onward = None
-        trail.ticket = OVER
+        _part(trail, exchange)
 
 
 async def _run(app: Served, trail: Root, exchange: Exchange) -> BaseException | None:
@@ -176,18 +249,39 @@ async def _run(app: Served, trail: Root, exchange: Exchange) -> BaseException | 
         return None
     except BaseException as exc:
         error = failure_of(exc)
-    return await _answered(app, error, trail, exchange)
+    return await _answered(app, error, trail, exchange, None)
 
 
-def _answer_for_all(trail: Root) -> None:
+def _plan_for_all(trail: Root) -> Plan:
     """Let the walk answer `OPTIONS *`, which no route can match (RFC 9110 §9.3.7)."""
-    trail.layers, trail.onward = [], lambda: trail.res.status(204).send()
+    trail.onward = lambda: trail.res.status(204).send()
+    return [], []
 
 
 async def _answered(
-    app: Served, error: BaseException, trail: Root, exchange: Exchange
+    app: Served,
+    error: BaseException,
+    trail: Root,
+    exchange: Exchange,
+    only: Callable[..., Awaitable[None]] | None,
 ) -> BaseException | None:
-    """Answer *error* if that is still possible; else return it."""
+    """
+    Answer *error* if that is still possible; else return it.
+
+    What the handler *only* raised was offered to nobody yet.
+    """
+    if only is not None:
+        try:
+            if isinstance(error, SkipRoute):
+                await advance(trail, 0, 1)
+            else:
+                await answer_error(trail, error)
+            if exchange.state != ENDED and not exchange.closing:
+                await exchange.finish(trail.silent)
+        except BaseException as exc:
+            error = failure_of(exc)
+        else:
+            return None
     if exchange.state != IDLE or exchange.closing:
         return error
     return await _answer_error(app, error, trail)

@@ -8,8 +8,9 @@ from threading import current_thread, main_thread
 from types import SimpleNamespace
 from typing import Any, Literal, TypeVar
 
+from ._exchange.sweeper import Sweeper
 from ._failures import name_of
-from ._serving import serve_alone, serve_http, serve_websocket
+from ._serving import serve, serve_alone, serve_websocket
 from .draining import Draining
 from .errors import StartFailed, UsageError
 from .lifespan import Life
@@ -131,25 +132,20 @@ class Nardis(Router):
 
     # --- ASGI -----------------------------------------------------------------------------------
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection scope (ASGI 3)."""
+    __call__ = serve
+
+    async def serve_otherwise(
+        self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper | None, /
+    ) -> None:
+        """For Nardis itself: serve what is no request, or a request without a lifespan."""
         kind = scope["type"]
-        sweeper = self.life.sweeper
-        if kind == "http":
-            if sweeper is not None:
-                await serve_http(self, scope, receive, send, sweeper)
-            else:
-                serve = partial(serve_http, self, scope, receive, send)
-                await serve_alone(serve, self.life.clock)
-        elif kind == "lifespan":
+        if kind == "lifespan":
             joined = [each.life for each in self.below() if isinstance(each, Nardis)]
             called = self if type(self).__call__ is Nardis.__call__ else None
             await self.life.run(self, called, joined, self.limits.cleanup_s, scope, receive, send)
-        elif kind == "websocket":
-            if sweeper is not None:
-                await serve_websocket(self, scope, receive, send, sweeper)
-            else:
-                serve = partial(serve_websocket, self, scope, receive, send)
-                await serve_alone(serve, self.life.clock)
-        else:
+        elif kind not in ("http", "websocket"):
             raise UsageError(f"this ASGI scope is not supported: {kind!r}")
+        elif sweeper is None:
+            await serve_alone(partial(serve, self, scope, receive, send), self.life.clock)
+        else:
+            await serve_websocket(self, scope, receive, send, sweeper)

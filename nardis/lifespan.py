@@ -96,6 +96,7 @@ class Life:
             self._begin(joined, sweeper)
             runner: Runner | None = extension(scope, RUNNER)
             if runner is not None:
+                sweeper.has_runner = True
                 runner.tell(self.draining.set, self.interrupt)
                 lend_to = getattr(runner, "lend_to", None)  # other runners have nothing to lend
                 if lend_to is not None and called is not None:

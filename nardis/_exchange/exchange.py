@@ -119,7 +119,7 @@ class Exchange(Incoming):
         self.writing: float = 0.0
         self.filters: tuple[Filter, ...] = ()
         self.end_data: bytes | None = None
-        self.entry_exception: BaseException | None = None
+        self.entry_exception: BaseException | None = sys.exception()
         self.head_scope: anyio.CancelScope | None = None
         # Started, may have a body, unfiltered, untorn: the short way through write().
         self._plain: bool = False
@@ -297,11 +297,12 @@ class Exchange(Incoming):
             if self.http1:
                 fields.append((b"connection", b"close"))
             self.state = STARTED
-            self.closing = True  # for other writers
+            self.closing = True  # for other writers, as below
             await self._deliver({"type": "http.response.start", "status": 500, "headers": fields})
             await self._send_last(b"")
         elif self.state == STARTED:
             self.state = ABORTED
+        self.closing = True
         self.cancel()
         await checkpoint()
         raise ResponseAborted("res.abort() cut the response")

@@ -89,6 +89,8 @@ class Lifetime(ABC):
         gone: The client left.
         cancels: False where a disconnect cancels nothing (`cancel_on_disconnect=False`).
         cancel_scope: Around the handler.
+        operations: Scopes of single reads and streamed writes, where the handler has none; None if
+            it needed none.
         timeout_status: The status for a client that is still there, when a limit ended the handler
             before the head.
         failure: Of a handler that failed past the head, or could not be looked after.
@@ -97,7 +99,6 @@ class Lifetime(ABC):
     """
 
     __slots__ = (
-        "_operations",
         "cancel_scope",
         "cancels",
         "client",
@@ -108,6 +109,7 @@ class Lifetime(ABC):
         "failure",
         "gone",
         "limits",
+        "operations",
         "scope",
         "since",
         "sweeper",
@@ -129,8 +131,7 @@ class Lifetime(ABC):
         self.failure: BaseException | None = None
         self.dependant: Dependant | None = None
         self.deferred: list[Deferred] | None = None
-        # Scopes of single reads and writes, where the handler has none.
-        self._operations: set[anyio.CancelScope] | None = None
+        self.operations: set[anyio.CancelScope] | None = None
 
     @abstractmethod
     def is_over(self) -> bool:
@@ -158,6 +159,15 @@ class Lifetime(ABC):
             outer.deferred = []
         self.deferred = outer.deferred
         self.cancels = outer.cancels
+
+    def wants_scope(self) -> bool:
+        """
+        Whether something may end the handler beside the end of a read or a streamed write.
+
+        Where it opted out of disconnects, that is a deadline or a runner's shutdown. An answer in
+        one piece needs no scope then, and opens none.
+        """
+        return self.cancels or self.sweeper.has_runner or self.limits.handler_s is not None
 
     @contextmanager
     def own_scope(self, *, shield: bool = False) -> Generator[None, None, None]:
@@ -198,7 +208,7 @@ class Lifetime(ABC):
         if self.cancel_scope is not None:
             self.closing = True
             self.cancel_scope.cancel()
-        for operation in self._operations or ():
+        for operation in self.operations or ():
             operation.cancel()
 
     def disconnected(self) -> None:
@@ -255,15 +265,15 @@ class Lifetime(ABC):
         """Await *call*, in a scope of its own where the handler has none, so that limits end it."""
         if self.cancel_scope is not None:
             return await call()
-        if self._operations is None:
-            self._operations = set()
+        if self.operations is None:
+            self.operations = set()
             self.sweeper.exchanges.add(self)
         with self.sweeper.new_scope() as scope:
-            self._operations.add(scope)
+            self.operations.add(scope)
             try:
                 return await call()
             finally:
-                self._operations.discard(scope)
+                self.operations.discard(scope)
         await self.raise_gone()
 
     # --- the end --------------------------------------------------------------------------------

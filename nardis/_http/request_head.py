@@ -8,7 +8,7 @@ RFC 6585 §5 (431). hypercorn 0.18 passes all of it on (measured).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote
@@ -17,7 +17,7 @@ from ..errors import HTTPError
 from .fields import content_length
 from .grammar import CACHED_VALUES
 
-__all__ = ["MAX_HOST_BYTES", "check_head", "quoted", "valid_host"]
+__all__ = ["MAX_HOST_BYTES", "check_fields", "check_head", "path_of", "quoted", "valid_host"]
 
 # 255 for the name (RFC 3986 §3.2.2 asks for DNS syntax, RFC 1035 §2.3.4), 6 for the port: a longer
 # one resolves nowhere.
@@ -55,7 +55,14 @@ def check_head(scope: Mapping[str, Any], fields: Mapping[bytes, bytes], most_hea
     >>> check_head(scope, dict(scope["headers"]), 100)
     b'/a%20b'
     """
-    headers = scope["headers"]
+    check_fields(scope["headers"], fields, most_headers)
+    return path_of(scope, fields)
+
+
+def check_fields(
+    headers: Sequence[tuple[bytes, bytes]], fields: Mapping[bytes, bytes], most_headers: int
+) -> None:
+    """Check the header fields: see `check_head`."""
     if len(headers) > most_headers:
         raise HTTPError(431, f"more than {most_headers} header lines")
     if len(fields) != len(headers):
@@ -75,9 +82,13 @@ def check_head(scope: Mapping[str, Any], fields: Mapping[bytes, bytes], most_hea
                 "Content-Length and Transfer-Encoding in one request",
                 headers={"connection": "close"},
             )
+
+
+def path_of(scope: Mapping[str, Any], fields: Mapping[bytes, bytes]) -> bytes:
+    """Return the path of a request, as received, below `root_path`: see `check_head`."""
     raw: bytes = scope.get("raw_path") or quoted(scope["path"])
     if raw[:1] != b"/" or b"?" in raw:
-        raw = _path_of_target(raw.partition(b"?")[0], scope["method"], host)
+        raw = _path_of_target(raw.partition(b"?")[0], scope["method"], fields.get(b"host"))
     if b"%00" in raw:
         raise HTTPError(400, "the path has a NUL in it")
     root: str = scope.get("root_path", "")

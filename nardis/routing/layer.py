@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias, TypedDict
 
 from .._paths.pattern import Pattern
@@ -58,6 +58,8 @@ class Layer:
         method: Of a route; None for any.
         always: It matches every path, so `match` need not be called.
         straight: Its steps need no more than a call.
+        streams: Its handler reads or streams, and is to have a cancel scope for all of that.
+        only: Of a route for one method: its handler, if calling that is all there is to do.
     """
 
     __slots__ = (
@@ -66,10 +68,12 @@ class Layer:
         "is_route",
         "limits",
         "method",
+        "only",
         "path",
         "pattern",
         "steps",
         "straight",
+        "streams",
     )
 
     def __init__(self, pattern: Pattern, steps: Sequence[Step] = ()) -> None:
@@ -82,6 +86,12 @@ class Layer:
         self.always: bool = pattern.literals == ("",)
         self.straight: bool = self.always
         self.steps: list[Step] = list(steps)
+        self.only: Callable[..., Awaitable[None]] | None = None
+        self.streams: bool = False
+
+    def wants_scope(self) -> None:
+        """Learn that the handler, which opted out of disconnects, reads or streams."""
+        self.streams, self.straight, self.only = True, False, None
 
     def match(self, segments: Segments) -> Match | None:
         """Match the beginning of a path; return the captures and the number of segments taken."""
@@ -122,6 +132,9 @@ class Route(Layer):
     def __call__(self, handler: F) -> F:
         """Add a handler; it is returned, so that a route decorates."""
         self.steps.append(step_of(handler, "a route"))
+        first, takes_next = self.steps[0]
+        is_only = len(self.steps) == 1 and self.straight and not takes_next
+        self.only = first if is_only and self.method is not None else None
         if self.changed is not None:
             self.changed()
         return handler

@@ -44,6 +44,8 @@ class Router:
     Attributes:
         layers: For Nardis itself: the table, in order of registration.
         error_handlers: For Nardis itself: what `error` registered.
+        known: For Nardis itself: the paths of routes without captures, as received; with all that
+            matches a path, once it was asked for.
     """
 
     def __init__(
@@ -55,9 +57,7 @@ class Router:
         self.layers: list[Layer] = []
         self.error_handlers: dict[type[BaseException] | int, ErrorHandler] = {}
         self._index: Index | None = None
-        # The paths of routes without captures, as received; with all that matches a path, once it
-        # was asked for.
-        self._fixed: dict[bytes, Plan | None] = {}
+        self.known: dict[bytes, Plan | None] = {}
 
     # --- routes -----------------------------------------------------------------------------------
 
@@ -294,14 +294,14 @@ class Router:
         index = self._index
         if index is None:
             index = self._compile()
-        plan = self._fixed.get(raw)
+        plan = self.known.get(raw)
         if plan is not None:
             return plan
         if segments is None:
             segments = split_path(raw)
         layers = self.layers
         candidates = index.candidates(segments)
-        if raw not in self._fixed:
+        if raw not in self.known:
             return [(layers[at], None) for at in candidates], segments
         # Captures of prefixes are matched anew for each request, which may change its own.
         matching = [
@@ -309,20 +309,21 @@ class Router:
             for at in candidates
             if (match := layers[at].match(segments)) is not None
         ]
-        self._fixed[raw] = plan = (matching, segments)
+        self.known[raw] = plan = (matching, segments)
         return plan
 
     def _compile(self) -> Index:
         index = Index(case_sensitive=self.case_sensitive)
-        self._fixed = {}
         for at, layer in enumerate(self.layers):
             index.add(at, layer.pattern, prefix=not layer.is_route)
             literals = layer.pattern.literals
             if layer.is_route and literals is not None:
                 raw = "/".join(["", *literals]).encode()
+                if b"%" in raw or b"?" in raw:
+                    continue  # as received, it would be another path
                 if not self.strict and literals != ("",):
-                    self._fixed[raw + b"/"] = None
-                self._fixed[raw] = None
+                    self.known[raw + b"/"] = None
+                self.known[raw] = None
         self._index = index
         return index
 
@@ -331,6 +332,7 @@ class Router:
 
     def _forget_index(self) -> None:
         self._index = None
+        self.known = {}  # a new one: a request that is under way may have the old one
 
     def routes(self) -> list[tuple[str | None, str, str | None]]:
         """

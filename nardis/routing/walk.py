@@ -38,7 +38,17 @@ from .fallbacks import answer_problem, answer_unmatched
 from .layer import Layer, Match, Plan
 from .router import Entrance
 
-__all__ = ["OVER", "Root", "Table", "Walk", "advance", "answer_error", "run_error_handler"]
+__all__ = [
+    "OVER",
+    "Root",
+    "Table",
+    "Walk",
+    "advance",
+    "answer_error",
+    "look_back",
+    "only_handler",
+    "run_error_handler",
+]
 
 # The ticket of a walk that has ended: no `next()` has it.
 OVER: Final = -1
@@ -174,6 +184,49 @@ class Root(Walk):
             self.place = before
 
 
+def only_handler(trail: Root) -> Callable[..., Awaitable[None]] | None:
+    """
+    Return the handler of the first route, if it matches and a call of it is all there is to do.
+
+    The trail is then at that route, and what the handler raises goes to `answer_error`; otherwise
+    nothing has happened, and `advance` goes all the way.
+    """
+    if not trail.layers:
+        return None
+    layer, match = trail.layers[0]
+    handler = layer.only
+    if handler is None or layer.method != trail.req.method:
+        return None
+    if match is None:
+        try:
+            match = layer.match(trail.segments)
+        except HTTPError:
+            return None
+        if match is None:
+            return None
+    if match[0]:
+        trail.params = match[0]
+    trail.route = layer
+    trail.served = True
+    return handler
+
+
+def look_back(trail: Root, handler: Callable[..., object], *, ended: bool = True) -> None:
+    """
+    See whether *handler*, which returned, has answered and awaited what it called.
+
+    *ended* is False where what follows it has run, and is not its affair.
+
+    Raises:
+        ForgottenAwait: It did not await the last verb that it called.
+    """
+    verb = trail.res.unawaited
+    if verb is not None and verb.cr_frame is not None and (name := trail.res.forgotten()):
+        raise ForgottenAwait(name, name_of(handler))
+    if ended and trail.req.exchange.state == IDLE:
+        trail.silent = handler
+
+
 async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> None:
     """
     Run step *step* of the layer *at*, or of the next one that matches.
@@ -299,8 +352,10 @@ async def _detour(
         exchange.set_cancels(layer.cancels)
     if len(args) == 2 and walk.trail.req.method == "HEAD":
         handler = partial(_in_head_scope, exchange, handler)
-    if layer.cancels and not cancels_around:
-        with exchange.own_scope():  # what stands around it opted out
+    opted_in = layer.cancels and not cancels_around  # what stands around it opted out
+    has_none = exchange.cancel_scope is None
+    if opted_in or (has_none and (layer.streams or exchange.wants_scope())):
+        with exchange.own_scope():
             await handler(*args)
     else:
         await handler(*args)

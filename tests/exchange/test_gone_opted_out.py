@@ -15,12 +15,21 @@ pytestmark = pytest.mark.anyio
 CHUNKED = {"transfer-encoding": "chunked"}
 
 
-@pytest.fixture(params=["app", "route"])
+class Learned(Nardis):
+    """An application that knows of each of its routes that it reads or streams."""
+
+    def add(self, layer):
+        super().add(layer)
+        layer.wants_scope()
+
+
+@pytest.fixture(params=["app", "route", "learned"])
 def opted_out(request):
     """An application and the options of its routes, where the one or the other says it."""
-    if request.param == "app":
-        return Nardis(cancel_on_disconnect=False), {}
-    return Nardis(), {"cancel_on_disconnect": False}
+    if request.param == "route":
+        return Nardis(), {"cancel_on_disconnect": False}
+    kind = Nardis if request.param == "app" else Learned
+    return kind(cancel_on_disconnect=False), {}
 
 
 async def test_a_disconnect_is_told_to_the_reader(opted_out):
@@ -152,7 +161,7 @@ async def test_a_shutdown_ends_what_stands_around_such_a_route_as_well():
 
     app.get("/", waits_and_notes(log), cancel_on_disconnect=True)
 
-    async with Server(app) as server:
+    async with Server(app, runner=True) as server:
         call = server.call("/")
         await rest()
         server.shut_down()
@@ -209,7 +218,8 @@ async def test_a_writer_whose_client_stopped_reading_is_cut(opted_out, answer):
         else:
             await res.send(b"x" * (100 if answer == "small" else 100_000))
 
-    async with Server(app) as server:
+    # On other servers an answer in one piece is theirs to bring home: it has no scope.
+    async with Server(app, runner=answer == "small") as server:
         call = server.call("/", on_send=gate)
         await gate.let(1)
         await server.tick(11)
@@ -285,3 +295,85 @@ async def test_a_client_that_leaves_while_the_head_of_a_whole_answer_is_sent_get
     assert log == ["gone"]
     assert len(call.begun) == 1
     assert call.error is None
+
+
+@pytest.fixture
+def scopes(monkeypatch):
+    """Count the cancel scopes that a request opens."""
+
+    async def count(server, *args, **options):
+        opened, sweeper = [], server.app.life.sweeper
+        new_scope = sweeper.new_scope
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                sweeper, "new_scope", lambda **options: opened.append(1) or new_scope(**options)
+            )
+            call = await server.finished(*args, **options)
+        assert call.final
+        return len(opened)
+
+    return count
+
+
+async def plain(req, res):
+    await res.send("whole")
+
+
+async def reads(req, res):
+    await res.json(len(await req.bytes()))
+
+
+async def streams(req, res):
+    for _ in range(5):
+        await res.write("x")
+
+
+async def passes_on(req, res, next):
+    await next()
+
+
+async def test_an_answer_in_one_piece_opens_no_scope(scopes):
+    app = Nardis(cancel_on_disconnect=False)
+    app.get("/", plain)
+
+    async with Server(app) as server:
+        assert [await scopes(server) for _ in range(2)] == [0, 0]
+
+
+@pytest.mark.parametrize("before", [[], [passes_on]], ids=["alone", "behind a middleware"])
+async def test_a_route_that_streamed_has_one_scope_for_all_writes(scopes, before):
+    app = Nardis(cancel_on_disconnect=False)
+    app.get("/", *before, streams)
+
+    async with Server(app) as server:
+        first, *others = [await scopes(server) for _ in range(3)]
+
+    assert first > 5
+    assert others == [2, 2]  # and one for the end, which comes behind all handlers
+
+
+async def test_a_route_that_read_has_one_scope_for_all_reads(scopes):
+    app = Nardis(cancel_on_disconnect=False)
+    app.post("/", reads)
+    body = [part(b"a"), part(b"b"), part(b"", more=False)]
+
+    async with Server(app) as server:
+        first, *others = [
+            await scopes(server, "/", *body, method="POST", headers=CHUNKED) for _ in range(3)
+        ]
+
+    assert first == 3
+    assert others == [1, 1]
+
+
+async def test_a_mounted_application_has_one_scope_for_all_that_it_does(scopes):
+    async def foreign(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200})
+        for piece in range(5):
+            await send({"type": "http.response.body", "body": b"x", "more_body": piece < 4})
+
+    app = Nardis(cancel_on_disconnect=False)
+    app.mount("/", foreign)
+
+    async with Server(app) as server:
+        assert await scopes(server) == 1

@@ -179,23 +179,27 @@ class Server:
     Serve *app* as a lifespan does, with a clock that stands still.
 
     Time passes by `tick()`, and only then the sweeper looks. With `sweeping=False` the application
-    has no lifespan, and each request brings its own sweeper, of real time.
+    has no lifespan, and each request brings its own sweeper, of real time. With `runner=True` it
+    serves as `nardis serve` does, which tells the application of a shutdown.
     """
 
     call_type: type[Call] = Call
 
-    def __init__(self, app: Any, *, sweeping: bool = True) -> None:
+    def __init__(self, app: Any, *, sweeping: bool = True, runner: bool = False) -> None:
         self.app = app
         self.now = 1_000.0
         self.step = 0.0  # what each look at the clock adds
         self.calls: list[Call] = []
         self.group = anyio.create_task_group()
         self._sweeping = sweeping
+        self._runner = runner
 
     async def __aenter__(self) -> Self:
         await self.group.__aenter__()
         if self._sweeping:
-            self._begin(Sweeper(self.group, self.clock))
+            sweeper = Sweeper(self.group, self.clock)
+            sweeper.has_runner = self._runner
+            self._begin(sweeper)
         return self
 
     async def __aexit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
