@@ -60,11 +60,13 @@ class Served(App, Table, Protocol):
         cancel_on_disconnect: Whether a handler is cancelled when its client leaves.
         error_handlers: By exception type or status.
         known: Raw paths of which all is known that matches them.
+        streaming: Those of them whose handler opted out of disconnects, and reads or streams.
     """
 
     cancel_on_disconnect: bool
     error_handlers: dict[type[BaseException] | int, ErrorHandler]
     known: dict[bytes, Plan | None]
+    streaming: set[bytes]
 
     @property
     def life(self) -> Lives:
@@ -117,7 +119,9 @@ async def serve(
     client: Client | None = extensions.get(CLIENT) if extensions else None
     lent = None if client is None else _meet(client, exchange)
     around: AbstractContextManager[object] = AROUND
-    if lent is None and (exchange.cancels or exchange.wants_scope()):
+    if lent is None and (
+        exchange.cancels or scope.get("raw_path") in app.streaming or exchange.wants_scope()
+    ):
         around = exchange.cancel_scope = sweeper.new_scope()
     sweeper.exchanges.add(exchange)
     error: BaseException | None = None
@@ -150,13 +154,21 @@ async def serve(
             _note(scope, exchange.close_reason)
         if exchange.intake is not None:
             exchange.close_body()
-        if exchange.operations is not None and trail.route is not None:
-            trail.route.wants_scope()
+        if exchange.operations is not None:
+            _learn(app, trail)
         if exchange.deferred:
             if client is not None:
                 client.answered()
             await exchange.run_deferred()
         _part(trail, exchange)
+
+
+def _learn(app: Served, trail: Root) -> None:
+    """Note that a handler which opted out of disconnects reads or streams: it gets one scope."""
+    if trail.route is not None:
+        trail.route.wants_scope()
+        if trail.raw in app.known:
+            app.streaming.add(trail.raw)
 
 
 def _meet(client: Client, exchange: Exchange) -> anyio.CancelScope | None:

@@ -40,6 +40,8 @@ class Nardis(Router):
     Attributes:
         state: A place for what handlers share: `app.state.pool`.
         life: For Nardis itself: what lives as long as the application.
+        streaming: For Nardis itself: known paths whose handler opted out of disconnects, and reads
+            or streams.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Nardis(Router):
         self.cancel_on_disconnect = cancel_on_disconnect
         self.state: SimpleNamespace = SimpleNamespace()
         self.life: Life = Life(self)
+        self.streaming: set[bytes] = set()
 
     # --- what outlives requests -------------------------------------------------------------------
 

@@ -91,7 +91,7 @@ class Layer:
 
     def wants_scope(self) -> None:
         """Learn that the handler, which opted out of disconnects, reads or streams."""
-        self.streams, self.straight, self.only = True, False, None
+        self.streams, self.straight = True, False
 
     def match(self, segments: Segments) -> Match | None:
         """Match the beginning of a path; return the captures and the number of segments taken."""

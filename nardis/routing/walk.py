@@ -197,6 +197,8 @@ def only_handler(trail: Root) -> Callable[..., Awaitable[None]] | None:
     handler = layer.only
     if handler is None or layer.method != trail.req.method:
         return None
+    if layer.streams and trail.req.exchange.cancel_scope is None:
+        return None
     if match is None:
         try:
             match = layer.match(trail.segments)

@@ -341,15 +341,22 @@ async def test_an_answer_in_one_piece_opens_no_scope(scopes):
 
 
 @pytest.mark.parametrize("before", [[], [passes_on]], ids=["alone", "behind a middleware"])
-async def test_a_route_that_streamed_has_one_scope_for_all_writes(scopes, before):
+@pytest.mark.parametrize(
+    "pattern, opened",
+    [
+        ("/feed", 1),
+        ("/:name", 2),  # around the handler, and for the end, which comes behind it
+    ],
+)
+async def test_a_route_that_streamed_has_one_scope_for_all_writes(scopes, before, pattern, opened):
     app = Nardis(cancel_on_disconnect=False)
-    app.get("/", *before, streams)
+    app.get(pattern, *before, streams)
 
     async with Server(app) as server:
-        first, *others = [await scopes(server) for _ in range(3)]
+        first, *others = [await scopes(server, "/feed") for _ in range(3)]
 
     assert first > 5
-    assert others == [2, 2]  # and one for the end, which comes behind all handlers
+    assert others == [opened, opened]
 
 
 async def test_a_route_that_read_has_one_scope_for_all_reads(scopes):
