@@ -182,6 +182,7 @@ def _part(trail: Root, exchange: Exchange) -> None:
     """Let go of everything, and open the circles, which would be the garbage collector's work."""
     # Not `del`, which costs ten times as much.
     exchange.head = trail.req = trail.res = trail.trail = None  # type: ignore[assignment]  # it is over
+    exchange.intake = None
     trail.walk = trail.onward = None
     trail.ticket = OVER
     exchange.cancel_scope = None  # a scope that was lent is another call's from now on

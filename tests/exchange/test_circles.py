@@ -1,0 +1,103 @@
+"""What a request has made is gone when it is over: nothing of it waits for the garbage collector."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from nardis import HTTPError, Nardis
+from tests.peers.driver import Server, part
+
+pytestmark = pytest.mark.anyio
+
+app = Nardis()
+BODY = (part(b'{"a": '), part(b"1}", more=False))
+
+
+@app.get("/whole")
+async def whole(req, res):
+    await res.type("text/plain").send("whole")
+
+
+@app.get("/streamed")
+async def streamed(req, res):
+    for _ in range(3):
+        await res.write("x")
+
+
+@app.get("/refused")
+async def refused(req, res):
+    raise HTTPError(418, "no")
+
+
+@app.get("/failed")
+async def failed(req, res):
+    raise KeyError("no")
+
+
+async def passes_on(req, res, next):
+    await next()
+
+
+@app.get("/behind", passes_on, passes_on)
+async def behind(req, res):
+    await res.send(req.path)
+
+
+@app.post("/gathered")
+async def gathered(req, res):
+    await res.json(await req.json())
+
+
+@app.post("/iterated")
+async def iterated(req, res):
+    async for chunk in req:
+        await res.write(chunk)
+
+
+@app.post("/ignored")
+async def ignored(req, res):
+    await res.send("early")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/whole"),
+        ("HEAD", "/streamed"),
+        ("GET", "/streamed"),
+        ("GET", "/refused"),
+        ("GET", "/failed"),
+        ("GET", "/behind"),
+        ("GET", "/missing"),
+        ("GET", "/gathered"),
+        ("POST", "/gathered"),
+        ("POST", "/iterated"),
+        ("POST", "/ignored"),
+    ],
+)
+async def test_a_request_leaves_nothing_to_the_garbage_collector(method, path):
+    async with Server(app) as server:
+
+        async def answered():
+            options = {"headers": {"content-length": "8"}} if method == "POST" else {}
+            messages = BODY if method == "POST" else ()
+            call = await server.finished(path, *messages, method=method, **options)
+            assert call.status
+            server.calls.clear()
+
+        await answered()  # what is kept for all requests is made by the first
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            await answered()
+            gc.collect()
+            left = [type(each) for each in gc.garbage if type(each).__module__[:6] == "nardis"]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+
+    assert left == []
