@@ -195,7 +195,7 @@ class HTTPError(NardisError):
         super().__init__(status, detail)
         self.status = status
         self.detail = detail
-        self.headers: dict[str, str] = dict(headers or {})
+        self.headers: dict[str, str] = dict(headers) if headers else {}
         self.extensions = extensions
 
     def __str__(self) -> str:

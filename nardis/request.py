@@ -84,11 +84,10 @@ class Request:
     @property
     def path(self) -> str:
         """The decoded path, relative to the prefix that the handler was registered under."""
-        return (
-            unquote(self.trail.raw.decode("latin-1"), errors="replace")
-            if self.trail.place is None
-            else self.trail.place.path
-        )
+        if self.trail.place is not None:
+            return self.trail.place.path
+        path = self.trail.raw.decode("latin-1")
+        return unquote(path, errors="replace") if "%" in path else path
 
     @property
     def raw_path(self) -> Bytes:

@@ -26,6 +26,10 @@ MAX_HOST_BYTES: Final = 261
 # Fields that a request has once: of two, one party on the way reads the first, another the second.
 _SINGLE: Final = (b"host", b"content-length", b"transfer-encoding")
 
+_SLASH: Final = ord("/")
+_QUESTION_MARK: Final = ord("?")
+_PERCENT: Final = ord("%")
+
 # The ports that need not be written, RFC 9110 §4.2.1 and §4.2.2.
 _DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
 
@@ -87,9 +91,10 @@ def check_fields(
 def path_of(scope: Mapping[str, Any], fields: Mapping[bytes, bytes]) -> bytes:
     """Return the path of a request, as received, below `root_path`: see `check_head`."""
     raw: bytes = scope.get("raw_path") or quoted(scope["path"])
-    if raw[:1] != b"/" or b"?" in raw:
+    # Looking for one byte costs a fifth of looking for a bytes object.
+    if not raw or raw[0] != _SLASH or _QUESTION_MARK in raw:
         raw = _path_of_target(raw.partition(b"?")[0], scope["method"], fields.get(b"host"))
-    if b"%00" in raw:
+    if _PERCENT in raw and b"%00" in raw:
         raise HTTPError(400, "the path has a NUL in it")
     root: str = scope.get("root_path", "")
     if root:

@@ -13,6 +13,8 @@ __all__ = ["OCTETS", "Segments", "fold", "folded", "split_path"]
 # A segment that cannot be decoded is None.
 Segments: TypeAlias = list[str | None]
 
+_PERCENT: Final = ord("%")
+
 _HEX = "0123456789abcdefABCDEF"
 
 # The two digits of an escape, and the byte that they stand for.
@@ -31,11 +33,10 @@ def split_path(raw: bytes) -> Segments:
     >>> split_path(b"/a%2Fb/caf%C3%A9/%zz/"), split_path(b"/")
     (['a/b', 'café', None, ''], [''])
     """
-    if raw[:1] == b"/":
-        raw = raw[1:]
-    if b"%" not in raw and raw.isascii():
-        return raw.decode("ascii").split("/")  # type: ignore[return-value]  # list is invariant; nobody else holds this one
-    return [_decoded(segment) for segment in raw.split(b"/")]
+    if raw.isascii() and _PERCENT not in raw:
+        segments = raw.decode("ascii").removeprefix("/").split("/")
+        return segments  # type: ignore[return-value]  # list is invariant; nobody else holds this one
+    return [_decoded(segment) for segment in raw.removeprefix(b"/").split(b"/")]
 
 
 def fold(text: str) -> str:

@@ -6,7 +6,7 @@ Source: RFC 9110 (semantics), RFC 9113 §8.2.2 (fields that HTTP/2 forbids).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from inspect import iscoroutinefunction
 from itertools import starmap
@@ -203,9 +203,28 @@ class ResponseHead:
                 return
         self._fields.append((b"content-type", default))
 
+    def add(self, lines: Sequence[tuple[bytes, bytes]], kept: Iterable[str]) -> None:
+        """
+        Set fields that are known to be valid, except those *kept*.
+
+        Content-Type is not kept, and the names of Vary are added.
+        """
+        if not self._fields:
+            self._fields.extend(lines)
+            return
+        names = {name.lower().encode() for name in kept} - {b"content-type"}
+        for name, value in lines:
+            if name == b"vary":
+                self.vary(value.decode())
+            elif name not in names:
+                self.put(name, value)
+
     def put(self, name: bytes, value: bytes) -> None:
         """Set a field that is known to be valid."""
         lines = self._fields
+        if not lines:
+            lines.append((name, value))
+            return
         for at, line in enumerate(lines):
             if line[0] == name:
                 others = [other for other in lines[at + 1 :] if other[0] != name]

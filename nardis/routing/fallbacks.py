@@ -24,6 +24,20 @@ __all__ = ["answer_problem", "answer_unmatched"]
 # Text first: it is what `*/*` gets, and a client that sends that is mostly used in a terminal.
 _OFFERS: Final = ("text/plain", "text/html", "application/problem+json", "application/json")
 
+# The fields of each form.
+_COMMON: Final = ((b"x-content-type-options", b"nosniff"), (b"vary", b"Accept"))
+_PROBLEM: Final = (*_COMMON, (b"content-type", b"application/problem+json"))
+_FIELDS: Final = {
+    "text/plain": (*_COMMON, (b"content-type", b"text/plain; charset=utf-8")),
+    "text/html": (
+        *_COMMON,
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"content-security-policy", b"default-src 'none'"),
+    ),
+    "application/problem+json": _PROBLEM,
+    "application/json": _PROBLEM,
+}
+
 
 async def answer_problem(
     error: HTTPError, req: Request, res: Response, cause: BaseException | None = None
@@ -38,41 +52,42 @@ async def answer_problem(
         cause: An error whose traceback the page shows, for developers.
     """
     res.reset(error)
-    _default(res, error, b"x-content-type-options", b"nosniff")
-    if res.peek(b"vary") is None:
-        res.put(b"vary", b"Accept")
-    else:
-        res.vary("Accept")
     form = _form(req.exchange.fields.get(b"accept", b""))
-    trace = "".join(traceback.format_exception(cause)) if cause is not None else ""
     title = reason_phrase(error.status)
-    if form.endswith("json"):
-        res.put(b"content-type", b"application/problem+json")
+    detail, trace = error.detail, ""
+    if cause is not None:
+        trace = "".join(traceback.format_exception(cause))
+    if form == "text/plain":
+        said = f": {detail}" if detail else ""
+        page = f"{error.status} {title}{said}\n{trace}"
+    elif form == "text/html":
+        page = _html(f"{error.status} {title}", detail, trace)
+    else:
         problem = {
             "type": "about:blank",
             "title": title,
             "status": error.status,
             **error.extensions,
         }
-        if error.detail:
-            problem["detail"] = error.detail
+        if detail:
+            problem["detail"] = detail
         if trace:
             problem["traceback"] = trace
-        await res.send(json.dumps(problem, default=str))
-    elif form == "text/html":
-        from html import escape
+        page = json.dumps(problem, default=str)
+    res.add(_FIELDS[form], error.headers)
+    await res.send(page.encode())
 
-        shown = f"<pre>{escape(trace)}</pre>" if trace else ""
-        detail = f"<p>{escape(error.detail)}</p>" if error.detail else ""
-        _default(res, error, b"content-security-policy", b"default-src 'none'")
-        await res.send(
-            '<!doctype html><html lang="en"><meta charset="utf-8">'
-            f"<title>{error.status} {title}</title>"
-            f"<h1>{error.status} {title}</h1>{detail}{shown}</html>\n"
-        )
-    else:
-        res.put(b"content-type", b"text/plain; charset=utf-8")
-        await res.send(f"{error}\n{trace}")
+
+def _html(title: str, detail: str, trace: str) -> str:
+    from html import escape
+
+    shown = f"<pre>{escape(trace)}</pre>" if trace else ""
+    said = f"<p>{escape(detail)}</p>" if detail else ""
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        f"<title>{title}</title>"
+        f"<h1>{title}</h1>{said}{shown}</html>\n"
+    )
 
 
 async def answer_unmatched(req: Request, res: Response) -> None:
@@ -88,12 +103,6 @@ async def answer_unmatched(req: Request, res: Response) -> None:
             405, f"{req.method} is not allowed here, only {allow}", headers={"allow": allow}
         )
     await res.status(204).set("allow", allow).send()
-
-
-def _default(res: Response, error: HTTPError, name: bytes, value: bytes) -> None:
-    """Set a field of the page, unless the error brings its own."""
-    if not error.headers or name.decode() not in {given.lower() for given in error.headers}:
-        res.put(name, value)
 
 
 @lru_cache(maxsize=256)

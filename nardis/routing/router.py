@@ -9,7 +9,7 @@ layers that cannot match.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar, Unpack, cast, overload
 
 from .._asgi.adapt import ASGI2App
 from .._foreign.mounted import Mounted
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["Entrance", "Router", "RouterRoute"]
 
 R = TypeVar("R", bound="Router")
+
+# The plan for a path that is no route's as it stands.
+_UNKNOWN: Final[Plan] = ([], [])
 
 
 class Router:
@@ -294,14 +297,16 @@ class Router:
         index = self._index
         if index is None:
             index = self._compile()
-        plan = self.known.get(raw)
-        if plan is not None:
+        plan = self.known.get(raw, _UNKNOWN)
+        if plan is not None and plan is not _UNKNOWN:
             return plan
         if segments is None:
             segments = split_path(raw)
         layers = self.layers
         candidates = index.candidates(segments)
-        if raw not in self.known:
+        if plan is _UNKNOWN:
+            if len(candidates) == 1:  # the short way: a comprehension is a call
+                return [(layers[candidates[0]], None)], segments
             return [(layers[at], None) for at in candidates], segments
         # Captures of prefixes are matched anew for each request, which may change its own.
         matching = [

@@ -1,4 +1,4 @@
-"""What a request has made is gone when it is over: nothing of it waits for the garbage collector."""
+"""What a request has made is gone when it is over: nothing waits for the garbage collector."""
 
 from __future__ import annotations
 

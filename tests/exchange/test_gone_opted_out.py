@@ -342,7 +342,7 @@ async def test_an_answer_in_one_piece_opens_no_scope(scopes):
 
 @pytest.mark.parametrize("before", [[], [passes_on]], ids=["alone", "behind a middleware"])
 @pytest.mark.parametrize(
-    "pattern, opened",
+    ("pattern", "opened"),
     [
         ("/feed", 1),
         ("/:name", 2),  # around the handler, and for the end, which comes behind it
