@@ -7,7 +7,7 @@ Source: RFC 9110 (semantics), RFC 9113 §8.2.2 (fields that HTTP/2 forbids).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from inspect import iscoroutinefunction
 from itertools import starmap
 from typing import Final, NoReturn, Self, cast, overload
@@ -79,9 +79,10 @@ class ResponseHead:
         self._status = code
         return self
 
-    @cached_property
+    @property
     def headers(self) -> MutableHeaders:
         """The header fields, case-insensitive; they can change until the head is sent."""
+        # A view, made anew: kept, it would be a circle.
         return MutableHeaders(self._fields, guard=self._guard)
 
     def _guard(self, action: str) -> None:

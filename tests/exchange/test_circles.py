@@ -20,6 +20,14 @@ async def whole(req, res):
     await res.type("text/plain").send("whole")
 
 
+@app.get("/adorned")
+async def adorned(req, res):
+    res.headers["x-a"] = "b"
+    res.vary("Origin")
+    res.on_head(lambda: res.set("x-path", req.headers.get("x", "")))
+    await res.send(str(req.query))
+
+
 @app.get("/streamed")
 async def streamed(req, res):
     for _ in range(3):
@@ -65,6 +73,7 @@ async def ignored(req, res):
     ("method", "path"),
     [
         ("GET", "/whole"),
+        ("GET", "/adorned"),
         ("HEAD", "/streamed"),
         ("GET", "/streamed"),
         ("GET", "/refused"),
