@@ -106,12 +106,13 @@ async def gather(intake: Intake, limit: int) -> bytes:
     intake.limit = limit if streamed is None else min(limit, streamed)
     chunks: list[bytes] = []
     try:
-        while True:
+        while not intake.complete:
             chunks.append(await intake.next_chunk())
     except StopAsyncIteration:
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        pass  # the last message was empty
     finally:
         intake.limit = streamed
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def decode_text(body: bytes, charset: str) -> str:

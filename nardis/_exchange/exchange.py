@@ -76,7 +76,7 @@ class Exchange(Incoming):
     __slots__ = (
         "_bodiless",
         "_busy",
-        "_checkpoint_if_cancelled",
+        "_is_cancelled",
         "_plain",
         "_send",
         "_torn",
@@ -102,7 +102,7 @@ class Exchange(Incoming):
         Lifetime.__init__(self, scope, sweeper, limits)
         self._receive = receive
         self._send = send
-        self._checkpoint_if_cancelled = sweeper.checkpoint_if_cancelled
+        self._is_cancelled = sweeper.is_cancelled
 
         fields: dict[bytes, bytes] = dict(scope["headers"])
         self.fields: dict[bytes, bytes] = fields
@@ -170,7 +170,8 @@ class Exchange(Incoming):
         be half on the wire, so the response can only be aborted after it (R5); a write cancelled
         before its turn leaves no trace.
         """
-        await self._checkpoint_if_cancelled()
+        if self._is_cancelled():
+            await checkpoint()
         if not self._plain or self.closing or self._busy or len(data) > PIECE_BYTES:
             return await self._write_slowly(data)
         written = self.written + len(data)
@@ -218,7 +219,8 @@ class Exchange(Incoming):
     async def answer(self, body: bytes) -> None:
         """Send head and whole body in one go; the length is declared unless a filter changes it."""
         size = len(body)
-        await self._checkpoint_if_cancelled()
+        if self._is_cancelled():
+            await checkpoint()
         disturbed = self.state != IDLE or self._busy or self.closing or size > PIECE_BYTES
         if disturbed or (self.expects_body and not self.open_body().complete):
             return await self._answer_slowly(body)
@@ -425,7 +427,8 @@ class Exchange(Incoming):
         if self.state == ENDED or self.end_data is not None:
             raise ResponseAlreadyEnded(verb)
         self._refuse_torn()
-        await self._checkpoint_if_cancelled()
+        if self._is_cancelled():
+            await checkpoint()
         return True
 
     def _refuse_torn(self) -> None:

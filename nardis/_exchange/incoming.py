@@ -49,7 +49,7 @@ class Incoming(Lifetime):
         """Apply the limits of the route that matched."""
         self.limits = limits
         if self.intake is not None:
-            self.intake.limit = limits.streamed_body_bytes
+            self.intake.obey(limits)
 
     def open_body(self) -> Intake:
         """Look after the request body from now on (nobody called `receive` before); return it."""

@@ -14,6 +14,7 @@ import anyio
 
 from .._failures import parted
 from ..errors import BodyAlreadyRead, HTTPError, NardisError
+from ..limits import Limits
 from ..types import Message, Receive
 from .lifetime import Lifetime
 
@@ -61,7 +62,9 @@ class Intake:
 
     __slots__ = (
         "_ahead",
+        "_ample",
         "_awaits_invitation",
+        "_clock",
         "_declared",
         "_discarded",
         "_discarding",
@@ -88,13 +91,20 @@ class Intake:
         self.received: int = 0
         self.reading: float = 0.0
         self.spent: float = 0.0
-        self.limit: int | None = lifetime.limits.streamed_body_bytes
+        self._clock = lifetime.sweeper.clock
         self._queue: deque[Message] = deque()  # taken by the watcher, not yet by the reader
         self._ahead = AHEAD
         self._watcher: anyio.CancelScope | None = None
         self._wakeup: anyio.Event | None = None  # the reader waits for the watcher
         self._discarding = False
         self._discarded = 0
+        self.obey(lifetime.limits)
+
+    def obey(self, limits: Limits) -> None:
+        """Apply *limits* from now on."""
+        self.limit: int | None = limits.streamed_body_bytes
+        # A piece of this size makes good whatever was waited for.
+        self._ample = limits.body_min_rate * max(limits.body_idle_s, GRACE_S)
 
     async def next_chunk(self) -> bytes:
         """
@@ -112,7 +122,7 @@ class Intake:
                 )
             if not self.received and self.limit is not None:
                 self.check_declared(self.limit)
-            since = self.reading = lifetime.sweeper.clock()
+            since = self.reading = self._clock()
             try:
                 if (
                     self._watcher is None
@@ -136,12 +146,12 @@ class Intake:
                 self.complete = True
             chunk: bytes = message.get("body", b"")
             size = len(chunk)
-            limits = lifetime.limits
-            if size >= limits.body_min_rate * max(limits.body_idle_s, GRACE_S):
+            if size >= self._ample:
                 self.spent = 0.0
             else:  # each byte buys its share of a second, and no more
-                waited = lifetime.sweeper.clock() - since
-                self.spent = max(self.spent + waited - size / limits.body_min_rate, 0.0)
+                waited = self._clock() - since
+                spent = self.spent + waited - size / lifetime.limits.body_min_rate
+                self.spent = max(spent, 0.0)
             if chunk:
                 self.received += size
                 if self.limit is not None and self.received > self.limit:

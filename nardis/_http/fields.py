@@ -125,6 +125,8 @@ def declared_length(value: bytes | None) -> int | None:
     """
     if value is None or not value.isdigit():
         return None
+    if len(value) <= MAX_LENGTH_DIGITS:  # the short way
+        return int(value)
     digits = value.lstrip(b"0")
     return int(digits or b"0") if len(digits) <= MAX_LENGTH_DIGITS else None
 

@@ -17,6 +17,9 @@ from ..errors import HTTPError, UsageError
 __all__ = ["decode_json", "decode_typed", "encode_json"]
 
 
+_BACKSLASH: Final = ord("\\")  # one byte is found sooner than a bytes object
+
+
 def encode_json(obj: object, codec: Any = None) -> bytes:
     r"""
     Encode *obj* as compact JSON in UTF-8.
@@ -68,11 +71,11 @@ def decode_json(body: bytes, depth: int, codec: Any = None) -> Any:
     except ValueError as exc:
         what = "it begins with a byte order mark" if body.startswith(codecs.BOM_UTF8) else exc
         raise HTTPError(400, f"the body is not valid JSON: {what}") from exc
-    if _brackets(body) > depth and _is_deeper(value, depth):
+    if _may_be_deeper(body, depth) and _is_deeper(value, depth):
         raise HTTPError(400, f"the JSON body is nested deeper than {depth} levels")
     # The body is UTF-8, so only an escape can have made a surrogate. Most bodies have no backslash,
     # which is found at once.
-    halves = b"\\" in body and (b"\\ud" in body or b"\\uD" in body)
+    halves = _BACKSLASH in body and (b"\\ud" in body or b"\\uD" in body)
     if halves or codec is not None:
         _check_writable(value, texts=halves)
     return value
@@ -95,7 +98,7 @@ def decode_typed(body: bytes, type: Any, depth: int) -> Any:
     validate = getattr(type, "model_validate_json", None)
     # pydantic's own parser takes NaN, and 1e999 as infinity (2.14); msgspec's (0.22) refuses both,
     # and half a surrogate pair.
-    if validate is not None or _brackets(body) > depth:
+    if validate is not None or _may_be_deeper(body, depth):
         decode_json(body, depth)
     if validate is not None:
         try:
@@ -182,9 +185,11 @@ def _check_writable(value: Any, *, texts: bool) -> None:
         ) from exc
 
 
-def _brackets(body: bytes) -> int:
-    """Count what could open a level: a value with few brackets need not be looked at."""
-    return body.count(b"[") + body.count(b"{")
+def _may_be_deeper(body: bytes, depth: int) -> bool:
+    """Whether so many brackets open that the value has to be looked at."""
+    # Taking them out finds them with memchr, and stops in time; count() looks at each byte.
+    without = body.replace(b"[", b"", depth + 1).replace(b"{", b"", depth + 1)
+    return len(body) - len(without) > depth
 
 
 def _is_deeper(value: Any, depth: int) -> bool:
