@@ -210,7 +210,10 @@ def _only_handler(
     trail.raw = raw
     trail.layers, trail.segments = plan
     trail.walk = trail
-    return only_handler(trail)
+    try:
+        return only_handler(trail, 0) if trail.layers else None
+    except HTTPError:  # a capture that cannot be decoded: advance() finds it, too
+        return None
 
 
 def _error_of(

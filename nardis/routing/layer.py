@@ -58,6 +58,7 @@ class Layer:
         method: Of a route; None for any.
         always: It matches every path, so `match` need not be called.
         straight: Its steps need no more than a call.
+        through: Of one middleware around everything: that, if calling it is all there is to do.
         streams: Its handler reads or streams, and is to have a cancel scope for all of that.
         only: Of a route for one method: its handler, if calling that is all there is to do.
     """
@@ -74,6 +75,7 @@ class Layer:
         "steps",
         "straight",
         "streams",
+        "through",
     )
 
     def __init__(self, pattern: Pattern, steps: Sequence[Step] = ()) -> None:
@@ -88,6 +90,9 @@ class Layer:
         self.steps: list[Step] = list(steps)
         self.only: Callable[..., Awaitable[None]] | None = None
         self.streams: bool = False
+        self.through: Callable[..., Awaitable[None]] | None = None
+        if self.straight and len(self.steps) == 1:
+            self.through = self.steps[0][0]
 
     def wants_scope(self) -> None:
         """Learn that the handler, which opted out of disconnects, reads or streams."""

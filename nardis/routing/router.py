@@ -395,7 +395,7 @@ class Entrance(Layer):
 
     def __init__(self, pattern: Pattern, router: Router) -> None:
         super().__init__(pattern, [cast("Step", (router, True))])
-        self.straight = False
+        self.straight, self.through = False, None
         self.router: Router = router
 
 

@@ -12,10 +12,10 @@ exceptions.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from functools import partial
+from sys import exception
 from typing import Any, Final, Protocol
 
 from .._exchange.exchange import ABORTED, IDLE, Exchange
@@ -184,36 +184,33 @@ class Root(Walk):
             self.place = before
 
 
-def only_handler(trail: Root) -> Callable[..., Awaitable[None]] | None:
+def only_handler(walk: Walk, at: int) -> Callable[..., Awaitable[None]] | None:
     """
-    Return the handler of the first route, if it matches and a call of it is all there is to do.
+    Return the handler of the route *at*, if it matches and a call of it is all there is to do.
 
-    The trail is then at that route, and what the handler raises goes to `answer_error`; otherwise
-    nothing has happened, and `advance` goes all the way.
+    The trail is then at that route. Otherwise nothing has happened.
     """
-    if not trail.layers:
-        return None
-    layer, match = trail.layers[0]
+    layer, match = walk.layers[at]
     handler = layer.only
-    if handler is None or layer.method != trail.req.method:
+    trail = walk.trail
+    if handler is None or layer.method != trail.req.method or walk.captured:
         return None
     if layer.streams and trail.req.exchange.cancel_scope is None:
         return None
     if match is None:
-        try:
-            match = layer.match(trail.segments)
-        except HTTPError:
-            return None
+        match = layer.match(walk.segments)
         if match is None:
             return None
     if match[0]:
         trail.params = match[0]
+    elif trail.params:
+        trail.params = {}
     trail.route = layer
     trail.served = True
     return handler
 
 
-def look_back(trail: Root, handler: Callable[..., object], *, ended: bool = True) -> None:
+def look_back(trail: Root, handler: Callable[..., object], ended: bool = True) -> None:
     """
     See whether *handler*, which returned, has answered and awaited what it called.
 
@@ -240,33 +237,36 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
     trail = walk.trail
     req, res = trail.req, trail.res
     exchange = req.exchange
-    if sys.exception() is not exchange.entry_exception:
+    if exception() is not exchange.entry_exception:
         return await _advance_in_except(walk, ticket, at, step)
     layers = walk.layers
     while True:
         walk.ticket = ticket = ticket + 1
         try:
             if step == 0:
-                while at < len(layers):
-                    layer, match = layers[at]
-                    if layer.always:
+                if at < len(layers):
+                    # The short ways: a middleware around everything, and a handler alone.
+                    handler = layers[at][0].through
+                    if handler is not None:
                         if trail.params:
                             trail.params = dict(walk.captured or {})
-                        break
-                    if _arrive(walk, layer, match):
-                        break
-                    at += 1
+                        await handler(req, res, partial(advance, walk, ticket, at + 1))
+                    elif (handler := only_handler(walk, at)) is not None:
+                        await handler(req, res)
+                    if handler is not None:
+                        verb = res.unawaited
+                        if exchange.state == IDLE or (verb is not None and verb.cr_frame):
+                            look_back(trail, handler, walk.ticket == ticket)
+                        return
+                    at = _next_match(walk, at)
                 if at == len(layers):
                     onward = walk.onward
                     return await (answer_unmatched(req, res) if onward is None else onward())
             layer = layers[at][0]
             handler, takes_next = layer.steps[step]
             if takes_next:
-                step += 1
-                if step < len(layer.steps):
-                    following = partial(advance, walk, ticket, at, step)
-                else:
-                    following = partial(advance, walk, ticket, at + 1)
+                behind = (at, step + 1) if step + 1 < len(layer.steps) else (at + 1, 0)
+                following = partial(advance, walk, ticket, *behind)
                 if layer.straight:
                     await handler(req, res, following)
                 else:
@@ -275,13 +275,9 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
                 await handler(req, res)
             else:
                 await _detour(walk, layer, handler, req, res)
-            verb = res.unawaited
-            if verb is not None and verb.cr_frame is not None and (name := res.forgotten()):
-                raise ForgottenAwait(name, name_of(handler))
             # A router that was entered has noted by itself who was silent.
-            if exchange.state == IDLE and walk.ticket == ticket and not isinstance(layer, Entrance):
-                trail.silent = handler
-            return
+            is_last = walk.ticket == ticket and not isinstance(layer, Entrance)
+            return look_back(trail, handler, is_last)
         except SkipRoute:
             if walk.ticket != ticket:
                 return  # after its next(): the rest has run
@@ -302,11 +298,26 @@ async def _advance_in_except(walk: Walk, ticket: int, at: int, step: int) -> Non
     What is in flight there does not keep the rest from ending the response.
     """
     exchange = walk.trail.req.exchange
-    before, exchange.entry_exception = exchange.entry_exception, sys.exception()
+    before, exchange.entry_exception = exchange.entry_exception, exception()
     try:
         await advance(walk, ticket, at, step)
     finally:
         exchange.entry_exception = before
+
+
+def _next_match(walk: Walk, at: int) -> int:
+    """Find the next layer that matches, from *at* on, and set the trail up for it."""
+    layers, trail = walk.layers, walk.trail
+    while at < len(layers):
+        layer, match = layers[at]
+        if layer.always:
+            if trail.params:
+                trail.params = dict(walk.captured or {})
+            break
+        if _arrive(walk, layer, match):
+            break
+        at += 1
+    return at
 
 
 def _arrive(walk: Walk, layer: Layer, match: Match | None) -> bool:
