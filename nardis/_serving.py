@@ -20,6 +20,7 @@ from ._exchange.handshake import Handshake
 from ._exchange.sweeper import Sweeper
 from ._failures import as_exception, explained, failure_of, parted, reduced
 from ._http.request_head import check_fields, check_head, path_of
+from ._paths.trail import Trail
 from .errors import ClientDisconnected, HTTPError, ResponseAborted, SkipRoute
 from .handlers import ErrorHandler
 from .request import Request
@@ -27,13 +28,13 @@ from .response import Response
 from .routing.fallbacks import answer_problem
 from .routing.layer import Plan
 from .routing.walk import (
-    OVER,
     Root,
     Table,
     advance,
     answer_error,
+    end_trail,
+    found_at_once,
     look_back,
-    only_handler,
     run_error_handler,
 )
 from .types import App, Receive, Scope, Send
@@ -67,6 +68,10 @@ class Served(App, Table, Protocol):
     error_handlers: dict[type[BaseException] | int, ErrorHandler]
     known: dict[bytes, Plan | None]
     streaming: set[bytes]
+
+    def begin_trail(self, req: Request, /) -> Root:
+        """Return the trail of a request, which begins with the first call."""
+        ...
 
     @property
     def life(self) -> Lives:
@@ -110,9 +115,8 @@ async def serve(
     if sweeper is None or scope["type"] != "http":
         return await app.serve_otherwise(scope, receive, send, sweeper)
     exchange = Exchange(scope, receive, send, sweeper, app.limits)
-    trail = Root(app)
-    trail.req = req = Request(scope, exchange, app, trail)
-    trail.res = exchange.head = res = Response(req, exchange)
+    req = Request(scope, exchange, app)
+    exchange.head = res = Response(req, exchange)
     exchange.cancels = app.cancel_on_disconnect
     # As extension() does; a call would cost one percent of a plain request.
     extensions = scope.get("extensions")
@@ -131,23 +135,23 @@ async def serve(
             with around:
                 # The same as _run(), without one more coroutine around the whole request.
                 try:
-                    only = _only_handler(app, trail, exchange)
+                    only = _only_handler(app, req, exchange)
                     if only is None:
-                        await advance(trail)
+                        await advance(app.begin_trail(req))
                     else:
                         await only(req, res)
-                        look_back(trail, only)
+                        look_back(req, res, only)
                         only = None
                     if exchange.state != ENDED and not exchange.closing:
-                        await exchange.finish(trail.silent)
+                        await exchange.finish(req.trail.silent)
                 except BaseException as exc:
                     error = failure_of(exc)
                 if error is not None:
-                    error = await _answered(app, error, trail, exchange, only)
+                    error = await _answered(app, error, req, exchange, only)
         except BaseException as exc:
             error = _error_of(exc, req, exchange, lent)
         if exchange.state != ENDED or error is not None:
-            await _settle(app, trail, exchange, error)
+            await _settle(app, req, exchange, error)
     finally:
         sweeper.exchanges.discard(exchange)
         if exchange.close_reason is not None:
@@ -155,15 +159,15 @@ async def serve(
         if exchange.intake is not None:
             exchange.close_body()
         if exchange.operations is not None:
-            _learn(app, trail)
+            _learn(app, req.trail)
         if exchange.deferred:
             if client is not None:
                 client.answered()
             await exchange.run_deferred()
-        _part(trail, exchange)
+        _part(app, req, exchange)
 
 
-def _learn(app: Served, trail: Root) -> None:
+def _learn(app: Served, trail: Trail) -> None:
     """Note that a handler which opted out of disconnects reads or streams: it gets one scope."""
     if trail.route is not None:
         trail.route.wants_scope()
@@ -178,25 +182,24 @@ def _meet(client: Client, exchange: Exchange) -> anyio.CancelScope | None:
     return exchange.cancel_scope
 
 
-def _part(trail: Root, exchange: Exchange) -> None:
+def _part(app: Served, req: Request, exchange: Exchange) -> None:
     """Let go of everything, and open the circles, which would be the garbage collector's work."""
     # Not `del`, which costs ten times as much.
-    exchange.head = trail.req = trail.res = trail.trail = None  # type: ignore[assignment]  # it is over
-    exchange.intake = None
-    trail.walk = trail.onward = None
-    trail.ticket = OVER
+    exchange.head = exchange.intake = None  # type: ignore[assignment]  # it is over
     exchange.cancel_scope = None  # a scope that was lent is another call's from now on
     if exchange.client is not None:
         exchange.client.listener = None
+    if req.way is not None:
+        end_trail(app.begin_trail(req))
 
 
 def _only_handler(
-    app: Served, trail: Root, exchange: Exchange
+    app: Served, req: Request, exchange: Exchange
 ) -> Callable[..., Awaitable[None]] | None:
     """
     Check the head, and find the way through the table.
 
-    Return the handler of a way that is nothing but a handler.
+    Return the handler of a way that is nothing but a handler; for any other begin a trail.
     """
     scope = exchange.scope
     check_fields(scope["headers"], exchange.fields, app.limits.headers)
@@ -205,15 +208,24 @@ def _only_handler(
     if plan is None:
         raw = path_of(scope, exchange.fields)
         plan = app.plan(raw, None)
-        if raw == b"*":
-            plan = _plan_for_all(trail)
+    if plan[0]:
+        try:
+            only = found_at_once(req, raw, plan)
+        except HTTPError:  # a capture that cannot be decoded: advance() finds it, too
+            only = None
+        if only is not None:
+            return only
+    _set_out(app.begin_trail(req), raw, plan)
+    return None
+
+
+def _set_out(trail: Root, raw: bytes, plan: Plan) -> None:
+    """Put a request at the beginning of its way."""
     trail.raw = raw
     trail.layers, trail.segments = plan
     trail.walk = trail
-    try:
-        return only_handler(trail, 0) if trail.layers else None
-    except HTTPError:  # a capture that cannot be decoded: advance() finds it, too
-        return None
+    if raw == b"*":  # `OPTIONS *`, which no route can match (RFC 9110 §9.3.7)
+        trail.layers, trail.onward = [], lambda: trail.res.status(204).send()
 
 
 def _error_of(
@@ -239,45 +251,38 @@ async def serve_websocket(
 ) -> None:
     """Run the chain for the opening of a WebSocket: it denies the connection, or hands it over."""
     exchange = Handshake(scope, receive, send, sweeper, app.limits)
-    trail = Root(app)
-    trail.req = req = Request(exchange.scope, exchange, app, trail)
-    trail.res = exchange.head = Response(req, exchange)
+    req = Request(exchange.scope, exchange, app)
+    exchange.head = Response(req, exchange)
     try:
-        error = await _run(app, trail, exchange)
+        error = await _run(app, req, exchange)
         if error is not None:
             raise as_exception(error)
     finally:
         sweeper.exchanges.discard(exchange)
         exchange.close_body()
         await exchange.run_deferred()
-        _part(trail, exchange)
+        _part(app, req, exchange)
 
 
-async def _run(app: Served, trail: Root, exchange: Exchange) -> BaseException | None:
+async def _run(app: Served, req: Request, exchange: Exchange) -> BaseException | None:
     """Run the chain and end the response it began; return an error that came too late."""
     try:
-        trail.raw = path = check_head(exchange.scope, exchange.fields, app.limits.headers)
-        trail.layers, trail.segments = app.plan(path, None)
-        trail.walk = trail
+        raw = check_head(exchange.scope, exchange.fields, app.limits.headers)
+        trail = app.begin_trail(req)
+        _set_out(trail, raw, app.plan(raw, None))
         await advance(trail)
         if exchange.state != ENDED and not exchange.closing:
             await exchange.finish(trail.silent)
         return None
     except BaseException as exc:
         error = failure_of(exc)
-    return await _answered(app, error, trail, exchange, None)
-
-
-def _plan_for_all(trail: Root) -> Plan:
-    """Let the walk answer `OPTIONS *`, which no route can match (RFC 9110 §9.3.7)."""
-    trail.onward = lambda: trail.res.status(204).send()
-    return [], []
+    return await _answered(app, error, req, exchange, None)
 
 
 async def _answered(
     app: Served,
     error: BaseException,
-    trail: Root,
+    req: Request,
     exchange: Exchange,
     only: Callable[..., Awaitable[None]] | None,
 ) -> BaseException | None:
@@ -287,6 +292,7 @@ async def _answered(
     What the handler *only* raised was offered to nobody yet.
     """
     if only is not None:
+        trail = app.begin_trail(req)
         try:
             if isinstance(error, SkipRoute):
                 await advance(trail, 0, 1)
@@ -300,18 +306,18 @@ async def _answered(
             return None
     if exchange.state != IDLE or exchange.closing:
         return error
-    return await _answer_error(app, error, trail)
+    return await _answer_error(app, error, req)
 
 
-async def _answer_error(app: Served, error: BaseException, trail: Root) -> BaseException | None:
+async def _answer_error(app: Served, error: BaseException, req: Request) -> BaseException | None:
     """Answer what came out of the chain; return what cannot be answered: the client left."""
     if isinstance(error, ClientDisconnected):
         return error
     try:
         if isinstance(error, HTTPError):  # of the head: no router was entered
-            await answer_problem(error, trail.req, trail.res)
+            await answer_problem(error, req, app.begin_trail(req).res)
         else:
-            await _answer_500(app, error, trail)
+            await _answer_500(app, error, app.begin_trail(req))
     except BaseException as exc:
         return failure_of(exc)
     return None
@@ -333,10 +339,9 @@ async def _answer_500(app: Served, error: BaseException, trail: Root) -> None:
 
 
 async def _settle(
-    app: Served, trail: Root, exchange: Exchange, error: BaseException | None
+    app: Served, req: Request, exchange: Exchange, error: BaseException | None
 ) -> None:
     """Bring what did not end by itself to an honest end: an answer, silence, or a cut."""
-    req = trail.req
     reason = exchange.close_reason
     error = error or exchange.failure
     known = error is None or isinstance(error, (ClientDisconnected, ResponseAborted))
@@ -350,9 +355,9 @@ async def _settle(
             status = exchange.timeout_status
             stopped = "the request body stopped arriving"
             detail = stopped if status == 408 else f"the handler was ended: {reason}"
-            await _answer_anew(app, HTTPError(status, detail), trail, exchange)
+            await _answer_anew(app, HTTPError(status, detail), req, exchange)
     elif exchange.state == IDLE and error is not None:
-        await _answer_anew(app, error, trail, exchange)
+        await _answer_anew(app, error, req, exchange)
     else:
         if not known or reason is not None:
             _log_cut(req, error, reason, exchange.written)
@@ -361,13 +366,14 @@ async def _settle(
         raise ResponseAborted(f"the response was cut: {reason or 'res.abort()'}")
 
 
-async def _answer_anew(app: Served, error: BaseException, trail: Root, exchange: Exchange) -> None:
+async def _answer_anew(app: Served, error: BaseException, req: Request, exchange: Exchange) -> None:
     """
     Answer in a fresh scope.
 
     A limit, the shutdown or a fault ended the handler before the head left. A scope that was lent
     stays cancelled around it.
     """
+    trail = app.begin_trail(req)
     exchange.closing = False
     exchange.cancel_scope = None
     exchange.since = exchange.sweeper.clock()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from threading import current_thread, main_thread
 from types import SimpleNamespace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from ._exchange.sweeper import Sweeper
 from ._failures import name_of
@@ -15,7 +15,9 @@ from .draining import Draining
 from .errors import StartFailed, UsageError
 from .lifespan import Life
 from .limits import Limits
+from .request import Request
 from .routing.router import Router
+from .routing.walk import Root
 from .tasks import Tasks
 from .types import JSONCodec, Receive, Scope, Send
 
@@ -136,6 +138,12 @@ class Nardis(Router):
     # --- ASGI -----------------------------------------------------------------------------------
 
     __call__ = serve
+
+    def begin_trail(self, req: Request, /) -> Root:
+        """For Nardis itself: return the trail of a request, which begins with the first call."""
+        if req.way is None:
+            req.way = Root(self, req)
+        return cast("Root", req.way)
 
     async def serve_otherwise(
         self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper | None, /

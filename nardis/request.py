@@ -19,7 +19,7 @@ from ._exchange.intake import too_large
 from ._http import media_types, negotiation
 from ._http.request_head import quoted
 from ._http.strict_json import decode_json, decode_typed
-from ._paths.trail import Trail
+from ._paths.trail import Found, Trail
 from .body import Body, decode_text, gather
 from .datastructures import Cookies, Headers, Query
 from .errors import BodyAlreadyRead, HTTPError
@@ -40,8 +40,10 @@ class Request:
         method: In capitals, as received: `"GET"`.
         scope: The ASGI scope; treat it as read-only.
         app: The application that serves the request.
-        exchange: For Nardis itself, as is `trail`: the exchange that this request is a part of.
-        trail: Where it is on its way through the routers.
+        exchange: For Nardis itself, as are `way` and `found`: the exchange that this request is a
+            part of.
+        way: Its trail, where one was begun.
+        found: The route that answers it, where no trail was needed to find it.
     """
 
     # `__dict__` is for the cached properties; what is read for each request is in slots.
@@ -51,17 +53,21 @@ class Request:
         "_gathered",
         "app",
         "exchange",
+        "found",
         "method",
         "scope",
-        "trail",
+        "way",
     )
 
-    def __init__(self, scope: Scope, exchange: Exchange, app: App, trail: Trail) -> None:
+    def __init__(
+        self, scope: Scope, exchange: Exchange, app: App, way: Trail | None = None
+    ) -> None:
         self.scope: Scope = scope
         self.method: str = scope["method"]
         self.app: App = app
         self.exchange: Exchange = exchange
-        self.trail: Trail = trail
+        self.way: Trail | None = way
+        self.found: Found | None = None
         self._gathered: Bytes | None = None
         self._body: Body | None = None
 
@@ -73,6 +79,8 @@ class Request:
     @property
     def params(self) -> dict[str, Any]:
         """What the path pattern captured: `str`, or `list[str]` for a wildcard."""
+        if self.way is None and self.found is not None:
+            return self.found[3]
         return self.trail.params
 
     @property
@@ -84,9 +92,13 @@ class Request:
     @property
     def path(self) -> str:
         """The decoded path, relative to the prefix that the handler was registered under."""
-        if self.trail.place is not None:
+        if self.way is None and self.found is not None:
+            raw = self.found[0]
+        elif self.trail.place is not None:
             return self.trail.place.path
-        path = self.trail.raw.decode("latin-1")
+        else:
+            raw = self.trail.raw
+        path = raw.decode("latin-1")
         return unquote(path, errors="replace") if "%" in path else path
 
     @property
@@ -331,6 +343,11 @@ class Request:
         return media_types.type_is(self.headers.get("content-type"), types)
 
     # --- for Nardis itself ----------------------------------------------------------------------
+
+    @property
+    def trail(self) -> Trail:
+        """Where it is on its way through the routers; begun when somebody asks for it."""
+        return self.app.begin_trail(self) if self.way is None else self.way
 
     async def take_body(self) -> tuple[Bytes, bool]:
         """

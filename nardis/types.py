@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from types import SimpleNamespace
 from typing import Any, Literal, Protocol, TypeAlias
 
+from ._paths.trail import Trail
 from .draining import Draining
 from .limits import Limits
 from .tasks import Tasks
@@ -135,4 +136,8 @@ class App(Protocol):
 
     def url_for(self, name: str, /, **params: Any) -> str:
         """Build the path of a route."""
+        ...
+
+    def begin_trail(self, req: Any, /) -> Trail:
+        """For Nardis itself: return the trail of a request, which begins with the first call."""
         ...

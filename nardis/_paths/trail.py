@@ -7,10 +7,10 @@ That is the path that is left, the prefix taken off, and what was seen on the wa
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import unquote
 
-__all__ = ["Place", "Trail"]
+__all__ = ["Found", "Place", "Trail"]
 
 
 class Place:
@@ -39,6 +39,11 @@ class Place:
         self.base_url = base if outer is None else outer.base_url + base
         self.raw = b"/" + b"/".join(parts[taken + 1 :])
         self.path = unquote(self.raw.decode("latin-1"), errors="replace")
+
+
+# The route that answers a request, where it was found at once: the path below the server's
+# root_path as received, what may match it, the route, and what its pattern captured.
+Found: TypeAlias = tuple[bytes, Any, Any, dict[str, Any]]
 
 
 class Trail(Protocol):

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from sys import exception
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from .._exchange.exchange import ABORTED, IDLE, Exchange
 from .._failures import failure_of, name_of
@@ -39,19 +39,21 @@ from .layer import Layer, Match, Plan
 from .router import Entrance
 
 __all__ = [
-    "OVER",
     "Root",
     "Table",
     "Walk",
     "advance",
     "answer_error",
+    "end_trail",
+    "found_at_once",
     "look_back",
-    "only_handler",
     "run_error_handler",
 ]
 
 # The ticket of a walk that has ended: no `next()` has it.
 OVER: Final = -1
+
+_NONE: Final[frozenset[str]] = frozenset()
 
 _STALE: Final = (
     "next() was called twice: each next() runs the rest of the chain once, and only while its "
@@ -149,16 +151,17 @@ class Root(Walk):
         "walk",
     )
 
-    req: Request
-    res: Response
-
     # All in one: a call of another constructor would cost one percent of a plain request.
-    def __init__(self, router: Table) -> None:  # pyright: ignore[reportMissingSuperCall]
+    def __init__(self, router: Table, req: Request) -> None:  # pyright: ignore[reportMissingSuperCall]
         self.trail: Root = self
         self.router: Table = router
-        self.raw: bytes = b"/"
-        self.layers: list[tuple[Layer, Match | None]] = []
-        self.segments: Segments = []
+        self.req: Request = req
+        self.res: Response = cast("Response", req.exchange.head)
+        found = req.found
+        self.raw: bytes = b"/" if found is None else found[0]
+        self.layers: list[tuple[Layer, Match | None]]
+        self.segments: Segments
+        self.layers, self.segments = ([], []) if found is None else found[1]
         self.stands: Place | None = None
         self.captured: dict[str, Any] | None = None
         self.parent: Walk | None = None
@@ -166,13 +169,13 @@ class Root(Walk):
         self.taken: int = 0
         self.ticket: int = 0
         self.place: Place | None = None
-        self.params: dict[str, Any] = {}
-        self.route: Layer | None = None
-        self.allowed: frozenset[str] = frozenset()
-        self.served: bool = False
+        self.params: dict[str, Any] = {} if found is None else found[3]
+        self.route: Layer | None = None if found is None else found[2]
+        self.allowed: frozenset[str] = _NONE
+        self.served: bool = found is not None
         self.silent: Callable[..., object] | None = None
         self.offered: BaseException | None = None
-        self.walk: Walk | None = None
+        self.walk: Walk | None = None if found is None else self
 
     @contextmanager
     def at(self, place: Place | None) -> Generator[None, None, None]:
@@ -184,33 +187,28 @@ class Root(Walk):
             self.place = before
 
 
-def only_handler(walk: Walk, at: int) -> Callable[..., Awaitable[None]] | None:
+def found_at_once(req: Request, raw: bytes, plan: Plan) -> Callable[..., Awaitable[None]] | None:
     """
-    Return the handler of the route *at*, if it matches and a call of it is all there is to do.
+    Return the handler of the first route, if it matches and a call of it is all there is to do.
 
-    The trail is then at that route. Otherwise nothing has happened.
+    No trail is begun for it then.
     """
-    layer, match = walk.layers[at]
-    handler = layer.only
-    trail = walk.trail
-    if handler is None or layer.method != trail.req.method or walk.captured:
+    layer, match = plan[0][0]
+    if layer.only is None or layer.method != req.method:
         return None
-    if layer.streams and trail.req.exchange.cancel_scope is None:
+    if layer.streams and req.exchange.cancel_scope is None:
         return None
     if match is None:
-        match = layer.match(walk.segments)
+        match = layer.match(plan[1])
         if match is None:
             return None
-    if match[0]:
-        trail.params = match[0]
-    elif trail.params:
-        trail.params = {}
-    trail.route = layer
-    trail.served = True
-    return handler
+    req.found = (raw, plan, layer, match[0] or {})
+    return layer.only
 
 
-def look_back(trail: Root, handler: Callable[..., object], ended: bool = True) -> None:
+def look_back(
+    req: Request, res: Response, handler: Callable[..., object], ended: bool = True
+) -> None:
     """
     See whether *handler*, which returned, has answered and awaited what it called.
 
@@ -219,19 +217,22 @@ def look_back(trail: Root, handler: Callable[..., object], ended: bool = True) -
     Raises:
         ForgottenAwait: It did not await the last verb that it called.
     """
-    verb = trail.res.unawaited
-    if verb is not None and verb.cr_frame is not None and (name := trail.res.forgotten()):
+    verb = res.unawaited
+    if verb is not None and verb.cr_frame is not None and (name := res.forgotten()):
         raise ForgottenAwait(name, name_of(handler))
-    if ended and trail.req.exchange.state == IDLE:
-        trail.silent = handler
+    if ended and req.exchange.state == IDLE:
+        req.trail.silent = handler
+
+
+def end_trail(trail: Root) -> None:
+    """Open the circles of a trail that is over; a late `next()` is refused."""
+    trail.req = trail.res = trail.trail = None  # type: ignore[assignment]
+    trail.walk = trail.onward = None
+    trail.ticket = OVER
 
 
 async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> None:
-    """
-    Run step *step* of the layer *at*, or of the next one that matches.
-
-    An error that somebody registered is answered here.
-    """
+    """Run step *step* of the layer *at*, or of the next one that matches; answer its errors."""
     if walk.ticket != ticket:
         raise NextCalledTwice(_STALE)
     trail = walk.trail
@@ -246,17 +247,20 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
             if step == 0:
                 if at < len(layers):
                     # The short ways: a middleware around everything, and a handler alone.
-                    handler = layers[at][0].through
+                    layer, match = layers[at]
+                    handler = layer.through
                     if handler is not None:
                         if trail.params:
                             trail.params = dict(walk.captured or {})
                         await handler(req, res, partial(advance, walk, ticket, at + 1))
-                    elif (handler := only_handler(walk, at)) is not None:
-                        await handler(req, res)
+                    elif layer.method == req.method and layer.straight:
+                        handler = layer.only if _arrive(walk, layer, match) else None
+                        if handler is not None:
+                            await handler(req, res)
                     if handler is not None:
                         verb = res.unawaited
                         if exchange.state == IDLE or (verb is not None and verb.cr_frame):
-                            look_back(trail, handler, walk.ticket == ticket)
+                            look_back(req, res, handler, walk.ticket == ticket)
                         return
                     at = _next_match(walk, at)
                 if at == len(layers):
@@ -277,7 +281,7 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
                 await _detour(walk, layer, handler, req, res)
             # A router that was entered has noted by itself who was silent.
             is_last = walk.ticket == ticket and not isinstance(layer, Entrance)
-            return look_back(trail, handler, is_last)
+            return look_back(req, res, handler, is_last)
         except SkipRoute:
             if walk.ticket != ticket:
                 return  # after its next(): the rest has run
