@@ -137,7 +137,7 @@ async def serve(
                 try:
                     only = _only_handler(app, req, exchange)
                     if only is None:
-                        await advance(app.begin_trail(req))
+                        await advance(req.way)
                     else:
                         await only(req, res)
                         look_back(req, res, only)
@@ -164,7 +164,7 @@ async def serve(
             if client is not None:
                 client.answered()
             await exchange.run_deferred()
-        _part(app, req, exchange)
+        _part(req, exchange)
 
 
 def _learn(app: Served, trail: Trail) -> None:
@@ -182,7 +182,7 @@ def _meet(client: Client, exchange: Exchange) -> anyio.CancelScope | None:
     return exchange.cancel_scope
 
 
-def _part(app: Served, req: Request, exchange: Exchange) -> None:
+def _part(req: Request, exchange: Exchange) -> None:
     """Let go of everything, and open the circles, which would be the garbage collector's work."""
     # Not `del`, which costs ten times as much.
     exchange.head = exchange.intake = None  # type: ignore[assignment]  # it is over
@@ -190,7 +190,7 @@ def _part(app: Served, req: Request, exchange: Exchange) -> None:
     if exchange.client is not None:
         exchange.client.listener = None
     if req.way is not None:
-        end_trail(app.begin_trail(req))
+        end_trail(req.way)
 
 
 def _only_handler(
@@ -215,17 +215,15 @@ def _only_handler(
             only = None
         if only is not None:
             return only
-    _set_out(app.begin_trail(req), raw, plan)
+    req.way = Root(app, req, raw, plan)
+    if raw == b"*":
+        _answer_for_all(req.way)
     return None
 
 
-def _set_out(trail: Root, raw: bytes, plan: Plan) -> None:
-    """Put a request at the beginning of its way."""
-    trail.raw = raw
-    trail.layers, trail.segments = plan
-    trail.walk = trail
-    if raw == b"*":  # `OPTIONS *`, which no route can match (RFC 9110 §9.3.7)
-        trail.layers, trail.onward = [], lambda: trail.res.status(204).send()
+def _answer_for_all(trail: Root) -> None:
+    """Let the walk answer `OPTIONS *`, which no route can match (RFC 9110 §9.3.7)."""
+    trail.layers, trail.onward = [], lambda: trail.res.status(204).send()
 
 
 def _error_of(
@@ -261,18 +259,17 @@ async def serve_websocket(
         sweeper.exchanges.discard(exchange)
         exchange.close_body()
         await exchange.run_deferred()
-        _part(app, req, exchange)
+        _part(req, exchange)
 
 
 async def _run(app: Served, req: Request, exchange: Exchange) -> BaseException | None:
     """Run the chain and end the response it began; return an error that came too late."""
     try:
         raw = check_head(exchange.scope, exchange.fields, app.limits.headers)
-        trail = app.begin_trail(req)
-        _set_out(trail, raw, app.plan(raw, None))
-        await advance(trail)
+        req.way = Root(app, req, raw, app.plan(raw, None))
+        await advance(req.way)
         if exchange.state != ENDED and not exchange.closing:
-            await exchange.finish(trail.silent)
+            await exchange.finish(req.trail.silent)
         return None
     except BaseException as exc:
         error = failure_of(exc)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from threading import current_thread, main_thread
 from types import SimpleNamespace
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 from ._exchange.sweeper import Sweeper
 from ._failures import name_of
@@ -141,9 +141,16 @@ class Nardis(Router):
 
     def begin_trail(self, req: Request, /) -> Root:
         """For Nardis itself: return the trail of a request, which begins with the first call."""
-        if req.way is None:
-            req.way = Root(self, req)
-        return cast("Root", req.way)
+        if req.way is not None:
+            begun: Root = req.way
+            return begun
+        if req.found is None:
+            req.way = trail = Root(self, req, b"/", ([], []))
+        else:
+            raw, plan, route, params = req.found
+            req.way = trail = Root(self, req, raw, plan)
+            trail.route, trail.params, trail.served = route, params, True
+        return trail
 
     async def serve_otherwise(
         self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper | None, /

@@ -66,7 +66,7 @@ class Request:
         self.method: str = scope["method"]
         self.app: App = app
         self.exchange: Exchange = exchange
-        self.way: Trail | None = way
+        self.way: Any = way
         self.found: Found | None = None
         self._gathered: Bytes | None = None
         self._body: Body | None = None
@@ -93,12 +93,12 @@ class Request:
     def path(self) -> str:
         """The decoded path, relative to the prefix that the handler was registered under."""
         if self.way is None and self.found is not None:
-            raw = self.found[0]
-        elif self.trail.place is not None:
-            return self.trail.place.path
+            path = self.found[0].decode("latin-1")
         else:
-            raw = self.trail.raw
-        path = raw.decode("latin-1")
+            trail = self.trail
+            if trail.place is not None:
+                return trail.place.path
+            path = trail.raw.decode("latin-1")
         return unquote(path, errors="replace") if "%" in path else path
 
     @property
@@ -347,7 +347,8 @@ class Request:
     @property
     def trail(self) -> Trail:
         """Where it is on its way through the routers; begun when somebody asks for it."""
-        return self.app.begin_trail(self) if self.way is None else self.way
+        trail: Trail = self.app.begin_trail(self) if self.way is None else self.way
+        return trail
 
     async def take_body(self) -> tuple[Bytes, bool]:
         """

@@ -92,7 +92,8 @@ def _html(title: str, detail: str, trace: str) -> str:
 
 async def answer_unmatched(req: Request, res: Response) -> None:
     """Answer when no route matched: 404, or 405 and the list of methods where others would."""
-    allowed, served = req.trail.allowed, req.trail.served
+    trail = req.trail
+    allowed, served = trail.allowed, trail.served
     wants_list = req.method == "OPTIONS"
     # Where a route of this very method passed on, the method is allowed and nothing was found.
     if not allowed or not (wants_list or (req.app.method_not_allowed and not served)):

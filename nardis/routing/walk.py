@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from sys import exception
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 from .._exchange.exchange import ABORTED, IDLE, Exchange
 from .._failures import failure_of, name_of
@@ -134,7 +134,7 @@ class Root(Walk):
     The outermost walk, through the application's own table; it is the request's `Trail`.
 
     Attributes:
-        walk: Through the innermost router entered so far; None before the first one.
+        walk: Through the innermost router entered so far; None when it is over.
         offered: An error on its way outward: every error handler was asked.
     """
 
@@ -152,16 +152,15 @@ class Root(Walk):
     )
 
     # All in one: a call of another constructor would cost one percent of a plain request.
-    def __init__(self, router: Table, req: Request) -> None:  # pyright: ignore[reportMissingSuperCall]
+    def __init__(self, router: Table, req: Request, raw: bytes, plan: Plan) -> None:  # pyright: ignore[reportMissingSuperCall]
         self.trail: Root = self
         self.router: Table = router
         self.req: Request = req
-        self.res: Response = cast("Response", req.exchange.head)
-        found = req.found
-        self.raw: bytes = b"/" if found is None else found[0]
+        self.res: Response = req.exchange.head  # type: ignore[assignment]  # what else composes heads is foreign
+        self.raw: bytes = raw
         self.layers: list[tuple[Layer, Match | None]]
         self.segments: Segments
-        self.layers, self.segments = ([], []) if found is None else found[1]
+        self.layers, self.segments = plan
         self.stands: Place | None = None
         self.captured: dict[str, Any] | None = None
         self.parent: Walk | None = None
@@ -169,13 +168,13 @@ class Root(Walk):
         self.taken: int = 0
         self.ticket: int = 0
         self.place: Place | None = None
-        self.params: dict[str, Any] = {} if found is None else found[3]
-        self.route: Layer | None = None if found is None else found[2]
+        self.params: dict[str, Any] = {}
+        self.route: Layer | None = None
         self.allowed: frozenset[str] = _NONE
-        self.served: bool = found is not None
+        self.served: bool = False
         self.silent: Callable[..., object] | None = None
         self.offered: BaseException | None = None
-        self.walk: Walk | None = None if found is None else self
+        self.walk: Walk | None = self
 
     @contextmanager
     def at(self, place: Place | None) -> Generator[None, None, None]:
@@ -245,24 +244,16 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
         walk.ticket = ticket = ticket + 1
         try:
             if step == 0:
-                if at < len(layers):
-                    # The short ways: a middleware around everything, and a handler alone.
-                    layer, match = layers[at]
-                    handler = layer.through
-                    if handler is not None:
-                        if trail.params:
-                            trail.params = dict(walk.captured or {})
-                        await handler(req, res, partial(advance, walk, ticket, at + 1))
-                    elif layer.method == req.method and layer.straight:
-                        handler = layer.only if _arrive(walk, layer, match) else None
-                        if handler is not None:
-                            await handler(req, res)
-                    if handler is not None:
-                        verb = res.unawaited
-                        if exchange.state == IDLE or (verb is not None and verb.cr_frame):
-                            look_back(req, res, handler, walk.ticket == ticket)
-                        return
-                    at = _next_match(walk, at)
+                handler = layers[at][0].through if at < len(layers) else None
+                if handler is not None:  # the short way
+                    if trail.params:
+                        trail.params = dict(walk.captured or {})
+                    await handler(req, res, partial(advance, walk, ticket, at + 1))
+                    verb = res.unawaited
+                    if exchange.state == IDLE or (verb is not None and verb.cr_frame):
+                        look_back(req, res, handler, walk.ticket == ticket)
+                    return
+                at = _next_match(walk, at)
                 if at == len(layers):
                     onward = walk.onward
                     return await (answer_unmatched(req, res) if onward is None else onward())
