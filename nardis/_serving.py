@@ -208,7 +208,7 @@ def _only_handler(
     if plan is None:
         raw = path_of(scope, exchange.fields)
         plan = app.plan(raw, None)
-    if plan[0]:
+    if plan[0] and plan[0][0][0].only is not None:
         try:
             only = found_at_once(req, raw, plan)
         except HTTPError:  # a capture that cannot be decoded: advance() finds it, too

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from ._exchange.exchange import ENDED, IDLE, Exchange
 from ._http.strict_json import encode_json
-from ._sending.head import HTML, JSON, OCTETS, ResponseHead
+from ._sending.head import HTML, JSON, OCTETS, UTF8, ResponseHead
 from ._sending.sources import pump, to_bytes
 from .errors import UsageError, reason_phrase
 from .request import Request
@@ -91,10 +91,11 @@ class Response(ResponseHead):
         else:
             default, data = JSON, encode_json(body, self.req.app.json_codec)
         if default is not None and not self.sealed:
-            if self._fields:
+            lines = self._fields  # the short ways: most answers have at most one field, their type
+            if not lines:
+                lines.append((b"content-type", default))
+            elif lines[0][0] != b"content-type" or not lines[0][1].endswith(UTF8):
                 self.default_type(default)
-            else:  # the short way: most answers have no other field
-                self._fields.append((b"content-type", default))
         if more:
             self._keeps_open = True
             return self._keep(self._exchange.write(data), "send")
@@ -114,7 +115,10 @@ class Response(ResponseHead):
         """
         data = encode_json(obj, self.req.app.json_codec)
         if not self.sealed:
-            self.default_type(JSON)
+            if self._fields:
+                self.default_type(JSON)
+            else:
+                self._fields.append((b"content-type", JSON))
         return self._whole(data, "json")
 
     def send_status(self, code: int) -> Verb:

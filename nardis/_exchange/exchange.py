@@ -28,7 +28,6 @@ from ..limits import Limits
 from ..types import Composes, Filter, Message, Receive, Scope, Send
 from .incoming import Incoming
 from .intake import Intake
-from .lifetime import Lifetime
 from .sweeper import Sweeper
 
 __all__ = ["ABORTED", "ENDED", "IDLE", "PIECE_BYTES", "STARTED", "Exchange"]
@@ -99,16 +98,22 @@ class Exchange(Incoming):
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper, limits: Limits
     ) -> None:
-        Lifetime.__init__(self, scope, sweeper, limits)
+        self.scope = scope
+        self.sweeper = sweeper
+        self.limits = limits
+        self.since = sweeper.clock()
+        self.client = self.close_reason = self.cancel_scope = None
+        self.failure = self.dependant = self.deferred = self.operations = None
+        self.closing = self.gone = False
+        self.cancels = True
+        self.timeout_status = 503
         self._receive = receive
         self._send = send
         self._is_cancelled = sweeper.is_cancelled
 
-        fields: dict[bytes, bytes] = dict(scope["headers"])
-        self.fields: dict[bytes, bytes] = fields
+        self.fields = fields = dict(scope["headers"])
         self.intake: Intake | None = None
-        http1: bool = scope["http_version"] < "2"
-        self.http1: bool = http1
+        self.http1 = http1 = scope["http_version"] < "2"
         # HTTP/1 announces a body by a field (RFC 9112 §6.3); HTTP/2 need not (RFC 9113 §8.1).
         announced = b"content-length" in fields or b"transfer-encoding" in fields
         self.expects_body: bool = announced or not (http1 or scope["method"] in BODILESS_METHODS)
@@ -123,8 +128,7 @@ class Exchange(Incoming):
         self.head_scope: anyio.CancelScope | None = None
         # Started, may have a body, unfiltered, untorn: the short way through write().
         self._plain: bool = False
-        self._bodiless: bool = False  # R6
-        self._torn: bool = False  # R5
+        self._bodiless = self._torn = False  # R6, R5
         self._busy: bool = False  # a task is sending
         self._turns: deque[anyio.Event] | None = None  # the tasks that wait to send
         self._yielded: float = 0.0  # when the event loop last had its turn
@@ -149,16 +153,14 @@ class Exchange(Incoming):
             self._plain = False
 
     def is_stalled(self, now: float) -> bool:
-        """Whether the client has taken nothing of a pending send for `write_stall_s`."""
-        return bool(self.writing) and now - self._last_progress() > self.limits.write_stall_s
-
-    def _last_progress(self) -> float:
         """
-        Return when the client last took something of the response.
+        Whether the client has taken nothing of a pending send for `write_stall_s`.
 
         Our own runner sees each byte of a piece; other servers show whole pieces.
         """
-        return self.writing if self.client is None else max(self.writing, self.client.progressed)
+        taken = 0.0 if self.client is None else self.client.progressed
+        waits = now - max(self.writing, taken)
+        return bool(self.writing) and waits > self.limits.write_stall_s
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -294,17 +296,16 @@ class Exchange(Incoming):
 
     async def abort(self) -> NoReturn:
         """Cut the response on purpose; before the head it is an empty 500. Never returns."""
-        if self.state == IDLE and not self.closing:
+        was_open, self.closing = not self.closing, True  # for other writers
+        if self.state == IDLE and was_open:
             fields = [(b"content-length", b"0")]
             if self.http1:
                 fields.append((b"connection", b"close"))
             self.state = STARTED
-            self.closing = True  # for other writers, as below
             await self._deliver({"type": "http.response.start", "status": 500, "headers": fields})
             await self._send_last(b"")
         elif self.state == STARTED:
             self.state = ABORTED
-        self.closing = True
         self.cancel()
         await checkpoint()
         raise ResponseAborted("res.abort() cut the response")

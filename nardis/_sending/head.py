@@ -21,12 +21,12 @@ from ..datastructures import MutableHeaders
 from ..errors import FieldError, HeadersAlreadySent, HTTPError, UsageError
 from ..types import Composed, Filter, Message
 
-__all__ = ["HTML", "JSON", "OCTETS", "ResponseHead"]
+__all__ = ["HTML", "JSON", "OCTETS", "UTF8", "ResponseHead"]
 
 HTML: Final = b"text/html; charset=utf-8"
 JSON: Final = b"application/json; charset=utf-8"
 OCTETS: Final = b"application/octet-stream"
-_UTF8: Final = b"; charset=utf-8"
+UTF8: Final = b"; charset=utf-8"  # the end of a type that says so
 
 # Fields of a message with a body; a status without one has none of them.
 _OF_A_BODY: Final = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
@@ -200,7 +200,7 @@ class ResponseHead:
         """Set the Content-Type if there is none; text is sent as UTF-8, and says so."""
         for at, (name, value) in enumerate(self._fields):
             if name == b"content-type":
-                if default is HTML and not value.endswith(_UTF8):
+                if default is HTML:
                     self._fields[at] = (name, in_utf8(value))
                 return
         self._fields.append((b"content-type", default))
