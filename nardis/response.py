@@ -252,7 +252,7 @@ class Response(ResponseHead):
 
     def reset(self, error: BaseException | None = None) -> None:
         """Make room for the answer to *error*."""
-        super().reset(error)
+        ResponseHead.reset(self, error)
         self._exchange.end_data = None
 
     def forgotten(self) -> str | None:

@@ -19,19 +19,20 @@ if TYPE_CHECKING:
     from ..request import Request
     from ..response import Response
 
-__all__ = ["answer_problem", "answer_unmatched"]
+__all__ = ["answer_options", "answer_problem", "unmatched"]
 
 # Text first: it is what `*/*` gets, and a client that sends that is mostly used in a terminal.
 _OFFERS: Final = ("text/plain", "text/html", "application/problem+json", "application/json")
 
 # The fields of each form.
+_TYPE: Final = b"content-type"  # first, where it is looked for
 _COMMON: Final = ((b"x-content-type-options", b"nosniff"), (b"vary", b"Accept"))
-_PROBLEM: Final = (*_COMMON, (b"content-type", b"application/problem+json"))
+_PROBLEM: Final = ((_TYPE, b"application/problem+json"), *_COMMON)
 _FIELDS: Final = {
-    "text/plain": (*_COMMON, (b"content-type", b"text/plain; charset=utf-8")),
+    "text/plain": ((_TYPE, b"text/plain; charset=utf-8"), *_COMMON),
     "text/html": (
+        (_TYPE, b"text/html; charset=utf-8"),
         *_COMMON,
-        (b"content-type", b"text/html; charset=utf-8"),
         (b"content-security-policy", b"default-src 'none'"),
     ),
     "application/problem+json": _PROBLEM,
@@ -90,20 +91,30 @@ def _html(title: str, detail: str, trace: str) -> str:
     )
 
 
-async def answer_unmatched(req: Request, res: Response) -> None:
-    """Answer when no route matched: 404, or 405 and the list of methods where others would."""
+def unmatched(req: Request) -> HTTPError | None:
+    """Return the error where no route matched; None for OPTIONS, which gets a list of methods."""
     trail = req.trail
-    allowed, served = trail.allowed, trail.served
+    allowed = trail.allowed
     wants_list = req.method == "OPTIONS"
     # Where a route of this very method passed on, the method is allowed and nothing was found.
-    if not allowed or not (wants_list or (req.app.method_not_allowed and not served)):
-        raise HTTPError(404, f"nothing here answers {req.method} {req.path}")
-    allow = ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))
-    if not wants_list:
-        raise HTTPError(
-            405, f"{req.method} is not allowed here, only {allow}", headers={"allow": allow}
-        )
-    await res.status(204).set("allow", allow).send()
+    refused = req.app.method_not_allowed and not trail.served
+    if not allowed or not (wants_list or refused):
+        return HTTPError(404, f"nothing here answers {req.method} {req.path}")
+    if wants_list:
+        return None
+    allow = _listed(allowed)
+    return HTTPError(
+        405, f"{req.method} is not allowed here, only {allow}", headers={"allow": allow}
+    )
+
+
+async def answer_options(req: Request, res: Response) -> None:
+    """Answer OPTIONS with the methods of the routes that matched the path."""
+    await res.status(204).set("allow", _listed(req.trail.allowed)).send()
+
+
+def _listed(allowed: frozenset[str]) -> str:
+    return ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))
 
 
 @lru_cache(maxsize=256)

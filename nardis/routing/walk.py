@@ -34,7 +34,7 @@ from ..handlers import ErrorHandler
 from ..request import Request
 from ..response import Response
 from ..types import Next
-from .fallbacks import answer_problem, answer_unmatched
+from .fallbacks import answer_options, answer_problem, unmatched
 from .layer import Layer, Match, Plan
 from .router import Entrance
 
@@ -255,8 +255,13 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
                     return
                 at = _next_match(walk, at)
                 if at == len(layers):
-                    onward = walk.onward
-                    return await (answer_unmatched(req, res) if onward is None else onward())
+                    if walk.onward is not None:
+                        return await walk.onward()
+                    missing = unmatched(req)
+                    if missing is None:
+                        return await answer_options(req, res)
+                    error: BaseException = missing  # not raised: that would cost two percent
+                    break
             layer = layers[at][0]
             handler, takes_next = layer.steps[step]
             if takes_next:
