@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import traceback
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
 from .._http import negotiation
@@ -80,8 +81,7 @@ async def answer_problem(
 
 
 def _html(title: str, detail: str, trace: str) -> str:
-    from html import escape
-
+    escape = _escape()
     shown = f"<pre>{escape(trace)}</pre>" if trace else ""
     said = f"<p>{escape(detail)}</p>" if detail else ""
     return (
@@ -95,13 +95,11 @@ def unmatched(req: Request) -> HTTPError | None:
     """Return the error where no route matched; None for OPTIONS, which gets a list of methods."""
     trail = req.trail
     allowed = trail.allowed
-    wants_list = req.method == "OPTIONS"
-    # Where a route of this very method passed on, the method is allowed and nothing was found.
-    refused = req.app.method_not_allowed and not trail.served
-    if not allowed or not (wants_list or refused):
-        return HTTPError(404, f"nothing here answers {req.method} {req.path}")
-    if wants_list:
+    if allowed and req.method == "OPTIONS":
         return None
+    # Where a route of this very method passed on, the method is allowed and nothing was found.
+    if not allowed or trail.served or not req.app.method_not_allowed:
+        return HTTPError(404, f"nothing here answers {req.method} {req.path}")
     allow = _listed(allowed)
     return HTTPError(
         405, f"{req.method} is not allowed here, only {allow}", headers={"allow": allow}
@@ -115,6 +113,13 @@ async def answer_options(req: Request, res: Response) -> None:
 
 def _listed(allowed: frozenset[str]) -> str:
     return ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))
+
+
+@cache
+def _escape() -> Callable[[str], str]:
+    from html import escape  # 1.3 ms, and for pages alone
+
+    return escape
 
 
 @lru_cache(maxsize=256)

@@ -305,8 +305,10 @@ class Router:
         layers = self.layers
         candidates = index.candidates(segments)
         if plan is _UNKNOWN:
-            if len(candidates) == 1:  # the short way: a comprehension is a call
+            if len(candidates) == 1:  # the short ways: a comprehension is a call
                 return [(layers[candidates[0]], None)], segments
+            if not candidates:
+                return [], segments
             return [(layers[at], None) for at in candidates], segments
         # Captures of prefixes are matched anew for each request, which may change its own.
         matching = [
