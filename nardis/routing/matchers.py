@@ -237,7 +237,9 @@ class _MatchedRoute(Route):
         if len(texts) < len(segments):
             raise HTTPError(400, "The path is not percent-encoded UTF-8.")
         path = "/" + "/".join(texts)
-        return (self._matcher.parse(path), 0) if self.steps and self._matcher.match(path) else None
+        if not self.steps or not self._matcher.match(path):
+            return None
+        return dict(self._matcher.parse(path)), 0  # a handler may change it
 
 
 async def default_404(req: Request, res: Response) -> None:

@@ -197,10 +197,11 @@ def found_at_once(req: Request, raw: bytes, plan: Plan) -> Callable[..., Awaitab
         return None
     if layer.streams and req.exchange.cancel_scope is None:
         return None
-    params = layer.pattern.match(plan[1]) if match is None else {}
-    if params is None:
-        return None
-    req.found = (raw, plan, layer, params)
+    if match is None:
+        match = layer.match(plan[1])
+        if match is None:
+            return None
+    req.found = (raw, plan, layer, match[0] or {})
     return layer.only
 
 

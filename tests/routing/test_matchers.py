@@ -90,3 +90,24 @@ async def test_a_pattern_gives_its_groups():
         {"a": "a", "b": None},
         {},
     )
+
+
+class Fixed:
+    """A pattern of somebody's own that gives the same captures each time."""
+
+    def __init__(self, text):
+        self.captures = {"text": text}
+
+    def match(self, path):
+        return True
+
+    def parse(self, path):
+        return self.captures
+
+
+async def test_what_a_handler_does_to_its_captures_is_gone_with_the_request():
+    async def takes(req, res):
+        await res.send(req.params.pop("text"))
+
+    async with Client(main([Get("x", takes, pattern_cls=Fixed)])) as client:
+        assert [(await client.get("/")).text for _ in range(2)] == ["x", "x"]
