@@ -75,12 +75,13 @@ class Exchange(Incoming):
     __slots__ = (
         "_bodiless",
         "_busy",
+        "_clock",
         "_is_cancelled",
         "_plain",
         "_send",
         "_torn",
         "_turns",
-        "_yielded",
+        "_yields_at",
         "content_length",
         "end_data",
         "ending",
@@ -101,15 +102,14 @@ class Exchange(Incoming):
         self.scope = scope
         self.sweeper = sweeper
         self.limits = limits
-        self.since = sweeper.clock()
         self.client = self.close_reason = self.cancel_scope = None
         self.failure = self.dependant = self.deferred = self.operations = None
         self.closing = self.gone = False
         self.cancels = True
         self.timeout_status = 503
-        self._receive = receive
-        self._send = send
-        self._is_cancelled = sweeper.is_cancelled
+        self._receive, self._send = receive, send
+        self._is_cancelled, self._clock = sweeper.is_cancelled, sweeper.clock
+        self.since = self._clock()
 
         self.fields = fields = dict(scope["headers"])
         self.intake: Intake | None = None
@@ -131,7 +131,7 @@ class Exchange(Incoming):
         self._bodiless = self._torn = False  # R6, R5
         self._busy: bool = False  # a task is sending
         self._turns: deque[anyio.Event] | None = None  # the tasks that wait to send
-        self._yielded: float = 0.0  # when the event loop last had its turn
+        self._yields_at: float = 0.0  # when the event loop has its next turn
 
     def is_over(self) -> bool:
         """Whether the final message has begun."""
@@ -180,7 +180,7 @@ class Exchange(Incoming):
         if written > self.content_length:
             raise self._overrun(len(data))
         self.written = written
-        now = self.writing = self.sweeper.clock()
+        now = self.writing = self._clock()
         self._busy = True
         try:
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
@@ -192,8 +192,8 @@ class Exchange(Incoming):
                 self._give_turn()
             else:
                 self._busy = False
-        if now - self._yielded > TURN_S:
-            self._yielded = now
+        if now > self._yields_at:
+            self._yields_at = now + TURN_S
             if self.written > WATCHED_BYTES:
                 self.open_body().watch()
             await checkpoint()
@@ -233,7 +233,7 @@ class Exchange(Incoming):
             body = self._finished(body)
         self._busy = True
         self.state = STARTED
-        self.writing = self.sweeper.clock()
+        self.writing = self._clock()
         try:
             await self._send(message)
             if self.closing:
@@ -341,7 +341,7 @@ class Exchange(Incoming):
         self._plain = (
             has_body and not self.filters and self.cancel_scope is not None and not self.closing
         )
-        self._yielded = self.sweeper.clock()
+        self._yields_at = self._clock() + TURN_S
 
     async def _send_body(self, data: bytes) -> None:
         for at in range(0, len(data) or 1, PIECE_BYTES):
@@ -391,7 +391,7 @@ class Exchange(Incoming):
         self.state = ENDED
 
     async def _deliver(self, message: Message) -> None:
-        self.writing = self.sweeper.clock()
+        self.writing = self._clock()
         try:
             if self.cancel_scope is not None:
                 await self._send(message)
