@@ -249,3 +249,19 @@ async def test_prefixes_begin_below_the_root_path():
         with_scope(app, root_path="/api", path="/api/r/x", raw_path=b"/api/r/x")
     ) as client:
         assert (await client.get("/")).json() == ["/x", "/x", "/api/r/x"]
+
+
+async def test_a_text_with_a_percent_sign_is_no_path_as_received():
+    """The text `/100%` comes as `/100%25`; what comes as `/100%` is a broken escape."""
+    app = Nardis()
+
+    @app.get("/100%25")
+    async def handler(req, res):
+        await res.send("all")
+
+    statuses = []
+    for raw_path in (b"/100%25", b"/100%", b"/100%25"):
+        async with Client(with_scope(app, path="/100%", raw_path=raw_path)) as client:
+            statuses.append((await client.get("/")).status_code)
+
+    assert statuses == [200, 404, 200]

@@ -7,6 +7,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from nardis import Nardis
+from nardis._exchange.sweeper import Sweeper
 from nardis.errors import ResponseAborted
 from tests.peers.driver import Gate, Identity, Server, rest
 
@@ -242,3 +243,17 @@ async def test_writers_behind_a_torn_chunk_are_refused():
     assert refused == ["two"]
     assert call.aborted
     assert call.chunks == []
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_trio_is_asked_in_public_where_its_own_way_is_gone(monkeypatch):
+    """A cancellation that is due is found without trio's private names, too."""
+    monkeypatch.setattr("trio.lowlevel.current_task", object)
+    is_cancelled = Sweeper(anyio.create_task_group()).is_cancelled
+    monkeypatch.undo()
+
+    assert not is_cancelled()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        assert is_cancelled()
+        await checkpoint()

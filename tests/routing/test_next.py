@@ -310,3 +310,58 @@ async def test_skip_route_after_next_runs_nothing_again():
     async with Client(app, raise_app_errors=False) as client:
         assert (await client.get("/x")).text == "ok"
     assert log == ["handler"]
+
+
+@pytest.mark.parametrize("path", ["/x", "/:name"])
+async def test_a_handler_alone_on_its_route_passes_on_by_skip_route(path):
+    """Such a handler is called without a walk through the table."""
+    app, log = Nardis(), []
+
+    @app.get(path)
+    async def first(req, res):
+        log.append((req.params, req.route.path, req.path, req.base_url))
+        raise SkipRoute
+
+    @app.get("/x")
+    async def second(req, res):
+        log.append((req.params, req.route.path, req.path, req.base_url))
+        await res.send("second")
+
+    async with Client(app) as client:
+        assert (await client.get("/x")).text == "second"
+        for _ in range(2):
+            assert (await client.get("/x")).text == "second"
+
+    captured = {"name": "x"} if path == "/:name" else {}
+    assert log[:2] == [(captured, path, "/x", ""), ({}, "/x", "/x", "")]
+
+
+async def test_where_the_last_handler_passes_on_nothing_is_found():
+    app = Nardis()
+
+    @app.get("/x")
+    async def alone(req, res):
+        raise SkipRoute
+
+    async with Client(app) as client:
+        response = await client.get("/x")
+
+    assert response.status_code == 404
+
+
+async def test_what_a_handler_passes_on_may_stream():
+    app = Nardis()
+
+    @app.get("/x")
+    async def alone(req, res):
+        raise SkipRoute
+
+    @app.get("/x")
+    async def streams(req, res):
+        await res.write("half")
+        await res.write("whole")
+
+    async with Client(app) as client:
+        response = await client.get("/x")
+
+    assert (response.text, response.complete) == ("halfwhole", True)
