@@ -33,7 +33,6 @@ from .routing.walk import (
     advance,
     answer_error,
     end_trail,
-    found_at_once,
     look_back,
     run_error_handler,
 )
@@ -105,12 +104,7 @@ async def serve_alone(
 async def serve(
     app: Served, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper | None = None
 ) -> None:
-    """
-    Serve one ASGI scope.
-
-    For a request: run the chain, end the response it began, and see to what it left open. *sweeper*
-    is for Nardis itself.
-    """
+    """Serve one ASGI scope, a request to its honest end; *sweeper* is for Nardis itself."""
     sweeper = sweeper or app.life.sweeper
     if sweeper is None or scope["type"] != "http":
         return await app.serve_otherwise(scope, receive, send, sweeper)
@@ -140,7 +134,9 @@ async def serve(
                         await advance(req.way)
                     else:
                         await only(req, res)
-                        look_back(req, res, only)
+                        verb = res.unawaited
+                        if exchange.state != ENDED or (verb is not None and verb.cr_frame):
+                            look_back(req, res, only)
                         only = None
                     if exchange.state != ENDED and not exchange.closing:
                         await exchange.finish(req.trail.silent)
@@ -199,7 +195,8 @@ def _only_handler(
     """
     Check the head, and find the way through the table.
 
-    Return the handler of a way that is nothing but a handler; for any other begin a trail.
+    Return the handler of the first route, if it matches and a call of it is all there is to do. For
+    any other way begin a trail.
     """
     scope = exchange.scope
     check_fields(scope["headers"], exchange.fields, app.limits.headers)
@@ -208,13 +205,17 @@ def _only_handler(
     if plan is None:
         raw = path_of(scope, exchange.fields)
         plan = app.plan(raw, None)
-    if plan[0] and plan[0][0][0].only is not None:
-        try:
-            only = found_at_once(req, raw, plan)
-        except HTTPError:  # a capture that cannot be decoded: advance() finds it, too
-            only = None
-        if only is not None:
-            return only
+    if plan[0]:
+        layer, match = plan[0][0]
+        has_scope = exchange.cancel_scope is not None or not layer.streams
+        if layer.only is not None and layer.method == req.method and has_scope:
+            try:
+                match = match or layer.match(plan[1])
+            except HTTPError:  # a capture that cannot be decoded: advance() finds it, too
+                match = None
+            if match is not None:
+                req.found = (raw, plan, layer, match[0] or {})
+                return layer.only
     req.way = Root(app, req, raw, plan)
     if raw == b"*":
         _answer_for_all(req.way)

@@ -6,9 +6,9 @@ The exchange is the only caller of the server's `send`; the rules stand at the d
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable
+from sys import exception, maxsize
 from typing import Final, Literal, NoReturn, TypeAlias
 
 import anyio
@@ -51,7 +51,7 @@ PIECE_BYTES: Final = 64 * 1024
 # memory.
 WATCHED_BYTES: Final = 1024 * 1024
 
-UNBOUNDED: Final = sys.maxsize
+UNBOUNDED: Final = maxsize
 
 
 class Exchange(Incoming):
@@ -124,7 +124,7 @@ class Exchange(Incoming):
         self.writing: float = 0.0
         self.filters: tuple[Filter, ...] = ()
         self.end_data: bytes | None = None
-        self.entry_exception: BaseException | None = sys.exception()
+        self.entry_exception: BaseException | None = exception()
         self.head_scope: anyio.CancelScope | None = None
         # Started, may have a body, unfiltered, untorn: the short way through write().
         self._plain: bool = False
@@ -282,7 +282,7 @@ class Exchange(Incoming):
         While an exception is in flight (a `finally`, an `except`) it takes effect only if the
         handler then returns (R2).
         """
-        in_flight = sys.exception()
+        in_flight = exception()
         await self._take_turn()
         try:
             if not await self._may_send("end"):

@@ -271,7 +271,7 @@ class ResponseHead:
         self.sealed = True
         lines = self._fields
         status = self._status
-        bodiless = status in BODILESS_STATUSES
+        bodiless = status != 200 and status in BODILESS_STATUSES
         if size is not None and not bodiless and not self._filters:
             declared: int | None = size
             for line in lines:

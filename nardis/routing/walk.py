@@ -45,7 +45,6 @@ __all__ = [
     "advance",
     "answer_error",
     "end_trail",
-    "found_at_once",
     "look_back",
     "run_error_handler",
 ]
@@ -184,25 +183,6 @@ class Root(Walk):
             yield
         finally:
             self.place = before
-
-
-def found_at_once(req: Request, raw: bytes, plan: Plan) -> Callable[..., Awaitable[None]] | None:
-    """
-    Return the handler of the first route, if it matches and a call of it is all there is to do.
-
-    No trail is begun for it then.
-    """
-    layer, match = plan[0][0]
-    if layer.only is None or layer.method != req.method:
-        return None
-    if layer.streams and req.exchange.cancel_scope is None:
-        return None
-    if match is None:
-        match = layer.match(plan[1])
-        if match is None:
-            return None
-    req.found = (raw, plan, layer, match[0] or {})
-    return layer.only
 
 
 def look_back(
