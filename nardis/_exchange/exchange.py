@@ -206,7 +206,10 @@ class Exchange(Incoming):
                 await self._send_piece(data)
         finally:
             self._give_turn()
-        await checkpoint()
+        now = self._clock()
+        if now > self._yields_at or self.state == ENDED:  # HEAD: the handler is cancelled here
+            self._yields_at = now + TURN_S
+            await checkpoint()
 
     async def flush(self) -> None:
         """Send the head if it has not left, and what filters hold back."""
@@ -438,10 +441,7 @@ class Exchange(Incoming):
                 "the response was cut: its handler failed past the head, or called res.abort()"
             )
         if self._torn:
-            raise ResponseAborted(
-                "a write was interrupted half-way: the response cannot go on, the client would see "
-                "a gap"
-            )
+            raise ResponseAborted("a write was interrupted half-way: the client would see a gap")
 
     def _account(self, data: bytes) -> None:
         if self.written + len(data) > self.content_length:
