@@ -120,8 +120,8 @@ class Intake:
                     "two tasks read the request body at once: give it one reader, and let that one "
                     "pass chunks on"
                 )
-            if not self.received and self.limit is not None:
-                self.check_declared(self.limit)
+            if self._declared is not None and not self.received:
+                self._check_declared(self._declared)
             since = self.reading = self._clock()
             try:
                 if (
@@ -184,10 +184,10 @@ class Intake:
                 self._wakeup = None
         return self._queue.popleft()
 
-    def check_declared(self, limit: int) -> None:
-        """Refuse a body that declares itself to be larger than *limit* bytes (413)."""
-        if self._declared is not None and self._declared > limit:
-            raise too_large(limit)
+    def _check_declared(self, size: int) -> None:
+        """Refuse a body that declares itself to be larger than the limit (413)."""
+        if self.limit is not None and size > self.limit:
+            raise too_large(self.limit)
 
     def arrived(self) -> bool:
         """Whether the server has nothing more of the body."""

@@ -142,7 +142,11 @@ class ResponseHead:
         """
         if self.sealed:
             self._refuse(f"set type {t!r}")
-        self.put(b"content-type", _media_type(t))
+        line = (b"content-type", _media_type(t))
+        if self._fields:
+            self.put(*line)
+        else:
+            self._fields.append(line)
         return self
 
     def vary(self, *names: str) -> Self:

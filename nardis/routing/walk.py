@@ -416,7 +416,8 @@ async def answer_error(walk: Walk, error: BaseException) -> None:
     trail = walk.trail
     req, res = trail.req, trail.res
     exchange = req.exchange
-    res.forgotten()
+    if res.unawaited is not None:
+        res.forgotten()
     if trail.offered is error or isinstance(error, ClientDisconnected):
         raise error
     here: Walk | None = walk
