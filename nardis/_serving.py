@@ -20,7 +20,6 @@ from ._exchange.handshake import Handshake
 from ._exchange.sweeper import Sweeper
 from ._failures import as_exception, explained, failure_of, parted, reduced
 from ._http.request_head import check_fields, check_head, path_of
-from ._paths.trail import Trail
 from .errors import ClientDisconnected, HTTPError, ResponseAborted, SkipRoute
 from .handlers import ErrorHandler
 from .request import Request
@@ -60,13 +59,11 @@ class Served(App, Table, Protocol):
         cancel_on_disconnect: Whether a handler is cancelled when its client leaves.
         error_handlers: By exception type or status.
         known: Raw paths of which all is known that matches them.
-        streaming: Those of them whose handler opted out of disconnects, and reads or streams.
     """
 
     cancel_on_disconnect: bool
     error_handlers: dict[type[BaseException] | int, ErrorHandler]
     known: dict[bytes, Plan | None]
-    streaming: set[bytes]
 
     def begin_trail(self, req: Request, /) -> Root:
         """Return the trail of a request, which begins with the first call."""
@@ -117,9 +114,7 @@ async def serve(
     client: Client | None = extensions.get(CLIENT) if extensions else None
     lent = None if client is None else _meet(client, exchange)
     around: AbstractContextManager[object] = AROUND
-    if lent is None and (
-        exchange.cancels or scope.get("raw_path") in app.streaming or exchange.wants_scope()
-    ):
+    if lent is None and (exchange.cancels or exchange.wants_scope() or not _is_alone(app, scope)):
         around = exchange.cancel_scope = sweeper.new_scope()
     sweeper.exchanges.add(exchange)
     error: BaseException | None = None
@@ -143,7 +138,11 @@ async def serve(
                 except BaseException as exc:
                     error = failure_of(exc)
                 if error is not None:
-                    error = await _answered(app, error, req, exchange, only)
+                    failed, error = error, None  # answering it may be cancelled
+                    try:
+                        error = await _answered(app, failed, req, exchange, only)
+                    finally:
+                        del failed  # a circle: its traceback has this frame
         except BaseException as exc:
             error = _error_of(exc, req, exchange, lent)
         if exchange.state != ENDED or error is not None:
@@ -154,8 +153,6 @@ async def serve(
             _note(scope, exchange.close_reason)
         if exchange.intake is not None:
             exchange.close_body()
-        if exchange.operations is not None:
-            _learn(app, req.trail)
         if exchange.deferred:
             if client is not None:
                 client.answered()
@@ -163,12 +160,17 @@ async def serve(
         _part(req, exchange)
 
 
-def _learn(app: Served, trail: Trail) -> None:
-    """Note that a handler which opted out of disconnects reads or streams: it gets one scope."""
-    if trail.route is not None:
-        trail.route.wants_scope()
-        if trail.raw in app.known:
-            app.streaming.add(trail.raw)
+def _is_alone(app: Served, scope: Scope) -> bool:
+    """
+    Whether a known path has a lone handler that answers in one piece, as far as was seen.
+
+    If it opted out of disconnects, nothing but its server ends it.
+    """
+    plan = None if scope.get("root_path") else app.known.get(scope.get("raw_path") or b"")
+    if plan is None or not plan[0]:
+        return False
+    layer = plan[0][0][0]
+    return layer.only is not None and layer.method == scope["method"] and not layer.streams
 
 
 def _meet(client: Client, exchange: Exchange) -> anyio.CancelScope | None:
@@ -179,9 +181,12 @@ def _meet(client: Client, exchange: Exchange) -> anyio.CancelScope | None:
 
 
 def _part(req: Request, exchange: Exchange) -> None:
-    """Let go of everything, and open the circles, which would be the garbage collector's work."""
+    """Learn from the request, and open the circles, which are the garbage collector's work."""
+    if exchange.operations is not None and req.found is not None:
+        req.found[2].streams = True
     # Not `del`, which costs ten times as much.
     exchange.head = exchange.intake = None  # type: ignore[assignment]  # it is over
+    exchange.gone = True  # for who reads on: the server is not asked again
     exchange.cancel_scope = None  # a scope that was lent is another call's from now on
     if exchange.client is not None:
         exchange.client.listener = None
@@ -207,11 +212,10 @@ def _only_handler(
         plan = app.plan(raw, None)
     if plan[0]:
         layer, match = plan[0][0]
-        has_scope = exchange.cancel_scope is not None or not layer.streams
-        if layer.only is not None and layer.method == req.method and has_scope:
+        if layer.only is not None and layer.method == req.method:
             try:
                 match = match or layer.match(plan[1])
-            except HTTPError:  # a capture that cannot be decoded: advance() finds it, too
+            except Exception:  # advance() finds it, too, and offers it to error handlers
                 match = None
             if match is not None:
                 req.found = (raw, plan, layer, match[0] or {})
@@ -293,7 +297,9 @@ async def _answered(
         trail = app.begin_trail(req)
         try:
             if isinstance(error, SkipRoute):
-                await advance(trail, 0, 1)
+                has_scope = exchange.cancel_scope is not None
+                with AROUND if has_scope else exchange.own_scope():
+                    await advance(trail, 0, 1)
             else:
                 await answer_error(trail, error)
             if exchange.state != ENDED and not exchange.closing:

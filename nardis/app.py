@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from threading import current_thread, main_thread
 from types import SimpleNamespace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from ._exchange.sweeper import Sweeper
 from ._failures import name_of
@@ -17,7 +17,7 @@ from .lifespan import Life
 from .limits import Limits
 from .request import Request
 from .routing.router import Router
-from .routing.walk import Root
+from .routing.walk import Root, end_trail
 from .tasks import Tasks
 from .types import JSONCodec, Receive, Scope, Send
 
@@ -42,8 +42,6 @@ class Nardis(Router):
     Attributes:
         state: A place for what handlers share: `app.state.pool`.
         life: For Nardis itself: what lives as long as the application.
-        streaming: For Nardis itself: known paths whose handler opted out of disconnects, and reads
-            or streams.
     """
 
     def __init__(
@@ -65,7 +63,6 @@ class Nardis(Router):
         self.cancel_on_disconnect = cancel_on_disconnect
         self.state: SimpleNamespace = SimpleNamespace()
         self.life: Life = Life(self)
-        self.streaming: set[bytes] = set()
 
     # --- what outlives requests -------------------------------------------------------------------
 
@@ -150,6 +147,8 @@ class Nardis(Router):
             raw, plan, route, params = req.found
             req.way = trail = Root(self, req, raw, plan)
             trail.route, trail.params, trail.served = route, params, True
+        if cast("object", req.exchange.head) is None:  # the request is over
+            end_trail(trail)
         return trail
 
     async def serve_otherwise(

@@ -179,8 +179,7 @@ class HTTPError(NardisError):
         extensions: Further members of the problem details, such as `limit=1048576`.
     """
 
-    # `args` are there already: to ask the base for them would cost a tenth of an error.
-    def __init__(  # pyright: ignore[reportMissingSuperCall]
+    def __init__(
         self,
         status: int,
         detail: str = "",
@@ -193,6 +192,8 @@ class HTTPError(NardisError):
                 f"HTTPError takes a status from 400 to 599, not {status}: "
                 "send other answers with res.status()"
             )
+        if type(self) is not HTTPError:  # it may have other bases; its own have nothing to do
+            super().__init__(status, detail)
         self.status = status
         self.detail = detail
         self.headers: dict[str, str] = dict(headers) if headers else {}

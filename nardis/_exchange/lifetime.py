@@ -209,6 +209,7 @@ class Lifetime(ABC):
             self.closing = True
             self.cancel_scope.cancel()
         for operation in self.operations or ():
+            self.closing = True
             operation.cancel()
 
     def disconnected(self) -> None:

@@ -84,13 +84,6 @@ class Mounted:
         exchange = req.exchange
         if isinstance(exchange, Handshake):
             return await exchange.hand_over(self.call, scope)
-        if exchange.cancel_scope is None:
-            with exchange.own_scope():  # whether it streams is not known beforehand
-                return await self._answer(req, res, scope)
-        await self._answer(req, res, scope)
-
-    async def _answer(self, req: Request, res: Response, scope: dict[str, Any]) -> None:
-        exchange = req.exchange
         doorway = Doorway(req, res)
         try:
             if req.method != "HEAD":

@@ -210,15 +210,11 @@ class ResponseHead:
         self._fields.append((b"content-type", default))
 
     def add(self, lines: Sequence[tuple[bytes, bytes]], kept: Iterable[str]) -> None:
-        """
-        Set fields that are known to be valid, except those *kept*.
-
-        Content-Type is not kept, and the names of Vary are added.
-        """
+        """Set fields known to be valid, except those *kept*; the names of Vary are added."""
         if not self._fields:
             self._fields.extend(lines)
             return
-        names = {name.lower().encode() for name in kept} - {b"content-type"}
+        names = {name.lower().encode() for name in kept}
         for name, value in lines:
             if name == b"vary":
                 self.vary(value.decode())

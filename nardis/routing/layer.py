@@ -59,7 +59,7 @@ class Layer:
         always: It matches every path, so `match` need not be called.
         straight: Its steps need no more than a call.
         through: Of one middleware around everything: that, if calling it is all there is to do.
-        streams: Its handler reads or streams, and is to have a cancel scope for all of that.
+        streams: Its handler opted out of disconnects, and was seen to read or to stream.
         only: Of a route for one method: its handler, if calling that is all there is to do.
     """
 
@@ -93,10 +93,6 @@ class Layer:
         self.through: Callable[..., Awaitable[None]] | None = None
         if self.straight and len(self.steps) == 1:
             self.through = self.steps[0][0]
-
-    def wants_scope(self) -> None:
-        """Learn that the handler, which opted out of disconnects, reads or streams."""
-        self.streams, self.straight = True, False
 
     def match(self, segments: Segments) -> Match | None:
         """Match the beginning of a path; return the captures and the number of segments taken."""
@@ -139,7 +135,8 @@ class Route(Layer):
         self.steps.append(step_of(handler, "a route"))
         first, takes_next = self.steps[0]
         is_only = len(self.steps) == 1 and self.straight and not takes_next
-        self.only = first if is_only and self.method is not None else None
+        # A handler for HEAD has a scope of its own, as GET's has for HEAD.
+        self.only = first if is_only and self.method not in (None, "HEAD") else None
         if self.changed is not None:
             self.changed()
         return handler

@@ -239,7 +239,7 @@ class _MatchedRoute(Route):
         path = "/" + "/".join(texts)
         if not self.steps or not self._matcher.match(path):
             return None
-        return dict(self._matcher.parse(path)), 0  # a handler may change it
+        return dict(self._matcher.parse(path) or {}), 0  # a handler may change it
 
 
 async def default_404(req: Request, res: Response) -> None:

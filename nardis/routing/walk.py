@@ -345,10 +345,8 @@ async def _detour(
         exchange.set_cancels(layer.cancels)
     if len(args) == 2 and walk.trail.req.method == "HEAD":
         handler = partial(_in_head_scope, exchange, handler)
-    opted_in = layer.cancels and not cancels_around  # what stands around it opted out
-    has_none = exchange.cancel_scope is None
-    if opted_in or (has_none and (layer.streams or exchange.wants_scope())):
-        with exchange.own_scope():
+    if layer.cancels and not cancels_around:
+        with exchange.own_scope():  # what stands around it opted out
             await handler(*args)
     else:
         await handler(*args)

@@ -311,3 +311,41 @@ async def test_a_hook_that_fails_on_an_error_is_a_plain_500():
         "500 Internal Server Error\n",
         [404],
     )
+
+
+@pytest.mark.parametrize("accept", ["text/html", "text/plain", "application/json"])
+async def test_a_content_type_of_the_error_wins(accept):
+    app = refusing(409, "no", headers={"Content-Type": "application/vnd.x+json"})
+    async with Client(app) as client:
+        response = await client.get("/x", headers={"accept": accept})
+    assert response.headers["content-type"] == "application/vnd.x+json"
+
+
+class Worded(HTTPError):
+    """An error with words of its own."""
+
+    def __str__(self):
+        return "my words"
+
+
+async def test_the_text_is_what_the_error_says_of_itself():
+    app = Nardis()
+    app.get("/*any", raises(Worded(409, "not these")))
+    async with Client(app) as client:
+        assert (await client.get("/x")).text == "my words\n"
+
+
+class Noting(Exception):
+    """Another base of an error."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.noted = args
+
+
+class Both(HTTPError, Noting):
+    """An error of two kinds."""
+
+
+def test_an_error_builds_all_its_bases():
+    assert Both(404, "x").noted == (404, "x")

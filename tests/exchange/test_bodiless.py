@@ -201,3 +201,19 @@ async def test_a_head_request_ends_while_its_handler_still_cleans_up():
         assert not call.ended.is_set()
         parked.set()
         await call.wait()
+
+
+async def test_a_route_for_head_alone_ends_at_its_first_write_too():
+    app, log = Nardis(), []
+
+    @app.head("/")
+    async def handler(req, res):
+        while True:
+            log.append("writes")
+            await res.write("x")
+
+    async with Server(app) as server:
+        call = await server.finished("/", method="HEAD")
+
+    assert log == ["writes"]
+    assert (call.status, call.body, call.final, call.error) == (200, b"", True, None)

@@ -110,3 +110,32 @@ async def test_a_request_leaves_nothing_to_the_garbage_collector(method, path):
             gc.enable()
 
     assert left == []
+
+
+async def test_what_is_asked_of_a_request_that_is_over_is_no_circle():
+    kept = []
+    late = Nardis()
+
+    @late.get("/:name")
+    async def keeps(req, res):
+        kept.append(req)
+        await res.send("x")
+
+    async with Server(late) as server:
+        await server.finished("/a")
+        server.calls.clear()
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            req = kept.pop()
+            assert (req.route.path, req.params, req.base_url) == ("/:name", {"name": "a"}, "")
+            del req
+            gc.collect()
+            left = [type(each) for each in gc.garbage if type(each).__module__[:6] == "nardis"]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+
+    assert left == []

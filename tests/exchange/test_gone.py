@@ -5,8 +5,9 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from nardis import ClientDisconnected, Nardis, shielded
+from nardis import ClientDisconnected, HTTPError, Nardis, SkipRoute, shielded
 from tests.peers.driver import Gate, Server, part
+from tests.peers.handlers import waits_and_notes
 
 pytestmark = pytest.mark.anyio
 
@@ -345,3 +346,49 @@ async def test_a_client_that_leaves_during_a_500_is_no_further_error(caplog):
     assert call.error is None
     assert not call.final
     assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
+
+
+@pytest.mark.parametrize("raised", [SkipRoute, HTTPError(404)], ids=["SkipRoute", "HTTPError"])
+async def test_what_a_handler_raised_is_not_told_of_when_its_successor_is_cancelled(raised, caplog):
+    app, log = Nardis(), []
+
+    @app.get("/")
+    async def first(req, res):
+        raise raised
+
+    @app.get("/")
+    async def second(req, res):
+        await waits_and_notes(log)(req, res)
+
+    @app.error(404)
+    async def missing(err, req, res):
+        await waits_and_notes(log)(req, res)
+
+    async with Server(app) as server:
+        call = server.call("/")
+        await server.lose(call)
+
+    assert log == ["gone"]
+    assert call.untouched
+    assert call.error is None
+    assert not caplog.records
+
+
+async def test_a_body_that_is_read_after_the_end_is_not_asked_for_again():
+    app, kept = Nardis(), []
+
+    @app.post("/")
+    async def handler(req, res):
+        async for _ in req:
+            pass
+        kept.append(req)
+        await res.send("x")
+
+    async with Server(app) as server:
+        call = await server.finished(
+            "/", part(b"body", more=False), part(b"of the next request"), method="POST"
+        )
+        with pytest.raises(ClientDisconnected):
+            await kept[0].bytes()
+        assert (call.body, call.final) == (b"x", True)
+        assert not server.exchanges

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import anyio
 import pytest
 
-from nardis import ClientDisconnected, Limits, Nardis
+from nardis import ClientDisconnected, Limits, Nardis, SkipRoute
 from nardis.errors import ResponseAborted
 from tests.peers.driver import Gate, Server, part, rest
 from tests.peers.handlers import waits, waits_and_notes
@@ -20,7 +22,7 @@ class Learned(Nardis):
 
     def add(self, layer):
         super().add(layer)
-        layer.wants_scope()
+        layer.streams = True
 
 
 @pytest.fixture(params=["app", "route", "learned"])
@@ -332,45 +334,117 @@ async def passes_on(req, res, next):
     await next()
 
 
-async def test_an_answer_in_one_piece_opens_no_scope(scopes):
+async def test_an_answer_in_one_piece_opens_no_scope_once_its_path_is_known(scopes):
     app = Nardis(cancel_on_disconnect=False)
     app.get("/", plain)
 
     async with Server(app) as server:
-        assert [await scopes(server) for _ in range(2)] == [0, 0]
+        assert [await scopes(server) for _ in range(3)] == [1, 0, 0]
 
 
-@pytest.mark.parametrize("before", [[], [passes_on]], ids=["alone", "behind a middleware"])
-@pytest.mark.parametrize(
-    ("pattern", "opened"),
-    [
-        ("/feed", 1),
-        ("/:name", 2),  # around the handler, and for the end, which comes behind it
-    ],
-)
-async def test_a_route_that_streamed_has_one_scope_for_all_writes(scopes, before, pattern, opened):
+async def test_a_lone_handler_that_streamed_has_one_scope_for_all_writes(scopes):
     app = Nardis(cancel_on_disconnect=False)
-    app.get(pattern, *before, streams)
+    app.get("/", streams)
 
     async with Server(app) as server:
-        first, *others = [await scopes(server, "/feed") for _ in range(3)]
+        _, each_write, *others = [await scopes(server) for _ in range(4)]
 
-    assert first > 5
-    assert others == [opened, opened]
+    assert each_write > 5
+    assert others == [1, 1]
 
 
-async def test_a_route_that_read_has_one_scope_for_all_reads(scopes):
+async def test_a_lone_handler_that_read_has_one_scope_for_all_reads(scopes):
     app = Nardis(cancel_on_disconnect=False)
     app.post("/", reads)
     body = [part(b"a"), part(b"b"), part(b"", more=False)]
 
     async with Server(app) as server:
-        first, *others = [
-            await scopes(server, "/", *body, method="POST", headers=CHUNKED) for _ in range(3)
+        _, each_read, *others = [
+            await scopes(server, "/", *body, method="POST", headers=CHUNKED) for _ in range(4)
         ]
 
-    assert first == 3
+    assert each_read == 3
     assert others == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "handlers"), [("/:name", [streams]), ("/feed", [passes_on, streams])]
+)
+async def test_what_is_more_than_a_lone_handler_of_a_known_path_has_a_scope(
+    scopes, pattern, handlers
+):
+    app = Nardis(cancel_on_disconnect=False)
+    app.get(pattern, *handlers)
+
+    async with Server(app) as server:
+        assert [await scopes(server, "/feed") for _ in range(3)] == [1, 1, 1]
+
+
+async def test_what_a_lone_handler_passes_on_to_has_a_scope():
+    app, log = Nardis(cancel_on_disconnect=False, limits=Limits(write_stall_s=10)), []
+
+    @app.get("/")
+    async def alone(req, res):
+        raise SkipRoute
+
+    @app.use
+    async def middleware(req, res, next):
+        try:
+            await next()
+        except BaseException as exc:
+            log.append(type(exc))
+            raise
+
+    app.get("/", streams)
+
+    async with Server(app) as server:
+        for _ in range(2):
+            call = server.call("/", on_send=Gate())
+            await server.tick(11)
+            await call.wait()
+            assert not call.final
+
+    assert log == [anyio.get_cancelled_exc_class()] * 2
+
+
+async def test_a_mounted_application_is_called_once_whatever_ends_it():
+    calls = []
+
+    async def foreign(scope, receive, send):
+        calls.append(scope["path"])
+        await anyio.sleep_forever()
+
+    app = Nardis(cancel_on_disconnect=False)
+    app.mount("/", foreign)
+
+    async with Server(app) as server:
+        call = server.call("/")
+        await rest()
+        server.shut_down()
+        await call.wait()
+
+    assert calls == ["/"]
+    assert call.status == 503
+
+
+async def test_a_reader_that_goes_on_behind_a_stall_answers_nothing_of_its_own():
+    app = Nardis(cancel_on_disconnect=False, limits=Limits(body_idle_s=10))
+
+    @app.post("/")
+    async def handler(req, res):
+        with contextlib.suppress(ClientDisconnected):
+            await req.bytes()
+        await res.send("as if it were complete")
+
+    async with Server(app) as server:
+        statuses = []
+        for _ in range(3):
+            call = server.call("/", part(b"half"), method="POST", headers=CHUNKED)
+            await server.tick(11)
+            await call.wait()
+            statuses.append(call.status)
+
+    assert statuses == [408, 408, 408]
 
 
 async def test_a_mounted_application_has_one_scope_for_all_that_it_does(scopes):

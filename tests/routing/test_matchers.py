@@ -111,3 +111,21 @@ async def test_what_a_handler_does_to_its_captures_is_gone_with_the_request():
 
     async with Client(main([Get("x", takes, pattern_cls=Fixed)])) as client:
         assert [(await client.get("/")).text for _ in range(2)] == ["x", "x"]
+
+
+class Failing(Fixed):
+    """A pattern of somebody's own that fails."""
+
+    def parse(self, path):
+        raise KeyError(path)
+
+
+async def test_what_a_pattern_raises_goes_to_the_error_handlers():
+    app = main([Get("x", says, pattern_cls=Failing)])
+
+    @app.error(KeyError)
+    async def failed(err, req, res):
+        await res.status(404).send(f"no {err.args[0]}")
+
+    async with Client(app) as client:
+        assert (await client.get("/a")).text == "no /a"
