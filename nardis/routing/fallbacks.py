@@ -79,6 +79,8 @@ async def answer_problem(
             problem["traceback"] = trace
         page = json.dumps(problem, default=str)
     res.add(_FIELDS[form], error.headers)
+    if error.headers and form != "text/html":
+        res.put(*_FIELDS[form][0])  # what is not escaped is never shown as HTML
     await res.send(page.encode())
 
 

@@ -313,12 +313,20 @@ async def test_a_hook_that_fails_on_an_error_is_a_plain_500():
     )
 
 
-@pytest.mark.parametrize("accept", ["text/html", "text/plain", "application/json"])
-async def test_a_content_type_of_the_error_wins(accept):
-    app = refusing(409, "no", headers={"Content-Type": "application/vnd.x+json"})
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("text/html", "application/xhtml+xml"),
+        ("text/plain", "text/plain; charset=utf-8"),
+        ("application/json", "application/problem+json"),
+    ],
+)
+async def test_a_content_type_of_the_error_wins_on_the_page_that_is_escaped(accept, content_type):
+    app = refusing(409, "<b>no</b>", headers={"Content-Type": "application/xhtml+xml"})
     async with Client(app) as client:
         response = await client.get("/x", headers={"accept": accept})
-    assert response.headers["content-type"] == "application/vnd.x+json"
+    assert response.headers["content-type"] == content_type
+    assert ("<b>" in response.text) is (accept != "text/html")
 
 
 class Worded(HTTPError):
