@@ -28,6 +28,7 @@ from ..limits import Limits
 from ..types import Composes, Filter, Message, Receive, Scope, Send
 from .incoming import Incoming
 from .intake import Intake
+from .lifetime import Lifetime
 from .sweeper import Sweeper
 
 __all__ = ["ABORTED", "ENDED", "IDLE", "PIECE_BYTES", "STARTED", "Exchange"]
@@ -99,21 +100,15 @@ class Exchange(Incoming):
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper, limits: Limits
     ) -> None:
-        self.scope = scope
-        self.sweeper = sweeper
-        self.limits = limits
-        self.client = self.close_reason = self.cancel_scope = None
-        self.failure = self.dependant = self.deferred = self.operations = None
-        self.closing = self.gone = False
-        self.cancels = True
-        self.timeout_status = 503
+        Lifetime.__init__(self, scope, sweeper, limits)
         self._receive, self._send = receive, send
         self._is_cancelled, self._clock = sweeper.is_cancelled, sweeper.clock
-        self.since = self._clock()
 
-        self.fields = fields = dict(scope["headers"])
+        fields: dict[bytes, bytes] = dict(scope["headers"])
+        self.fields: dict[bytes, bytes] = fields
         self.intake: Intake | None = None
-        self.http1 = http1 = scope["http_version"] < "2"
+        http1: bool = scope["http_version"] < "2"
+        self.http1: bool = http1
         # HTTP/1 announces a body by a field (RFC 9112 §6.3); HTTP/2 need not (RFC 9113 §8.1).
         announced = b"content-length" in fields or b"transfer-encoding" in fields
         self.expects_body: bool = announced or not (http1 or scope["method"] in BODILESS_METHODS)
@@ -299,7 +294,8 @@ class Exchange(Incoming):
 
     async def abort(self) -> NoReturn:
         """Cut the response on purpose; before the head it is an empty 500. Never returns."""
-        was_open, self.closing = not self.closing, True  # for other writers
+        was_open = not self.closing
+        self.closing = True  # for other writers
         if self.state == IDLE and was_open:
             fields = [(b"content-length", b"0")]
             if self.http1:

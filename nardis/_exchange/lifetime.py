@@ -116,22 +116,22 @@ class Lifetime(ABC):
         "timeout_status",
     )
 
-    # Set by the exchange's constructor: one of their own would cost one percent of a plain request.
-    scope: Scope
-    sweeper: Sweeper
-    limits: Limits
-    client: Client | None
-    since: float
-    close_reason: CloseReason | None
-    closing: bool
-    gone: bool
-    cancels: bool
-    cancel_scope: anyio.CancelScope | None
-    timeout_status: int
-    failure: BaseException | None
-    dependant: Dependant | None
-    deferred: list[Deferred] | None
-    operations: set[anyio.CancelScope] | None
+    def __init__(self, scope: Scope, sweeper: Sweeper, limits: Limits) -> None:
+        self.scope: Scope = scope
+        self.sweeper: Sweeper = sweeper
+        self.limits: Limits = limits
+        self.client: Client | None = None
+        self.since: float = sweeper.clock()
+        self.close_reason: CloseReason | None = None
+        self.closing: bool = False
+        self.gone: bool = False
+        self.cancels: bool = True
+        self.cancel_scope: anyio.CancelScope | None = None
+        self.timeout_status: int = 503
+        self.failure: BaseException | None = None
+        self.dependant: Dependant | None = None
+        self.deferred: list[Deferred] | None = None
+        self.operations: set[anyio.CancelScope] | None = None
 
     @abstractmethod
     def is_over(self) -> bool:

@@ -136,7 +136,9 @@ class Route(Layer):
         first, takes_next = self.steps[0]
         is_only = len(self.steps) == 1 and self.straight and not takes_next
         # A handler for HEAD has a scope of its own, as GET's has for HEAD.
-        self.only = first if is_only and self.method not in (None, "HEAD") else None
+        self.only: Callable[..., Awaitable[None]] | None = (
+            first if is_only and self.method not in (None, "HEAD") else None
+        )
         if self.changed is not None:
             self.changed()
         return handler

@@ -8,7 +8,7 @@ layers that cannot match.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar, Unpack, cast, overload
 
 from .._asgi.adapt import ASGI2App
@@ -397,7 +397,8 @@ class Entrance(Layer):
 
     def __init__(self, pattern: Pattern, router: Router) -> None:
         super().__init__(pattern, [cast("Step", (router, True))])
-        self.straight, self.through = False, None
+        self.straight: bool = False
+        self.through: Callable[..., Awaitable[None]] | None = None
         self.router: Router = router
 
 
