@@ -215,8 +215,9 @@ def _only_handler(
         if layer.only is not None and layer.method == req.method:
             try:
                 match = match or layer.match(plan[1])
-            except Exception:  # advance() finds it, too, and offers it to error handlers
-                match = None
+            except BaseException as exc:
+                failure_of(exc)  # lets Ctrl-C go on; the rest is found by advance() again, where
+                match = None  # error handlers are asked
             if match is not None:
                 req.found = (raw, plan, layer, match[0] or {})
                 return layer.only

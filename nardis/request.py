@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar, overload
 from urllib.parse import unquote
 
 from ._exchange.exchange import Exchange
-from ._exchange.intake import Intake, too_large
+from ._exchange.intake import too_large
 from ._http import media_types, negotiation
 from ._http.request_head import quoted
 from ._http.strict_json import decode_json, decode_typed
@@ -250,19 +250,16 @@ class Request:
         if limit is None:
             limit = self.exchange.limits.buffered_body_bytes
         if self._gathered is None:
-            self._gathered = await gather(self._unread_body(), limit)
+            intake = self.exchange.open_body()
+            if intake.received or (self._body is not None and self._body.is_closed()):
+                raise BodyAlreadyRead(
+                    "some of the request body was already read as a stream: use either "
+                    "`async for chunk in req` or bytes()"
+                )
+            self._gathered = await gather(intake, limit)
         elif len(self._gathered) > limit:
             raise too_large(limit)
         return self._gathered
-
-    def _unread_body(self) -> Intake:
-        intake = self.exchange.open_body()
-        if intake.received or (self._body is not None and self._body.is_closed()):
-            raise BodyAlreadyRead(
-                "some of the request body was already read as a stream: use either "
-                "`async for chunk in req` or bytes()"
-            )
-        return intake
 
     async def text(self, limit: int | None = None) -> str:
         """
@@ -303,11 +300,7 @@ class Request:
                 415,
                 f"expected a JSON body, not {self.content_type or 'an unreadable Content-Type'}",
             )
-        if self._gathered is None and limit is None:  # as bytes() does, without its coroutine
-            most = self.exchange.limits.buffered_body_bytes
-            body = self._gathered = await gather(self._unread_body(), most)
-        else:
-            body = await self.bytes(limit)
+        body = await self.bytes(limit)
         depth = self.exchange.limits.json_depth
         return (
             decode_json(body, depth, self.app.json_codec)

@@ -80,8 +80,6 @@ class Pattern:
         {'file': 'archive.tar', 'ext': 'gz'}
         """
         compared = segments if self._case_sensitive else folded(segments)
-        if len(self.routes) == 1:  # the short way
-            return self.routes[0].match(segments, compared)
         for shape in self.routes:
             params = shape.match(segments, compared)
             if params is not None:

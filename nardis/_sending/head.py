@@ -224,9 +224,6 @@ class ResponseHead:
     def put(self, name: bytes, value: bytes) -> None:
         """Set a field that is known to be valid."""
         lines = self._fields
-        if not lines:
-            lines.append((name, value))
-            return
         for at, line in enumerate(lines):
             if line[0] == name:
                 others = [other for other in lines[at + 1 :] if other[0] != name]

@@ -60,10 +60,7 @@ async def answer_problem(
     if cause is not None:
         trace = "".join(traceback.format_exception(cause))
     if form == "text/plain":
-        if type(error).__str__ is HTTPError.__str__:  # what it says, in fewer steps
-            page = f"{error.status} {title}: {detail}\n{trace}" if detail else f"{error}\n{trace}"
-        else:
-            page = f"{error}\n{trace}"
+        page = f"{error}\n{trace}"
     elif form == "text/html":
         page = _html(f"{error.status} {title}", detail, trace)
     else:

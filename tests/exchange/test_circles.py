@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,6 +14,23 @@ pytestmark = pytest.mark.anyio
 
 app = Nardis()
 BODY = (part(b'{"a": '), part(b"1}", more=False))
+
+
+@contextmanager
+def collecting():
+    """List the types of Nardis's that a block leaves to the garbage collector."""
+    left = []
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        yield left
+        gc.collect()
+        left += [type(each) for each in gc.garbage if type(each).__module__[:6] == "nardis"]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 @app.get("/whole")
@@ -97,17 +115,8 @@ async def test_a_request_leaves_nothing_to_the_garbage_collector(method, path):
             server.calls.clear()
 
         await answered()  # what is kept for all requests is made by the first
-        gc.collect()
-        gc.disable()
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        try:
+        with collecting() as left:
             await answered()
-            gc.collect()
-            left = [type(each) for each in gc.garbage if type(each).__module__[:6] == "nardis"]
-        finally:
-            gc.set_debug(0)
-            gc.garbage.clear()
-            gc.enable()
 
     assert left == []
 
@@ -124,18 +133,9 @@ async def test_what_is_asked_of_a_request_that_is_over_is_no_circle():
     async with Server(late) as server:
         await server.finished("/a")
         server.calls.clear()
-        gc.collect()
-        gc.disable()
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        try:
+        with collecting() as left:
             req = kept.pop()
             assert (req.route.path, req.params, req.base_url) == ("/:name", {"name": "a"}, "")
             del req
-            gc.collect()
-            left = [type(each) for each in gc.garbage if type(each).__module__[:6] == "nardis"]
-        finally:
-            gc.set_debug(0)
-            gc.garbage.clear()
-            gc.enable()
 
     assert left == []

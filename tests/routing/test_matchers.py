@@ -113,17 +113,15 @@ async def test_what_a_handler_does_to_its_captures_is_gone_with_the_request():
         assert [(await client.get("/")).text for _ in range(2)] == ["x", "x"]
 
 
-class Failing(Fixed):
-    """A pattern of somebody's own that fails."""
+@pytest.mark.parametrize("kind", [KeyError, SystemExit])
+async def test_what_a_pattern_raises_goes_to_the_error_handlers(kind):
+    class Failing(Fixed):
+        def parse(self, path):
+            raise kind(path)
 
-    def parse(self, path):
-        raise KeyError(path)
-
-
-async def test_what_a_pattern_raises_goes_to_the_error_handlers():
     app = main([Get("x", says, pattern_cls=Failing)])
 
-    @app.error(KeyError)
+    @app.error(kind)
     async def failed(err, req, res):
         await res.status(404).send(f"no {err.args[0]}")
 
