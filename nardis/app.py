@@ -34,6 +34,8 @@ class Nardis(Router):
         debug: Show tracebacks in answers to errors. Never in production.
         limits: What one request may cost.
         json: What encodes and decodes JSON; anything with `dumps` and `loads`.
+        errors: The form of answers to errors: `"auto"` follows the client's Accept, where `*/*` is
+            plain text; with `"problem"` it gets problem details (RFC 9457), as an API should.
         case_sensitive: Whether `/Users` and `/users` differ.
         strict: Whether `/users` and `/users/` differ.
         method_not_allowed: Answer 405 where only other methods match, else 404.
@@ -50,12 +52,16 @@ class Nardis(Router):
         debug: bool = False,
         limits: Limits | None = None,
         json: JSONCodec | None = None,
+        errors: Literal["auto", "problem"] = "auto",
         case_sensitive: bool = True,
         strict: bool = False,
         method_not_allowed: bool = True,
         cancel_on_disconnect: bool = True,
     ) -> None:
         super().__init__(case_sensitive=case_sensitive, strict=strict)
+        if errors not in ("auto", "problem"):
+            raise UsageError(f'errors is "auto" or "problem", not {errors!r}')
+        self.errors: Literal["auto", "problem"] = errors
         self.debug = debug
         self.limits: Limits = Limits() if limits is None else limits
         self.json_codec = json

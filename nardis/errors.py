@@ -16,10 +16,11 @@ Everything Nardis raises.
     │       └── ResponseAlreadyStarted  a whole answer was sent after a first piece
     ├── StartFailed                the application or its server could not start
     ├── HTTPError                  the peer sent something wrong: carries the status of the answer
+    │   └── RangeNotSatisfiable    416: nothing of what a Range field asks for is there
     ├── ClientDisconnected         the peer left: nobody's fault, never logged as an error
     └── ResponseAborted            the response was cut on purpose, so that it cannot look whole
 
-`SkipRoute` stands apart: it is a signal and not an error.
+`SkipRoute` and `NotModified` stand apart: they are signals and not errors.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ __all__ = [
     "NardisError",
     "NextCalledTwice",
     "NoResponse",
+    "NotModified",
     "PatternError",
+    "RangeNotSatisfiable",
     "ResponseAborted",
     "ResponseAlreadyEnded",
     "ResponseAlreadyStarted",
@@ -204,6 +207,24 @@ class HTTPError(NardisError):
         return f"{title}: {self.detail}" if self.detail else title
 
 
+class RangeNotSatisfiable(HTTPError):
+    """
+    Nothing of what a Range field asks for is there: 416, with the size in Content-Range.
+
+    Args:
+        size: Length of the whole representation, in bytes.
+
+    Source: RFC 9110 §14.4 and §15.5.17.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(
+            416,
+            f"the range asked for lies outside of the {size} bytes there are",
+            headers={"content-range": f"bytes */{size}"},
+        )
+
+
 class ClientDisconnected(NardisError):
     """The client left while something was still being read or written for it."""
 
@@ -214,3 +235,11 @@ class ResponseAborted(NardisError):
 
 class SkipRoute(Exception):
     """Leave the current route without an answer; the next matching one goes on."""
+
+
+class NotModified(Exception):
+    """
+    The client's copy is still good: the answer is a 304 without a body.
+
+    Source: RFC 9110 §13.2.2 and §15.4.5.
+    """

@@ -114,6 +114,7 @@ class App(Protocol):
         state: A place for what handlers share: `app.state.pool`.
         limits: Those of every route that has none of its own.
         debug: Whether answers to errors show tracebacks.
+        errors: The form of answers to errors for clients that take any.
         json_codec: What encodes and decodes JSON; None is the standard library.
         method_not_allowed: Whether a path that only other methods match is a 405; otherwise a 404.
     """
@@ -121,6 +122,7 @@ class App(Protocol):
     state: SimpleNamespace
     limits: Limits
     debug: bool
+    errors: Literal["auto", "problem"]
     json_codec: JSONCodec | None
     method_not_allowed: bool
 
