@@ -11,13 +11,28 @@ from __future__ import annotations
 import math
 import signal
 import sys
-from typing import Any, Final, cast
+from types import CodeType, TracebackType
+from typing import Any, Final, TypeAlias, cast
 
 import anyio
 
 from .errors import ClientDisconnected, NardisError, ResponseAborted
 
-__all__ = ["Carried", "as_exception", "explained", "failure_of", "name_of", "parted", "reduced"]
+__all__ = [
+    "Carried",
+    "ExcInfo",
+    "as_exception",
+    "exc_info_of",
+    "explained",
+    "failure_of",
+    "is_ours",
+    "message_of",
+    "name_of",
+    "parted",
+    "reduced",
+]
+
+ExcInfo: TypeAlias = "tuple[type[BaseException], BaseException, TracebackType | None]"
 
 
 class Carried(NardisError):
@@ -171,3 +186,62 @@ def name_of(handler: object) -> str:
     """Name a handler for a message: `module.function`."""
     name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
     return f"{getattr(handler, '__module__', '?')}.{name}()"
+
+
+def message_of(thing: object) -> str:
+    """Return what an error, or anything else, says of itself; one whose `__str__` fails, a note."""
+    try:
+        # A str of a class of its own may know better how it is escaped, as markup does.
+        return str.__str__(str(thing))
+    except Exception:
+        return f"<{type(thing).__qualname__} that fails to say more>"
+
+
+# --- for the log ----------------------------------------------------------------------------------
+
+# The folder of Nardis, as code objects name it: that may be relative, where they were compiled
+# elsewhere.
+_PACKAGE: Final = parted.__code__.co_filename.removesuffix("_failures.py")
+
+# What Nardis stands on, beside the standard library. Their frames are nobody's handler.
+_FOUNDATIONS: Final = frozenset({"anyio", "httptools", "hypercorn", "multipart", "outcome", "trio"})
+
+
+def exc_info_of(error: BaseException) -> ExcInfo:
+    """
+    Return *error* as a logger takes it, without the frames of Nardis around those of its users.
+
+    The last frame, where it was raised, stays whosever it is. All of them stay where Nardis was
+    given none of the code: the bug is ours then. The error itself keeps its whole traceback, for
+    servers and test clients. So do its `__cause__`, its `__context__` and the members of a group,
+    which loggers print as they are: a shorter one would have to be set on them.
+
+    Returns:
+        What the argument `exc_info` of a logger's methods takes.
+    """
+    frames: list[TracebackType] = []
+    link = error.__traceback__
+    while link is not None:
+        frames.append(link)
+        link = link.tb_next
+    shown = error.__traceback__
+    if any(_is_given(each.tb_frame.f_code, each.tb_frame.f_globals) for each in frames):
+        kept = [each for each in frames[:-1] if not is_ours(each.tb_frame.f_code)] + frames[-1:]
+        shown = None
+        for each in reversed(kept):
+            line = (
+                each.tb_lineno or -1
+            )  # None for an instruction without a line, in spite of its type
+            shown = TracebackType(shown, each.tb_frame, each.tb_lasti, line)
+    return type(error), error, shown
+
+
+def is_ours(code: CodeType) -> bool:
+    """Whether *code* is a part of Nardis."""
+    return code.co_filename.startswith(_PACKAGE)
+
+
+def _is_given(code: CodeType, names: dict[str, Any]) -> bool:
+    """Whether Nardis was given *code* to run, as handlers and foreign middlewares are."""
+    root = str(names.get("__name__", "")).partition(".")[0]
+    return not (is_ours(code) or root in sys.stdlib_module_names or root in _FOUNDATIONS)

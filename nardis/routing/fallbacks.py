@@ -1,18 +1,19 @@
 """
 Default answers to errors: HTML, problem details (RFC 9457), or text, as the client prefers.
 
-No page shows anything of the server, except a traceback with `Nardis(debug=True)`. Everything that
-it repeats of the request is escaped.
+No page shows anything of the server, except with `Nardis(debug=True)`. Everything that it repeats
+of the request is escaped.
 """
 
 from __future__ import annotations
 
 import json
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Final
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
+from .._failures import message_of
 from .._http import negotiation
 from ..errors import HTTPError, reason_phrase
 
@@ -22,22 +23,33 @@ if TYPE_CHECKING:
 
 __all__ = ["answer_options", "answer_problem", "unmatched"]
 
+# A media type that is offered, or a page in it; and the fields of such a page.
+_Form: TypeAlias = "tuple[str, Sequence[tuple[bytes, bytes]]]"
+
+_TEXT: Final = "text/plain"
+_HTML: Final = "text/html"
+_PROBLEMS: Final = ("application/problem+json", "application/json")
+
 # Text first: it is what `*/*` gets, and a client that sends that is mostly used in a terminal.
-_OFFERS: Final = ("text/plain", "text/html", "application/problem+json", "application/json")
+_OFFERS: Final = (_TEXT, _HTML, *_PROBLEMS)
+_OFFERS_OF_AN_API: Final = (*_PROBLEMS, _TEXT, _HTML)
+
+# Of a member of problem details that needs care. No reader of JSON wants more.
+_MOST_NESTED: Final = 50
+_MOST_BITS: Final = 1024
 
 # The fields of each form.
 _TYPE: Final = b"content-type"  # first, where it is looked for
 _COMMON: Final = ((b"x-content-type-options", b"nosniff"), (b"vary", b"Accept"))
 _PROBLEM: Final = ((_TYPE, b"application/problem+json"), *_COMMON)
 _FIELDS: Final = {
-    "text/plain": ((_TYPE, b"text/plain; charset=utf-8"), *_COMMON),
-    "text/html": (
+    _TEXT: ((_TYPE, b"text/plain; charset=utf-8"), *_COMMON),
+    _HTML: (
         (_TYPE, b"text/html; charset=utf-8"),
         *_COMMON,
         (b"content-security-policy", b"default-src 'none'"),
     ),
-    "application/problem+json": _PROBLEM,
-    "application/json": _PROBLEM,
+    **dict.fromkeys(_PROBLEMS, _PROBLEM),
 }
 
 
@@ -51,45 +63,79 @@ async def answer_problem(
         error: What to answer; its own fields win over those of the page.
         req: The request.
         res: Its response, of which nothing has been sent.
-        cause: An error whose traceback the page shows, for developers.
+        cause: An error that the page shows with all about it, for developers.
     """
     res.reset(error)
-    form = _form(req.exchange.fields.get(b"accept", b""))
-    title = reason_phrase(error.status)
-    detail, trace = error.detail, ""
+    accept = req.exchange.fields.get(b"accept", b"")
+    form, fields = (_form if req.app.errors == "auto" else _form_of_an_api)(accept)
     if cause is not None:
-        trace = "".join(traceback.format_exception(cause))
-    if form == "text/plain":
-        page = f"{error}\n{trace}"
-    elif form == "text/html":
-        page = _html(f"{error.status} {title}", detail, trace)
+        page, fields = _debugged(form, fields, error, req, cause)
+    elif form == _HTML:
+        page = _html(error)
+    elif form == _TEXT:
+        try:
+            page = f"{error}\n"
+        except Exception:  # of its own `__str__`
+            page = f"{message_of(error)}\n"
     else:
-        problem = {
-            "type": "about:blank",
-            "title": title,
-            "status": error.status,
-            **error.extensions,
-        }
-        if detail:
-            problem["detail"] = detail
-        if trace:
-            problem["traceback"] = trace
-        page = json.dumps(problem, default=str)
-    res.add(_FIELDS[form], error.headers)
-    if error.headers and form != "text/html":
-        res.put(*_FIELDS[form][0])  # what is not escaped is never shown as HTML
-    await res.send(page.encode())
+        page = _json(_problem(error))
+    try:
+        body = page.encode()
+    except UnicodeEncodeError:
+        body = _mended(page).encode()
+    res.add(fields, error.headers)
+    if error.headers and form != _HTML:
+        res.put(*fields[0])  # what is not escaped is never shown as HTML
+    await res.send(body)
 
 
-def _html(title: str, detail: str, trace: str) -> str:
+def _html(error: HTTPError) -> str:
     escape = _escape()
-    shown = f"<pre>{escape(trace)}</pre>" if trace else ""
+    title = f"{error.status} {reason_phrase(error.status)}"
+    detail = error.detail
+    if type(detail) is not str and detail:  # markup escapes in a way of its own
+        detail = message_of(detail)
     said = f"<p>{escape(detail)}</p>" if detail else ""
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         f"<title>{title}</title>"
-        f"<h1>{title}</h1>{said}{shown}</html>\n"
+        f"<h1>{title}</h1>{said}</html>\n"
     )
+
+
+def _problem(error: HTTPError) -> dict[str, Any]:
+    """Return the members of RFC 9457 §3.1, and the extensions of §3.2."""
+    problem = {
+        "type": "about:blank",
+        "title": reason_phrase(error.status),
+        "status": error.status,
+        **error.extensions,
+    }
+    # §3.1.3: it is that of the answer. A type and a title may be the application's own.
+    problem["status"] = error.status
+    if error.detail:
+        problem["detail"] = error.detail
+    else:
+        problem.pop("detail", None)
+    return problem
+
+
+def _debugged(
+    form: str,
+    fields: Sequence[tuple[bytes, bytes]],
+    error: HTTPError,
+    req: Request,
+    cause: BaseException,
+) -> _Form:
+    """Return a page for developers, and its fields."""
+    from . import debug_page  # never in production
+
+    report = debug_page.report_on(error, cause, req)
+    if form == _TEXT:
+        return debug_page.as_text(report), fields
+    if form == _HTML:
+        return debug_page.as_html(report), (*fields[:-1], debug_page.POLICY)
+    return _json({**_problem(error), **debug_page.as_members(report)}), fields
 
 
 def unmatched(req: Request) -> HTTPError | None:
@@ -124,6 +170,59 @@ def _escape() -> Callable[[str], str]:
 
 
 @lru_cache(maxsize=256)
-def _form(accept: bytes) -> str:
-    text = accept.decode("latin-1")
-    return negotiation.accepts_types(text or None, _OFFERS) or "text/plain"
+def _form(accept: bytes) -> _Form:
+    return _best(accept, _OFFERS)
+
+
+@lru_cache(maxsize=256)
+def _form_of_an_api(accept: bytes) -> _Form:
+    return _best(accept, _OFFERS_OF_AN_API)
+
+
+def _best(accept: bytes, offers: tuple[str, *tuple[str, ...]]) -> _Form:
+    form = negotiation.accepts_types(accept.decode("latin-1") or None, offers) or offers[0]
+    return form, _FIELDS[form]
+
+
+# --- what any error may hold ----------------------------------------------------------------------
+
+
+def _mended(page: str) -> str:
+    """Replace half of a surrogate pair, which UTF-8 lacks, by U+FFFD."""
+    return page.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _json(problem: dict[str, Any]) -> str:
+    """Write a problem as JSON, whatever it holds: a 4xx must not become a 500 for it."""
+    try:
+        return json.dumps(problem, default=_like_json, allow_nan=False, ensure_ascii=False)
+    except Exception:  # NaN, a circle, a key that is no str, a number of 5,000 digits
+        return json.dumps(_plain(problem, frozenset()), ensure_ascii=False)
+
+
+def _like_json(value: object) -> object:
+    if isinstance(value, (set, frozenset)):
+        return list(cast("set[object]", value))
+    return message_of(value)
+
+
+def _plain(value: object, around: frozenset[int]) -> object:
+    """
+    Copy *value* into what JSON has; what it lacks becomes text.
+
+    *around* are the ids of the containers that it lies in: one that holds itself ends there.
+    """
+    itself = id(value)
+    if isinstance(value, (dict, list, tuple, set, frozenset)):
+        if itself in around or len(around) == _MOST_NESTED:
+            return "..."
+        inside = around | {itself}
+        if isinstance(value, dict):
+            pairs = cast("dict[object, object]", value).items()
+            return {message_of(key): _plain(each, inside) for key, each in pairs}
+        return [_plain(each, inside) for each in cast("Iterable[object]", value)]
+    if isinstance(value, float):
+        return value if isfinite(value) else message_of(value)
+    if isinstance(value, int):
+        return value if value.bit_length() <= _MOST_BITS else message_of(value)
+    return value if value is None or isinstance(value, str) else message_of(value)
