@@ -18,7 +18,8 @@ from ._exchange.exchange import Exchange
 from ._exchange.intake import too_large
 from ._http import media_types, negotiation
 from ._http.request_head import quoted
-from ._http.strict_json import decode_json, decode_typed
+from ._http.strict_json import decode_json
+from ._models import decode_typed
 from ._paths.trail import Found, Trail
 from .body import Body, decode_text, gather
 from .datastructures import Cookies, Headers, Query

@@ -13,7 +13,7 @@ from types import CoroutineType
 from typing import Any, NoReturn, TypeAlias
 
 from ._exchange.exchange import ENDED, IDLE, Exchange
-from ._http.strict_json import encode_json
+from ._models import encode_json
 from ._sending.head import HTML, JSON, OCTETS, UTF8, ResponseHead
 from ._sending.sources import pump, to_bytes
 from .errors import UsageError, reason_phrase

@@ -3,12 +3,16 @@
 import json
 import sys
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, TypedDict
+from uuid import UUID
 
 import msgspec
 import pytest
 
 from nardis import Limits, Nardis, UsageError
+from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio
 
@@ -84,7 +88,56 @@ async def test_the_422_names_the_field(refusal):
         lambda req: req.json(StructUser), "POST", content=b'{"name": "a", "age": "x"}', headers=JSON
     )
 
-    assert "$.age" in response.text
+    assert response.text.rstrip().endswith(
+        "the JSON body does not fit: 1 fault, at #/age: expected an integer, got a string"
+    )
+
+
+@pytest.mark.parametrize("model", [StructUser, DataUser, TypedUser])
+async def test_the_problem_document_of_the_422_lists_every_fault(refusal, model):
+    """As the example of RFC 9457 §3 does."""
+    response = await refusal(
+        lambda req: req.json(list[model]),
+        "POST",
+        content=b'[{"name": "ada", "age": 1}, {"age": "x"}, 7]',
+        headers={**JSON, "accept": "application/problem+json"},
+    )
+
+    assert response.status_code == 422
+    assert response.json()["errors"] == [
+        {"detail": "required and missing", "pointer": "#/1/name"},
+        {"detail": "expected an integer, got a string", "pointer": "#/1/age"},
+        {"detail": "expected an object, got an integer", "pointer": "#/2"},
+    ]
+
+
+async def test_what_was_read_into_a_type_can_be_sent_back():
+    app = Nardis()
+
+    @app.post("/")
+    async def echo(req, res):
+        await res.json(await req.json(Event))
+
+    body = {
+        "id": "00000000-0000-0000-0000-000000000007",
+        "at": "2026-11-30T12:30:00Z",
+        "price": "1.10",
+        "users": [{"name": "ada", "age": 36}],
+        "data": "aGk=",
+    }
+    async with Client(app) as client:
+        response = await client.post("/", json=body)
+
+    assert response.json() == body
+
+
+@dataclass
+class Event:
+    id: UUID
+    at: datetime
+    price: Decimal
+    users: list[StructUser]
+    data: bytes
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -179,11 +232,21 @@ async def test_the_depth_limit_holds_for_a_type_too(ask, refusal, type_):
 async def test_without_msgspec_a_model_is_a_usage_error_that_says_how_to_get_it(
     failure, monkeypatch
 ):
+    """For what the standard library has, it reads by itself."""
     monkeypatch.setitem(sys.modules, "msgspec", None)
-    error = await failure(lambda req: req.json(DataUser), "POST", content=b"{}", headers=JSON)
+    error = await failure(lambda req: req.json(complex), "POST", content=b"{}", headers=JSON)
 
     assert isinstance(error, UsageError)
     assert "nardis[msgspec]" in str(error)
+
+
+@pytest.mark.parametrize("model", [DataUser, TypedUser])
+async def test_a_dataclass_needs_no_msgspec(ask, monkeypatch, model):
+    monkeypatch.setitem(sys.modules, "msgspec", None)
+
+    assert await ask(
+        lambda req: req.json(model), "POST", content=b'{"name": "ada", "age": 36}', headers=JSON
+    ) == model(name="ada", age=36)
 
 
 async def test_a_model_that_validates_itself_needs_no_msgspec(ask, monkeypatch):
