@@ -8,6 +8,7 @@ What CI runs, one session for each question: `nox -l` lists them, `nox -s NAME` 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -45,12 +46,13 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check types with mypy and pyright, both strict, and that public names have full types."""
-    session.install("-e", ".[all]", *group("test"), *group("types"))
-    session.run(
-        "mypy",
-        *(path for path in ("nardis", "noxfile.py", "tests/typing") if (ROOT / path).exists()),
-    )
+    """
+    Check types with mypy and pyright, both strict, and that public names have full types.
+
+    The programs of our pages are checked as well: a reader copies them.
+    """
+    session.install("-e", ".[all]", *group("test"), *group("types"), *group("docs"))
+    session.run("mypy")
     # The pin is on purpose: no hint that a newer pyright exists. Without --project a
     # pyrightconfig.json above the checkout wins.
     quiet = {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
@@ -64,6 +66,10 @@ def types(session: nox.Session) -> None:
         "nardis",
         env=quiet,
     )
+    programs = Path(session.create_tmp()).resolve() / "programs"
+    shutil.rmtree(programs, ignore_errors=True)  # those of pages as they were before
+    session.run("python", "-m", "tests.typing.snippets", str(programs))
+    session.run("pyright", "--project", str(programs), env=quiet)
 
 
 @nox.session(python=TEST_PYTHONS)
@@ -131,9 +137,13 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Run what our pages show, check their links, and build them as a site."""
+    """
+    Run what our pages show, check their links, and build them as a site.
+
+    It fails where a public name has no place in the reference.
+    """
     session.install("-e", ".[all]", *group("test"), *group("docs"))
-    session.run("pytest", "tests/test_docs.py", *session.posargs)
+    session.run("pytest", "tests/test_docs.py", "tests/project/test_reference.py", *session.posargs)
     site = Path(session.create_tmp()).resolve() / "site"
     session.run(
         "mkdocs",
@@ -145,6 +155,7 @@ def docs(session: nox.Session) -> None:
         "--site-dir",
         str(site),
     )
+    session.run("pytest", "tests/project/test_reference.py", env={"NARDIS_SITE": str(site)})
     session.log(f"the pages are in {site / 'index.html'}")
 
 

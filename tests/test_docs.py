@@ -24,7 +24,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields
 from inspect import CO_COROUTINE
@@ -37,7 +37,7 @@ import pytest
 
 from nardis import Limits, Nardis
 from nardis.server import Config, serve
-from nardis.server.config import settings
+from nardis.server.config import Setting, settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -102,19 +102,19 @@ def commands(text: str) -> Iterator[tuple[str, str]]:
         yield command[0], part[command.end() :].strip()
 
 
-def links(text):
+def links(text: str) -> list[str]:
     """Return the relative links of a page, but not those in code."""
     prose = re.sub(r"`[^`\n]*`", "", FENCE.sub("", text))
     return [inline or reference for inline, reference in LINK.findall(prose)]
 
 
-def anchors(text):
+def anchors(text: str) -> set[str]:
     """Return the anchors that GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ +(.*?)[ #]*$", FENCE.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def rows(page):
+def rows(page: Path) -> list[list[str]]:
     """Return the rows of a page's tables, each a list of its cells."""
     return [
         [cell.strip() for cell in CELL.split(line)[1:-1]]
@@ -123,14 +123,14 @@ def rows(page):
     ]
 
 
-def wide_lines(text):
+def wide_lines(text: str) -> list[str]:
     """Return the lines of prose that are too wide; tables, links and written places may be."""
     prose = WRITTEN.sub("", FENCE.sub("", text))
     wide = [line for line in prose.splitlines() if len(line) > COLUMNS]
     return [line for line in wide if not line.startswith("|") and "](" not in line]
 
 
-def shown(setting):
+def shown(setting: Setting) -> str:
     """Return a setting's default as the page shows it: a dash for nothing and for a switch."""
     default = setting.default
     if default in (None, "") or (setting.switch is not None and default is not setting.switch):
@@ -140,9 +140,9 @@ def shown(setting):
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 
-def dead_links(page):
+def dead_links(page: Path) -> list[str]:
     """Return the links of a page that lead to no file, or to no heading of it."""
-    dead = []
+    dead: list[str] = []
     for link in links(page.read_text()):
         path, _, anchor = link.partition("#")
         target = page.parent / path if path else page
@@ -211,7 +211,7 @@ def forget(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def serving(app: Nardis, backend: Backend) -> AsyncIterator[str]:
+async def serving(app: Nardis, backend: Backend) -> AsyncGenerator[str, None]:
     """Serve *app* on a free port, beside the block."""
     stop = anyio.Event()
     async with anyio.create_task_group() as group:
@@ -244,18 +244,22 @@ async def output(command: str, folder: Path) -> str:
 
 
 @ids
-def test_links_lead_somewhere(page):
+def test_links_lead_somewhere(page: Path) -> None:
     """A relative link names a file of ours, and after `#` one of its headings."""
     assert dead_links(page) == []
 
 
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 @ids
-def test_a_page_does_what_it_says(page, backend, tmp_path, monkeypatch):
+def test_a_page_does_what_it_says(
+    page: Path, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A reader can paste what we show, and sees what we say."""
-    monkeypatch.setattr(
-        Nardis, "listen", lambda app, *args, **options: None
-    )  # it would block; and the server here is ours
+
+    def listen(*args: object, **options: object) -> None:
+        """Return at once: the server here is ours."""
+
+    monkeypatch.setattr(Nardis, "listen", listen)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -264,7 +268,7 @@ def test_a_page_does_what_it_says(page, backend, tmp_path, monkeypatch):
 
 
 @ids
-def test_the_code_of_others_is_python(page):
+def test_the_code_of_others_is_python(page: Path) -> None:
     """What we show of other frameworks at least compiles; we do not install them all."""
     for block in blocks(page.read_text()):
         if block.language == "py":
@@ -276,14 +280,14 @@ def test_the_code_of_others_is_python(page):
             )
 
 
-def test_each_setting_is_on_its_page():
+def test_each_setting_is_on_its_page() -> None:
     """The reference names each flag, its variable and its default, in the order of the help."""
     named = [row[:3] for row in rows(ROOT / "docs" / "settings.md") if row[0].startswith("`--")]
 
     assert named == [[f"`{each.flag}`", f"`{each.variable}`", shown(each)] for each in settings()]
 
 
-def test_each_limit_is_on_its_page():
+def test_each_limit_is_on_its_page() -> None:
     """The reference names each field of `Limits` and its true default."""
     found = rows(ROOT / "docs" / "limits.md")
     named = {row[0].strip("`"): row[1].strip("`") for row in found if row[0].startswith("`")}
@@ -293,20 +297,20 @@ def test_each_limit_is_on_its_page():
     }
 
 
-def test_each_page_is_on_the_first_one():
-    """The first page leads to every other page of the documentation."""
-    pages = {page.name for page in PAGES if page.parent.name == "docs"}
+def test_each_page_is_on_the_first_one() -> None:
+    """The first page leads to every other page of the documentation, and to the reference."""
+    pages = {page.name for page in PAGES if page.parent.name == "docs"} - {"index.md"}
 
-    assert set(links((ROOT / "docs" / "index.md").read_text())) == pages - {"index.md"}
+    assert set(links((ROOT / "docs" / "index.md").read_text())) == {*pages, "reference/nardis.md"}
 
 
 @ids
-def test_prose_fits_into_a_hundred_columns(page):
+def test_prose_fits_into_a_hundred_columns(page: Path) -> None:
     """A page can be read in an editor."""
     assert wide_lines(page.read_text()) == []
 
 
-def test_a_wide_line_is_found():
+def test_a_wide_line_is_found() -> None:
     """Tables, code, links and what programs write may be wide."""
     wide = "word " * 21
     written = f"<!-- benchmarks: begin -->\n{wide}\n<!-- benchmarks: end -->\n"
@@ -314,7 +318,7 @@ def test_a_wide_line_is_found():
     assert wide_lines(f"```sh\n{wide}\n```\n| {wide} |\n{written}{wide}\n") == [wide]
 
 
-def test_the_link_checker_finds_what_is_broken(tmp_path):
+def test_the_link_checker_finds_what_is_broken(tmp_path: Path) -> None:
     """A check that can not fail checks nothing."""
     page = tmp_path / "page.md"
     page.write_text(
@@ -326,7 +330,7 @@ def test_the_link_checker_finds_what_is_broken(tmp_path):
     assert dead_links(page) == ["#two", "gone.md", "also-gone.md"]
 
 
-def test_the_runner_finds_what_is_not_so(tmp_path, monkeypatch):
+def test_the_runner_finds_what_is_not_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A difference is reported with its place, and with what was printed instead."""
     monkeypatch.syspath_prepend(tmp_path)
     page = tmp_path / "page.md"
