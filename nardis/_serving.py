@@ -18,7 +18,16 @@ from ._asgi.extensions import ACCESS, CLIENT, ERRORS, Client, extension
 from ._exchange.exchange import ENDED, IDLE, Exchange
 from ._exchange.handshake import Handshake
 from ._exchange.sweeper import Sweeper
-from ._failures import as_exception, explained, failure_of, parted, reduced
+from ._failures import (
+    as_exception,
+    exc_info_of,
+    explained,
+    failure_of,
+    message_of,
+    parted,
+    reduced,
+)
+from ._http.hosts import HostPatterns
 from ._http.request_head import check_fields, check_head, path_of
 from .errors import ClientDisconnected, HTTPError, ResponseAborted, SkipRoute
 from .handlers import ErrorHandler
@@ -57,11 +66,13 @@ class Served(App, Table, Protocol):
 
     Attributes:
         cancel_on_disconnect: Whether a handler is cancelled when its client leaves.
+        hosts: Those it answers for; None is any.
         error_handlers: By exception type or status.
         known: Raw paths of which all is known that matches them.
     """
 
     cancel_on_disconnect: bool
+    hosts: HostPatterns | None
     error_handlers: dict[type[BaseException] | int, ErrorHandler]
     known: dict[bytes, Plan | None]
 
@@ -205,6 +216,8 @@ def _only_handler(
     """
     scope = exchange.scope
     check_fields(scope["headers"], exchange.fields, app.limits.headers)
+    if app.hosts is not None:
+        _check_host(app.hosts, req)
     raw: bytes = scope.get("raw_path") or b""
     plan = None if scope.get("root_path") else app.known.get(raw)
     if plan is None:
@@ -225,6 +238,12 @@ def _only_handler(
     if raw == b"*":
         _answer_for_all(req.way)
     return None
+
+
+def _check_host(known: HostPatterns, req: Request) -> None:
+    """Refuse a request for a host that the application does not answer for."""
+    if not known.match(req.hostname):
+        raise HTTPError(400, "this host is not served here: see Nardis(allowed_hosts=...)")
 
 
 def _answer_for_all(trail: Root) -> None:
@@ -272,6 +291,8 @@ async def _run(app: Served, req: Request, exchange: Exchange) -> BaseException |
     """Run the chain and end the response it began; return an error that came too late."""
     try:
         raw = check_head(exchange.scope, exchange.fields, app.limits.headers)
+        if app.hosts is not None:
+            _check_host(app.hosts, req)
         req.way = Root(app, req, raw, app.plan(raw, None))
         await advance(req.way)
         if exchange.state != ENDED and not exchange.closing:
@@ -332,14 +353,16 @@ async def _answer_500(app: Served, error: BaseException, trail: Root) -> None:
     """Answer an error that nobody registered, outside of all middlewares."""
     req, res = trail.req, trail.res
     explained(error)
-    logger.error("%s %s failed: %s", req.method, req.original_url, error, exc_info=error)
+    details = (req.method, req.original_url, message_of(error))
+    logger.error("%s %s failed: %s", *details, exc_info=exc_info_of(error))
     _report(req, error)
     handler = app.error_handlers.get(500)
     if handler is not None:
         again = await run_error_handler(handler, error, req, res)
         if again is None or res.started:
             return
-        logger.error("the handler of status 500 failed too: %s", again, exc_info=again)
+        said = message_of(again)
+        logger.error("the handler of status 500 failed too: %s", said, exc_info=exc_info_of(again))
     await answer_problem(HTTPError(500), req, res, error if app.debug else None)
 
 
@@ -394,9 +417,8 @@ async def _answer_anew(app: Served, error: BaseException, req: Request, exchange
 
 def _log_late(req: Request, error: BaseException, when: str) -> None:
     """Log an error that comes too late to be answered."""
-    logger.error(
-        "%s %s failed %s: %s", req.method, req.original_url, when, error, exc_info=explained(error)
-    )
+    details = (req.method, req.original_url, when, message_of(error))
+    logger.error("%s %s failed %s: %s", *details, exc_info=exc_info_of(explained(error)))
     _report(req, error)
 
 
@@ -406,7 +428,7 @@ def _log_cut(req: Request, error: BaseException | None, reason: str | None, size
 
     By the shutdown it is nobody's fault; by a limit or a request it may be the client's.
     """
-    level, exc_info = logging.ERROR, error
+    level, exc_info = logging.ERROR, None if error is None else exc_info_of(error)
     if error is None or isinstance(error, (ClientDisconnected, ResponseAborted)):
         level = logging.INFO if reason == "shutdown" else logging.WARNING
     elif isinstance(error, HTTPError) and error.status < 500:
@@ -414,7 +436,7 @@ def _log_cut(req: Request, error: BaseException | None, reason: str | None, size
     else:
         explained(error)
     text = "%s %s failed after %d body bytes, truncated=True: %s"
-    details = (req.method, req.original_url, size, error or reason)
+    details = (req.method, req.original_url, size, reason if error is None else message_of(error))
     logger.log(level, text, *details, exc_info=exc_info, extra={"truncated": True})
 
 

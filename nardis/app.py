@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from threading import current_thread, main_thread
 from types import SimpleNamespace
@@ -10,6 +10,10 @@ from typing import Any, Literal, TypeVar, cast
 
 from ._exchange.sweeper import Sweeper
 from ._failures import name_of
+from ._http.forwarded import Trust, TrustProxy, compile_trust
+from ._http.hosts import HostPatterns, compile_hosts
+from ._http.signing import Signer
+from ._models import as_codec
 from ._serving import serve, serve_alone, serve_websocket
 from .draining import Draining
 from .errors import StartFailed, UsageError
@@ -33,9 +37,17 @@ class Nardis(Router):
     Args:
         debug: Show tracebacks in answers to errors. Never in production.
         limits: What one request may cost.
-        json: What encodes and decodes JSON; anything with `dumps` and `loads`.
-        errors: The form of answers to errors: `"auto"` follows the client's Accept, where `*/*` is
-            plain text; with `"problem"` it gets problem details (RFC 9457), as an API should.
+        trust_proxy: Which proxies are believed when they say who the client is: how many stand in
+            front of the server (`1`), or their addresses, networks or names (`"loopback"`,
+            `"10.0.0.0/8"`), in a list or separated by commas. True believes everybody.
+        allowed_hosts: The hosts that this application answers for: `["example.com",
+            "*.example.com"]`. Any other is a 400. None answers for all.
+        secret_keys: What signs cookies: the first of them; all verify, so that a new one can be put
+            before the old. Each has 32 bytes or more.
+        json: What encodes and decodes JSON: msgspec, orjson, or anything with `dumps` and `loads`.
+        errors: The form of answers to errors. It follows the client's Accept; where that takes
+            anything, as `*/*`, `"auto"` gives plain text, and `"problem"` problem details (RFC
+            9457), as an API should. A client that asks for HTML gets HTML.
         case_sensitive: Whether `/Users` and `/users` differ.
         strict: Whether `/users` and `/users/` differ.
         method_not_allowed: Answer 405 where only other methods match, else 404.
@@ -51,7 +63,10 @@ class Nardis(Router):
         *,
         debug: bool = False,
         limits: Limits | None = None,
-        json: JSONCodec | None = None,
+        trust_proxy: TrustProxy = 0,
+        allowed_hosts: Iterable[str] | None = None,
+        secret_keys: Sequence[str | bytes] = (),
+        json: object | None = None,
         errors: Literal["auto", "problem"] = "auto",
         case_sensitive: bool = True,
         strict: bool = False,
@@ -64,7 +79,12 @@ class Nardis(Router):
         self.errors: Literal["auto", "problem"] = errors
         self.debug = debug
         self.limits: Limits = Limits() if limits is None else limits
-        self.json_codec = json
+        self.json_codec: JSONCodec | None = None if json is None else as_codec(json)
+        self.trust: Trust = compile_trust(trust_proxy)
+        self.hosts: HostPatterns | None = (
+            None if allowed_hosts is None else compile_hosts(allowed_hosts)
+        )
+        self.signer: Signer = Signer(secret_keys)
         self.method_not_allowed = method_not_allowed
         self.cancel_on_disconnect = cancel_on_disconnect
         self.state: SimpleNamespace = SimpleNamespace()

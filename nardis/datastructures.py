@@ -374,6 +374,26 @@ class Query(_Pairs):
     def _parse(self) -> list[tuple[str, str]]:
         return parse_urlencoded(self.raw, self.max_pairs)
 
+    def as_(self, type: type[T]) -> T:
+        """
+        Read the pairs into *type*, and validate them: `page = req.query.as_(Page)`.
+
+        It has the name of what it gives, with the underscore of a keyword. Texts become numbers,
+        dates and enums as the type wants; a name that comes several times fills a list; a name that
+        does not come takes its default; unknown names are left out.
+
+        Args:
+            type: A dataclass, TypedDict, msgspec Struct or pydantic model, or a dict.
+
+        Raises:
+            HTTPError: 422, with every fault and the name of its parameter; 400, there are more than
+                *max_pairs* pairs.
+            UsageError: The type has a member that no text can be.
+        """
+        from ._models.pairs import convert_pairs  # for programs that validate queries
+
+        return cast("T", convert_pairs(self.pairs(), type))
+
     def __repr__(self) -> str:
         return f"Query({self.raw!r})"
 

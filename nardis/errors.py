@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 __all__ = [
     "BodyAlreadyRead",
@@ -84,6 +84,24 @@ class BodyAlreadyRead(UsageError):
 
 class ContentLengthMismatch(UsageError):
     """The bytes written do not add up to the Content-Length that was declared (RFC 9110 §8.6)."""
+
+    @classmethod
+    def short(cls, declared: int, written: int) -> Self:
+        """Make the error of a response that ended after fewer bytes than it declared."""
+        return cls(
+            f"the response declared a Content-Length of {declared} bytes and ended after "
+            f"{written}: it is aborted, so that it does not look whole. Write as much as you "
+            "declare, or leave the length out."
+        )
+
+    @classmethod
+    def beyond(cls, declared: int, written: int, size: int) -> Self:
+        """Make the error of a piece of *size* bytes that would be more than was declared."""
+        return cls(
+            f"{size} bytes more after {written} would exceed the declared Content-Length of "
+            f"{declared}: none of them was sent. Write as much as you declare, or leave the length "
+            "out."
+        )
 
 
 class FieldError(UsageError, ValueError):
@@ -179,7 +197,9 @@ class HTTPError(NardisError):
         status: 400 to 599.
         detail: One sentence for the client. Never put secrets in it.
         headers: Fields of the answer; they win over those already set.
-        extensions: Further members of the problem details, such as `limit=1048576`.
+        extensions: Further members of the problem details, such as `limit=1048576`. `type`,
+            `title` and `instance` may be set as RFC 9457 has them; status and detail are always
+            the error's own.
     """
 
     def __init__(

@@ -32,6 +32,7 @@ class Limits:
         headers: Most header lines of a request.
         query_pairs: Most pairs in a query string.
         cookies: Most cookies in a request.
+        ranges: Most ranges that a Range field may ask for; one with more is ignored.
         json_depth: Deepest nesting of a JSON body.
         cleanup_s: Time for everything that was given to `req.defer()`, and for the application's
             tasks at shutdown.
@@ -46,5 +47,6 @@ class Limits:
     headers: int = 100
     query_pairs: int = 1_000
     cookies: int = 100
+    ranges: int = 16
     json_depth: int = 200
     cleanup_s: float = 5

@@ -16,13 +16,14 @@ from urllib.parse import unquote
 
 from ._exchange.exchange import Exchange
 from ._exchange.intake import too_large
-from ._http import media_types, negotiation
+from ._http import media_types
 from ._http.request_head import quoted
 from ._http.strict_json import decode_json
 from ._models import decode_typed
 from ._paths.trail import Found, Trail
+from ._receiving.head import RequestHead
 from .body import Body, decode_text, gather
-from .datastructures import Cookies, Headers, Query
+from .datastructures import Query
 from .errors import BodyAlreadyRead, HTTPError
 from .types import App, CloseReason, RouteLike, Scope
 
@@ -33,7 +34,7 @@ T = TypeVar("T")
 Bytes: TypeAlias = bytes  # inside Request the name belongs to a method
 
 
-class Request:
+class Request(RequestHead):
     """
     One HTTP request.
 
@@ -47,18 +48,7 @@ class Request:
         found: The route that answers it, where no trail was needed to find it.
     """
 
-    # `__dict__` is for the cached properties; what is read for each request is in slots.
-    __slots__ = (
-        "__dict__",
-        "_body",
-        "_gathered",
-        "app",
-        "exchange",
-        "found",
-        "method",
-        "scope",
-        "way",
-    )
+    __slots__ = ("_body", "_gathered", "found", "way")
 
     def __init__(
         self, scope: Scope, exchange: Exchange, app: App, way: Trail | None = None
@@ -140,80 +130,10 @@ class Request:
         """The pairs of the query string; more than `limits.query_pairs` of them are a 400."""
         return Query(self.query_string, max_pairs=self.exchange.limits.query_pairs)
 
-    @property
-    def http_version(self) -> str:
-        """`"1.0"`, `"1.1"`, `"2"` or `"3"`."""
-        version: str = self.scope["http_version"]
-        return version
-
-    @property
-    def scheme(self) -> str:
-        """`"http"` or `"https"`, as the server saw it."""
-        scheme: str = self.scope.get("scheme", "http")
-        return scheme
-
-    @property
-    def client(self) -> tuple[str, int] | None:
-        """Host and port of the peer, if the server knows them."""
-        client: tuple[str, int] | None = self.scope.get("client")
-        return client
-
-    @property
-    def server(self) -> tuple[str, int | None] | None:
-        """Host and port the request came in at; the port is None for a Unix socket's path."""
-        server: tuple[str, int | None] | None = self.scope.get("server")
-        return server
-
     @cached_property
     def state(self) -> SimpleNamespace:
         """A place for what middlewares hand to handlers: `req.state.user = user`."""
         return SimpleNamespace()
-
-    # --- the fields -------------------------------------------------------------------------------
-
-    @cached_property
-    def headers(self) -> Headers:
-        """The header fields, case-insensitive and read-only."""
-        return Headers(self.scope["headers"])
-
-    @overload
-    def get(self, name: str) -> str | None: ...
-    @overload
-    def get(self, name: str, default: T) -> str | T: ...
-    def get(self, name: str, default: object = None) -> object:
-        """Return the value of a header field; `referer` and `referrer` are one."""
-        name = name.lower()
-        if name in ("referer", "referrer"):
-            return self.headers.get("referer", self.headers.get("referrer", default))
-        return self.headers.get(name, default)
-
-    @cached_property
-    def cookies(self) -> Cookies:
-        """The cookies; the first of a name wins, and more than `limits.cookies` are a 431."""
-        return Cookies(self.headers.get("cookie", ""), max_cookies=self.exchange.limits.cookies)
-
-    @property
-    def content_type(self) -> str | None:
-        """The media type of the body, in small letters; None without a (valid) Content-Type."""
-        return self._media_type()[0] or None
-
-    @property
-    def charset(self) -> str | None:
-        """The `charset` parameter of the Content-Type, in small letters."""
-        charset = self._media_type()[1].get("charset")
-        return charset.lower() if charset else None
-
-    def _media_type(self) -> tuple[str, dict[str, str]]:
-        value = self.headers.get("content-type")
-        try:
-            return media_types.parse_media_type(value) if value else ("", {})
-        except HTTPError:
-            return "", {}
-
-    @property
-    def content_length(self) -> int | None:
-        """The Content-Length of the body, in bytes; None if the length is not known beforehand."""
-        return self.exchange.declared_body_bytes
 
     @property
     def close_reason(self) -> CloseReason | None:
@@ -281,26 +201,23 @@ class Request:
         Gather and decode a JSON body; with a *type*, validate it as well.
 
         Args:
-            type: A msgspec Struct, dataclass, TypedDict or other type msgspec knows, or a class
-                with `model_validate_json`.
+            type: A dataclass, TypedDict, msgspec Struct, or pydantic model; or what these have for
+                members, such as `list[int]`.
             limit: As in `bytes()`.
 
         Raises:
-            HTTPError: 415 for another media type, 413 over the limit, 400 for anything that is not
-                JSON (RFC 8259: no NaN, UTF-8 only, nested at most `limits.json_depth` deep), 422
-                when it does not fit the type.
+            HTTPError: 415 for another media type, or another charset than UTF-8; 413 over the
+                limit; 400 for anything that is not JSON (RFC 8259: no NaN, UTF-8 only, nested at
+                most `limits.json_depth` deep); 422 when it does not fit the type, with every fault
+                and its JSON pointer (RFC 6901) in the member `errors`.
 
         Two things that RFC 8259 lets a reader refuse are a 400. A number beyond a double, such as
-        `1e999`, would be infinity (§6); msgspec makes it a 422. Half of a surrogate pair, such as
-        `"\ud800"`, has no UTF-8 (§8.2). The codec of `Nardis(json=...)` says what else is JSON;
-        these two and NaN it cannot let in.
+        `1e999`, would be infinity (§6). Half of a surrogate pair, such as `"\ud800"`, has no UTF-8
+        (§8.2). The codec of `Nardis(json=...)` says what else is JSON; these two and NaN it cannot
+        let in.
         """
-        given = self.exchange.fields.get(b"content-type", b"application/json")
-        if given != b"application/json" and not media_types.is_json(self.content_type or ""):
-            raise HTTPError(
-                415,
-                f"expected a JSON body, not {self.content_type or 'an unreadable Content-Type'}",
-            )
+        if self.exchange.fields.get(b"content-type", b"application/json") != b"application/json":
+            self._check_json()
         body = await self.bytes(limit)
         depth = self.exchange.limits.json_depth
         return (
@@ -308,6 +225,18 @@ class Request:
             if type is None
             else decode_typed(body, type, depth)
         )
+
+    def _check_json(self) -> None:
+        """
+        Refuse a body that says it is something else than JSON in UTF-8.
+
+        RFC 8259 §11 gives JSON no charset. A filter that believes one reads another text than we.
+        """
+        if not media_types.is_json(self.content_type or ""):
+            what = self.content_type or "an unreadable Content-Type"
+            raise HTTPError(415, f"expected a JSON body, not {what}")
+        if self.charset not in (None, "utf-8", "utf8", "us-ascii"):
+            raise HTTPError(415, f"a JSON body is UTF-8 (RFC 8259 §8.1), not {self.charset}")
 
     def defer(self, async_fn: Callable[..., Awaitable[object]], *args: Any) -> None:
         """
@@ -322,26 +251,6 @@ class Request:
         together.
         """
         self.exchange.defer(async_fn, args, copy_context())
-
-    # --- negotiation (RFC 9110 §12.5) -------------------------------------------------------------
-
-    @overload
-    def accepts(self) -> list[str]: ...
-    @overload
-    def accepts(self, first: str, /, *types: str) -> str | None: ...
-    def accepts(self, *types: str) -> str | list[str] | None:
-        """
-        Return the client's first choice among *types* (`"json"`, `"text/html"`).
-
-        None if it takes none of them; the client's list without *types*.
-        """
-        return negotiation.accepts_types(self.headers.get("accept"), types)
-
-    def is_type(self, *types: str) -> str | None:
-        """Return the first of *types* that the body's Content-Type fits, None without a body."""
-        if not self.exchange.expects_body:
-            return None
-        return media_types.type_is(self.headers.get("content-type"), types)
 
     # --- for Nardis itself ----------------------------------------------------------------------
 

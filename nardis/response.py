@@ -7,21 +7,29 @@ specification.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from inspect import CORO_CREATED, getcoroutinestate
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from datetime import datetime, timedelta
+from inspect import CORO_CREATED, getcoroutinestate, signature
 from types import CoroutineType
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, Self, TypeAlias
 
+from ._asgi.extensions import EARLY_HINT, TRAILERS, extension
 from ._exchange.exchange import ENDED, IDLE, Exchange
+from ._http import fields
+from ._http.conditional import is_fresh
+from ._http.cookies import SameSite, format_cookie, is_same_cookie
+from ._http.links import format_hints
 from ._models import encode_json
-from ._sending.head import HTML, JSON, OCTETS, UTF8, ResponseHead
+from ._sending.head import GET, HEAD, HTML, JSON, LINES, OCTETS, OTHER, UTF8, ResponseHead
 from ._sending.sources import pump, to_bytes
-from .errors import UsageError, reason_phrase
+from .errors import FieldError, HTTPError, UsageError, reason_phrase
 from .request import Request
 
 __all__ = ["Response"]
 
 Verb: TypeAlias = Coroutine[Any, Any, None]
+
+_EPOCH: Final = 0.0  # 1970: what `clear_cookie()` lets a cookie expire at
 
 
 class Response(ResponseHead):
@@ -32,12 +40,16 @@ class Response(ResponseHead):
         req: The request it answers.
         status_code: 200 to 999; set it with `status()` or directly, until the head is sent.
         unawaited: For Nardis itself: the last verb called, to find one that was never awaited.
+        spared: For Nardis itself: it became a 304 because its client has it.
     """
+
+    spared: bool = False  # on the class: few responses are
 
     __slots__ = ("_exchange", "_keeps_open", "req", "unawaited")
 
     def __init__(self, req: Request, exchange: Exchange) -> None:
-        self._is_head = req.method == "HEAD"
+        method = req.method
+        self._reads = GET if method == "GET" else HEAD if method == "HEAD" else OTHER
         self._status = 200
         self._fields = []
         self._filters = ()
@@ -65,6 +77,129 @@ class Response(ResponseHead):
     def bytes_sent(self) -> int:
         """Body bytes given so far, before any filter."""
         return self._exchange.written
+
+    # --- the head: what needs to know the request -------------------------------------------------
+
+    def cookie(
+        self,
+        name: str,
+        value: str,
+        *,
+        max_age: float | timedelta | None = None,
+        expires: datetime | float | None = None,
+        path: str | None = "/",
+        domain: str | None = None,
+        secure: bool | None = None,
+        http_only: bool = True,
+        same_site: SameSite | None = "lax",
+        partitioned: bool = False,
+        signed: bool = False,
+    ) -> Self:
+        """
+        Set a cookie; one of the same name, domain and path that was set before is replaced.
+
+        Args:
+            name: A token. `__Host-` and `__Secure-` make browsers keep to their rules.
+            value: Any text; what a cookie may not hold is percent-encoded, and `req.cookies`
+                decodes it.
+            max_age: Seconds, or a timedelta, until the browser forgets it. Without that and
+                *expires* it goes when the browser is closed.
+            expires: When that is, as an aware datetime or in Unix seconds.
+            path: Below which the browser sends it back.
+            domain: For subdomains as well; without it, for this host alone.
+            secure: Over TLS only; None is so if this request came over TLS.
+            http_only: No script of a page may see it.
+            same_site: Whether pages of other sites send it along; `"none"` needs *secure*.
+            partitioned: One for each site that embeds this one (CHIPS); needs *secure*.
+            signed: Sign it with `Nardis(secret_keys=...)`, to be read by `req.signed_cookies`. The
+                client can still read it.
+
+        Raises:
+            FieldError: A name, value or attribute that browsers refuse.
+            UsageError: *signed*, and the application has no `secret_keys`.
+
+        Source: RFC 6265 §4.1; RFC 6265bis §4.1.
+        """
+        secure = self.req.secure if secure is None else secure
+        line = format_cookie(
+            name,
+            self.req.app.signer.sign(value, name) if signed else value,
+            max_age=max_age,
+            expires=expires,
+            path=path,
+            domain=domain,
+            secure=secure,
+            http_only=http_only,
+            same_site=same_site,
+            partitioned=partitioned,
+        )
+        encoded = line.encode()
+        self._guard(f"set cookie {name!r}")
+        self._fields[:] = [
+            each
+            for each in self._fields
+            if each[0] != b"set-cookie" or not is_same_cookie(each[1], encoded)
+        ]
+        self._fields.append((b"set-cookie", encoded))
+        return self
+
+    def clear_cookie(self, name: str, *, path: str = "/", domain: str | None = None) -> Self:
+        """Have the client forget a cookie that was set with the same *path* and *domain*."""
+        secure = name.lower().startswith(("__secure-", "__host-"))
+        return self.cookie(name, "", expires=_EPOCH, path=path, domain=domain, secure=secure)
+
+    @property
+    def fresh(self) -> bool:
+        """
+        Whether the client's copy is still good: the answer as it stands would be a 304.
+
+        It is for a handler that can save itself the work: `send()` and `json()` look by themselves.
+
+        Source: RFC 9110 §13.2.2.
+        """
+        if not self._reads or not (200 <= self._status < 300 or self._status == 304):
+            return False
+        etag, modified = self.peek(b"etag"), self.peek(b"last-modified")
+        return is_fresh(self.req.conditions(), etag, modified)
+
+    @property
+    def stale(self) -> bool:
+        """The opposite of `fresh`."""
+        return not self.fresh
+
+    def trailer(self, name: str, value: str | int) -> Self:
+        """
+        Send a field behind the body, such as a checksum of it.
+
+        Call it before the head is sent, which announces the name in the Trailer field. A value that
+        is known only at the end can replace the first one until then. On HTTP/1.1 only clients that
+        say `TE: trailers` get any, and no client has to look at them.
+
+        Raises:
+            FieldError: A field that must not be a trailer, because the client needs it before the
+                body.
+            HeadersAlreadySent: The head has left, and did not announce *name*.
+            UsageError: The server has no trailers.
+
+        Source: RFC 9110 §6.5 and §6.6.2; the ASGI extension `http.response.trailers`.
+        """
+        key, text = fields.check_trailer(name, value)
+        if extension(self._exchange.scope, TRAILERS) is None:
+            raise UsageError(
+                f"cannot send trailer {name!r}: this server has no trailers (the ASGI extension "
+                "http.response.trailers). Send it as a field, or serve with `nardis serve`"
+            )
+        known: list[tuple[bytes, bytes]] = self.trailers["headers"] if self.trailers else []
+        others = [each for each in known if each[0] != key]
+        if self.finished or (self.sealed and len(others) == len(known)):
+            self._refuse(f"add trailer {name!r}")
+        lines = [*others, (key, text)]
+        if not self.sealed:
+            self.set("trailer", ", ".join(each.decode() for each, _ in lines))
+        if self._hooks is None:
+            self._hooks = []  # so that the head is composed with them
+        self.trailers = {"type": TRAILERS, "headers": lines, "more_trailers": False}
+        return self
 
     # --- sending ----------------------------------------------------------------------------------
 
@@ -96,6 +231,13 @@ class Response(ResponseHead):
                 lines.append((b"content-type", default))
             elif lines[0][0] != b"content-type" or not lines[0][1].endswith(UTF8):
                 self.default_type(default)
+            if self._reads and not more:
+                if self._status == 200 and data and len(lines) == 1:  # the type alone
+                    lines += LINES[data]
+                    if b"if-none-match" in self._exchange.fields:
+                        self._spare()
+                elif self._status == 200 or (self.spared and self._status == 304):
+                    self._tag(data)
         if more:
             self._keeps_open = True
             return self._keep(self._exchange.write(data), "send")
@@ -119,7 +261,38 @@ class Response(ResponseHead):
                 self.default_type(JSON)
             else:
                 self._fields.append((b"content-type", JSON))
+            if self._reads and (self._status == 200 or (self.spared and self._status == 304)):
+                self._tag(data)
         return self._whole(data, "json")
+
+    async def _format(self, offers: Mapping[str, Callable[..., Awaitable[object]]]) -> None:
+        types = [each for each in offers if each != "default"]
+        self.vary("Accept")
+        chosen = self.req.accepts(*types) if types else None
+        if chosen is not None:
+            self.type(chosen)
+        elif "default" not in offers:
+            raise HTTPError(406, f"this can be had as {', '.join(types)}")
+        function = offers[chosen or "default"]
+        await (function(self.req, self) if signature(function).parameters else function())
+
+    def format(self, offers: Mapping[str, Callable[..., Awaitable[object]]]) -> Verb:
+        """
+        Answer in the form that the client prefers: `res.format({"json": as_json, "html": page})`.
+
+        The Content-Type is set, and `Vary: Accept`.
+
+        Args:
+            offers: By type or extension, the most wanted first, an async function: a handler
+                `(req, res)`, or one without parameters. `"default"` is for a client that takes none
+                of the others.
+
+        Raises:
+            HTTPError: 406, the client takes none of them, and there is no default.
+
+        Source: RFC 9110 §12.5.1 and §15.5.7.
+        """
+        return self._keep(self._format(offers), "format")
 
     def send_status(self, code: int) -> Verb:
         """Set the status and send its reason phrase as plain text."""
@@ -155,6 +328,48 @@ class Response(ResponseHead):
             self.type("text/plain")
             body = f"{reason_phrase(status)}. See {target}\n"
         return self._whole(body.encode(), "redirect")
+
+    def redirect_back(self, fallback: str, status: int = 302) -> Verb:
+        """
+        Send the client to the page of this site that it came from, else to *fallback*.
+
+        A Referer of another origin is not followed: that would be an open redirect.
+
+        Source: RFC 9110 §10.1.3; RFC 6454 §5.
+        """
+        referer, host = self.req.get("referer") or "", self.req.host
+        origin = f"{self.req.protocol}://{host}/".lower()
+        same = bool(host) and f"{referer}/".lower().startswith(origin)
+        self.vary("Referer")
+        return self._keep(self.redirect(referer if same else fallback, status), "redirect_back")
+
+    def early_hints(self, hints: Mapping[str, str | Sequence[str]]) -> Verb:
+        """
+        Name what the client will need before the answer is there: an informational 103 response.
+
+        `await res.early_hints({"link": "</style.css>; rel=preload; as=style"})`. It does nothing
+        where the server offers no hints, and for HTTP/1.0. RFC 9110 §15.2 has every client of
+        HTTP/1.1 take a 103, but some do not: Python's `http.client` takes it for the answer. Give
+        hints where `req.get("sec-fetch-mode") == "navigate"`, as browsers say, if you do not know
+        your clients.
+
+        Args:
+            hints: The field `link`, with one value or several.
+
+        Raises:
+            HeadersAlreadySent: The head was sent.
+
+        Source: RFC 8297; the ASGI extension `http.response.early_hint`.
+        """
+        lines = format_hints(hints)
+        if any(name != b"link" for name, _ in lines):
+            raise FieldError("ASGI's early hints have Link fields alone: set others on the answer")
+        links = [value for _, value in lines]
+        if self.sealed:
+            self._refuse("send early hints")
+        offered = extension(self._exchange.scope, EARLY_HINT) is not None
+        message = {"type": EARLY_HINT, "links": links} if offered and links else None
+        return self._keep(self._exchange.hint(message), "early_hints")
 
     def write(self, data: str | bytes | bytearray | memoryview) -> Verb:
         """
@@ -239,6 +454,23 @@ class Response(ResponseHead):
         """
         return self._keep(pump(self._exchange, source), "pipe")
 
+    def _tag(self, data: bytes) -> None:
+        """Add the ETag of a whole answer; make it a 304 if that is what the client has."""
+        self._status = 200  # a verb that nobody awaited may have left a 304
+        if data and len(self._fields) == 1:
+            self._fields += LINES[data]
+        elif data or self._reads != HEAD:  # what has no body may stand for what GET would have
+            self.put_etag(data)
+        asked = self._exchange.fields
+        if b"if-none-match" in asked or b"if-modified-since" in asked:
+            self._spare()
+
+    def _spare(self) -> None:
+        """Make it a 304 if the client has it."""
+        if self.fresh:
+            self._status = 304
+            self.spared = True
+
     def _whole(self, data: bytes, name: str) -> Verb:
         return self._keep(self._exchange.answer(data), name)
 
@@ -253,6 +485,8 @@ class Response(ResponseHead):
     def reset(self, error: BaseException | None = None) -> None:
         """Make room for the answer to *error*."""
         ResponseHead.reset(self, error)
+        if self.spared:
+            self.spared = False
         self._exchange.end_data = None
 
     def forgotten(self) -> str | None:

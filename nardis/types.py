@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from types import SimpleNamespace
 from typing import Any, Literal, Protocol, TypeAlias
 
+from ._http.forwarded import Trust
+from ._http.signing import Signer
 from ._paths.trail import Trail
 from .draining import Draining
 from .limits import Limits
@@ -64,7 +66,12 @@ Composed: TypeAlias = tuple[Message, int | None, bool, tuple[Filter, ...]]
 
 
 class Composes(Protocol):
-    """What an exchange wants of a response: its head, once."""
+    """What an exchange wants of a response: its head, once, and what stands behind its body."""
+
+    @property
+    def trailers(self) -> Message | None:
+        """The message of the fields behind the body; None where none were announced."""
+        ...
 
     def compose(self, size: int | None, http1: bool, close: bool, /) -> Composed:
         """
@@ -116,6 +123,8 @@ class App(Protocol):
         debug: Whether answers to errors show tracebacks.
         errors: The form of answers to errors for clients that take any.
         json_codec: What encodes and decodes JSON; None is the standard library.
+        signer: Signs cookies with `Nardis(secret_keys=...)`.
+        trust: Which proxies are believed.
         method_not_allowed: Whether a path that only other methods match is a 405; otherwise a 404.
     """
 
@@ -124,6 +133,8 @@ class App(Protocol):
     debug: bool
     errors: Literal["auto", "problem"]
     json_codec: JSONCodec | None
+    signer: Signer
+    trust: Trust
     method_not_allowed: bool
 
     @property

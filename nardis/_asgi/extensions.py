@@ -14,7 +14,19 @@ import anyio
 
 from ..types import Scope
 
-__all__ = ["ACCESS", "CLIENT", "ERRORS", "RUNNER", "Client", "Listener", "Runner", "extension"]
+__all__ = [
+    "ACCESS",
+    "CLIENT",
+    "EARLY_HINT",
+    "ERRORS",
+    "ORIGIN",
+    "RUNNER",
+    "TRAILERS",
+    "Client",
+    "Listener",
+    "Runner",
+    "extension",
+]
 
 # Of a lifespan: the runner, which wants to tell the application of a shutdown.
 RUNNER: Final = "nardis.runner"
@@ -26,8 +38,15 @@ CLIENT: Final = "nardis.client"
 # closed.
 ACCESS: Final = "nardis.access"
 
+# Of a request: the client that the proxies in front name, where the runner was told to trust them.
+ORIGIN: Final = "nardis.origin"
+
 # Of a request: a list that takes the errors which were answered by a 500.
 ERRORS: Final = "nardis.errors"
+
+# Of ASGI itself: a server that offers one takes the message of the same name.
+EARLY_HINT: Final = "http.response.early_hint"
+TRAILERS: Final = "http.response.trailers"
 
 
 class Listener(Protocol):

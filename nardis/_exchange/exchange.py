@@ -173,7 +173,7 @@ class Exchange(Incoming):
             return await self._write_slowly(data)
         written = self.written + len(data)
         if written > self.content_length:
-            raise self._overrun(len(data))
+            raise ContentLengthMismatch.beyond(self.content_length, self.written, len(data))
         self.written = written
         now = self.writing = self._clock()
         self._busy = True
@@ -239,6 +239,8 @@ class Exchange(Incoming):
             self.ending = True
             last = body if has_body else b""
             await self._send({"type": "http.response.body", "body": last, "more_body": False})
+            if "trailers" in message and self.head.trailers is not None:
+                await self._send(self.head.trailers)
             self.written = size
             self.state = ENDED
         except BaseException as exc:
@@ -292,6 +294,16 @@ class Exchange(Incoming):
         finally:
             self._give_turn()
 
+    async def hint(self, message: Message | None) -> None:
+        """Send early hints if the head has not left; None is a server that takes none."""
+        await self._take_turn()
+        try:
+            if await self._may_send("send early hints") and message and self.state == IDLE:
+                await self._deliver(message)
+        finally:
+            self._give_turn()
+        await checkpoint()
+
     async def abort(self) -> NoReturn:
         """Cut the response on purpose; before the head it is an empty 500. Never returns."""
         was_open = not self.closing
@@ -301,6 +313,7 @@ class Exchange(Incoming):
             if self.http1:
                 fields.append((b"connection", b"close"))
             self.state = STARTED
+            self._bodiless = True
             await self._deliver({"type": "http.response.start", "status": 500, "headers": fields})
             await self._send_last(b"")
         elif self.state == STARTED:
@@ -331,7 +344,7 @@ class Exchange(Incoming):
             if declared is not None:
                 self.content_length = declared
             if first > self.content_length:
-                error = self._overrun(first)
+                error = ContentLengthMismatch.beyond(self.content_length, 0, first)
                 self.content_length = UNBOUNDED
                 raise error
         self._bodiless = not has_body
@@ -357,11 +370,7 @@ class Exchange(Incoming):
         if data:
             self._account(data)
         if self.content_length not in (UNBOUNDED, self.written):
-            raise ContentLengthMismatch(
-                f"the response declared a Content-Length of {self.content_length} bytes and ended "
-                f"after {self.written}: it is aborted, so that it does not look whole. Write as "
-                "much as you declare, or leave the length out."
-            )
+            raise ContentLengthMismatch.short(self.content_length, self.written)
         await self._send_last(self._finished(data))
 
     def _finished(self, data: bytes) -> bytes:
@@ -387,6 +396,8 @@ class Exchange(Incoming):
                 await self.raise_gone()
         self.ending = True
         await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
+        if self.head.trailers is not None and not self._bodiless:
+            await self._deliver(self.head.trailers)
         self.state = ENDED
 
     async def _deliver(self, message: Message) -> None:
@@ -441,15 +452,8 @@ class Exchange(Incoming):
 
     def _account(self, data: bytes) -> None:
         if self.written + len(data) > self.content_length:
-            raise self._overrun(len(data))
+            raise ContentLengthMismatch.beyond(self.content_length, self.written, len(data))
         self.written += len(data)
-
-    def _overrun(self, size: int) -> ContentLengthMismatch:
-        return ContentLengthMismatch(
-            f"{size} bytes more after {self.written} would exceed the declared Content-Length of "
-            f"{self.content_length}: none of them was sent. Write as much as you declare, or leave "
-            "the length out."
-        )
 
     async def _take_turn(self) -> None:
         """Wait until no other task is sending; first come, first served (R5)."""

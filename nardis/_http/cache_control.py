@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypedDict
 
 from ..errors import UsageError
 from .grammar import QUOTED_TEXT, TOKEN, split, unescape
 
-__all__ = ["cache_control", "parse_cache_control"]
+__all__ = ["Directives", "cache_control", "parse_cache_control"]
 
 Seconds: TypeAlias = "int | float | timedelta"
 
@@ -47,6 +47,24 @@ _CONTRADICTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
         "must_revalidate lets no cache use a stale answer (RFC 9111 §4.2.4)",
     ),
 }
+
+
+class Directives(TypedDict, total=False):
+    """What `cache_control` takes."""
+
+    max_age: Seconds
+    s_maxage: Seconds
+    public: bool
+    private: bool
+    no_store: bool
+    no_cache: bool
+    no_transform: bool
+    must_revalidate: bool
+    proxy_revalidate: bool
+    must_understand: bool
+    immutable: bool
+    stale_while_revalidate: Seconds
+    stale_if_error: Seconds
 
 
 def cache_control(

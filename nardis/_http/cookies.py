@@ -20,7 +20,14 @@ from ..errors import FieldError, HTTPError
 from .dates import format_date
 from .grammar import TOKEN
 
-__all__ = ["MAX_COOKIES", "MAX_COOKIE_BYTES", "SameSite", "format_cookie", "parse_cookies"]
+__all__ = [
+    "MAX_COOKIES",
+    "MAX_COOKIE_BYTES",
+    "SameSite",
+    "format_cookie",
+    "is_same_cookie",
+    "parse_cookies",
+]
 
 # As many as browsers keep for one site, more or less: RFC 6265 §6.1 asks for 50 or more.
 MAX_COOKIES: Final = 100
@@ -165,6 +172,23 @@ def format_cookie(
         raise _wrong(name, f"browsers refuse {which} without secure=True")
     _check_prefix(name, secure, http_only, everywhere=path == "/" and domain is None)
     return "; ".join(pieces)
+
+
+def is_same_cookie(one: bytes, other: bytes) -> bool:
+    """
+    Return whether two Set-Cookie lines are for one cookie: the same name, domain and path.
+
+    Source: RFC 6265 §5.3, step 11.
+    >>> is_same_cookie(b"a=1; Path=/", b"a=2; Max-Age=0; Path=/")
+    True
+    """
+    return _identity(one) == _identity(other)
+
+
+def _identity(line: bytes) -> tuple[bytes, bytes, bytes]:
+    pair, *attributes = line.split(b"; ")
+    known = {key: value for key, _, value in (each.partition(b"=") for each in attributes)}
+    return pair.partition(b"=")[0], known.get(b"Domain", b"").lower(), known.get(b"Path", b"")
 
 
 def _wrong(name: str, why: str) -> FieldError:

@@ -17,6 +17,7 @@ __all__ = [
     "BODILESS_STATUSES",
     "CONNECTION_SPECIFIC",
     "check_name",
+    "check_trailer",
     "check_value",
     "content_length",
     "declared_length",
@@ -31,6 +32,32 @@ BODILESS_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT
 # RFC 9113 §8.2.2: an HTTP/2 message with one of these is malformed.
 CONNECTION_SPECIFIC: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
+)
+
+# What a client needs before the body: framing, routing, what the body is, what may be done with it,
+# and who asks (RFC 9110 §6.5.1).
+NO_TRAILERS: Final = frozenset(
+    {
+        *CONNECTION_SPECIFIC,
+        b"age",
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"date",
+        b"expires",
+        b"host",
+        b"location",
+        b"proxy-authenticate",
+        b"retry-after",
+        b"set-cookie",
+        b"te",
+        b"trailer",
+        b"vary",
+        b"www-authenticate",
+    }
 )
 
 # The names that an application sets come from its source code. An application that makes up names
@@ -88,6 +115,26 @@ def check_value(name: str, value: str | int) -> bytes:
     if type(value) is str and value.isascii() and value.isprintable():
         return value.strip(" ").encode()
     return _check_odd_value(name, value)
+
+
+def check_trailer(name: str, value: str | int) -> tuple[bytes, bytes]:
+    """
+    Check a field that is to stand behind the body, and return its name and value for the wire.
+
+    Raises:
+        FieldError: As for `check_name` and `check_value`, and for a field that a client needs
+            before the body.
+
+    Source: RFC 9110 §6.5.1.
+    >>> check_trailer("X-Checksum", "9e10")
+    (b'x-checksum', b'9e10')
+    """
+    key = check_name(name)
+    if key in NO_TRAILERS:
+        raise FieldError(
+            f"{name!r} cannot be a trailer: the client needs it before the body, so use res.set()"
+        )
+    return key, check_value(name, value)
 
 
 # --- how long a body is ---------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..errors import UsageError
 from .grammar import (
@@ -30,7 +30,7 @@ from .grammar import (
 )
 from .request_head import valid_host
 
-__all__ = ["ClientSide", "Trust", "TrustProxy", "compile_trust", "seen_through"]
+__all__ = ["ClientSide", "Trust", "TrustProxy", "compile_trust", "peer_of", "seen_through"]
 
 TrustEntry: TypeAlias = str | IPv4Address | IPv6Address | IPv4Network | IPv6Network
 _ENTRY_TYPES: Final = (str, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
@@ -304,6 +304,23 @@ def seen_through(
         return _by_elements(trust, elements, here) if elements else here
     told = _by_members(trust, members, here)
     return _agreed(told, _by_elements(trust, elements, here), here) if elements else told
+
+
+def peer_of(scope: Mapping[str, Any]) -> str | None:
+    """
+    Return the peer of an ASGI scope, as `seen_through` takes it.
+
+    A server names no client of a Unix socket, and none of a TCP client that has left already. The
+    first names its own end by a path, without a port.
+
+    >>> peer_of({"client": None, "server": ("/run/app.sock", None)}), peer_of({"client": None})
+    (None, '')
+    """
+    client, server = scope.get("client"), scope.get("server")
+    if client:
+        peer: str = client[0]
+        return peer
+    return None if server and server[1] is None else ""
 
 
 def _by_members(

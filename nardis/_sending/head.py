@@ -7,21 +7,27 @@ Source: RFC 9110 (semantics), RFC 9113 §8.2.2 (fields that HTTP/2 forbids).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from inspect import iscoroutinefunction
 from itertools import starmap
-from typing import Final, NoReturn, Self, cast, overload
+from typing import Final, NoReturn, Self, TypeAlias, Unpack, cast, overload
 
-from .._http import fields
+from .._http import cache_control, conditional, dates, fields
 from .._http.conditional import weakened
+from .._http.disposition import content_disposition
 from .._http.fields import BODILESS_STATUSES, CONNECTION_SPECIFIC
+from .._http.links import format_links
 from .._http.location import encode_location
-from .._http.media_types import in_utf8, mime_type
+from .._http.media_types import in_utf8, mime_type, type_by_extension
+from .._http.varying import merge_vary
 from ..datastructures import MutableHeaders
 from ..errors import FieldError, HeadersAlreadySent, HTTPError, UsageError
 from ..types import Composed, Filter, Message
 
-__all__ = ["HTML", "JSON", "OCTETS", "UTF8", "ResponseHead"]
+__all__ = ["GET", "HEAD", "HTML", "JSON", "LINES", "OCTETS", "OTHER", "UTF8", "ResponseHead"]
+
+Line: TypeAlias = tuple[bytes, bytes]
 
 HTML: Final = b"text/html; charset=utf-8"
 JSON: Final = b"application/json; charset=utf-8"
@@ -33,7 +39,7 @@ _OF_A_BODY: Final = frozenset({b"content-length", b"content-type", b"transfer-en
 
 # What describes the body that an error answer replaces.
 _OF_THE_BODY: Final = frozenset(
-    {b"accept-ranges", b"cache-control", b"etag", b"expires", b"last-modified"}
+    {b"accept-ranges", b"cache-control", b"etag", b"expires", b"last-modified", b"trailer"}
 )
 
 # Of a foreign head: several lines of these stand beside each other; of any other field the foreign
@@ -43,6 +49,45 @@ _ADDED: Final = frozenset({b"set-cookie", b"vary"})
 # Framing is the server's affair; the ASGI specification has it ignore this field too.
 _FRAMING: Final = b"transfer-encoding"
 
+# Whether answers to a method have an ETag, and may be a 304.
+GET: Final = 1
+HEAD: Final = 2
+OTHER: Final = 0
+
+# Programs that answer the same again and again have ETag and length of it at hand. Larger bodies
+# would cost more memory than they save time.
+_KNOWN_BYTES: Final = 1024
+_KNOWN_BODIES: Final = 256
+
+# A name of their own, so that they can be told from an ETag that the application has set.
+_ETAG: Final = bytes(bytearray(b"etag"))
+
+
+class _Lengths(dict[int, Line]):
+    """Content-Length fields, by the size of the body."""
+
+    def __missing__(self, size: int) -> Line:
+        line = b"content-length", b"%d" % size
+        if size <= _KNOWN_BYTES:
+            self[size] = line
+        return line
+
+
+class _Lines(dict[bytes, tuple[Line, Line]]):
+    """ETag and Content-Length, by the whole body."""
+
+    def __missing__(self, body: bytes) -> tuple[Line, Line]:
+        lines = (_ETAG, conditional.make_etag(body).encode()), LENGTHS[len(body)]
+        if len(body) <= _KNOWN_BYTES:
+            if len(self) >= _KNOWN_BODIES:
+                self.clear()
+            self[body] = lines
+        return lines
+
+
+LENGTHS: Final = _Lengths()
+LINES: Final = _Lines()
+
 
 class ResponseHead:
     """
@@ -50,17 +95,19 @@ class ResponseHead:
 
     Attributes:
         sealed: The head was composed: nothing of it can change any more.
+        trailers: The message of the fields behind the body; None where none were announced.
     """
 
-    __slots__ = ("__dict__", "_fields", "_filters", "_hooks", "_is_head", "_status", "sealed")
+    __slots__ = ("__dict__", "_fields", "_filters", "_hooks", "_reads", "_status", "sealed")
 
     # Set by the response's constructor: one of their own would cost one percent of a plain request.
     _fields: list[tuple[bytes, bytes]]
     _filters: tuple[Filter, ...]
     _hooks: list[Callable[[], object]] | None
-    _is_head: bool
+    _reads: int  # GET, HEAD or OTHER
     _status: int
     sealed: bool
+    trailers: Message | None = None  # on the class: few responses have any
 
     @property
     def status_code(self) -> int:
@@ -151,13 +198,9 @@ class ResponseHead:
 
     def vary(self, *names: str) -> Self:
         """Add *names* to Vary, each once; `*` stands for everything (RFC 9110 §12.5.5)."""
-        listed: dict[str, str] = {}
-        for each in (self.headers.get("vary", ""), *names):
-            for name in each.split(","):
-                listed.setdefault(name.strip().lower(), name.strip())
-        listed.pop("", None)
-        if listed:
-            self.headers["vary"] = "*" if "*" in listed else ", ".join(listed.values())
+        merged = merge_vary(self.headers.get("vary", ""), names)
+        if merged:
+            self.headers["vary"] = merged
         return self
 
     def location(self, url: str) -> Self:
@@ -167,6 +210,75 @@ class ResponseHead:
         So is a backslash, which browsers read as a slash.
         """
         return self.set("location", encode_location(url))
+
+    def links(self, links: Mapping[str, str | Sequence[str]]) -> Self:
+        """
+        Add to Link: `res.links({"next": "/users?page=2", "last": "/users?page=5"})`.
+
+        Args:
+            links: By relation, the URL or URLs; they are encoded as `location()` does.
+
+        Source: RFC 8288 §3.
+        """
+        more = format_links(links)
+        if more:
+            self._guard("set header 'link'")
+            known = self.headers.get("link")
+            self.put(b"link", fields.check_value("link", f"{known}, {more}" if known else more))
+        return self
+
+    def attachment(self, filename: str | None = None) -> Self:
+        """
+        Have the client offer to save the answer, under *filename* if that is given.
+
+        Only the last component of a path is sent. The type follows from its extension.
+
+        Source: RFC 6266; RFC 8187 for what is not ASCII.
+        """
+        name = None if filename is None else filename.replace("\\", "/").rpartition("/")[2]
+        if name is not None and "." in name:
+            self.type(type_by_extension(name) or "application/octet-stream")
+        return self.set("content-disposition", content_disposition(name))
+
+    def etag(self, value: str | bytes, *, weak: bool = False) -> Self:
+        """
+        Set the ETag: a text that you made for this version, or one made from the bytes themselves.
+
+        `send()` and `json()` make a weak one by themselves for the 200 of a GET or HEAD that has
+        none. It answers If-None-Match, and never If-Match: a resource that clients change under
+        that condition needs a strong one.
+
+        Args:
+            value: A text, quoted or not; `W/"v1"` is weak. Of bytes a checksum is taken.
+            weak: It stands for the meaning, and not for each byte.
+
+        Raises:
+            FieldError: The text has a character that an entity tag may not have.
+
+        Source: RFC 9110 §8.8.3.
+        """
+        if isinstance(value, str):
+            return self.set("etag", conditional.check_etag(value, weak=weak))
+        return self.set("etag", conditional.make_etag(value, weak=weak))
+
+    def last_modified(self, when: datetime | float) -> Self:
+        """
+        Set Last-Modified, from an aware datetime or from Unix seconds.
+
+        Source: RFC 9110 §8.8.2.
+        """
+        return self.set("last-modified", dates.format_date(when))
+
+    def cache(self, **directives: Unpack[cache_control.Directives]) -> Self:
+        """
+        Set Cache-Control: `res.cache(public=True, max_age=3600)`; seconds, or a timedelta.
+
+        Raises:
+            UsageError: Directives that contradict each other.
+
+        Source: RFC 9111 §5.2.2; RFC 5861; RFC 8246.
+        """
+        return self.set("cache-control", cache_control.cache_control(**directives))
 
     def on_head(self, hook: Callable[[], object]) -> Self:
         """
@@ -231,6 +343,17 @@ class ResponseHead:
                 return
         lines.append((name, value))
 
+    def put_etag(self, body: bytes) -> None:
+        """Set the ETag of a whole body, unless the application has set one."""
+        lines = self._fields
+        for at, (name, _) in enumerate(lines):
+            if name == b"etag":
+                if name is not _ETAG:
+                    return
+                del lines[at]  # of another body, which was not sent
+                break
+        lines.append(LINES[body][0])
+
     def peek(self, name: bytes) -> bytes | None:
         """Return the first line of a field."""
         for key, value in self._fields:
@@ -263,22 +386,26 @@ class ResponseHead:
 
     def compose(self, size: int | None, http1: bool, close: bool, /) -> Composed:
         """Close the head: see `Composes`."""
-        if self._hooks:
-            self._run_hooks()
+        if self._hooks is not None:
+            return self._compose_hooked(size, http1, close)
         self.sealed = True
         lines = self._fields
         status = self._status
         bodiless = status != 200 and status in BODILESS_STATUSES
         if size is not None and not bodiless and not self._filters:
             declared: int | None = size
-            for line in lines:
-                if line[0] == b"content-length":
-                    # A handler of HEAD may know the length and not the body.
-                    if size or not self._is_head:
-                        self.put(b"content-length", b"%d" % size)
-                    break
+            length = LENGTHS[size]
+            if lines and lines[-1] is length:
+                pass  # it came with the ETag
             else:
-                lines.append((b"content-length", b"%d" % size))
+                for line in lines:
+                    if line[0] == b"content-length":
+                        # A handler of HEAD may know the length and not the body.
+                        if size or self._reads != HEAD:
+                            self.put(*length)
+                        break
+                else:
+                    lines.append(length)
         else:
             declared = self._compose_open(bodiless)
         if not http1:
@@ -287,7 +414,7 @@ class ResponseHead:
         elif close:
             self.put(b"connection", b"close")
         start: Message = {"type": "http.response.start", "status": status, "headers": lines}
-        return start, declared, not (bodiless or self._is_head), self._filters
+        return start, declared, not (bodiless or self._reads == HEAD), self._filters
 
     def _compose_open(self, bodiless: bool) -> int | None:
         """Fix length and fields of the head when the body is streamed, filtered, or not allowed."""
@@ -298,16 +425,21 @@ class ResponseHead:
             raise FieldError("Content-Length takes a number of bytes") from exc
         if self._filters:
             lines[:] = [weakened(line) for line in lines if line[0] != b"content-length"]
-            if bodiless or self._is_head:
+            if bodiless or self._reads == HEAD:
                 self._filters = ()
         if bodiless:
             lines[:] = [line for line in lines if line[0] not in _OF_A_BODY]
         return declared
 
-    def _run_hooks(self) -> None:
+    def _compose_hooked(self, size: int | None, http1: bool, close: bool) -> Composed:
+        """Run the hooks, close the head, and announce trailers."""
         hooks, self._hooks = self._hooks, None
         for hook in reversed(hooks or ()):
             hook()
+        composed = self.compose(size, http1, close)
+        if self.trailers is not None and composed[2]:
+            composed[0]["trailers"] = True
+        return composed
 
     def reset(self, error: BaseException | None = None) -> None:
         """
@@ -319,6 +451,8 @@ class ResponseHead:
         """
         self.sealed = False
         self._filters = ()
+        if self.trailers is not None:
+            self.trailers = None
         self._status = 500
         if self._fields:
             self._fields[:] = [line for line in self._fields if not _describes_body(line[0])]

@@ -79,6 +79,7 @@ class _Entry:
         self.first_byte: float | None = None
         self.status: int | None = None
         self.bytes: int = 0
+        self.trailers: bool = False  # some are to come behind the body
         self.ended: bool = False
         self.failed: bool = False
         self.left: bool = False
@@ -88,6 +89,7 @@ class _Entry:
         kind = message["type"]
         if kind.endswith("response.start"):
             self.status = message["status"]
+            self.trailers = message.get("trailers", False)
         elif kind == "websocket.accept":
             self.status = 101
         if self.first_byte is None:
@@ -96,7 +98,9 @@ class _Entry:
             self.bytes += len(message.get("bytes") or (message.get("text") or "").encode())
         elif kind.endswith("response.body"):
             self.bytes += len(message.get("body", b""))
-            self.ended = not message.get("more_body", False)
+            self.ended = not (self.trailers or message.get("more_body", False))
+        elif kind.endswith("response.trailers"):
+            self.ended = not message.get("more_trailers", False)
         elif kind == "websocket.close":
             self.ended = True
 
@@ -114,7 +118,7 @@ class _Entry:
                 "stalled" if stalled else "gone" if self.left else "shutdown" if draining else None
             )
         return {
-            "client": f"{client[0]}:{client[1]}" if client else None,
+            "client": _named(client) if client else None,
             "method": scope.get("method", "WEBSOCKET"),
             "path": scope["path"],
             "http_version": scope.get("http_version", "1.1"),
@@ -125,6 +129,11 @@ class _Entry:
             "aborted": not ended and status != 500,
             "close_reason": reason,
         }
+
+
+def _named(client: tuple[str, int]) -> str:
+    """Write an address; a port of 0 is not known, as of a client behind a proxy."""
+    return f"{client[0]}:{client[1]}" if client[1] else client[0]
 
 
 def _as_text(fields: dict[str, Any]) -> str:

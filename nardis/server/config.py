@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, Final, Literal, cast
 
+from .._http.forwarded import TrustProxy, compile_trust
 from ..errors import UsageError
 
 __all__ = ["Config", "Setting", "settings"]
@@ -88,6 +89,13 @@ def _some(values: Iterable[Any]) -> tuple[Any, ...]:
 
 def _setting(default: Any, flag: str, read: Callable[[str], Any], help: str, **options: Any) -> Any:
     return field(default=default, metadata={"flag": flag, "read": read, "help": help, **options})
+
+
+def _trusted(text: str) -> TrustProxy:
+    """Read a number of proxies, or their addresses; an application gets `Nardis(trust_proxy=)`."""
+    if text.isdigit():
+        return int(text)
+    return True if text.lower() == "true" else text
 
 
 def _is_count(value: Any) -> None:
@@ -250,6 +258,13 @@ class Config:
     access_log: Literal["text", "json"] | None = _setting(
         None, "--access-log", str, "log each exchange, as text or json", choices=("text", "json")
     )
+    trust_proxy: TrustProxy = _setting(  # noqa: RUF009  # as its neighbours; its type looks mutable
+        0,
+        "--trust-proxy",
+        _trusted,
+        "the proxies in front that name the client: how many, or their networks",
+        metavar="COUNT|NETWORKS",
+    )
     root_path: str = _setting("", "--root-path", str, "where a proxy has put the application")
     ready: Callable[[bool], object] | None = None
 
@@ -277,6 +292,9 @@ class Config:
                 f"graceful_s={self.graceful_s:g} includes drain_s={self.drain_s:g}, so it cannot "
                 "be less (--graceful and --drain)"
             )
+        if isinstance(self.trust_proxy, (list, tuple)):  # a worker is told by its environment
+            object.__setattr__(self, "trust_proxy", ",".join(map(str, self.trust_proxy)))
+        compile_trust(self.trust_proxy)
         if self.access_log not in (None, "text", "json"):
             raise UsageError(f"access_log is 'text' or 'json', not {self.access_log!r}")
         if (self.certfile is None) != (self.keyfile is None):

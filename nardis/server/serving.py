@@ -19,6 +19,7 @@ import anyio
 from anyio.abc import TaskStatus
 from anyio.lowlevel import current_token
 
+from .._http.forwarded import compile_trust
 from ..draining import until, wind_down
 from ..errors import StartFailed, UsageError
 from ..types import ASGIApp
@@ -27,6 +28,7 @@ from .config import Config
 from .failures import unwrapped
 from .lifespan import Lifespan
 from .overload import with_limit
+from .proxies import behind_proxies
 from .service import Service
 from .signals import need_posix
 from .sockets import Doors, listening, urls_of
@@ -94,6 +96,8 @@ async def serve_on(
     if config.access_log is not None:
         as_json = config.access_log == "json"
         service.call = with_access_log(service.call, as_json=as_json, shutdown=service)
+    if config.trust_proxy:
+        service.call = behind_proxies(service.call, compile_trust(config.trust_proxy))
     with unwrapped():
         async with _lifespan(service), anyio.create_task_group() as group:
             group.start_soon(service.sweep, name="nardis.server.sweep")

@@ -135,7 +135,7 @@ class Stream(ByteStream):
     def __init__(self, sock: socket.socket) -> None:
         self.socket: socket.socket = sock
         self.client: Address = None
-        self.server: Address = None
+        self.server: tuple[str, int | None] | None = None
         self.reading: bool = False
         self.read_at: float = 0.0
         self.writing: float = 0.0
@@ -144,7 +144,10 @@ class Stream(ByteStream):
         self._busy = False  # a write waits for room
         self._turns: deque[anyio.Event] = deque()  # the others, which wait for it
         self._more = False  # the last read took all that it could: there may be more
-        if sock.family != socket.AF_UNIX:
+        if sock.family == socket.AF_UNIX:
+            # ASGI has a path without a port; proxies on this host are told by that.
+            self.server = (cast("str", sock.getsockname()), None)
+        else:
             with suppress(OSError):  # the client has left already
                 self.client = cast("Address", sock.getpeername()[:2])
                 self.server = cast("Address", sock.getsockname()[:2])

@@ -1,12 +1,13 @@
 """What is logged: each failure once, and nothing that is nobody's fault."""
 
 import logging
+import traceback
 
 import anyio
 import pytest
 
 from nardis import HTTPError, Nardis
-from nardis.testing import Client
+from nardis.testing import AppError, Client
 from tests.peers.driver import tick_once
 
 pytestmark = pytest.mark.anyio
@@ -139,3 +140,51 @@ async def test_a_cut_on_purpose_is_not_logged(caplog):
     async with Client(app, raise_app_errors=False) as client:
         assert not (await client.get("/")).complete
     assert errors(caplog) == []
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_the_frames_of_nardis_between_those_of_the_user_are_left_out(begun, caplog):
+    """The error itself keeps them, for servers and test clients."""
+    app = Nardis()
+    app.use(passes, passes)
+
+    @app.get("/x", passes)
+    async def fails(req, res):
+        if begun:
+            await res.write("begun")
+        raise KeyError("k")
+
+    async with Client(app) as client:
+        with pytest.raises(AppError) as caught:
+            await client.get("/x")
+    [record] = errors(caplog)
+    shown = [frame.f_code.co_name for frame, _ in traceback.walk_tb(record.exc_info[2])]
+    assert shown == ["passes", "passes", "passes", "fails"]
+    whole = [
+        frame.f_code.co_name for frame, _ in traceback.walk_tb(caught.value.__cause__.__traceback__)
+    ]
+    assert len(whole) > len(shown)
+
+
+class Wordless(Exception):
+    """An error that cannot say what it is."""
+
+    def __str__(self):
+        raise ValueError
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_an_error_that_fails_to_say_what_it_is_is_logged(begun, caplog):
+    app = Nardis()
+
+    @app.get("/x")
+    async def fails(req, res):
+        if begun:
+            await res.write("begun")
+        raise Wordless
+
+    async with Client(app, raise_app_errors=False) as client:
+        response = await client.get("/x")
+    assert response.status_code == (200 if begun else 500)
+    [record] = errors(caplog)
+    assert "<Wordless that fails to say more>" in record.getMessage()

@@ -147,7 +147,7 @@ def test_express_refuses_it_too(row: dict[str, Any]) -> None:
         (ip_network("10.0.0.0/8"), ["10.9.9.9"], ["11.0.0.1"]),
         ({IPv6Network("2001:db8::/32")}, ["2001:db8::1"], ["10.0.0.1"]),
         ([], [], [PROXY, "127.0.0.1"]),
-        (iter(["10.0.0.1"]), ["10.0.0.1"], ["10.0.0.2"]),
+        ({"10.0.0.1": 1}.keys(), ["10.0.0.1"], ["10.0.0.2"]),
         (True, [PROXY, CLIENT, "::1", "no address", ""], []),
         ("True", [PROXY, CLIENT, ""], []),
         (1, [PROXY, CLIENT, "no address", ""], []),

@@ -18,11 +18,12 @@ PACKAGE = Path(__file__).parents[2] / "nardis"
 LEVELS = [
     ["errors", "limits", "_version"],
     ["_failures", "_http", "_paths", "_sources", "draining"],
+    ["_models"],
     ["datastructures", "tasks"],
     ["types"],
     ["_asgi"],
     ["_exchange", "server", "testing"],
-    ["_sending", "body"],
+    ["_receiving", "_sending", "body"],
     ["request"],
     ["response"],
     ["handlers"],

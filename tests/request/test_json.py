@@ -312,7 +312,7 @@ async def test_else_the_rules_of_the_codec_hold(ask):
     """Here it takes a byte order mark, and two keys that are no text."""
 
     class Codec:
-        dumps = None
+        dumps = staticmethod(json.dumps)
 
         def loads(self, data):
             return {1: json.loads(data.decode("utf-8-sig")), None: (float("inf"),)}
@@ -431,3 +431,18 @@ def test_brackets_in_a_string_are_no_levels(text):
 
 def test_a_depth_beyond_what_python_can_decode_is_a_400():
     assert not accepted(b"[" * 100_000 + b"]" * 100_000, sys.maxsize)
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "ibm037", "latin-1", "nonsense"])
+async def test_a_body_that_names_another_charset_than_utf_8_is_a_415(refusal, charset):
+    """A filter in front of us that believes it reads another text."""
+    headers = {"content-type": f"application/json; charset={charset}"}
+    response = await refusal(lambda req: req.json(), "POST", content=b"[]", headers=headers)
+    assert response.status_code == 415
+    assert "UTF-8" in response.text
+
+
+@pytest.mark.parametrize("charset", ["UTF-8", "utf8", "us-ascii"])
+async def test_utf_8_by_another_of_its_names_is_utf_8(ask, charset):
+    headers = {"content-type": f"application/json; charset={charset}"}
+    assert await ask(lambda req: req.json(), "POST", content=b"[]", headers=headers) == []

@@ -19,6 +19,9 @@ ARGUMENTS = {
     "json": [{}],
     "send_status": [200],
     "redirect": ["/"],
+    "redirect_back": ["/"],
+    "format": [{}],
+    "early_hints": [{}],
     "write": ["x"],
     "pipe": [[b"x"]],
 }

@@ -54,7 +54,7 @@ async def test_what_is_not_json_is_a_value_error(failure, obj):
     assert isinstance(await failure(handler), ValueError)
 
 
-@pytest.mark.parametrize("obj", [{1, 2}, object(), b"bytes", [b"bytes"]])
+@pytest.mark.parametrize("obj", [object(), [object()], {"a": len}])
 async def test_what_cannot_be_encoded_is_a_type_error(failure, seen_by_client, obj):
     async def handler(req, res):
         await res.json(obj)
@@ -79,7 +79,7 @@ async def test_a_lone_surrogate_is_sent_escaped(serve):
 @pytest.mark.parametrize("encoded", ['["str"]', b'["bytes"]'])
 async def test_a_codec_may_give_text_or_bytes(serve, encoded):
     class Codec:
-        loads = None
+        loads = staticmethod(json.loads)
 
         def dumps(self, obj):
             return encoded

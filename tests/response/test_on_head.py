@@ -89,7 +89,8 @@ async def test_a_status_without_a_body_that_a_hook_sets_takes_the_body_away(serv
 
     response = await serve(handler)
 
-    assert (response.status_code, response.content, response.headers.pairs()) == (304, b"", [])
+    assert (response.status_code, response.content) == (304, b"")
+    assert list(response.headers) == ["etag"]
 
 
 async def test_a_hook_may_add_a_filter(serve):

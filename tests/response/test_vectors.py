@@ -10,9 +10,10 @@ from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "response_vectors.json").read_text())[
+ROWS = json.loads((Path(__file__).parents[1] / "vectors" / "response_vectors.json").read_text())[
     "vectors"
 ]
+VECTORS = [row for row in ROWS if row["op"] == "response"]
 
 
 async def broken(res):
@@ -28,6 +29,7 @@ HANDLERS = {
     "type then string": lambda res: res.type("text/plain").send("€"),
     "204 with body": lambda res: res.status(204).send("x"),
     "304 with body": lambda res: res.status(304).send("x"),
+    "if-none-match *": lambda res: res.send("hello"),
     "post is never 304": lambda res: res.send("hello"),
     "json": lambda res: res.json({"a": "<&>"}),
     "sendStatus 299": lambda res: res.send_status(299),
@@ -35,16 +37,26 @@ HANDLERS = {
     "type html": lambda res: res.type("html").end("x"),
     "type png": lambda res: res.type("png").end("x"),
     "type image/png": lambda res: res.type("image/png").end("x"),
+    "links": lambda res: res.links({"next": "/p2", "last": "/p5", "a": ["/x", "/y"]}).end(),
+    "attachment": lambda res: res.attachment("x.pdf").end(),
     "throw error": broken,
     "async reject": broken,
 }
+
+# Python has no `undefined`: `res.json(None)` is `null`.
+LEFT_OUT = {"json undefined"}
+
+# On purpose: only a GET or HEAD that is answered by 200, or by 304, has an ETag of its own accord.
+UNTAGGED = {"204 with body", "304 with body", "post is never 304", "sendStatus 299"}
 
 # On purpose: the page of an error is Nardis' own. Its status and the two fields that guard it
 # are Express's.
 OWN_PAGES = {'status "200"', "throw error", "async reject", "no handler"}
 
 
-@pytest.mark.parametrize("row", VECTORS, ids=lambda row: row["name"])
+@pytest.mark.parametrize(
+    "row", [row for row in VECTORS if row["name"] not in LEFT_OUT], ids=lambda row: row["name"]
+)
 async def test_express_agrees(row):
     app = Nardis()
     if row["name"] in HANDLERS:
@@ -60,9 +72,9 @@ async def test_express_agrees(row):
     ) as client:
         response = await client.request(row["method"], "/", headers=row["request_headers"])
 
-    # Which answers carry an ETag is a matter of its own.
-    sent = {name: value for name, value in response.headers.items() if name != "etag"}
-    expected = dict(row["headers"])
+    sent, expected = dict(response.headers), dict(row["headers"])
+    if row["name"] in UNTAGGED:
+        del expected["etag"]
     assert response.status_code == row["status"]
     if own_page:
         del sent["content-length"], expected["content-length"]
@@ -73,4 +85,4 @@ async def test_express_agrees(row):
 
 
 def test_each_row_has_its_handler():
-    assert {row["name"] for row in VECTORS} == HANDLERS.keys() | {"no handler"}
+    assert {row["name"] for row in VECTORS} == HANDLERS.keys() | {"no handler"} | LEFT_OUT

@@ -177,6 +177,7 @@ SAID = {
     "keyfile": ("/etc/key.pem", "/etc/key.pem"),
     "keyfile_password": ("a, b=c", "a, b=c"),
     "access_log": ("json", "json"),
+    "trust_proxy": ("loopback,10.0.0.0/8", "loopback,10.0.0.0/8"),
     "root_path": ("/site", "/site"),
 }
 ALL = pytest.mark.parametrize("setting", settings(), ids=lambda setting: setting.name)
@@ -210,6 +211,29 @@ def test_a_variable_says_what_its_flag_says(setting):
     assert value != setting.default
     assert Config.from_environment(config.as_environment()) == config
     assert setting.variable in config.as_environment()
+
+
+@pytest.mark.parametrize(
+    ("text", "trust"), [("2", 2), ("0", 0), ("true", True), ("loopback", "loopback")]
+)
+def test_trust_in_proxies_is_a_number_or_names(text, trust):
+    config = Config.from_environment({"NARDIS_TRUST_PROXY": text})
+
+    assert config.trust_proxy == trust
+    assert Config.from_environment(config.as_environment()) == config
+
+
+def test_a_list_of_proxies_can_be_handed_on():
+    config = Config(trust_proxy=["loopback", "10.0.0.0/8"])
+
+    assert Config.from_environment(config.as_environment()) == config
+    assert config.trust_proxy == "loopback,10.0.0.0/8"
+
+
+@pytest.mark.parametrize("trust", ["nonsense", -1, ["10.0.0.1/99"], 1.5])
+def test_trust_in_nonsense_is_refused(trust):
+    with pytest.raises(UsageError):
+        Config(trust_proxy=trust)
 
 
 def test_all_of_them_at_once_can_be_handed_on():

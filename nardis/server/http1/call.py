@@ -19,7 +19,7 @@ from ...types import Message
 from ..service import Service
 from ..stream import LINGER_S, TURN_S, ByteStream, Stream, clock
 from .request import END_OF_HEAD, Chunks, Refused, RequestHead
-from .response import CLOSE, CONTINUE, Start, date_line, refusal
+from .response import CLOSE, CONTINUE, Start, date_line, early_hints, refusal, trailer_section
 
 __all__ = ["Call", "Talk"]
 
@@ -30,6 +30,7 @@ LENGTH: Final = 2
 CLOSING: Final = 3
 BODILESS: Final = 4
 ENDED: Final = 5  # it has ended, or its last message is on its way
+TRAILERS: Final = 6  # it has ended, but for what stands behind its last chunk (RFC 9112 §7.1.2)
 
 # From this size on a piece is not copied to stand between its chunk's size and end: what a slow
 # client waits for is held once.
@@ -96,6 +97,7 @@ class Call:
         "_rest",
         "_start",
         "_talk",
+        "_trailers",
         "_turn",
         "_waited",
         "_waiting",
@@ -128,7 +130,8 @@ class Call:
         self._waited = 0.0  # seconds in which others did, and nothing came
         self._turn: anyio.Event | None = None  # another one waits for that
         self._end: anyio.Event | None = None  # one waits for the end
-        self._start: Start | None = None  # the head of the response, until it leaves
+        self._start: Start | None = None  # the head of the response
+        self._trailers = b""  # lines of them, until the last one is there
         self._framing = NOT_BEGUN
         self._owed = 0  # bytes of the declared length that were not sent
         self._keeps = not request.close
@@ -286,11 +289,15 @@ class Call:
             return await checkpoint()  # it may be sending in a loop
         kind = message["type"]
         if kind == "http.response.start" and self._start is None:
-            self._start = Start(message["status"], message.get("headers") or ())
+            trailing = message.get("trailers", False)
+            wanted = trailing and self._head.takes_trailers()
+            self._start = Start(message["status"], message.get("headers") or (), trailing, wanted)
             return None
-        if kind != "http.response.body" or self._start is None or self._framing == ENDED:
-            raise UsageError(f"{kind!r} cannot be sent now")
+        if kind != "http.response.body" or self._start is None or self._framing >= ENDED:
+            return await self._send_beside(kind, message)
         more: bool = message.get("more_body", False)
+        before_trailers = not more and self._start.chunked
+        more = more or before_trailers
         body: bytes = message.get("body", b"")
         size = len(body)
         if self._framing == CHUNKED and more and size:  # nearly all of a stream
@@ -312,15 +319,51 @@ class Call:
             self.leave()
             self._talk.wire.close()
         elif not more:
-            self.over = True
-            if self._waiting or self._end is not None:
-                self._let_go()
+            self._end_here()
+        elif before_trailers:
+            # Without a body, as of HEAD, there is nothing to stand behind.
+            if self._framing == BODILESS:
+                self._framing = ENDED
+                self._end_here()
+            else:
+                self._framing = TRAILERS
         elif not self.claimed:  # an exchange gives the others their turn by itself
             now = clock()
             if now - self._yielded > TURN_S:
                 self._yielded = now
                 await checkpoint()
         return None
+
+    def _end_here(self) -> None:
+        """Note that the last message was sent."""
+        self.over = True
+        if self._waiting or self._end is not None:
+            self._let_go()
+
+    async def _send_beside(self, kind: str, message: Message) -> None:
+        """Send what stands before the head or behind the body."""
+        if kind == "http.response.trailers" and self._framing == TRAILERS:
+            self._trailers += trailer_section(message.get("headers") or ())
+            if not message.get("more_trailers", False):
+                self._framing = ENDED
+                try:
+                    taken = await self._talk.stream.write(b"0\r\n%b\r\n" % self._trailers)
+                except BaseException:
+                    self._talk.wire.cut()
+                    raise
+                if not taken:
+                    return self.leave()
+                self._end_here()
+        elif kind == "http.response.trailers" and self._framing == ENDED:
+            # Of a client that did not ask for them.
+            if self._start is None or not self._start.trailing:
+                raise UsageError("trailers were not announced by the start of the response")
+        elif kind == "http.response.early_hint" and self._start is None:
+            hints = early_hints(message["links"])
+            if self._head.version == "1.1" and not await self._talk.stream.write(hints):
+                self.leave()
+        else:
+            raise UsageError(f"{kind!r} cannot be sent now")
 
     def _framed(self, body: bytes, size: int, more: bool) -> tuple[bytes, ...]:
         """Return what goes out for a piece of the body, and with the first one the head."""
@@ -350,7 +393,7 @@ class Call:
         framing = b""
         if request.method == "HEAD" or start.bodiless:
             self._framing = BODILESS
-        elif start.length is not None:
+        elif start.length is not None and not start.chunked:
             self._framing, self._owed = LENGTH, start.length
         elif not more:
             self._framing, self._owed = LENGTH, size

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 import anyio
 from anyio.lowlevel import checkpoint
 
-from ..._asgi.extensions import CLIENT
+from ..._asgi.extensions import CLIENT, EARLY_HINT, TRAILERS
 from ...types import Scope
 from ..connection import Connection, Conversation
 from ..service import Service, logger, run_app
@@ -31,6 +31,9 @@ EMPTY_LINES: Final = 8
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\n"
 
 VERSION: Final = {"version": "3.0", "spec_version": "2.3"}
+
+# What stands for an extension that needs no words: applications look whether it is there.
+OFFERED: Final[dict[str, Any]] = {}
 
 
 class Http1:
@@ -219,7 +222,7 @@ class Http1:
             "client": self.wire.client,
             "server": self.wire.server,
             "state": self.service.state.copy(),
-            "extensions": {CLIENT: call},
+            "extensions": {CLIENT: call, EARLY_HINT: OFFERED, TRAILERS: OFFERED},
         }
 
     # --- for a call -------------------------------------------------------------------------------

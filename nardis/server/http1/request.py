@@ -108,6 +108,12 @@ class RequestHead:
         if name in SPECIAL:
             self._special.append(field)
 
+    def takes_trailers(self) -> bool:
+        """Whether the client wants trailers (RFC 9110 §6.5.1 and §10.1.4)."""
+        asked = b",".join(value for name, value in self.headers if name == b"te")
+        members = {each.partition(b";")[0].strip(b" \t") for each in asked.lower().split(b",")}
+        return self.version == "1.1" and b"trailers" in members
+
     def check_coding(self) -> None:
         """
         Refuse a transfer coding other than chunked (RFC 9112 §6.1).

@@ -17,7 +17,15 @@ from wsgiref.handlers import format_date_time
 from ..._http.fields import BODILESS_STATUSES
 from ...errors import FieldError
 
-__all__ = ["CLOSE", "CONTINUE", "Start", "date_line", "refusal"]
+__all__ = [
+    "CLOSE",
+    "CONTINUE",
+    "Start",
+    "date_line",
+    "early_hints",
+    "refusal",
+    "trailer_section",
+]
 
 # Lines that follow others bring the end of the line before.
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -55,6 +63,9 @@ class Start:
     Args:
         status: From 200 to 999.
         headers: Names and values.
+        trailing: Trailers are announced.
+        chunked: They are sent: the body comes in chunks, whatever length was declared (RFC 9112
+            §6.2).
 
     Attributes:
         lines: The status line and the fields, without those of connection and framing, and without
@@ -72,9 +83,17 @@ class Start:
     (b'HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 5', 5)
     """
 
-    __slots__ = ("bodiless", "closes", "dated", "length", "lines")
+    __slots__ = ("bodiless", "chunked", "closes", "dated", "length", "lines", "trailing")
 
-    def __init__(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]],
+        trailing: bool = False,
+        chunked: bool = False,
+    ) -> None:
+        self.trailing = trailing
+        self.chunked = chunked
         self.length: int | None = None
         self.closes: bool = False
         self.dated: bool = False
@@ -100,7 +119,7 @@ class Start:
         if self.length is not None or not value.isdigit() or len(value) > MOST_DIGITS:
             raise FieldError("one Content-Length can be declared, in digits")
         self.length = int(value)
-        return None if status == 204 else start
+        return None if status == 204 or self.chunked else start
 
     def _odd_start(self, name: bytes, value: bytes, status: int) -> bytes | None:
         """Return how a line begins whose name is new, or special; None leaves it out."""
@@ -148,6 +167,36 @@ def date_line() -> bytes:
         _Clock.until = int(now) + 1.0
         _Clock.line = b"\r\ndate: %b" % format_date_time(now).encode()
     return _Clock.line
+
+
+def early_hints(links: Iterable[bytes]) -> bytes:
+    r"""
+    Make an informational response that says what the client will need (RFC 8297 §2).
+
+    >>> early_hints([b"</a.css>; rel=preload"])
+    b'HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n'
+    """
+    return b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % trailer_section(
+        (b"link", each) for each in links
+    )
+
+
+def trailer_section(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    r"""
+    Make the lines of fields that stand outside of the head of a response (RFC 9112 §7.1.2).
+
+    Raises:
+        FieldError: One cannot be sent.
+
+    >>> trailer_section([(b"x-sum", b"9e10")])
+    b'x-sum: 9e10\r\n'
+    """
+    lines: list[bytes] = []
+    for name, value in fields:
+        if not TOKEN.fullmatch(name) or len(value.translate(None, CONTROLS)) != len(value):
+            raise FieldError(f"{name[:64]!r} cannot be sent: its name or value is malformed")
+        lines.append(b"%b: %b\r\n" % (name, value))
+    return b"".join(lines)
 
 
 def refusal(status: int, reason: str, *, to_head: bool = False) -> bytes:

@@ -11,7 +11,7 @@ hands on what it has read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import anyio
 from hypercorn.events import Closed, Event, RawData, Updated
@@ -91,7 +91,7 @@ class Guest:
                 ConnectionState(service.state),
                 connection.is_secure,
                 connection.wire.client,
-                connection.wire.server,
+                cast("Any", connection.wire.server),  # it only goes into the scope
                 self.send,
                 self._alpn,
                 service.config,

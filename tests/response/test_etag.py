@@ -1,0 +1,229 @@
+"""`res.etag()`, and the ETag and 304 of `send()` and `json()` (RFC 9110 §8.8.3 and §13.2.2)."""
+
+import gzip
+import zlib
+
+import pytest
+
+from nardis import Nardis
+from nardis.errors import FieldError, HeadersAlreadySent
+from nardis.testing import Client
+from tests.response.test_filter import Deflate
+
+pytestmark = pytest.mark.anyio
+
+
+async def hello(req, res):
+    await res.send("hello")
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "sent"),
+    [
+        ("v1", {}, '"v1"'),
+        ('"v1"', {}, '"v1"'),
+        ('W/"v1"', {}, 'W/"v1"'),
+        ("v1", {"weak": True}, 'W/"v1"'),
+        (b"hello", {}, '"5-qvTGHdzF6KLavt4PO0gs2a6pQ00"'),
+        (b"hello", {"weak": True}, 'W/"5-qvTGHdzF6KLavt4PO0gs2a6pQ00"'),
+    ],
+)
+async def test_etag_sets_the_field(serve, value, options, sent):
+    async def handler(req, res):
+        assert res.etag(value, **options) is res
+        await res.send("x")
+
+    assert (await serve(handler)).headers["etag"] == sent
+
+
+async def test_etag_refuses_what_no_tag_may_have(failure):
+    async def handler(req, res):
+        res.etag('a"b')
+
+    assert isinstance(await failure(handler), FieldError)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("body", ["hello", "x" * 2000, b"\0", {"a": 1}, "é"])
+async def test_the_answer_to_a_read_has_a_weak_tag_of_its_bytes(serve, method, body):
+    async def handler(req, res):
+        await res.send(body)
+
+    first, again = await serve(handler, method), await serve(handler, "GET")
+
+    assert first.headers["etag"].startswith('W/"')
+    assert first.headers["etag"] == again.headers["etag"]
+    assert first.headers["etag"].startswith(f'W/"{len(again.content):x}-')
+
+
+async def test_other_bytes_have_another_tag(serve):
+    async def answer(req, res):
+        await res.json({"n": int(req.query["n"])})
+
+    app = Nardis()
+    app.get("/", answer)
+    async with Client(app) as client:
+        tags = {(await client.get(f"/?n={n}")).headers["etag"] for n in range(300)}
+    assert len(tags) == 300
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+async def test_what_is_no_read_has_no_tag_and_no_304(serve, method):
+    response = await serve(hello, method, headers={"if-none-match": "*"})
+    assert (response.status_code, "etag" in response.headers) == (200, False)
+
+
+@pytest.mark.parametrize("status", [201, 404, 500])
+async def test_another_status_than_200_has_no_tag(serve, status):
+    async def handler(req, res):
+        await res.status(status).send("x")
+
+    response = await serve(handler, headers={"if-none-match": "*"})
+    assert (response.status_code, "etag" in response.headers) == (status, False)
+
+
+async def test_an_answer_in_pieces_has_no_tag(serve):
+    async def handler(req, res):
+        await res.send("a", more=True)
+        await res.send("b")
+
+    assert "etag" not in (await serve(handler)).headers
+
+
+async def test_a_head_route_without_a_body_has_no_tag_of_nothing():
+    """It stands for the answer that GET would have."""
+    app = Nardis()
+
+    @app.head("/")
+    async def head(req, res):
+        await res.set("content-length", 1000).send()
+
+    async with Client(app) as client:
+        assert "etag" not in (await client.head("/")).headers
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("verb", ["send", "json"])
+async def test_a_client_that_has_the_answer_gets_a_304_without_a_body(serve, method, verb):
+    async def handler(req, res):
+        res.set({"cache-control": "max-age=60", "x-a": "1"})
+        await getattr(res, verb)(["hello"])
+
+    tag = (await serve(handler)).headers["etag"]
+    response = await serve(handler, method, headers={"if-none-match": f'"a", {tag}'})
+
+    assert (response.status_code, response.content) == (304, b"")
+    assert response.headers["etag"] == tag
+    assert response.headers["cache-control"] == "max-age=60"
+    assert {"content-type", "content-length"}.isdisjoint(response.headers)
+
+
+async def test_a_tag_of_ones_own_is_compared_and_kept(serve):
+    async def handler(req, res):
+        await res.etag("v1").send("hello")
+
+    assert (await serve(handler)).headers.get_all("etag") == ['"v1"']
+    assert (await serve(handler, headers={"if-none-match": 'W/"v1"'})).status_code == 304
+    assert (await serve(handler, headers={"if-none-match": '"v2"'})).status_code == 200
+
+
+async def test_a_date_is_compared_where_the_client_has_no_tag(serve):
+    async def handler(req, res):
+        await res.last_modified(1_000_000_000.5).send("hello")
+
+    since = "Sun, 09 Sep 2001 01:46:40 GMT"
+    answers = [
+        await serve(handler, headers=fields)
+        for fields in (
+            {"if-modified-since": since},
+            {"if-modified-since": since, "if-none-match": '"other"'},
+            {"if-modified-since": since, "cache-control": "no-cache"},
+        )
+    ]
+    assert [each.status_code for each in answers] == [304, 200, 200]
+    assert answers[1].headers["last-modified"] == since
+
+
+async def test_the_tag_is_of_the_body_before_filters_and_hooks_see_the_304():
+    """Order: tag and 304, then hooks, then filters (which get no body to change)."""
+    app, seen, codecs = Nardis(), [], []
+
+    @app.use
+    async def compress(req, res, next):
+        res.on_head(lambda: seen.append(res.status_code))
+        codecs.append(Deflate())
+        res.filter(codecs[-1])
+        await next()
+
+    app.get("/", hello)
+    async with Client(app) as client:
+        first = await client.get("/")
+        again = await client.get("/", headers={"if-none-match": first.headers["etag"]})
+
+    assert zlib.decompress(first.content) == b"hello"
+    assert first.headers["etag"].startswith('W/"5-')
+    assert (again.status_code, again.content, seen) == (304, b"", [200, 304])
+    assert codecs[1].calls == []
+
+
+async def test_a_304_that_is_followed_by_an_error_is_the_error(seen_by_client):
+    async def handler(req, res):
+        res.send("hello")  # not awaited: a bug, which is told
+
+    response = await seen_by_client(handler, headers={"if-none-match": "*"})
+    assert (response.status_code, "etag" in response.headers) == (500, False)
+
+
+async def test_a_second_answer_does_not_change_the_first(failure):
+    async def handler(req, res):
+        await res.write("x")
+        await res.send("y")
+
+    error = await failure(handler, headers={"if-none-match": "*"})
+    assert "already started" in str(error)
+
+
+async def test_a_mounted_applications_answer_keeps_what_it_says():
+    async def guest(scope, receive, send):
+        body = gzip.compress(b"x", mtime=0)
+        fields = [(b"content-encoding", b"gzip")]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": body})
+
+    app = Nardis()
+    app.mount("/", guest)
+    async with Client(app) as client:
+        assert "etag" not in (await client.get("/")).headers
+
+
+@pytest.mark.parametrize(
+    ("status", "field", "fresh"),
+    [(200, "*", True), (201, "*", True), (304, "*", True), (404, "*", False), (200, None, False)],
+)
+async def test_fresh_says_what_send_would_do(serve, status, field, fresh):
+    async def handler(req, res):
+        res.etag("v1").status(status)
+        seen.append((res.fresh, res.stale))
+        await res.end()
+
+    seen = []
+    await serve(handler, headers={"if-none-match": field} if field else {})
+    await serve(handler, "POST", headers={"if-none-match": "*"})
+    assert seen == [(fresh, not fresh), (False, True)]
+
+
+@pytest.mark.parametrize("when", [0, 0.9])
+async def test_last_modified_has_whole_seconds(serve, when):
+    async def handler(req, res):
+        assert res.last_modified(when) is res
+        await res.end()
+
+    assert (await serve(handler)).headers["last-modified"] == "Thu, 01 Jan 1970 00:00:00 GMT"
+
+
+async def test_after_the_head_no_validator_can_be_set(failure):
+    async def handler(req, res):
+        await res.write("x")
+        res.etag("v1")
+
+    assert isinstance(await failure(handler), HeadersAlreadySent)
