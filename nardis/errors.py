@@ -200,6 +200,12 @@ class HTTPError(NardisError):
         extensions: Further members of the problem details, such as `limit=1048576`. `type`,
             `title` and `instance` may be set as RFC 9457 has them; status and detail are always
             the error's own.
+
+    Attributes:
+        status: As given; an error handler may answer with another one.
+        detail: As given.
+        headers: Fields of the answer, by name.
+        extensions: Further members of the problem details, by name.
     """
 
     def __init__(
@@ -220,7 +226,7 @@ class HTTPError(NardisError):
         self.status = status
         self.detail = detail
         self.headers: dict[str, str] = dict(headers) if headers else {}
-        self.extensions = extensions
+        self.extensions: dict[str, Any] = extensions
 
     def __str__(self) -> str:
         title = f"{self.status} {reason_phrase(self.status)}"

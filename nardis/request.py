@@ -42,10 +42,9 @@ class Request(RequestHead):
         method: In capitals, as received: `"GET"`.
         scope: The ASGI scope; treat it as read-only.
         app: The application that serves the request.
-        exchange: For Nardis itself, as are `way` and `found`: the exchange that this request is a
-            part of.
-        way: Its trail, where one was begun.
-        found: The route that answers it, where no trail was needed to find it.
+        exchange: For Nardis itself: the exchange that this request is a part of.
+        way: For Nardis itself: its trail, where one was begun.
+        found: For Nardis itself: the route that answers it, where no trail was needed to find it.
     """
 
     __slots__ = ("_body", "_gathered", "found", "way")

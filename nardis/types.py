@@ -33,12 +33,18 @@ __all__ = [
     "Send",
 ]
 
+# What a server knows of a request, a WebSocket or a lifespan.
 Scope: TypeAlias = MutableMapping[str, Any]
+# What server and application say to each other.
 Message: TypeAlias = MutableMapping[str, Any]
+# Waits for the server's next message.
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
+# Gives the server a message.
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+# An ASGI 3 application.
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+# What a middleware awaits to run the rest of the chain.
 Next: TypeAlias = Callable[[], Awaitable[None]]
 
 # Why a handler was ended from outside.

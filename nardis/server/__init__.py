@@ -1,8 +1,9 @@
 """
-Run a Nardis application, or any ASGI application, on hypercorn's trio or asyncio worker.
+Run a Nardis application, or any ASGI application, on trio or asyncio.
 
-This package is the only place that names a server or an event loop. What knows hypercorn's insides
-is in `hypercorn`, one module for each fault it cures.
+HTTP/1.1 is our own; HTTP/2 and WebSockets are hypercorn's. This package is the only place that
+names a server or an event loop. What knows hypercorn's insides is in `hypercorn`, one module for
+each fault it cures.
 """
 
 from __future__ import annotations
