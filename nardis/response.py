@@ -40,10 +40,7 @@ class Response(ResponseHead):
         req: The request it answers.
         status_code: 200 to 999; set it with `status()` or directly, until the head is sent.
         unawaited: For Nardis itself: the last verb called, to find one that was never awaited.
-        spared: For Nardis itself: it became a 304 because its client has it.
     """
-
-    spared: bool = False  # on the class: few responses are
 
     __slots__ = ("_exchange", "_keeps_open", "req", "unawaited")
 
@@ -485,8 +482,6 @@ class Response(ResponseHead):
     def reset(self, error: BaseException | None = None) -> None:
         """Make room for the answer to *error*."""
         ResponseHead.reset(self, error)
-        if self.spared:
-            self.spared = False
         self._exchange.end_data = None
 
     def forgotten(self) -> str | None:

@@ -59,15 +59,16 @@ OTHER: Final = 0
 _KNOWN_BYTES: Final = 1024
 _KNOWN_BODIES: Final = 256
 
-# A name of their own, so that they can be told from an ETag that the application has set.
+# Names of their own, so that these fields can be told from those that the application has set.
 _ETAG: Final = bytes(bytearray(b"etag"))
+_LENGTH: Final = bytes(bytearray(b"content-length"))
 
 
 class _Lengths(dict[int, Line]):
     """Content-Length fields, by the size of the body."""
 
     def __missing__(self, size: int) -> Line:
-        line = b"content-length", b"%d" % size
+        line = _LENGTH, b"%d" % size
         if size <= _KNOWN_BYTES:
             self[size] = line
         return line
@@ -96,6 +97,7 @@ class ResponseHead:
     Attributes:
         sealed: The head was composed: nothing of it can change any more.
         trailers: The message of the fields behind the body; None where none were announced.
+        spared: It became a 304 because its client has it.
     """
 
     __slots__ = ("__dict__", "_fields", "_filters", "_hooks", "_reads", "_status", "sealed")
@@ -107,7 +109,8 @@ class ResponseHead:
     _reads: int  # GET, HEAD or OTHER
     _status: int
     sealed: bool
-    trailers: Message | None = None  # on the class: few responses have any
+    trailers: Message | None = None  # on the class, as the next: few responses have any
+    spared: bool = False
 
     @property
     def status_code(self) -> int:
@@ -343,6 +346,13 @@ class ResponseHead:
                 return
         lines.append((name, value))
 
+    def _forget_whole(self) -> None:
+        """Take back what a whole answer was given whose verb was cancelled, or never awaited."""
+        lines = self._fields
+        lines[:] = [each for each in lines if each[0] is not _ETAG and each[0] is not _LENGTH]
+        if self.spared:
+            self._status = 200
+
     def put_etag(self, body: bytes) -> None:
         """Set the ETag of a whole body, unless the application has set one."""
         lines = self._fields
@@ -388,6 +398,8 @@ class ResponseHead:
         """Close the head: see `Composes`."""
         if self._hooks is not None:
             return self._compose_hooked(size, http1, close)
+        if size is None:
+            self._forget_whole()
         self.sealed = True
         lines = self._fields
         status = self._status
@@ -453,6 +465,8 @@ class ResponseHead:
         self._filters = ()
         if self.trailers is not None:
             self.trailers = None
+        if self.spared:
+            self.spared = False
         self._status = 500
         if self._fields:
             self._fields[:] = [line for line in self._fields if not _describes_body(line[0])]

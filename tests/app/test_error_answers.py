@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 import pytest
 
-from nardis import HTTPError, Nardis
+from nardis import HTTPError, Nardis, UsageError
 from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio
@@ -515,3 +515,9 @@ class Both(HTTPError, Noting):
 
 def test_an_error_builds_all_its_bases():
     assert Both(404, "x").noted == (404, "x")
+
+
+@pytest.mark.parametrize("errors", ["html", "", None, True])
+def test_another_form_of_errors_is_refused_when_the_application_is_made(errors):
+    with pytest.raises(UsageError, match="problem"):
+        Nardis(errors=errors)

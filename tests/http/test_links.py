@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nardis._http.fields import CONNECTION_SPECIFIC, check_value
@@ -190,6 +190,7 @@ def test_a_hint_frames_nothing(name: str) -> None:
 
 
 @given(st.dictionaries(st.text(), st.text() | st.lists(st.text())))
+@example({"Link": ["<a>; rel=preload", "<b>"], "x-a": "1"})
 def test_any_hints_are_clean_lines_or_refused(hints: dict[str, Any]) -> None:
     try:
         lines = format_hints(hints)

@@ -152,6 +152,23 @@ async def test_a_client_that_left_before_them_is_told_of():
     assert seen[-1] == {"type": "http.disconnect"}
 
 
+async def test_an_application_that_is_cancelled_in_them_resets_the_connection():
+    """Half of a last chunk may be on the wire."""
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "trailers": True})
+        await send({"type": "http.response.body", "body": b"abc"})
+        wire.blocked = anyio.Event()
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await send({"type": "http.response.trailers", "headers": FIELDS})
+
+    wire = Wire([WANTS], ends=False)
+    await conversation(app, wire).attend()
+    assert "reset" in wire.log
+    assert b"x-sum" not in wire.sent
+
+
 # --- early hints ----------------------------------------------------------------------------------
 
 

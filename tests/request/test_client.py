@@ -143,3 +143,25 @@ async def test_behind_a_proxy_the_host_that_the_client_used_is_looked_at():
 def test_hosts_that_no_host_can_be_are_refused_when_the_application_is_made(hosts):
     with pytest.raises(UsageError):
         Nardis(allowed_hosts=hosts)
+
+
+@pytest.mark.parametrize(("host", "denied"), [(b"evil.test", True), (b"example.com", False)])
+async def test_the_opening_of_a_websocket_is_held_to_them_too(host, denied):
+    app, sent, entered = Nardis(allowed_hosts=["example.com"]), [], []
+
+    @app.use
+    async def guard(req, res, next):
+        entered.append(req.hostname)
+        await res.status(403).send()
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        sent.append(message)
+
+    extensions = {"websocket.http.response": {}}
+    scope = {"type": "websocket", "path": "/", "headers": [(b"host", host)]}
+    await app({**scope, "extensions": extensions}, receive, send)
+    assert sent[0]["status"] == (400 if denied else 403)
+    assert entered == ([] if denied else ["example.com"])

@@ -81,7 +81,9 @@ async def test_hints_that_another_tasks_answer_overtook_are_dropped(messages):
     assert [each["type"] for each in sent][:2] == ["http.response.start", "http.response.body"]
 
 
-@pytest.mark.parametrize("hints", [{"link": "a\r\nb"}, {"content-length": "3"}, {"a b": "c"}])
+@pytest.mark.parametrize(
+    "hints", [{"link": "a\r\nb"}, {"content-length": "3"}, {"a b": "c"}, {"x-a": "1"}]
+)
 async def test_what_no_hint_may_have_is_refused(failure, hints):
     async def broken(req, res):
         await res.early_hints(hints)

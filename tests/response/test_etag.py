@@ -227,3 +227,68 @@ async def test_after_the_head_no_validator_can_be_set(failure):
         res.etag("v1")
 
     assert isinstance(await failure(handler), HeadersAlreadySent)
+
+
+async def drop(verb):
+    """Close a verb that is not to run, as one that was cancelled before its turn."""
+    verb.close()
+
+
+@pytest.mark.parametrize("first", ["hello", {"a": 1}])
+async def test_a_verb_that_never_ran_leaves_nothing_to_a_stream(serve, first):
+    async def handler(req, res):
+        await drop(res.send(first))
+        await res.write("other")
+
+    response = await serve(handler, headers={"if-none-match": "*"})
+    assert (response.status_code, response.text, response.complete) == (200, "other", True)
+    assert {"etag", "content-length"}.isdisjoint(response.headers)
+
+
+async def test_what_the_application_set_stays_on_a_stream(serve):
+    async def handler(req, res):
+        await drop(res.set("content-length", 5).etag("v1").send("lost"))
+        await res.write("other")
+
+    response = await serve(handler)
+    assert (response.headers["etag"], response.headers["content-length"]) == ('"v1"', "5")
+
+
+@pytest.mark.parametrize("verb", ["send", "json"])
+async def test_a_verb_that_never_ran_leaves_nothing_to_the_next(serve, verb):
+    async def handler(req, res):
+        await drop(res.send("hello"))
+        await getattr(res, verb)("other one")
+
+    async def once(req, res):
+        await getattr(res, verb)("other one")
+
+    response, expected = await serve(handler, headers={"if-none-match": "*"}), await serve(once)
+    tag = expected.headers["etag"]
+    assert (response.status_code, response.headers.get_all("etag")) == (304, [tag])
+    response = await serve(handler)
+    assert response.headers.get_all("etag") == [tag]
+    assert response.content == expected.content
+
+
+async def test_a_status_that_is_set_after_it_stays(serve):
+    async def handler(req, res):
+        await drop(res.send("hello"))
+        await res.status(404).send("no")
+
+    response = await serve(handler, headers={"if-none-match": "*"})
+    assert (response.status_code, response.text) == (404, "no")
+
+
+async def test_an_empty_answer_to_get_has_the_tag_of_nothing(serve):
+    async def handler(req, res):
+        await res.send("")
+
+    assert (await serve(handler)).headers["etag"].startswith('W/"0-')
+
+
+async def test_an_empty_answer_to_head_has_none(serve):
+    async def handler(req, res):
+        await res.send("")
+
+    assert "etag" not in (await serve(handler, "HEAD")).headers

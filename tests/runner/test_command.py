@@ -253,7 +253,7 @@ def test_flags_make_a_config(config_of):
         "--max-connections 5 --max-in-flight 6 "
         "--max-requests 1000 --max-requests-jitter 100 --backlog 10 --no-http2 --reuse-port "
         "--certfile chain.pem --keyfile key.pem --keyfile-password x --access-log json "
-        "--root-path /site"
+        "--trust-proxy 2 --root-path /site"
     )
     config = config_of(*flags.split(), "site_app:app")
 
@@ -279,6 +279,7 @@ def test_flags_make_a_config(config_of):
         keyfile="key.pem",
         keyfile_password="x",
         access_log="json",
+        trust_proxy=2,
         root_path="/site",
     )
     assert {flag for flag in flags.split() if flag.startswith("--")} == {

@@ -56,12 +56,17 @@ async def test_both_ends_of_a_tcp_connection_have_an_address(connect):
 
 
 @pytest.mark.parametrize(
-    "sockets", [unix, lambda: (socket.socket(), socket.socket())], ids=["unix", "left"]
+    ("sockets", "server"),
+    [(unix, ("", None)), (lambda: (socket.socket(), socket.socket()), None)],
+    ids=["unix", "left"],
 )
-async def test_a_unix_socket_has_no_address_and_neither_has_a_client_that_left(connect, sockets):
+async def test_no_client_of_a_unix_socket_has_an_address_and_none_that_left(
+    connect, sockets, server
+):
+    """They can be told apart: the end of a Unix socket is a path, without a port."""
     stream, _ = connect(sockets)
 
-    assert (stream.client, stream.server) == (None, None)
+    assert (stream.client, stream.server) == (None, server)
 
 
 # --- reading --------------------------------------------------------------------------------------
