@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict
 
 from .._paths.pattern import Pattern
 from .._paths.segments import Segments
 from ..handlers import F, Step, step_of
 from ..limits import Limits
+from .converters import Converter
 
 __all__ = ["Layer", "Match", "Path", "Plan", "Route", "RouteOptions", "check_options"]
 
@@ -61,11 +62,13 @@ class Layer:
         through: Of one middleware around everything: that, if calling it is all there is to do.
         streams: Its handler opted out of disconnects, and was seen to read or to stream.
         only: Of a route for one method: its handler, if calling that is all there is to do.
+        converters: What converts its captures, by their names; None where nothing does.
     """
 
     __slots__ = (
         "always",
         "cancels",
+        "converters",
         "is_route",
         "limits",
         "method",
@@ -90,6 +93,7 @@ class Layer:
         self.steps: list[Step] = list(steps)
         self.only: Callable[..., Awaitable[None]] | None = None
         self.streams: bool = False
+        self.converters: Mapping[str, Converter] | None = None
         self.through: Callable[..., Awaitable[None]] | None = None
         if self.straight and len(self.steps) == 1:
             self.through = self.steps[0][0]
@@ -97,6 +101,22 @@ class Layer:
     def match(self, segments: Segments) -> Match | None:
         """Match the beginning of a path; return the captures and the number of segments taken."""
         return self.pattern.match_prefix(segments)
+
+    @property
+    def captures(self) -> Collection[str] | None:
+        """The names that it may capture; None where that is not known beforehand."""
+        return self.pattern.names
+
+    def convert_by(self, converters: Mapping[str, Converter]) -> None:
+        """Let those of the *converters* that are for its captures convert them."""
+        names = self.captures
+        if names is not None:
+            converters = {name: converters[name] for name in names if name in converters}
+        if converters:
+            self.converters = converters
+            self.only = None
+            if any(converter.loads for converter in converters.values()):
+                self.straight = False
 
 
 class Route(Layer):

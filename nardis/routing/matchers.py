@@ -231,6 +231,11 @@ class _MatchedRoute(Route):
         """No name: a path cannot be built from such a pattern."""
         return None
 
+    @property
+    def captures(self) -> None:
+        """Unknown: the pattern says it when it has matched."""
+        return None
+
     def match(self, segments: Segments) -> Match | None:
         """Match the decoded path."""
         texts = [segment for segment in segments if segment is not None]

@@ -2,37 +2,35 @@
 Routers: what answers which method and path, in the order of registration.
 
 A router is a list of layers. A route matches a whole path and a method; `use` matches a prefix, and
-holds middlewares or another router. Order decides, as in Express; the index only spares looking at
-layers that cannot match.
+holds middlewares or another router.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar, Unpack, cast, overload
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, Unpack, cast, overload
 
 from .._asgi.adapt import ASGI2App
 from .._foreign.mounted import Mounted
-from .._paths.index import Index
 from .._paths.pattern import Pattern, compile_pattern
-from .._paths.segments import Segments, split_path
-from ..errors import HTTPError, UsageError
-from ..handlers import F, Step, flattened, step_of
-from .layer import Layer, Path, Plan, Route, RouteOptions
+from ..errors import UsageError
+from ..handlers import F, flattened, step_of
+from .chain import RouterRoute
+from .converters import C, Converter, check_capture
+from .hosts import Host
+from .layer import Layer, Path, Route, RouteOptions
+from .table import Entrance, RouteTable
 
 if TYPE_CHECKING:
-    from ..handlers import ErrorHandler, Handler, Middleware
+    from ..handlers import Handler, Middleware
     from ..types import ASGIApp
 
-__all__ = ["Entrance", "Router", "RouterRoute"]
+__all__ = ["Router", "RouterRoute"]
 
 R = TypeVar("R", bound="Router")
 
-# The plan for a path that is no route's as it stands.
-_UNKNOWN: Final[Plan] = ([], [])
 
-
-class Router:
+class Router(RouteTable):
     """
     A table of routes and middlewares, to be used at a prefix of an application or another router.
 
@@ -43,24 +41,29 @@ class Router:
         strict: Whether `/users` and `/users/` differ; otherwise one trailing slash more is allowed.
         merge_params: Whether handlers see the captures of the prefixes around this router as well;
             their own win.
+        host: The host whose requests enter this router, or a list of them, without a port:
+            `"api.example.com"`, `"*.example.com"` for every host below that one, or
+            `":tenant.example.com"` for those one label below, with the label in `req.params`.
+            Requests of other hosts pass it by, as if it were not there.
 
-    Attributes:
-        layers: For Nardis itself: the table, in order of registration.
-        error_handlers: For Nardis itself: what `error` registered.
-        known: For Nardis itself: the paths of routes without captures, as received; with all that
-            matches a path, once it was asked for.
+    Raises:
+        UsageError: *host* is no host.
     """
 
     def __init__(
-        self, *, case_sensitive: bool = True, strict: bool = False, merge_params: bool = True
+        self,
+        *,
+        case_sensitive: bool = True,
+        strict: bool = False,
+        merge_params: bool = True,
+        host: str | Sequence[str] | None = None,
     ) -> None:
-        self.case_sensitive = case_sensitive
-        self.strict = strict
-        self.merge_params = merge_params
-        self.layers: list[Layer] = []
-        self.error_handlers: dict[type[BaseException] | int, ErrorHandler] = {}
-        self._index: Index | None = None
-        self.known: dict[bytes, Plan | None] = {}
+        super().__init__(
+            case_sensitive=case_sensitive,
+            strict=strict,
+            merge_params=merge_params,
+            host=None if host is None else Host(host),
+        )
 
     # --- routes -----------------------------------------------------------------------------------
 
@@ -87,15 +90,17 @@ class Router:
             TypeError: A handler is not an async function of two or three parameters, or there is
                 no such option.
         """
-        return self._route(method.upper(), path, handlers, options)
+        return self.register(method.upper(), path, handlers, options)
 
-    def _route(
+    def register(
         self,
         method: str | None,
         path: Path,
         handlers: Sequence[Handler | Middleware | Sequence[Any]],
         options: RouteOptions,
+        /,
     ) -> Route:
+        """For Nardis itself: do what `method` does; None is any method."""
         route = Route(self._pattern(path), method, options)
         for handler in flattened(handlers):
             route(handler)
@@ -106,49 +111,49 @@ class Router:
         self, path: Path, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]
     ) -> Route:
         """Answer GET on *path*, and HEAD unless a `head` route stands before."""
-        return self._route("GET", path, handlers, options)
+        return self.register("GET", path, handlers, options)
 
     def post(
         self, path: Path, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]
     ) -> Route:
         """Answer POST on *path*."""
-        return self._route("POST", path, handlers, options)
+        return self.register("POST", path, handlers, options)
 
     def put(
         self, path: Path, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]
     ) -> Route:
         """Answer PUT on *path*."""
-        return self._route("PUT", path, handlers, options)
+        return self.register("PUT", path, handlers, options)
 
     def patch(
         self, path: Path, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]
     ) -> Route:
         """Answer PATCH on *path*."""
-        return self._route("PATCH", path, handlers, options)
+        return self.register("PATCH", path, handlers, options)
 
     def delete(
         self, path: Path, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]
     ) -> Route:
         """Answer DELETE on *path*."""
-        return self._route("DELETE", path, handlers, options)
+        return self.register("DELETE", path, handlers, options)
 
     def head(
         self, path: Path, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]
     ) -> Route:
         """Answer HEAD on *path*, where GET's handler would not do; register it before that."""
-        return self._route("HEAD", path, handlers, options)
+        return self.register("HEAD", path, handlers, options)
 
     def options(
         self, path: Path, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]
     ) -> Route:
         """Answer OPTIONS on *path*, instead of the default answer, a list of the methods."""
-        return self._route("OPTIONS", path, handlers, options)
+        return self.register("OPTIONS", path, handlers, options)
 
     def all(
         self, path: Path, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]
     ) -> Route:
         """Answer any method on *path*."""
-        return self._route(None, path, handlers, options)
+        return self.register(None, path, handlers, options)
 
     def route(self, path: Path) -> RouterRoute:
         """Name a path once for several methods: `app.route("/x").get(show).post(change)`."""
@@ -220,33 +225,42 @@ class Router:
         """
         self.add(Layer(self._pattern(prefix), [(Mounted(asgi_app), True)]))
 
-    def add(self, layer: Layer) -> None:
-        """For Nardis itself: append a layer to the table."""
-        self.layers.append(layer)
-        self._forget_index()
-        if isinstance(layer, Route):
-            layer.changed = self._forget_index  # a route without handlers matches nothing
+    @overload
+    def param(self, name: str, /) -> Callable[[C], C]: ...
+    @overload
+    def param(self, name: str, converter: C, /) -> C: ...
+    def param(self, name: str, converter: C | None = None, /) -> Callable[[C], C] | C:
+        """
+        Convert what the patterns of this router capture as *name*: what it returns replaces it.
 
-    def below(self) -> list[Router]:
-        """For Nardis itself: list this router and all inside it, from the outside in."""
-        found: list[Router] = [self]
-        for router in found:
-            found.extend(
-                layer.router
-                for layer in router.layers
-                if isinstance(layer, Entrance) and layer.router not in found
-            )
-        return found
+        Each value is converted once in a pass through the router, for the routes and prefixes of
+        this router alone: a router inside sees the result, and has converters of its own. Several
+        for one name run in order, those of the value alone first. A wildcard's value is a list.
 
-    def mounts(self) -> list[Mounted]:
-        """For Nardis itself: list the foreign applications here and in the routers inside."""
-        return [
-            handler
-            for router in self.below()
-            for layer in router.layers
-            for handler, _ in layer.steps
-            if isinstance(handler, Mounted)
-        ]
+        It is a decorator without *converter*.
+
+        Args:
+            name: Of the capture: `"id"` for `/users/:id`.
+            converter: A type such as `int`, or a function of the value: a ValueError or LookupError
+                of it means that there is no such path, so other routes are tried. Or a function
+                `(req, value)`, sync or async, that runs before the handlers: it may raise as they
+                do, `HTTPError` or `SkipRoute` among others.
+
+        Raises:
+            TypeError: It takes other parameters.
+            UsageError: The name is none.
+        """
+        check_capture(name)
+
+        def register(function: C) -> C:
+            converters = self.converters
+            added = converters.get(name) or Converter()
+            added.add(name, function)
+            converters[name] = added
+            self.forget()
+            return function
+
+        return register if converter is None else register(converter)
 
     def error(self, *kinds: type[BaseException] | int) -> Callable[[F], F]:
         """
@@ -281,171 +295,8 @@ class Router:
 
         return register
 
-    def error_handler(self, error: BaseException) -> ErrorHandler | None:
-        """Find the handler for *error*: by its status if it is an HTTPError, then by its types."""
-        handlers = self.error_handlers
-        if not handlers:
-            return None
-        if isinstance(error, HTTPError) and error.status in handlers:
-            return handlers[error.status]
-        return next((handlers[kind] for kind in type(error).__mro__ if kind in handlers), None)
-
-    # --- looking up -------------------------------------------------------------------------------
-
-    def plan(self, raw: bytes, segments: Segments | None) -> Plan:
-        """For Nardis itself: list the layers that may match a path, in order; see `Plan`."""
-        index = self._index
-        if index is None:
-            index = self._compile()
-        plan = self.known.get(raw, _UNKNOWN)
-        if plan is not None and plan is not _UNKNOWN:
-            return plan
-        if segments is None:
-            segments = split_path(raw)
-        layers = self.layers
-        candidates = index.candidates(segments)
-        if plan is _UNKNOWN:
-            if len(candidates) == 1:  # the short ways: a comprehension is a call
-                return [(layers[candidates[0]], None)], segments
-            if not candidates:
-                return [], segments
-            return [(layers[at], None) for at in candidates], segments
-        # Captures of prefixes are matched anew for each request, which may change its own.
-        matching = [
-            (layers[at], None if match[0] else match)
-            for at in candidates
-            if (match := layers[at].match(segments)) is not None
-        ]
-        self.known[raw] = plan = (matching, segments)
-        return plan
-
-    def _compile(self) -> Index:
-        index = Index(case_sensitive=self.case_sensitive)
-        for at, layer in enumerate(self.layers):
-            index.add(at, layer.pattern, prefix=not layer.is_route)
-            literals = layer.pattern.literals
-            if layer.is_route and literals is not None:
-                raw = "/".join(["", *literals]).encode()
-                if b"%" in raw or b"?" in raw:
-                    continue  # as received, it would be another path
-                if not self.strict and literals != ("",):
-                    self.known[raw + b"/"] = None
-                self.known[raw] = None
-        self._index = index
-        return index
-
     def _pattern(self, path: Path) -> Pattern:
         return compile_pattern(path, case_sensitive=self.case_sensitive, strict=self.strict)
-
-    def _forget_index(self) -> None:
-        self._index = None
-        self.known = {}  # a new one: a request that is under way may have the old one
-
-    def routes(self) -> list[tuple[str | None, str, str | None]]:
-        """
-        List method (None: any), pattern and name of every route, in order.
-
-        The routes of the routers inside are included.
-        """
-        found: list[tuple[str | None, str, str | None]] = []
-        for layer in self.layers:
-            if isinstance(layer, Route):
-                found.append((layer.method, layer.path, layer.name))
-            elif isinstance(layer, Entrance):
-                base = "" if layer.path == "/" else layer.path
-                found.extend(
-                    (method, base + path, name) for method, path, name in layer.router.routes()
-                )
-        return found
-
-    def url_for(self, name: str, /, **params: object) -> str:
-        """
-        Build the path of the first route of that name, percent-encoded.
-
-        Raises:
-            UsageError: No route has that name, or a parameter is missing.
-        """
-        path = self._url_for(name, params)
-        if path is None:
-            names = sorted({known for _, _, known in self.routes() if known})
-            raise UsageError(f"no route is named {name!r}; there are: {', '.join(names) or 'none'}")
-        return path
-
-    def _url_for(self, name: str, params: Mapping[str, object]) -> str | None:
-        for layer in self.layers:
-            if isinstance(layer, Route):
-                if layer.name == name:
-                    return layer.pattern.build(params)
-            elif (
-                isinstance(layer, Entrance)
-                and (path := layer.router._url_for(name, params)) is not None
-            ):
-                base = layer.pattern.build(params)
-                return path if base == "/" else base.rstrip("/") + path
-        return None
-
-
-class Entrance(Layer):
-    """
-    One registration of a router by `use`, behind a prefix.
-
-    Attributes:
-        router: The router. It stands for its own step, but nobody calls it: `walk` enters it.
-    """
-
-    __slots__ = ("router",)
-
-    def __init__(self, pattern: Pattern, router: Router) -> None:
-        super().__init__(pattern, [cast("Step", (router, True))])
-        self.straight: bool = False
-        self.through: Callable[..., Awaitable[None]] | None = None
-        self.router: Router = router
-
-
-class RouterRoute:
-    """A path that is named once: each verb registers a route on it and returns this object."""
-
-    def __init__(self, router: Router, path: Path) -> None:
-        self._router = router
-        self._path = path
-
-    def get(self, *handlers: Handler | Middleware) -> RouterRoute:
-        """Answer GET."""
-        return self.method("GET", *handlers)
-
-    def post(self, *handlers: Handler | Middleware) -> RouterRoute:
-        """Answer POST."""
-        return self.method("POST", *handlers)
-
-    def put(self, *handlers: Handler | Middleware) -> RouterRoute:
-        """Answer PUT."""
-        return self.method("PUT", *handlers)
-
-    def patch(self, *handlers: Handler | Middleware) -> RouterRoute:
-        """Answer PATCH."""
-        return self.method("PATCH", *handlers)
-
-    def delete(self, *handlers: Handler | Middleware) -> RouterRoute:
-        """Answer DELETE."""
-        return self.method("DELETE", *handlers)
-
-    def head(self, *handlers: Handler | Middleware) -> RouterRoute:
-        """Answer HEAD."""
-        return self.method("HEAD", *handlers)
-
-    def options(self, *handlers: Handler | Middleware) -> RouterRoute:
-        """Answer OPTIONS."""
-        return self.method("OPTIONS", *handlers)
-
-    def all(self, *handlers: Handler | Middleware) -> RouterRoute:
-        """Answer any method."""
-        self._router.all(self._path, *handlers)
-        return self
-
-    def method(self, method: str, *handlers: Handler | Middleware) -> RouterRoute:
-        """Answer *method*."""
-        self._router.method(method, self._path, *handlers)
-        return self
 
 
 def _is_path(thing: Any) -> TypeGuard[Path]:

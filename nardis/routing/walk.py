@@ -28,15 +28,17 @@ from ..errors import (
     HTTPError,
     NextCalledTwice,
     NoResponse,
+    NotModified,
     SkipRoute,
 )
 from ..handlers import ErrorHandler
 from ..request import Request
 from ..response import Response
 from ..types import Next
+from .converters import Conversions
 from .fallbacks import answer_options, answer_problem, unmatched
 from .layer import Layer, Match, Plan
-from .router import Entrance
+from .table import Entrance
 
 __all__ = [
     "Root",
@@ -53,6 +55,16 @@ __all__ = [
 OVER: Final = -1
 
 _NONE: Final[frozenset[str]] = frozenset()
+
+# What a 304 does not have, because it has no body. The rest may bring a stored answer up to date
+# (RFC 9111 §3.2).
+_OF_A_BODY: Final = (
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-range",
+    "content-type",
+)
 
 _STALE: Final = (
     "next() was called twice: each next() runs the rest of the chain once, and only while its "
@@ -90,6 +102,7 @@ class Walk:
             is known beforehand.
         stands: Where in the URL this router stands; None for the application.
         captured: What the prefixes around this router captured; None if they are not merged.
+        conversions: What converters made of captures; None before one was asked.
         parent: The walk through the router around this one.
         onward: Goes on there, behind this router.
         taken: How many segments the prefix of the current layer took off.
@@ -99,6 +112,7 @@ class Walk:
 
     __slots__ = (
         "captured",
+        "conversions",
         "layers",
         "onward",
         "parent",
@@ -122,6 +136,7 @@ class Walk:
         self.layers, self.segments = router.plan(raw, segments)
         self.stands: Place | None = outer.trail.place
         self.captured: dict[str, Any] | None = outer.trail.params if router.merge_params else None
+        self.conversions: Conversions | None = None
         self.parent: Walk | None = outer
         self.onward: Next | None = onward
         self.taken: int = 0
@@ -162,6 +177,7 @@ class Root(Walk):
         self.layers, self.segments = plan
         self.stands: Place | None = None
         self.captured: dict[str, Any] | None = None
+        self.conversions: Conversions | None = None
         self.parent: Walk | None = None
         self.onward: Next | None = None
         self.taken: int = 0
@@ -312,6 +328,13 @@ def _arrive(walk: Walk, layer: Layer, match: Match | None) -> bool:
             return False
     trail = walk.trail
     params = match[0]
+    if layer.converters is not None:
+        if walk.conversions is None:
+            walk.conversions = Conversions()
+        converted = walk.conversions.check(layer.converters, params)
+        if converted is None:
+            return False
+        params = converted
     if layer.is_route:
         wanted = layer.method
         if wanted is not None:
@@ -334,8 +357,10 @@ def _arrive(walk: Walk, layer: Layer, match: Match | None) -> bool:
 async def _detour(
     walk: Walk, layer: Layer, handler: Callable[..., Awaitable[None]], *args: Any
 ) -> None:
-    """Run a step that needs more than a call: behind a prefix, for HEAD, or with options."""
+    """Run a step that needs more than a call: captures to load, a prefix, HEAD, or options."""
     exchange = walk.trail.req.exchange
+    if layer.converters is not None and walk.conversions is not None:
+        await walk.conversions.load(walk.trail.req, walk.trail.params)
     if not layer.is_route:
         return await _behind(walk, layer, handler, args[2])
     if layer.limits is not None:
@@ -383,21 +408,24 @@ async def _behind(
     trail.place, trail.walk = inside, walk
     try:
         if isinstance(layer, Entrance):
-            await _enter(layer.router, walk, onward)
+            await _enter(layer, walk, onward)
         else:
             await handler(trail.req, trail.res, onward)
     finally:
         trail.place = outside
 
 
-async def _enter(router: Table, outer: Walk, onward: Next) -> None:
+async def _enter(entrance: Entrance, outer: Walk, onward: Next) -> None:
     """Walk through a router that is used inside another one: for that one it is a middleware."""
-    place = outer.trail.place
+    trail, router = outer.trail, entrance.router
+    place = trail.place
     if place is None or place is outer.stands:  # at "/": nothing was taken off
         walk = Walk(router, outer, onward, outer.raw, outer.segments)
     else:
         walk = Walk(router, outer, onward, place.raw, None)
-    outer.trail.walk = walk
+    if entrance.labels and not router.merge_params:  # its own host is nothing around it
+        walk.captured = {name: trail.params[name] for name in entrance.labels}
+    trail.walk = walk
     try:
         await advance(walk)
     finally:
@@ -408,8 +436,8 @@ async def answer_error(walk: Walk, error: BaseException) -> None:
     """
     Answer *error* by the innermost router that has a handler for it, or by default; else raise it.
 
-    Once the head has left nobody may answer any more: the error passes outward, and the response is
-    aborted.
+    `NotModified` is no error: it is answered, and no handler is asked. Once the head has left
+    nobody may answer any more: the error passes outward, and the response is aborted.
     """
     trail = walk.trail
     req, res = trail.req, trail.res
@@ -421,15 +449,18 @@ async def answer_error(walk: Walk, error: BaseException) -> None:
     here: Walk | None = walk
     while here is not None and exchange.state == IDLE and not exchange.closing:
         handler = here.router.error_handler(error)
-        if handler is not None:
+        if handler is not None and not isinstance(error, NotModified):
             with trail.at(here.stands):
                 again = await run_error_handler(handler, error, req, res)
             if again is None:
                 return
             error = again
         here = here.parent
-    if isinstance(error, HTTPError) and exchange.state == IDLE and not exchange.closing:
-        return await answer_problem(error, req, res)
+    if exchange.state == IDLE:
+        if isinstance(error, HTTPError) and not exchange.closing:
+            return await answer_problem(error, req, res)
+        if isinstance(error, NotModified):
+            return None if exchange.closing else await _answer_not_modified(exchange, res)
     exchange.fail(error)
     # Everyone was asked: on its way outward through the middlewares it is not offered again. Past
     # the head nobody was, and outside of a foreign middleware that keeps the head back they may be.
@@ -450,3 +481,12 @@ async def run_error_handler(
     if (forgotten := res.forgotten()) is not None:
         return ForgottenAwait(forgotten, name_of(handler))
     return NoResponse(name_of(handler)) if not res.started else None
+
+
+async def _answer_not_modified(exchange: Exchange, res: Response) -> None:
+    """Answer 304 with the fields that are set, except those of a body (RFC 9110 §15.4.5)."""
+    exchange.end_data = None
+    res.sealed = False  # nothing was sent, whatever went wrong after the head was composed
+    for name in _OF_A_BODY:
+        res.remove(name)
+    await res.status(304).send()

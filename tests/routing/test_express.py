@@ -69,6 +69,7 @@ SAME = [row for row in DISPATCHES if row["name"] in {
     "next(route) inside middleware acts as next()", "mergeParams true",
     "url and baseUrl while mounted and after", "sub-app 404 falls through to the parent",
     "app.route chain", "array of handlers is flattened",
+    "app.param runs again when the value differs", "app.param is not inherited by a child router",
 }]  # fmt: skip
 
 DEVIATIONS = {
@@ -80,8 +81,6 @@ DEVIATIONS = {
         "error handlers belong to routers; a route is a list of handlers"
     ),
     "handler that neither responds nor calls next hangs": "it is a 500 that names the handler",
-    "app.param runs again when the value differs": "param() is not part of this release",
-    "app.param is not inherited by a child router": "param() is not part of this release",
     "rewriting req.url in middleware re-routes": (
         "the request line is read-only: answer with a redirect, or call the handler"
     ),
@@ -119,6 +118,10 @@ def build(name: str, trace: list[str]) -> Nardis:
 
         return middleware
 
+    def notes(req: Any, value: str) -> str:
+        trace.append(f"param:{value}")
+        return value
+
     router = Router()
     match name:
         case "order of middleware and routes":
@@ -150,6 +153,14 @@ def build(name: str, trace: list[str]) -> Nardis:
         case "sub-app 404 falls through to the parent":
             app.use("/sub", Nardis())
             app.use(passes("parent"), answers_any("ok"))
+        case "app.param runs again when the value differs":
+            app.param("id", notes)
+            app.use("/:id", passes("a"))
+            app.get("/u/:id", answers("ok", "b"))
+        case "app.param is not inherited by a child router":
+            app.param("id", notes)
+            router.get("/:id", answers("ok", "h"))
+            app.use("/r", router)
         case "app.route chain":
             app.route("/x").all(passes("all")).get(answers("ok", "get"))
         case _:

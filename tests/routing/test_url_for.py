@@ -1,5 +1,9 @@
 """`url_for` builds paths by name, and `routes()` lists what there is."""
 
+import datetime
+import enum
+import uuid
+
 import pytest
 
 from nardis import Nardis, Router, UsageError
@@ -73,6 +77,85 @@ def test_the_first_route_of_a_name_counts():
     assert app.url_for("handler") == "/r/inner"
 
 
+def test_a_name_that_is_asked_for_before_its_route_is_registered_is_found_then():
+    app, router = Nardis(), Router()
+    app.use("/r", router)
+    with pytest.raises(UsageError):
+        app.url_for("handler")
+    route = router.get("/late")
+    with pytest.raises(UsageError):
+        app.url_for("handler")
+    route(handler)
+
+    assert app.url_for("handler") == "/r/late"
+
+
+def test_of_several_routes_of_a_name_the_first_that_can_be_built_counts():
+    """As where one handler shows a list, and what is in it."""
+    app = Nardis()
+    app.get("/users/:id/posts/:post", handler)
+    app.get("/users/:id", handler)
+    app.get("/users", handler)
+
+    assert app.url_for("handler", id=7, post=8) == "/users/7/posts/8"
+    assert app.url_for("handler", id=7) == "/users/7"
+    assert app.url_for("handler") == "/users"
+
+
+def test_of_several_prefixes_of_a_router_the_first_that_can_be_built_counts():
+    app, router = Nardis(), Router()
+    router.get("/:id", handler, name="item")
+    app.use("/tenants/:tenant", router)
+    app.use(["/shared", "/common"], router)
+
+    assert app.url_for("item", tenant="acme", id=7) == "/tenants/acme/7"
+    assert app.url_for("item", id=7) == "/shared/7"
+    with pytest.raises(UsageError, match="'id'"):
+        app.url_for("item", tenant="acme")
+
+
+def test_where_none_can_be_built_the_first_says_what_it_lacks():
+    app = Nardis()
+    app.get("/a/:first", handler)
+    app.get("/b/:second", handler)
+
+    with pytest.raises(UsageError, match="'first'"):
+        app.url_for("handler")
+
+
+def test_optional_parts_and_wildcards_are_built_in_prefixes_as_well():
+    app, router = Nardis(), Router()
+    router.get("/files/*path{.:ext}", handler, name="file")
+    app.use("{/:lang}/v:version", router)
+
+    assert app.url_for("file", version=2, path=["a", "b"]) == "/v2/files/a/b"
+    assert (
+        app.url_for("file", lang="de", version=2, path="a/b", ext="txt") == "/de/v2/files/a/b.txt"
+    )
+
+
+class Color(enum.Enum):
+    RED = "dark red"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (7, "7"),
+        (True, "true"),
+        (Color.RED, "dark%20red"),
+        (uuid.UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+        (datetime.date(2026, 11, 29), "2026-11-29"),
+    ],
+)
+def test_values_that_a_converter_makes_are_taken(value, text):
+    """What `param` made of a text can be written again."""
+    app = Nardis()
+    app.get("/:id", handler, name="item")
+
+    assert app.url_for("item", id=value) == f"/{text}"
+
+
 def test_a_parameter_may_be_called_name():
     app = Nardis()
     app.get("/hello/:name", handler, name="hello")
@@ -116,6 +199,26 @@ def test_routes_lists_everything_in_order():
     ]
     assert app.routes()[3][0::2] == ("POST", "handler")
     assert app.routes()[4] == ("GET", "/nameless", None)
+
+
+def test_a_line_of_routes_is_a_tuple_with_names():
+    app = Nardis()
+    app.get("/users/:id", other, handler, name="user")
+
+    [route] = app.routes()
+    method, path, name = route
+
+    assert (method, path, name) == (route.method, route.path, route.name)
+    assert route == ("GET", "/users/:id", "user")
+    assert (route.host, route.handlers) == (None, (other, handler))
+
+
+def test_a_prefix_that_ends_with_a_slash_is_listed_without_it():
+    app, router = Nardis(), Router()
+    router.get("/:id", handler)
+    app.use("/:tenant/", router)
+
+    assert [route.path for route in app.routes()] == ["/:tenant/:id"]
 
 
 def test_a_route_shows_what_it_is():

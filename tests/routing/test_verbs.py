@@ -140,6 +140,37 @@ async def test_route_chains_head():
         assert (await client.head("/x")).headers["content-length"] == "3"
 
 
+async def test_route_chains_take_several_handlers_and_a_list_of_paths():
+    app, log = Nardis(), []
+    app.route(["/x", "/y/:id"]).get(passes(log, "a"), [passes(log, "b")], answers("ok"))
+
+    async with Client(app) as client:
+        assert (await client.get("/x")).text == "ok"
+        assert (await client.get("/y/7")).text == "ok"
+        assert (await client.post("/x")).headers["allow"] == "GET, HEAD"
+    assert log == ["a", "b"] * 2
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "head", "all", "method"])
+async def test_each_verb_of_a_route_chain_takes_the_options_of_a_route(verb):
+    app = Nardis()
+
+    async def echo(req, res):
+        await res.send(await req.bytes())
+
+    method = ["REPORT"] if verb == "method" else []
+    options = {"limits": Limits(buffered_body_bytes=3), "name": "echo"}
+    getattr(app.route("/x"), verb)(*method, echo, **options)
+    [route] = app.routes()
+
+    assert app.url_for("echo") == "/x"
+    async with Client(app) as client:
+        sent = route.method or "POST"
+        assert (await client.request(sent, "/x", content=b"1234")).status_code == 413
+    with pytest.raises(TypeError, match="'nmae'"):
+        getattr(app.route("/y"), verb)(*method, echo, nmae="x")
+
+
 async def test_a_list_of_paths_is_one_route():
     app = Nardis()
 
@@ -223,6 +254,18 @@ async def test_each_router_has_rules_of_its_own():
         assert (await client.get("/STERN/y")).text == "stern"
         assert (await client.get("/STERN/y/")).status_code == 404
         assert (await client.get("/stern/Y")).status_code == 404
+
+
+async def test_a_path_with_a_percent_sign_is_matched_as_received():
+    """`%25` in a pattern is the sign itself, which a path writes in the same way."""
+    app = Nardis()
+    app.get("/100%25", answers("all"))
+    app.get("/what%3F", answers("question"))
+
+    async with Client(app) as client:
+        assert (await client.get("/100%25")).text == "all"
+        assert (await client.get("/what%3F")).text == "question"
+        assert (await client.get("/100%2525")).status_code == 404
 
 
 async def test_routes_added_after_the_first_request_are_found():

@@ -1,0 +1,90 @@
+"""A path that several methods share, named once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
+
+from .layer import Path, Route, RouteOptions
+
+if TYPE_CHECKING:
+    from ..handlers import Handler, Middleware
+
+__all__ = ["Registers", "RouterRoute"]
+
+
+class Registers(Protocol):
+    """Where a chain registers its routes: a router."""
+
+    def register(
+        self,
+        method: str | None,
+        path: Path,
+        handlers: Sequence[Handler | Middleware | Sequence[Any]],
+        options: RouteOptions,
+        /,
+    ) -> Route:
+        """Add a route, of any method where that is None."""
+        ...
+
+
+class RouterRoute:
+    """
+    A path that is named once: each verb registers a route on it and returns this object.
+
+    Each takes handlers and options as the verb of a router does.
+    """
+
+    def __init__(self, router: Registers, path: Path) -> None:
+        self._router = router
+        self._path = path
+
+    def get(self, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]) -> RouterRoute:
+        """Answer GET."""
+        return self._register("GET", handlers, options)
+
+    def post(self, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]) -> RouterRoute:
+        """Answer POST."""
+        return self._register("POST", handlers, options)
+
+    def put(self, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]) -> RouterRoute:
+        """Answer PUT."""
+        return self._register("PUT", handlers, options)
+
+    def patch(
+        self, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]
+    ) -> RouterRoute:
+        """Answer PATCH."""
+        return self._register("PATCH", handlers, options)
+
+    def delete(
+        self, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]
+    ) -> RouterRoute:
+        """Answer DELETE."""
+        return self._register("DELETE", handlers, options)
+
+    def head(self, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]) -> RouterRoute:
+        """Answer HEAD."""
+        return self._register("HEAD", handlers, options)
+
+    def options(
+        self, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]
+    ) -> RouterRoute:
+        """Answer OPTIONS."""
+        return self._register("OPTIONS", handlers, options)
+
+    def all(self, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]) -> RouterRoute:
+        """Answer any method."""
+        return self._register(None, handlers, options)
+
+    def method(
+        self, method: str, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]
+    ) -> RouterRoute:
+        """Answer *method*."""
+        return self._register(method.upper(), handlers, options)
+
+    def _register(
+        self, method: str | None, handlers: Sequence[Handler | Middleware], options: RouteOptions
+    ) -> RouterRoute:
+        self._router.register(method, self._path, handlers, options)
+        return self
