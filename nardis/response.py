@@ -20,8 +20,9 @@ from ._http.conditional import is_fresh
 from ._http.cookies import SameSite, format_cookie, is_same_cookie
 from ._http.links import format_hints
 from ._models import encode_json
-from ._sending.head import GET, HEAD, HTML, JSON, LINES, OCTETS, OTHER, UTF8, ResponseHead
+from ._sending.head import GET, HEAD, HTML, JSON, OCTETS, OTHER, UTF8, ResponseHead
 from ._sending.sources import pump, to_bytes
+from ._sending.whole import LINES
 from .errors import FieldError, HTTPError, UsageError, reason_phrase
 from .request import Request
 

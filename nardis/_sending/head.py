@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import lru_cache
 from inspect import iscoroutinefunction
 from itertools import starmap
-from typing import Final, NoReturn, Self, TypeAlias, Unpack, cast, overload
+from typing import Final, NoReturn, Self, Unpack, cast, overload
 
 from .._http import cache_control, conditional, dates, fields
 from .._http.conditional import weakened
@@ -24,10 +24,9 @@ from .._http.varying import merge_vary
 from ..datastructures import MutableHeaders
 from ..errors import FieldError, HeadersAlreadySent, HTTPError, UsageError
 from ..types import Composed, Filter, Message
+from .whole import ETAG, LENGTH, LENGTHS, LINES
 
-__all__ = ["GET", "HEAD", "HTML", "JSON", "LINES", "OCTETS", "OTHER", "UTF8", "ResponseHead"]
-
-Line: TypeAlias = tuple[bytes, bytes]
+__all__ = ["GET", "HEAD", "HTML", "JSON", "OCTETS", "OTHER", "UTF8", "ResponseHead"]
 
 HTML: Final = b"text/html; charset=utf-8"
 JSON: Final = b"application/json; charset=utf-8"
@@ -53,41 +52,6 @@ _FRAMING: Final = b"transfer-encoding"
 GET: Final = 1
 HEAD: Final = 2
 OTHER: Final = 0
-
-# Programs that answer the same again and again have ETag and length of it at hand. Larger bodies
-# would cost more memory than they save time.
-_KNOWN_BYTES: Final = 1024
-_KNOWN_BODIES: Final = 256
-
-# Names of their own, so that these fields can be told from those that the application has set.
-_ETAG: Final = bytes(bytearray(b"etag"))
-_LENGTH: Final = bytes(bytearray(b"content-length"))
-
-
-class _Lengths(dict[int, Line]):
-    """Content-Length fields, by the size of the body."""
-
-    def __missing__(self, size: int) -> Line:
-        line = _LENGTH, b"%d" % size
-        if size <= _KNOWN_BYTES:
-            self[size] = line
-        return line
-
-
-class _Lines(dict[bytes, tuple[Line, Line]]):
-    """ETag and Content-Length, by the whole body."""
-
-    def __missing__(self, body: bytes) -> tuple[Line, Line]:
-        lines = (_ETAG, conditional.make_etag(body).encode()), LENGTHS[len(body)]
-        if len(body) <= _KNOWN_BYTES:
-            if len(self) >= _KNOWN_BODIES:
-                self.clear()
-            self[body] = lines
-        return lines
-
-
-LENGTHS: Final = _Lengths()
-LINES: Final = _Lines()
 
 
 class ResponseHead:
@@ -349,7 +313,7 @@ class ResponseHead:
     def _forget_whole(self) -> None:
         """Take back what a whole answer was given whose verb was cancelled, or never awaited."""
         lines = self._fields
-        lines[:] = [each for each in lines if each[0] is not _ETAG and each[0] is not _LENGTH]
+        lines[:] = [each for each in lines if each[0] is not ETAG and each[0] is not LENGTH]
         if self.spared:
             self._status = 200
 
@@ -358,7 +322,7 @@ class ResponseHead:
         lines = self._fields
         for at, (name, _) in enumerate(lines):
             if name == b"etag":
-                if name is not _ETAG:
+                if name is not ETAG:
                     return
                 del lines[at]  # of another body, which was not sent
                 break

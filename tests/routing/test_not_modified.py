@@ -62,6 +62,26 @@ async def test_the_answer_is_304_with_the_fields_of_no_body(around: bool, method
     }
 
 
+@pytest.mark.parametrize(("known", "status"), [('"1"', 304), ('"0"', 200)])
+async def test_check_preconditions_answers_who_has_the_current_copy(
+    known: str, status: int
+) -> None:
+    """The rest of the handler is not run, and the fields that it set are there."""
+    app = Nardis()
+
+    @app.get("/x")
+    async def handler(req: Any, res: Any) -> None:
+        res.set("etag", '"1"').vary("Accept")
+        req.check_preconditions(etag='"1"')
+        await res.send("new")
+
+    async with Client(app) as client:
+        response = await client.get("/x", headers={"if-none-match": known})
+
+    assert (response.status_code, response.text) == (status, "new" if status == 200 else "")
+    assert (response.headers["etag"], response.headers["vary"]) == ('"1"', "Accept")
+
+
 async def test_no_error_handler_is_asked_and_nothing_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
