@@ -25,10 +25,14 @@ from ._sending.sources import pump, to_bytes
 from ._sending.whole import LINES
 from .errors import FieldError, HTTPError, UsageError, reason_phrase
 from .request import Request
+from .types import Message
 
 __all__ = ["Response"]
 
 Verb: TypeAlias = Coroutine[Any, Any, None]
+
+# What a whole answer to a read is told of by its ETag: a 200, or the 304 that one became.
+_UNTOLD: Final = (200, 304)
 
 _EPOCH: Final = 0.0  # 1970: what `clear_cookie()` lets a cookie expire at
 
@@ -196,7 +200,7 @@ class Response(ResponseHead):
             self.set("trailer", ", ".join(each.decode() for each, _ in lines))
         if self._hooks is None:
             self._hooks = []  # so that the head is composed with them
-        self.trailers = {"type": TRAILERS, "headers": lines, "more_trailers": False}
+        self.trailers: Message | None = {"type": TRAILERS, "headers": lines, "more_trailers": False}
         return self
 
     # --- sending ----------------------------------------------------------------------------------
@@ -234,7 +238,7 @@ class Response(ResponseHead):
                     lines += LINES[data]
                     if b"if-none-match" in self._exchange.fields:
                         self._spare()
-                elif self._status == 200 or (self.spared and self._status == 304):
+                elif self._status in _UNTOLD:
                     self._tag(data)
         if more:
             self._keeps_open = True
@@ -259,7 +263,7 @@ class Response(ResponseHead):
                 self.default_type(JSON)
             else:
                 self._fields.append((b"content-type", JSON))
-            if self._reads and (self._status == 200 or (self.spared and self._status == 304)):
+            if self._reads and self._status in _UNTOLD:
                 self._tag(data)
         return self._whole(data, "json")
 
@@ -454,7 +458,10 @@ class Response(ResponseHead):
 
     def _tag(self, data: bytes) -> None:
         """Add the ETag of a whole answer; make it a 304 if that is what the client has."""
-        self._status = 200  # a verb that nobody awaited may have left a 304
+        if self._status == 304:
+            if not self.spared:
+                return
+            self._status = 200  # of a verb that nobody awaited
         if data and len(self._fields) == 1:
             self._fields += LINES[data]
         elif data or self._reads != HEAD:  # what has no body may stand for what GET would have
@@ -467,7 +474,7 @@ class Response(ResponseHead):
         """Make it a 304 if the client has it."""
         if self.fresh:
             self._status = 304
-            self.spared = True
+            self.spared: bool = True
 
     def _whole(self, data: bytes, name: str) -> Verb:
         return self._keep(self._exchange.answer(data), name)

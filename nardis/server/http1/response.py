@@ -92,8 +92,8 @@ class Start:
         trailing: bool = False,
         chunked: bool = False,
     ) -> None:
-        self.trailing = trailing
-        self.chunked = chunked
+        self.trailing: bool = trailing
+        self.chunked: bool = chunked
         self.length: int | None = None
         self.closes: bool = False
         self.dated: bool = False
