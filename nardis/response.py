@@ -34,8 +34,6 @@ Verb: TypeAlias = Coroutine[Any, Any, None]
 # What a whole answer to a read is told of by its ETag: a 200, or the 304 that one became.
 _UNTOLD: Final = (200, 304)
 
-_EPOCH: Final = 0.0  # 1970: what `clear_cookie()` lets a cookie expire at
-
 
 class Response(ResponseHead):
     """
@@ -146,9 +144,9 @@ class Response(ResponseHead):
         return self
 
     def clear_cookie(self, name: str, *, path: str = "/", domain: str | None = None) -> Self:
-        """Have the client forget a cookie that was set with the same *path* and *domain*."""
+        """Have the client forget a cookie of that *path* and *domain*: it expired in 1970."""
         secure = name.lower().startswith(("__secure-", "__host-"))
-        return self.cookie(name, "", expires=_EPOCH, path=path, domain=domain, secure=secure)
+        return self.cookie(name, "", expires=0, path=path, domain=domain, secure=secure)
 
     @property
     def fresh(self) -> bool:

@@ -314,7 +314,7 @@ class ResponseHead:
         """Take back what a whole answer was given whose verb was cancelled, or never awaited."""
         lines = self._fields
         lines[:] = [each for each in lines if each[0] is not ETAG and each[0] is not LENGTH]
-        if self.spared:
+        if self.spared and self._status == 304:
             self._status = 200
 
     def put_etag(self, body: bytes) -> None:
@@ -427,12 +427,12 @@ class ResponseHead:
         """
         self.sealed = False
         self._filters = ()
-        if self.trailers is not None:
-            self.trailers = None
-        if self.spared:
+        if self._status == 304:
             self.spared = False
         self._status = 500
         if self._fields:
+            if self.trailers is not None:  # they have a field
+                self.trailers = None
             self._fields[:] = [line for line in self._fields if not _describes_body(line[0])]
         if isinstance(error, HTTPError):
             self._status = error.status
