@@ -267,5 +267,12 @@ class NotModified(Exception):
     """
     The client's copy is still good: the answer is a 304 without a body.
 
+    Args:
+        headers: Fields of the answer, such as its ETag; those already set win.
+
     Source: RFC 9110 §13.2.2 and §15.4.5.
     """
+
+    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self.headers: dict[str, str] = dict(headers) if headers else {}

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from inspect import CORO_CREATED, getcoroutinestate, signature
 from types import CoroutineType
-from typing import Any, Final, NoReturn, Self, TypeAlias
+from typing import Any, NoReturn, Self, TypeAlias, Unpack
 
 from ._asgi.extensions import EARLY_HINT, TRAILERS, extension
 from ._exchange.exchange import ENDED, IDLE, Exchange
 from ._http import fields
 from ._http.conditional import is_fresh
-from ._http.cookies import SameSite, format_cookie, is_same_cookie
+from ._http.cookies import Clearing, SameSite, format_cookie, is_same_cookie
 from ._http.links import format_hints
 from ._models import encode_json
 from ._sending.head import GET, HEAD, HTML, JSON, OCTETS, OTHER, UTF8, ResponseHead
@@ -30,9 +30,6 @@ from .types import Message
 __all__ = ["Response"]
 
 Verb: TypeAlias = Coroutine[Any, Any, None]
-
-# What a whole answer to a read is told of by its ETag: a 200, or the 304 that one became.
-_UNTOLD: Final = (200, 304)
 
 
 class Response(ResponseHead):
@@ -100,8 +97,7 @@ class Response(ResponseHead):
 
         Args:
             name: A token. `__Host-` and `__Secure-` make browsers keep to their rules.
-            value: Any text; what a cookie may not hold is percent-encoded, and `req.cookies`
-                decodes it.
+            value: Any text; what a cookie may not hold is percent-encoded.
             max_age: Seconds, or a timedelta, until the browser forgets it. Without that and
                 *expires* it goes when the browser is closed.
             expires: When that is, as an aware datetime or in Unix seconds.
@@ -120,7 +116,6 @@ class Response(ResponseHead):
 
         Source: RFC 6265 §4.1; RFC 6265bis §4.1.
         """
-        secure = self.req.secure if secure is None else secure
         line = format_cookie(
             name,
             self.req.app.signer.sign(value, name) if signed else value,
@@ -128,34 +123,39 @@ class Response(ResponseHead):
             expires=expires,
             path=path,
             domain=domain,
-            secure=secure,
+            secure=self.req.secure if secure is None else secure,
             http_only=http_only,
             same_site=same_site,
             partitioned=partitioned,
-        )
-        encoded = line.encode()
+        ).encode()
         self._guard(f"set cookie {name!r}")
         self._fields[:] = [
             each
             for each in self._fields
-            if each[0] != b"set-cookie" or not is_same_cookie(each[1], encoded)
+            if each[0] != b"set-cookie" or not is_same_cookie(each[1], line)
         ]
-        self._fields.append((b"set-cookie", encoded))
+        self._fields.append((b"set-cookie", line))
         return self
 
-    def clear_cookie(self, name: str, *, path: str = "/", domain: str | None = None) -> Self:
-        """Have the client forget a cookie of that *path* and *domain*: it expired in 1970."""
-        secure = name.lower().startswith(("__secure-", "__host-"))
-        return self.cookie(name, "", expires=0, path=path, domain=domain, secure=secure)
+    def clear_cookie(
+        self, name: str, *, path: str = "/", domain: str | None = None, **options: Unpack[Clearing]
+    ) -> Self:
+        """
+        Have the client forget a cookie of that *path* and *domain*.
+
+        *options* are `same_site`, `secure` and `partitioned`, where it was set with them.
+        """
+        if name.lower().startswith(("__secure-", "__host-", "__http-")):
+            options.setdefault("secure", True)
+        return self.cookie(name, "", expires=0, path=path, domain=domain, **options)
 
     @property
     def fresh(self) -> bool:
         """
         Whether the client's copy is still good: the answer as it stands would be a 304.
 
-        It is for a handler that can save itself the work: `send()` and `json()` look by themselves.
-
-        Source: RFC 9110 §13.2.2.
+        For a handler that can save itself work: `send()` and `json()` look by themselves (RFC 9110
+        §13.2.2).
         """
         if not self._reads or not (200 <= self._status < 300 or self._status == 304):
             return False
@@ -171,9 +171,8 @@ class Response(ResponseHead):
         """
         Send a field behind the body, such as a checksum of it.
 
-        Call it before the head is sent, which announces the name in the Trailer field. A value that
-        is known only at the end can replace the first one until then. On HTTP/1.1 only clients that
-        say `TE: trailers` get any, and no client has to look at them.
+        Call it before the head is sent, which announces the name. A value that is known only at the
+        end can replace the first one. On HTTP/1.1 only clients that say `TE: trailers` get any.
 
         Raises:
             FieldError: A field that must not be a trailer, because the client needs it before the
@@ -217,6 +216,8 @@ class Response(ResponseHead):
 
         Backpressure and cancellation: as `write()`.
         """
+        if self.unawaited is not None:
+            self.forget_whole()
         if isinstance(body, str):
             default, data = HTML, body.encode()
         elif isinstance(body, (bytes, bytearray, memoryview)):
@@ -231,12 +232,12 @@ class Response(ResponseHead):
                 lines.append((b"content-type", default))
             elif lines[0][0] != b"content-type" or not lines[0][1].endswith(UTF8):
                 self.default_type(default)
-            if self._reads and not more:
-                if self._status == 200 and data and len(lines) == 1:  # the type alone
+            if self._status == 200 and self._reads and not more:
+                if data and len(lines) == 1:  # the type alone
                     lines += LINES[data]
                     if b"if-none-match" in self._exchange.fields:
                         self._spare()
-                elif self._status in _UNTOLD:
+                else:
                     self._tag(data)
         if more:
             self._keeps_open = True
@@ -256,12 +257,14 @@ class Response(ResponseHead):
                 §6).
         """
         data = encode_json(obj, self.req.app.json_codec)
+        if self.unawaited is not None:
+            self.forget_whole()
         if not self.sealed:
             if self._fields:
                 self.default_type(JSON)
             else:
                 self._fields.append((b"content-type", JSON))
-            if self._reads and self._status in _UNTOLD:
+            if self._status == 200 and self._reads:
                 self._tag(data)
         return self._whole(data, "json")
 
@@ -296,6 +299,7 @@ class Response(ResponseHead):
 
     def send_status(self, code: int) -> Verb:
         """Set the status and send its reason phrase as plain text."""
+        self.forget_whole()
         self.status(code).type("text/plain")
         return self._whole(reason_phrase(code).encode(), "send_status")
 
@@ -316,6 +320,7 @@ class Response(ResponseHead):
                 f"redirect() takes a status from 300 to 399, not {status!r}; the URL comes first: "
                 "redirect(url, 303)"
             )
+        self.forget_whole()
         self.status(status).location(url).vary("Accept")
         target = self.headers["location"]
         if self.req.accepts("text", "html") == "html":
@@ -350,8 +355,7 @@ class Response(ResponseHead):
         `await res.early_hints({"link": "</style.css>; rel=preload; as=style"})`. It does nothing
         where the server offers no hints, and for HTTP/1.0. RFC 9110 §15.2 has every client of
         HTTP/1.1 take a 103, but some do not: Python's `http.client` takes it for the answer. Give
-        hints where `req.get("sec-fetch-mode") == "navigate"`, as browsers say, if you do not know
-        your clients.
+        hints where `req.get("sec-fetch-mode") == "navigate"` if you do not know your clients.
 
         Args:
             hints: The field `link`, with one value or several.
@@ -364,12 +368,11 @@ class Response(ResponseHead):
         lines = format_hints(hints)
         if any(name != b"link" for name, _ in lines):
             raise FieldError("ASGI's early hints have Link fields alone: set others on the answer")
-        links = [value for _, value in lines]
         if self.sealed:
             self._refuse("send early hints")
-        offered = extension(self._exchange.scope, EARLY_HINT) is not None
-        message = {"type": EARLY_HINT, "links": links} if offered and links else None
-        return self._keep(self._exchange.hint(message), "early_hints")
+        message = {"type": EARLY_HINT, "links": [value for _, value in lines]}
+        offered = bool(lines) and extension(self._exchange.scope, EARLY_HINT) is not None
+        return self._keep(self._exchange.hint(message if offered else None), "early_hints")
 
     def write(self, data: str | bytes | bytearray | memoryview) -> Verb:
         """
@@ -414,6 +417,7 @@ class Response(ResponseHead):
         While an exception is in flight (in a `finally` or `except`) it takes effect only if the
         handler then returns: a handler that fails never ends its response cleanly.
         """
+        self.forget_whole()
         return self._keep(self._exchange.end(to_bytes(data, "end()")), "end")
 
     def abort(self) -> Coroutine[Any, Any, NoReturn]:
@@ -456,10 +460,6 @@ class Response(ResponseHead):
 
     def _tag(self, data: bytes) -> None:
         """Add the ETag of a whole answer; make it a 304 if that is what the client has."""
-        if self._status == 304:
-            if not self.spared:
-                return
-            self._status = 200  # of a verb that nobody awaited
         if data and len(self._fields) == 1:
             self._fields += LINES[data]
         elif data or self._reads != HEAD:  # what has no body may stand for what GET would have

@@ -10,6 +10,7 @@ from .._exchange.exchange import ABORTED, ENDED, STARTED, Exchange
 from .._exchange.handshake import Handshake
 from .._exchange.intake import Intake, UnwatchedIntake
 from .._failures import Carried, failure_of, parted, reduced
+from .._sending.head import GET, OTHER
 from ..errors import ClientDisconnected, NextCalledTwice, ResponseAborted
 from ..limits import Limits
 from ..request import Request
@@ -100,6 +101,8 @@ class InnerResponse(Response):
     def __init__(self, req: Request, exchange: Exchange, outer: Response) -> None:
         super().__init__(req, exchange)
         self._outer = outer
+        if self._reads == GET and outer.peek(b"etag") is not None:
+            self._reads: int = OTHER  # it has one, and needs no other
 
     def compose(self, size: int | None, http1: bool, close: bool, /) -> Composed:
         """Close the head; the outer response may want the body, and owns the connection."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime, timedelta
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypedDict
 from urllib.parse import quote, unquote
 
 from ..errors import FieldError, HTTPError
@@ -23,6 +23,7 @@ from .grammar import TOKEN
 __all__ = [
     "MAX_COOKIES",
     "MAX_COOKIE_BYTES",
+    "Clearing",
     "SameSite",
     "format_cookie",
     "is_same_cookie",
@@ -174,9 +175,17 @@ def format_cookie(
     return "; ".join(pieces)
 
 
+class Clearing(TypedDict, total=False):
+    """What of a cookie has to be said again when it is cleared, beside its place."""
+
+    secure: bool | None
+    same_site: SameSite | None
+    partitioned: bool
+
+
 def is_same_cookie(one: bytes, other: bytes) -> bool:
     """
-    Return whether two Set-Cookie lines are for one cookie: the same name, domain and path.
+    Return whether two Set-Cookie lines are for one cookie: one name, domain, path and partition.
 
     Source: RFC 6265 §5.3, step 11.
     >>> is_same_cookie(b"a=1; Path=/", b"a=2; Max-Age=0; Path=/")
@@ -185,10 +194,12 @@ def is_same_cookie(one: bytes, other: bytes) -> bool:
     return _identity(one) == _identity(other)
 
 
-def _identity(line: bytes) -> tuple[bytes, bytes, bytes]:
+def _identity(line: bytes) -> tuple[bytes, bytes, bytes, bool]:
     pair, *attributes = line.split(b"; ")
     known = {key: value for key, _, value in (each.partition(b"=") for each in attributes)}
-    return pair.partition(b"=")[0], known.get(b"Domain", b"").lower(), known.get(b"Path", b"")
+    domain = known.get(b"Domain", b"").lower().removeprefix(b".")
+    partitioned = b"Partitioned" in known
+    return pair.partition(b"=")[0], domain, known.get(b"Path", b""), partitioned
 
 
 def _wrong(name: str, why: str) -> FieldError:

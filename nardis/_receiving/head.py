@@ -259,16 +259,18 @@ class RequestHead:
         Source: RFC 9110 §13.2.2.
         """
         changed = None if last_modified is None else dates.format_date(last_modified)
+        tag = None if etag is None else conditional.check_etag(etag)
         outcome = conditional.check_preconditions(
             self.method,
             self.conditions(),
-            None if etag is None else conditional.check_etag(etag),
+            tag,
             None if changed is None else dates.parse_date(changed),  # whole seconds, as sent
         )
         if outcome == 412:
             raise HTTPError(412, "the representation is not the one that the request names")
         if outcome == 304:
-            raise NotModified
+            validators = {"etag": tag, "last-modified": changed}
+            raise NotModified({name: value for name, value in validators.items() if value})
 
     def conditions(self) -> dict[bytes, bytes]:
         """For Nardis itself: return the combined fields that preconditions are made of."""

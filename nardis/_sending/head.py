@@ -310,22 +310,23 @@ class ResponseHead:
                 return
         lines.append((name, value))
 
-    def _forget_whole(self) -> None:
+    def forget_whole(self) -> None:
         """Take back what a whole answer was given whose verb was cancelled, or never awaited."""
+        if self.sealed:
+            return
         lines = self._fields
         lines[:] = [each for each in lines if each[0] is not ETAG and each[0] is not LENGTH]
-        if self.spared and self._status == 304:
-            self._status = 200
+        if self.spared:
+            self.spared = False
+            if self._status == 304:
+                self._status = 200
 
     def put_etag(self, body: bytes) -> None:
         """Set the ETag of a whole body, unless the application has set one."""
         lines = self._fields
-        for at, (name, _) in enumerate(lines):
+        for name, _ in lines:
             if name == b"etag":
-                if name is not ETAG:
-                    return
-                del lines[at]  # of another body, which was not sent
-                break
+                return
         lines.append(LINES[body][0])
 
     def peek(self, name: bytes) -> bytes | None:
@@ -363,7 +364,7 @@ class ResponseHead:
         if self._hooks is not None:
             return self._compose_hooked(size, http1, close)
         if size is None:
-            self._forget_whole()
+            self.forget_whole()
         self.sealed = True
         lines = self._fields
         status = self._status
@@ -430,9 +431,9 @@ class ResponseHead:
         if self._status == 304:
             self.spared = False
         self._status = 500
+        if self.trailers is not None:
+            self.trailers = None
         if self._fields:
-            if self.trailers is not None:  # they have a field
-                self.trailers = None
             self._fields[:] = [line for line in self._fields if not _describes_body(line[0])]
         if isinstance(error, HTTPError):
             self._status = error.status

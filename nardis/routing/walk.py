@@ -460,7 +460,7 @@ async def answer_error(walk: Walk, error: BaseException) -> None:
         if isinstance(error, HTTPError) and not exchange.closing:
             return await answer_problem(error, req, res)
         if isinstance(error, NotModified):
-            return None if exchange.closing else await _answer_not_modified(exchange, res)
+            return None if exchange.closing else await _answer_not_modified(error, exchange, res)
     exchange.fail(error)
     # Everyone was asked: on its way outward through the middlewares it is not offered again. Past
     # the head nobody was, and outside of a foreign middleware that keeps the head back they may be.
@@ -483,10 +483,13 @@ async def run_error_handler(
     return NoResponse(name_of(handler)) if not res.started else None
 
 
-async def _answer_not_modified(exchange: Exchange, res: Response) -> None:
+async def _answer_not_modified(error: NotModified, exchange: Exchange, res: Response) -> None:
     """Answer 304 with the fields that are set, except those of a body (RFC 9110 §15.4.5)."""
     exchange.end_data = None
     res.sealed = False  # nothing was sent, whatever went wrong after the head was composed
     for name in _OF_A_BODY:
         res.remove(name)
+    for name, value in error.headers.items():
+        if res.get(name) is None:
+            res.set(name, value)
     await res.status(304).send()

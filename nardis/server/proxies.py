@@ -12,7 +12,13 @@ from ..types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["behind_proxies"]
 
-_SECURE = {"http": "https", "ws": "wss"}
+# By the scheme that the client used, and whether it is a WebSocket's.
+_SCHEMES = {
+    ("http", False): "http",
+    ("https", False): "https",
+    ("http", True): "ws",
+    ("https", True): "wss",
+}
 
 
 def behind_proxies(app: ASGIApp, trust: Trust) -> ASGIApp:
@@ -30,10 +36,11 @@ def behind_proxies(app: ASGIApp, trust: Trust) -> ASGIApp:
         origin = seen_through(
             trust, peer, scope["headers"], plain, None if host is None else host.decode("latin-1")
         )
-        if origin.ip != peer and origin.ip is not None:
-            scope["client"] = (origin.ip, 0)  # its port is not known
-        if origin.scheme == "https":
-            scope["scheme"] = _SECURE.get(scheme, scheme)
+        if origin.ip != peer and peer != "":
+            # The port is not known. Nor is the address where proxies disagree: that of the proxy
+            # would be taken for a client of this host.
+            scope["client"] = (origin.ip or "", 0)
+        scope["scheme"] = _SCHEMES[origin.scheme, scheme in ("ws", "wss")]
         scope["extensions"][ORIGIN] = origin
         await app(scope, receive, send)
 

@@ -15,7 +15,9 @@ from nardis._http.cookies import format_cookie, is_same_cookie
         ({}, {"path": "/a"}, False),
         ({}, {"path": None}, False),
         ({"domain": "a.test"}, {"domain": "A.test"}, True),
+        ({"domain": "a.test"}, {"domain": ".a.test"}, True),
         ({"domain": "a.test"}, {}, False),
+        ({"secure": True}, {"secure": True, "partitioned": True}, False),
     ],
 )
 def test_name_domain_and_path_make_a_cookie(

@@ -61,6 +61,21 @@ async def test_what_fails_is_not_done(method, fields, current, status):
         assert response.content == b""
 
 
+async def test_a_304_says_what_it_was_compared_with():
+    """RFC 9110 §15.4.5; what the handler has set wins."""
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        res.last_modified(0)
+        req.check_preconditions(etag="v1", last_modified=MODIFIED)
+
+    async with Client(app) as client:
+        response = await client.get("/", headers={"if-none-match": '"v1"'})
+    assert (response.status_code, response.headers["etag"]) == (304, '"v1"')
+    assert response.headers["last-modified"] == "Thu, 01 Jan 1970 00:00:00 GMT"
+
+
 @pytest.mark.parametrize("current", [{"etag": 'a"b'}, {"last_modified": datetime(2025, 1, 1)}])
 async def test_what_is_no_tag_and_no_moment_is_refused(failure, current):
     error = await failure(lambda req: req.check_preconditions(**current))

@@ -73,7 +73,7 @@ async def test_the_last_of_a_name_and_place_counts(serve):
     assert [line.partition(";")[0] for line in lines] == ["b=1", "a=2", "a=3", "a=4"]
 
 
-@pytest.mark.parametrize("name", ["sid", "__Host-sid", "__Secure-sid"])
+@pytest.mark.parametrize("name", ["sid", "__Host-sid", "__Secure-sid", "__Http-sid"])
 async def test_clear_cookie_lets_it_expire_where_it_was_set(serve, name):
     async def handler(req, res):
         assert res.clear_cookie(name) is res
@@ -83,6 +83,18 @@ async def test_clear_cookie_lets_it_expire_where_it_was_set(serve, name):
     assert line.startswith(f"{name}=; ")
     assert {"Expires=Thu, 01 Jan 1970 00:00:00 GMT", "Path=/"} < set(line.split("; "))
     assert ("Secure" in line) is name.startswith("__")
+
+
+async def test_a_cookie_for_other_sites_is_cleared_as_it_was_set(serve):
+    options = {"same_site": "none", "secure": True, "partitioned": True}
+
+    async def handler(req, res):
+        res.clear_cookie("a").cookie("a", "1", **options)
+        await res.clear_cookie("b", **options).send()
+
+    old, new, cleared = cookies_of(await serve(handler))
+    assert (old.partition(";")[0], new.partition(";")[0]) == ("a=", "a=1")
+    assert {"SameSite=None", "Secure", "Partitioned"} < set(cleared.split("; "))
 
 
 async def test_clear_cookie_takes_back_what_was_just_set(serve):

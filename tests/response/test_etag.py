@@ -5,7 +5,7 @@ import zlib
 
 import pytest
 
-from nardis import Nardis
+from nardis import Nardis, wrap
 from nardis.errors import FieldError, HeadersAlreadySent
 from nardis.testing import Client
 from tests.response.test_filter import Deflate
@@ -292,3 +292,50 @@ async def test_an_empty_answer_to_head_has_none(serve):
         await res.send("")
 
     assert "etag" not in (await serve(handler, "HEAD")).headers
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda res: res.send(),
+        lambda res: res.end("fallback"),
+        lambda res: res.status(503).send("fallback"),
+        lambda res: res.send_status(200),
+        lambda res: res.redirect("/"),
+    ],
+)
+async def test_an_answer_without_a_tag_gets_none_of_a_verb_that_never_ran(serve, verb):
+    async def handler(req, res):
+        await drop(res.send("old"))
+        await verb(res)
+
+    async def once(req, res):
+        await verb(res)
+
+    headers = {"if-none-match": "*"}
+    response, expected = await serve(handler, headers=headers), await serve(once, headers=headers)
+    assert (response.status_code, response.text) == (expected.status_code, expected.text)
+    assert "etag" not in response.headers
+
+
+async def test_a_tag_that_a_middleware_set_outside_of_a_wrapped_one_stays():
+    async def plain(scope, receive, send):
+        await inner(scope, receive, send)
+
+    def middleware(app):
+        nonlocal inner
+        inner = app
+        return plain
+
+    inner = None
+    app = Nardis()
+
+    @app.use
+    async def revision(req, res, next):
+        res.etag("rev1")
+        await next()
+
+    app.use(wrap(middleware))
+    app.get("/", hello)
+    async with Client(app) as client:
+        assert (await client.get("/")).headers.get_all("etag") == ['"rev1"']

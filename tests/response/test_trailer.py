@@ -80,6 +80,15 @@ async def test_the_answer_to_an_error_has_none(seen_by_client):
     assert dict(response.trailers) == {}
 
 
+async def test_nor_where_the_field_was_taken_back(seen_by_client):
+    async def handler(req, res):
+        res.trailer("x-a", "1").remove("trailer")
+        raise KeyError
+
+    response = await seen_by_client(handler, client=OFFERED)
+    assert (response.status_code, dict(response.trailers)) == (500, {})
+
+
 async def test_an_abort_before_the_head_has_none(seen_by_client):
     async def handler(req, res):
         await res.trailer("x-a", "1").abort()

@@ -67,9 +67,19 @@ async def test_a_peer_without_an_address_is_not_taken_for_one_of_this_host(seen)
     assert (scope["client"], scope["scheme"]) == (None, "http")
 
 
-async def test_a_client_that_nobody_knows_stays_the_peer(seen):
-    scope = await seen(1, headers=[(b"forwarded", b"proto=https")])
-    assert scope["client"] == ("127.0.0.1", 5)
+@pytest.mark.parametrize(
+    "more", [[(b"forwarded", b"for=1.2.3.4")], [(b"forwarded", b"proto=https")]]
+)
+async def test_a_client_that_nobody_knows_is_not_taken_for_the_proxy(seen, more):
+    """Its address, often one of this host, could open doors."""
+    scope = await seen("loopback", headers=[(b"x-forwarded-for", b"203.0.113.9"), *more])
+    assert scope["client"] == ("", 0)
+
+
+@pytest.mark.parametrize(("scheme", "plain"), [("https", "http"), ("wss", "ws")])
+async def test_a_proxy_that_speaks_tls_to_us_may_have_a_client_that_does_not(seen, scheme, plain):
+    headers = [(b"x-forwarded-for", b"203.0.113.9"), (b"x-forwarded-proto", b"http")]
+    assert (await seen(1, scheme=scheme, headers=headers))["scheme"] == plain
 
 
 async def test_tls_of_the_socket_stays(seen):
