@@ -541,7 +541,7 @@ class Loader:
 @pytest.mark.parametrize(
     ("file", "names"),
     [
-        ("<string>", {}),
+        ("<made up>", {}),
         ("<frozen app>", {}),
         ("/no/such/file.py", {}),
         ("", {}),
