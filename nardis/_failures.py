@@ -193,7 +193,8 @@ def message_of(thing: object) -> str:
     try:
         # A str of a class of its own may know better how it is escaped, as markup does.
         return str.__str__(str(thing))
-    except Exception:
+    except BaseException as exc:
+        failure_of(exc)  # lets a cancellation go on; the rest is a failure of that `__str__`
         return f"<{type(thing).__qualname__} that fails to say more>"
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -46,3 +49,28 @@ logging.getLogger("asyncio").addFilter(
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """Run a test marked `anyio` on asyncio in debug mode, on asyncio with uvloop, and on trio."""
     return request.param
+
+
+@pytest.fixture
+def count_calls() -> Callable[..., int]:
+    """Count the calls, of Python and of C functions, that a call makes: work, without a clock."""
+
+    def count(function: Callable[..., object], *args: object) -> int:
+        calls = 0
+
+        def profile(frame: FrameType, event: str, arg: Any) -> None:
+            nonlocal calls
+            # What a profile function does is not traced.
+            calls += event in ("call", "c_call")  # pragma: no cover
+
+        before = sys.getprofile()
+        gc.disable()  # what it finds has finalizers, whose calls are not the function's
+        sys.setprofile(profile)
+        try:
+            function(*args)
+        finally:
+            sys.setprofile(before)
+            gc.enable()
+        return calls
+
+    return count

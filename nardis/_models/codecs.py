@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import UsageError
+from .encode import simplified
 
 __all__ = ["Codec", "as_codec"]
 
@@ -54,9 +55,9 @@ def as_codec(thing: Any) -> Any:
     if known == "msgspec":
         thing = thing.json
     if known in ("json", "orjson"):
-        return Codec(partial(thing.dumps, default=_simpler), thing.loads)
+        return Codec(partial(thing.dumps, default=simplified), thing.loads)
     if known in ("msgspec", "msgspec.json"):
-        return Codec(partial(thing.encode, enc_hook=_simpler), _decoder_of_msgspec(thing))
+        return Codec(partial(thing.encode, enc_hook=simplified), _decoder_of_msgspec(thing))
     for names in (("dumps", "loads"), ("encode", "decode")):
         dumps, loads = (getattr(thing, name, None) for name in names)
         if callable(dumps) and callable(loads):
@@ -77,9 +78,3 @@ def _decoder_of_msgspec(module: Any) -> Callable[[bytes], Any]:
             raise ValueError(str(exc)) from exc
 
     return loads
-
-
-def _simpler(obj: object) -> Any:
-    from .plain import simpler  # for those who have more than dicts and lists
-
-    return simpler(obj)

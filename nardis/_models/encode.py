@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final, cast
 
-__all__ = ["encode_json"]
+__all__ = ["encode_json", "simplified"]
 
 
 def encode_json(obj: object, codec: Any = None) -> bytes:
@@ -42,7 +42,8 @@ def encode_json(obj: object, codec: Any = None) -> bytes:
     return _encode_slowly(obj)
 
 
-def _simpler(obj: object) -> Any:
+def simplified(obj: object) -> Any:
+    """Return what stands for an object that JSON has no form of; a TypeError where nothing does."""
     from .plain import simpler  # for those who have more than dicts and lists
 
     return simpler(obj)
@@ -84,9 +85,9 @@ def _encode_with(codec: Any, obj: object) -> bytes:
 
 _COMPACT: Final = (",", ":")
 _careful: Final = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=_COMPACT, default=_simpler
+    ensure_ascii=False, allow_nan=False, separators=_COMPACT, default=simplified
 )
-_ascii: Final = json.JSONEncoder(allow_nan=False, separators=_COMPACT, default=_simpler)
+_ascii: Final = json.JSONEncoder(allow_nan=False, separators=_COMPACT, default=simplified)
 
 
 def _quick() -> Callable[[object, int], Iterable[str]]:
@@ -99,7 +100,7 @@ def _quick() -> Callable[[object, int], Iterable[str]]:
     """
     try:
         quick = cast("Any", json.encoder).c_make_encoder(
-            None, _simpler, json.encoder.encode_basestring, None, ":", ",", False, False, False
+            None, simplified, json.encoder.encode_basestring, None, ":", ",", False, False, False
         )
         if "".join(quick({"é": [1.5, None]}, 0)) == '{"é":[1.5,null]}':
             return cast("Callable[[object, int], Iterable[str]]", quick)

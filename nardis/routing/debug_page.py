@@ -21,7 +21,7 @@ from itertools import groupby
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from .._failures import is_ours, message_of
+from .._failures import failure_of, is_ours, message_of
 from ..errors import HTTPError, reason_phrase
 
 if TYPE_CHECKING:
@@ -258,7 +258,8 @@ def _lines_of(file: str, names: dict[str, Any]) -> list[str]:
     try:
         linecache.checkcache(file)
         return linecache.getlines(file, names)
-    except Exception:
+    except BaseException as exc:
+        failure_of(exc)  # lets a cancellation go on
         return []
 
 

@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from .._failures import message_of
+from .._failures import failure_of, message_of
 from .._http import negotiation
 from ..errors import HTTPError, reason_phrase
 
@@ -75,7 +75,8 @@ async def answer_problem(
     elif form == _TEXT:
         try:
             page = f"{error}\n"
-        except Exception:  # of its own `__str__`
+        except BaseException as exc:  # of its own `__str__`
+            failure_of(exc)  # lets a cancellation go on, here and below
             page = f"{message_of(error)}\n"
     else:
         page = _json(_problem(error))
@@ -196,7 +197,8 @@ def _json(problem: dict[str, Any]) -> str:
     """Write a problem as JSON, whatever it holds: a 4xx must not become a 500 for it."""
     try:
         return json.dumps(problem, default=_like_json, allow_nan=False, ensure_ascii=False)
-    except Exception:  # NaN, a circle, a key that is no str, a number of 5,000 digits
+    except BaseException as exc:  # NaN, a circle, a key that is no str, a number of 5,000 digits
+        failure_of(exc)
         return json.dumps(_plain(problem, frozenset()), ensure_ascii=False)
 
 

@@ -170,18 +170,20 @@ class Wordless(Exception):
     """An error that cannot say what it is."""
 
     def __str__(self):
-        raise ValueError
+        raise self.args[0]
 
 
+@pytest.mark.parametrize("wrong", [ValueError, SystemExit, GeneratorExit])
 @pytest.mark.parametrize("begun", [True, False])
-async def test_an_error_that_fails_to_say_what_it_is_is_logged(begun, caplog):
+async def test_an_error_that_fails_to_say_what_it_is_is_logged(begun, wrong, caplog):
+    """Whatever its `__str__` raises is a failure of this call, and of no other."""
     app = Nardis()
 
     @app.get("/x")
     async def fails(req, res):
         if begun:
             await res.write("begun")
-        raise Wordless
+        raise Wordless(wrong)
 
     async with Client(app, raise_app_errors=False) as client:
         response = await client.get("/x")

@@ -238,3 +238,21 @@ async def test_a_client_that_left_is_noticed_at_a_hint():
     seen, wire = [], Wire([PLAIN], ends=False)
     await conversation(app, wire).attend()
     assert seen[-1] == {"type": "http.disconnect"}
+
+
+async def test_an_application_that_is_cancelled_in_a_hint_resets_the_connection():
+    """What it sends afterwards would follow the half of one."""
+
+    async def app(scope, receive, send):
+        wire.blocked = anyio.Event()
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await send(HINT)
+        wire.blocked = None
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"x"})
+
+    wire = Wire([PLAIN], ends=False)
+    await conversation(app, wire).attend()
+    assert "reset" in wire.log
+    assert wire.sent == b""

@@ -346,24 +346,29 @@ class Call:
             self._trailers += trailer_section(message.get("headers") or ())
             if not message.get("more_trailers", False):
                 self._framing = ENDED
-                try:
-                    taken = await self._talk.stream.write(b"0\r\n%b\r\n" % self._trailers)
-                except BaseException:
-                    self._talk.wire.cut()
-                    raise
-                if not taken:
-                    return self.leave()
-                self._end_here()
+                if await self._write_beside(b"0\r\n%b\r\n" % self._trailers):
+                    self._end_here()
         elif kind == "http.response.trailers" and self._framing == ENDED:
             # Of a client that did not ask for them.
             if self._start is None or not self._start.trailing:
                 raise UsageError("trailers were not announced by the start of the response")
         elif kind == "http.response.early_hint" and self._start is None:
             hints = early_hints(message["links"])
-            if self._head.version == "1.1" and not await self._talk.stream.write(hints):
-                self.leave()
+            if self._head.version == "1.1":
+                await self._write_beside(hints)
         else:
             raise UsageError(f"{kind!r} cannot be sent now")
+
+    async def _write_beside(self, data: bytes) -> bool:
+        """Write it whole, or cut the connection; return whether the client is there."""
+        try:
+            taken = await self._talk.stream.write(data)
+        except BaseException:
+            self._talk.wire.cut()  # nothing can follow the half of it
+            raise
+        if not taken:
+            self.leave()
+        return taken
 
     def _framed(self, body: bytes, size: int, more: bool) -> tuple[bytes, ...]:
         """Return what goes out for a piece of the body, and with the first one the head."""
