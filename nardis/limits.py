@@ -33,6 +33,17 @@ class Limits:
         query_pairs: Most pairs in a query string.
         cookies: Most cookies in a request.
         ranges: Most ranges that a Range field may ask for; one with more is ignored.
+        form_parts: Most parts of a form, files included; pairs, in a urlencoded one.
+        form_field_bytes: Longest value of a form's field: of each part without a file name, in
+            `req.parts()` too.
+        form_fields_bytes: Most bytes of all fields of a form together, names included.
+        file_bytes: Largest file of a form; `None` is no bound. `streamed_body_bytes` bounds the
+            whole.
+        part_header_bytes: Longest head of a part, all its lines together.
+        part_headers: Most lines in the head of a part.
+        spool_bytes: A file of `req.form()` that is larger than this goes to a temporary file.
+        decoded_ratio: How many times larger than what came the body may be that
+            `req.decode_content()` makes of it.
         json_depth: Deepest nesting of a JSON body.
         cleanup_s: Time for everything that was given to `req.defer()`, and for the application's
             tasks at shutdown.
@@ -48,5 +59,13 @@ class Limits:
     query_pairs: int = 1_000
     cookies: int = 100
     ranges: int = 16
+    form_parts: int = 1_000
+    form_field_bytes: int = 1024 * 1024
+    form_fields_bytes: int = 8 * 1024 * 1024
+    file_bytes: int | None = None
+    part_header_bytes: int = 8 * 1024
+    part_headers: int = 32
+    spool_bytes: int = 1024 * 1024
+    decoded_ratio: int = 100
     json_depth: int = 200
     cleanup_s: float = 5
