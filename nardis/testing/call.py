@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -13,7 +13,7 @@ from .._sources.closing import Closing
 from .._sources.stepper import steps_in_flight
 from ..errors import UsageError
 from ..types import ASGIApp, Message, Scope
-from .requests import keep_cookies
+from .requests import Pairs
 from .rules import Answer, AppError, ASGIViolation, is_departure
 
 __all__ = ["Call", "Manners", "ends"]
@@ -56,12 +56,12 @@ class Call:
         scope: Scope,
         content: bytes | AsyncIterable[bytes] | None,
         manners: Manners,
-        cookies: dict[str, str],
+        on_head: Callable[[Pairs], None],
     ) -> None:
         self.scope: Scope = scope
         self.content: bytes | AsyncIterable[bytes] | None = content
         self.manners: Manners = manners
-        self._cookies = cookies
+        self._on_head = on_head
         self.name: str = f"{scope['method']} {scope['path']}"
         self.answer: Answer = Answer(scope)
         self.status: int = 0  # as the peer sees it: 0 until the head
@@ -154,7 +154,7 @@ class Call:
         chunk = self.answer.take(message) if expected else b""
         if not self._gone and not self.status and self.answer.status:
             self.status = self.answer.status
-            keep_cookies(self._cookies, self.answer.headers)
+            self._on_head(self.answer.headers)
             self.headed.set()
         if expected and not self._gone and (chunk or self.answer.expects is None):
             await self._hand_over(chunk, final=self.answer.expects is None)
@@ -228,7 +228,8 @@ class Call:
     def _require_by_hand(self) -> None:
         if self.content is not None:
             raise UsageError(
-                "only POST, PUT and PATCH without content, json or data have a body sent by hand"
+                "only POST, PUT and PATCH without content, json, data or files have a body sent by "
+                "hand"
             )
 
     async def next_chunk(self) -> bytes | None:

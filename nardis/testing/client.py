@@ -16,17 +16,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Self, Unpack
 
 import anyio
 from anyio.abc import TaskGroup
 
+from .._http.hosts import host_name
 from ..errors import UsageError
 from ..types import ASGIApp
 from .call import Call, Manners
+from .jar import CookieJar, Place
 from .lifespan import Lifespan
-from .requests import Fields, RequestOptions, content_of, pairs_of, target_of
+from .requests import Content, Fields, Pairs, RequestOptions, content_of, pairs_of, target_of
 from .responses import StreamedResponse, TestResponse
 
 __all__ = ["Client"]
@@ -37,8 +40,8 @@ class Client:
     Drive *app* in process: `async with Client(app) as client: response = await client.get("/")`.
 
     Entering starts the lifespan; leaving disconnects every request, ends the lifespan and leaves no
-    task behind. Redirects are not followed. Cookies are kept in `cookies` by name alone: Path and
-    Domain are ignored.
+    task behind. Redirects are not followed. Cookies are kept and sent as browsers do it; `cookies`
+    has them.
 
     Args:
         app: Any ASGI 3 application.
@@ -80,15 +83,34 @@ class Client:
         raise_app_errors: bool = True,
     ) -> None:
         self.app = app
-        self.cookies: dict[str, str] = {}
         self.raise_app_errors = raise_app_errors
         self.strict = strict
         self._base: dict[str, Any] = {"http_version": http_version, "client": client}
         self._extensions = dict(extensions or {})
         self._headers = pairs_of(headers)
+        host = dict(self._headers).get(b"host", b"testserver").decode("latin-1")
+        self._cookies = CookieJar(host_name(host))
         self._lifespan = Lifespan(app, strict) if lifespan else None
         self._calls: list[Call] = []
         self._tasks: TaskGroup | None = None
+
+    @property
+    def cookies(self) -> CookieJar:
+        """
+        The cookies that the client keeps, as a mapping of names to values.
+
+        It shows those of the client's own host ("testserver", or the Host field among the
+        `headers` of the client), whatever their path, and with Secure too. An assignment,
+        `client.cookies["a"] = "1"`, sets a cookie for that host, for each path and scheme;
+        `del` and `clear()` remove them. Those of other hosts are kept as well, and not shown.
+
+        Domain, Path, Secure, Max-Age, Expires and the prefixes `__Host-` and `__Secure-` mean what
+        they mean to browsers. So a Secure cookie needs requests to `https://testserver/...`, both
+        to be set and to be sent. `clock` is a function that gives the time in unix seconds; a test
+        sets another one to let cookies expire:
+        `client.cookies.clock = lambda: time.time() + 3600`.
+        """
+        return self._cookies
 
     async def __aenter__(self) -> Self:
         self._tasks = await anyio.create_task_group().__aenter__()
@@ -194,8 +216,8 @@ class Client:
         """
         Send a request, and read the response while it is made.
 
-        POST, PUT and PATCH without `content`, `json` or `data` have a body sent by hand: `send()`
-        and `end()` of the response. Entering waits for the head, but no longer than until
+        POST, PUT and PATCH without `content`, `json`, `data` or `files` have a body sent by hand:
+        `send()` and `end()` of the response. Entering waits for the head, but no longer than until
         everything in the event loop waits, so a handler that first wants a body, or never answers,
         does not hang the test: `head()` waits for the rest. Leaving early disconnects. Arguments,
         errors and cancellation are those of `request()`; an error is raised on entering, by a read,
@@ -232,27 +254,24 @@ class Client:
                 f"a request takes {', '.join(RequestOptions.__annotations__)}, "
                 f"not {', '.join(sorted(unknown))}"
             )
-        scope = (
-            target_of(url, options.get("params"))
-            | self._base
-            | {"type": "http", "method": method, "root_path": ""}
-        )
+        target = target_of(url, options.get("params"))
+        authority: bytes = target.pop("authority")
+        scope = target | self._base | {"type": "http", "method": method, "root_path": ""}
         scope["asgi"] = {"version": "3.0", "spec_version": "2.3"}
-        content, media_type = content_of(options)
-        if content is None and not (by_hand and method in ("POST", "PUT", "PATCH")):
-            content = b""
         fields = pairs_of(options.get("headers"))
         fields = [*(pair for pair in self._headers if pair[0] not in dict(fields)), *fields]
         given = dict(fields)
-        usual = {b"host": scope.pop("authority"), b"content-type": media_type}
-        usual[b"cookie"] = "; ".join(
-            f"{k}={v}" for k, v in {**self.cookies, **(options.get("cookies") or {})}.items()
-        ).encode()
+        content = content_of(options, given.get(b"content-type"))
+        if content.body is None and not (by_hand and method in ("POST", "PUT", "PATCH")):
+            content = Content(b"", length=0)
+        usual = {b"host": authority, b"content-type": content.media_type}
+        host = host_name(given.get(b"host", authority).decode("latin-1"))
+        place = Place(host, target["raw_path"].decode("latin-1"), target["scheme"] == "https")
+        usual[b"cookie"] = self._cookie_field(place, options.get("cookies") or {})
         if not {b"content-length", b"transfer-encoding"} & given.keys():
-            if isinstance(content, bytes):
-                usual[b"content-length"] = (
-                    b"%d" % len(content) if content or method in ("POST", "PUT", "PATCH") else b""
-                )
+            if content.length is not None:
+                has_length = content.length or method in ("POST", "PUT", "PATCH")
+                usual[b"content-length"] = b"%d" % content.length if has_length else b""
             elif scope["http_version"].startswith("1"):
                 usual[b"transfer-encoding"] = b"chunked"
         scope["headers"] = [
@@ -263,4 +282,12 @@ class Client:
         if self._lifespan and self._lifespan.running:
             scope["state"] = self._lifespan.state.copy()
         manners = Manners(self.strict, self.raise_app_errors, self.close_s)
-        return Call(scope, content, manners, self.cookies)
+        return Call(scope, content.body, manners, partial(self._keep_cookies, place))
+
+    def _cookie_field(self, place: Place, own: Mapping[str, str]) -> bytes:
+        kept = [pair for pair in self._cookies.matching(place) if pair[0] not in own]
+        text = "; ".join(f"{name}={value}" for name, value in (*kept, *own.items()))
+        return text.encode("utf-8", "surrogateescape")
+
+    def _keep_cookies(self, place: Place, headers: Pairs) -> None:
+        self._cookies.keep([value for name, value in headers if name == b"set-cookie"], place)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
-from email.utils import parsedate_to_datetime
+from collections.abc import AsyncIterable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypedDict, cast
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from ..errors import UsageError
+from .forms import Files, Form, MultipartForm
 
 __all__ = [
+    "Content",
     "Fields",
-    "Form",
     "Pairs",
     "RequestOptions",
     "content_of",
-    "keep_cookies",
     "pairs_of",
     "target_of",
 ]
@@ -27,16 +26,37 @@ _URL = re.compile(r"(?:(https?)://(?:[^/?#@]*@)?([^/?#]+))?(/[^?#]*|\*)?(?:\?([^
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 Pairs: TypeAlias = list[tuple[bytes, bytes]]
 Fields: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
-Form: TypeAlias = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
 
 class RequestOptions(TypedDict, total=False):
     """
-    What every request takes beside method and URL; at most one of `content`, `json` and `data`.
+    What every request takes beside method and URL: at most one body.
 
-    `params` is added to the query, `json` is sent as application/json, `data` as
-    application/x-www-form-urlencoded. An async iterable as `content` is pulled only as the
-    application asks. `cookies` are sent beside those of the client.
+    `params` is added to the query. `cookies` are sent beside those of the client, and replace them
+    by name. A body is one of these:
+
+    - `content`: bytes, or an async iterable of bytes, which is pulled only as the application asks.
+    - `json`: anything that `json.dumps()` takes, sent as application/json.
+    - `data`: a mapping or pairs, sent as application/x-www-form-urlencoded. A value may be a list.
+    - `files`, with or without `data`: a form in multipart/form-data, with the fields of `data`
+      before the files. `files={}` sends the fields alone in that form.
+
+    `files` is a mapping of names to files, or a list of pairs, where a name may come twice. A file
+    is bytes, a str (sent as UTF-8), a path, a file that is open for reading bytes, or an async
+    iterable of bytes. It may stand in a tuple: `(filename, content)`,
+    `(filename, content, content_type)` or `(filename, content, content_type, headers)`. Without a
+    content type, that of the file name's extension is sent, or application/octet-stream. Without a
+    tuple, the file name is that of the path or the open file, or `upload`. A file name of `None`
+    makes it a field.
+
+    Files are read as the application asks, 64 KiB at a time, in a worker thread, and never whole.
+    An open file is sent from where it stands, and stays open: it is the caller's. Content-Length is
+    sent if each size is known; that of an async iterable is not. If a source raises, or a file ends
+    before its size, the body breaks off: the application sees a client that left, and the test gets
+    the error.
+
+    The boundary is random. A Content-Type among the headers is sent as it is; if it has a boundary,
+    that one is used.
     """
 
     headers: Fields | None
@@ -44,6 +64,7 @@ class RequestOptions(TypedDict, total=False):
     content: bytes | AsyncIterable[bytes] | None
     json: Any
     data: Form | None
+    files: Files | None
     cookies: Mapping[str, str] | None
 
 
@@ -82,42 +103,43 @@ def target_of(url: str, params: Form | None) -> dict[str, Any]:
     }
 
 
-def content_of(options: RequestOptions) -> tuple[bytes | AsyncIterable[bytes] | None, bytes]:
-    """Return the request body, None if there is none, and its media type, empty if unknown."""
+@dataclass(frozen=True, slots=True)
+class Content:
+    """
+    The body of a request.
+
+    Attributes:
+        body: What is sent, None if there is nothing.
+        media_type: Its Content-Type, empty if unknown.
+        length: Its length in bytes, None if unknown.
+    """
+
+    body: bytes | AsyncIterable[bytes] | None
+    media_type: bytes = b""
+    length: int | None = None
+
+
+def content_of(options: RequestOptions, content_type: bytes | None) -> Content:
+    """Return the body that *options* ask for; *content_type* is that of the caller's headers."""
     content, data, obj = options.get("content"), options.get("data"), options.get("json")
-    if sum(part is not None for part in (content, data, obj)) > 1:
-        raise UsageError("a request has one body: give content, json or data")
+    files = options.get("files")
+    has_form = data is not None or files is not None
+    if has_form + (content is not None) + (obj is not None) > 1:
+        raise UsageError("a request has one body: give content, json, or data and files")
+    if files is not None:
+        form = MultipartForm(data or {}, files, content_type)
+        return Content(form.pieces(), form.media_type, form.length)
     if obj is not None:
-        return json.dumps(obj, separators=(",", ":")).encode(), b"application/json"
-    if data is not None:
-        return urlencode(data, doseq=True).encode(), b"application/x-www-form-urlencoded"
-    if not isinstance(cast("object", content), bytes | AsyncIterable | None):
+        encoded, media_type = json.dumps(obj, separators=(",", ":")), b"application/json"
+    elif data is not None:
+        encoded, media_type = urlencode(data, doseq=True), b"application/x-www-form-urlencoded"
+    elif isinstance(content, bytes):
+        return Content(content, length=len(content))
+    elif isinstance(cast("object", content), AsyncIterable | None):
+        return Content(content)
+    else:
         raise UsageError(
             f"content is bytes or an async iterable of bytes, not {type(content).__name__}"
         )
-    return content, b""
-
-
-def keep_cookies(jar: dict[str, str], headers: Pairs) -> None:
-    """Apply the Set-Cookie fields of a response (RFC 6265 §5.2, without Path and Domain)."""
-    for line in (value.decode("latin-1") for name, value in headers if name == b"set-cookie"):
-        pair, *attributes = line.split(";")
-        name, _, value = (part.strip() for part in pair.partition("="))
-        known = {
-            key.strip().lower(): text.strip()
-            for key, _, text in (item.partition("=") for item in attributes)
-        }
-        jar[name] = value
-        if _is_expired(known.get("max-age"), known.get("expires")):
-            del jar[name]
-
-
-def _is_expired(max_age: str | None, expires: str | None) -> bool:
-    if max_age is not None and re.fullmatch(
-        r"-?[0-9]+", max_age
-    ):  # wins over Expires (RFC 6265 §5.3, step 3)
-        return int(max_age) <= 0
-    try:
-        return expires is not None and parsedate_to_datetime(expires).timestamp() <= time.time()
-    except ValueError:
-        return False
+    body = encoded.encode()
+    return Content(body, media_type, len(body))

@@ -168,9 +168,9 @@ def sets_cookies(*values):
 
 
 async def test_cookies_are_kept_and_sent():
-    """By name alone: a later value replaces an earlier one."""
+    """A later value of the same name, domain and path replaces an earlier one."""
     app = sets_cookies(
-        [b"a=1; Path=/x; HttpOnly", b"b=2"],
+        [b"a=1; Path=/; HttpOnly", b"b=2"],
         [b"a=3; Max-Age=60; Expires=Thu, 01 Jan 1970 00:00:00 GMT"],
     )
     async with Client(app, lifespan=False) as client:
