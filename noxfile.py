@@ -8,7 +8,9 @@ What CI runs, one session for each question: `nox -l` lists them, `nox -s NAME` 
 from __future__ import annotations
 
 import os
+import platform
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -197,6 +199,39 @@ def instructions(session: nox.Session) -> None:
     """
     session.install("-e", ".[all]", *group("bench"))
     session.run("python", "-m", "benchmarks.ratchet", *session.posargs)
+
+
+def fuzz_python() -> str | None:
+    """Return a Python that the machine has and atheris has wheels for; `None` if there is none."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        return None
+    wheels = ["3.11", "3.12", "3.13", "3.14"]
+    if THIS_PYTHON in wheels:
+        return THIS_PYTHON
+    # Run, not only found: pyenv has a command for each Python, and it may fail.
+    found = (python for python in wheels if shutil.which(f"python{python}"))
+    return next((python for python in found if runs(f"python{python}")), None)
+
+
+def runs(command: str) -> bool:
+    """Return whether a Python starts."""
+    return not subprocess.run([command, "-c", ""], stderr=subprocess.DEVNULL).returncode
+
+
+FUZZ_PYTHON = fuzz_python()
+
+
+@nox.session(python=FUZZ_PYTHON)
+def fuzz(session: nox.Session) -> None:
+    """
+    Look for inputs that parsers get wrong, for a minute with each target in tests/fuzz/.
+
+    `-- ranges --seconds 600` is one target for ten minutes.
+    """
+    if FUZZ_PYTHON is None:
+        session.skip("atheris has no wheel for a Python of this machine")
+    session.install("--only-binary=atheris", "-e", ".", *group("fuzz"))
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
 
 
 @nox.session
