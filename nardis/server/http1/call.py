@@ -244,7 +244,7 @@ class Call(Inbound):
             self._talk.wire.cut()
             if isinstance(exc, EOFError):
                 raise ContentLengthMismatch(
-                    f"the file ended before the {count} bytes of it"
+                    f"{count} bytes of a file were not sent: {exc}"
                 ) from exc
             raise
         if not taken:
