@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from io import FileIO
 from sys import exception, maxsize
 from typing import Final, Literal, NoReturn, TypeAlias
 
 import anyio
 from anyio.lowlevel import checkpoint
 
-from .._asgi.extensions import FILE, PATH
+from .._asgi.extensions import FILE, PATH, extension
 from .._failures import name_of
 from .._http.fields import BODILESS_METHODS
 from ..errors import (
@@ -192,7 +193,24 @@ class Exchange(Outgoing):
             self._yields_at = now + TURN_S
             await checkpoint()
 
-    async def send_file(self, file: int, offset: int, count: int) -> bool:
+    @property
+    def takes_files(self) -> bool:
+        """
+        Whether the server sends parts of files by itself.
+
+        Of our own it is asked only where nothing is wrapped around the application: a middleware
+        may not know the message, and drop the body.
+        """
+        lent = self.client is None or getattr(self.client, "scope", None) is not None
+        return lent and extension(self.scope, FILE) is not None
+
+    @property
+    def takes_paths(self) -> bool:
+        """Whether the server sends whole files by their path, and no parts of them."""
+        offered = extension(self.scope, PATH) is not None
+        return offered and extension(self.scope, FILE) is None
+
+    async def send_file(self, file: FileIO, offset: int, count: int) -> bool:
         """
         Have the server send *count* bytes of an open file as one piece of the body.
 

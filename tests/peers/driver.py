@@ -149,7 +149,7 @@ class Call:
 
     @property
     def chunks(self) -> list[bytes]:
-        return [message["body"] for message in self.sent[1:]]
+        return [message.get("body", b"") for message in self.sent[1:]]
 
     @property
     def body(self) -> bytes:
@@ -235,6 +235,7 @@ class Server:
         http_version: str = "1.1",
         headers: dict[str, str] | None = None,
         on_send: Callable[[dict[str, Any]], Awaitable[None]] | None = None,
+        extensions: dict[str, Any] | None = None,
     ) -> Call:
         """
         Begin a request whose first *messages* have arrived already.
@@ -257,6 +258,7 @@ class Server:
             ],
             "client": ("127.0.0.1", 50000),
             "server": ("testserver", 80),
+            "extensions": extensions,
         }
         call = self.call_type(self.app, scope)
         call.on_send = on_send
