@@ -7,15 +7,19 @@ specification.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from datetime import timedelta
 from inspect import CORO_CREATED, getcoroutinestate, signature
 from types import CoroutineType
 from typing import Any, NoReturn, TypeAlias
 
 from ._asgi.extensions import EARLY_HINT, extension
 from ._exchange.exchange import Exchange
+from ._files.names import Dotfiles
 from ._http.links import format_hints
 from ._models import encode_json
+from ._sending.files import Caching, Wanted, send_file
 from ._sending.head import GET, HEAD, HTML, JSON, OCTETS, OTHER, UTF8, ResponseHead
 from ._sending.reply import ReplyHead
 from ._sending.sources import pump, to_bytes
@@ -313,6 +317,86 @@ class Response(ReplyHead):
                 async generator holds open around its `yield` was cancelled while a piece was sent.
         """
         return self._keep(pump(self._exchange, source), "pipe")
+
+    def send_file(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        root: str | os.PathLike[str] | None = None,
+        max_age: float | timedelta = 0,
+        immutable: bool = False,
+        dotfiles: Dotfiles = "ignore",
+        precompressed: bool = False,
+    ) -> Verb:
+        """
+        Send a file: with its type, its validators, and the ranges that the client asks for.
+
+        A 304 where the client has it, a 206 for ranges of a GET. It is opened once and sent as it
+        was then: one that shrinks meanwhile breaks the response off. Fields that are set stay, such
+        as a type or an ETag. With another status than 200 it is sent whole.
+
+        Args:
+            path: An absolute path, which links may lead anywhere; with *root* one below that, and
+                then it may come from a client.
+            root: The folder that it has to stay in, links resolved. What the server's user cannot
+                read is not there.
+            max_age: How long caches may use it without asking, in seconds or as a timedelta.
+            immutable: It never changes under this path while it is fresh.
+            dotfiles: What to do about names below *root* that begin with a dot: `"ignore"` them
+                (404), `"deny"` them (403) or `"allow"` them.
+            precompressed: Send the file of that name with `.br`, `.zst` or `.gz` behind it to
+                clients that take it.
+
+        Backpressure: as `write()`. On our own server the system copies the file to the socket,
+        where no filter wants to see it.
+
+        Cancellation: as `write()`; the file is closed.
+
+        Raises:
+            HTTPError: 404, there is no such file, or it is no regular one (`FolderFound`: it is a
+                folder); 412, a precondition fails; 416, nothing of the ranges is there.
+            UsageError: *path* is relative, and there is no *root*.
+
+        Source: RFC 9110 §13.2.2, §14 and §15.3.7.
+        """
+        wanted = self._wanted(path, root, dotfiles, Caching(max_age, immutable))
+        verb = send_file(self, self._exchange, wanted._replace(precompressed=precompressed))
+        return self._keep(verb, "send_file")
+
+    def download(
+        self,
+        path: str | os.PathLike[str],
+        filename: str | None = None,
+        *,
+        root: str | os.PathLike[str] | None = None,
+        max_age: float | timedelta = 0,
+        immutable: bool = False,
+        dotfiles: Dotfiles = "ignore",
+    ) -> Verb:
+        """
+        Send a file for the client to save, under *filename*, by default the file's own name.
+
+        Everything else is as in `send_file()`.
+        """
+        wanted = self._wanted(path, root, dotfiles, Caching(max_age, immutable))
+        name = os.path.basename(wanted.path) if filename is None else filename
+        verb = send_file(self, self._exchange, wanted._replace(filename=name))
+        return self._keep(verb, "download")
+
+    def _wanted(
+        self,
+        path: str | os.PathLike[str],
+        root: str | os.PathLike[str] | None,
+        dotfiles: Dotfiles,
+        caching: Caching,
+    ) -> Wanted:
+        path = os.fspath(path)
+        if root is None and not os.path.isabs(path):
+            raise UsageError(
+                f"a file is sent by an absolute path, or below root=..., not by {path!r}"
+            )
+        self.forget_whole()
+        return Wanted(path, None if root is None else os.fspath(root), dotfiles, caching)
 
     def _whole(self, data: bytes, name: str) -> Verb:
         return self._keep(self._exchange.answer(data), name)

@@ -37,6 +37,11 @@ class ReplyHead(ResponseHead):
     _exchange: Exchange
 
     @property
+    def reads(self) -> int:
+        """For Nardis itself: whether its request is a GET, a HEAD, or something else."""
+        return self._reads
+
+    @property
     def started(self) -> bool:
         """Whether the head was sent: status and fields can no longer change."""
         return self._exchange.state != IDLE

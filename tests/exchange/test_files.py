@@ -101,15 +101,16 @@ async def test_nothing_of_it_leaves_behind_the_end(file):
     @app.get("/")
     async def handler(req, res):
         await res.send("all")
-        for verb, args in ((req.exchange.send_file, (file, 0, 3)), (req.exchange.send_path, ("", 3))):
-            with pytest.raises(ResponseAlreadyEnded):
-                await verb(*args)
-            refused.append(True)
+        with pytest.raises(ResponseAlreadyEnded):
+            await req.exchange.send_file(file, 0, 3)
+        with pytest.raises(ResponseAlreadyEnded):
+            await req.exchange.send_path(file.name, 10)
+        refused.append(True)
 
     async with Server(app) as server:
         call = await server.finished("/", **takes(FILE))
 
-    assert (call.body, refused) == (b"all", [True, True])
+    assert (call.body, refused) == (b"all", [True])
 
 
 @pytest.mark.parametrize("status", [200, 204])

@@ -315,8 +315,11 @@ class Gate:
 
     def __init__(self) -> None:
         self.held: deque[tuple[dict[str, Any], anyio.Event]] = deque()
+        self._is_open = False
 
     async def __call__(self, message: dict[str, Any]) -> None:
+        if self._is_open:
+            return
         passed = anyio.Event()
         entry = (message, passed)
         self.held.append(entry)
@@ -326,9 +329,18 @@ class Gate:
             if entry in self.held:
                 self.held.remove(entry)
 
+    def open(self) -> None:
+        """Let everything through from now on."""
+        self._is_open = True
+        while self.held:
+            self.held.popleft()[1].set()
+
     async def let(self, count: int = 1) -> None:
         """Let *count* messages through, one after the other."""
         for _ in range(count):
             await rest()
+            with anyio.fail_after(WAIT_S):
+                while not self.held:  # a thread may be at work
+                    await checkpoint()
             self.held.popleft()[1].set()
         await rest()

@@ -29,7 +29,7 @@ LEVELS = [
     ["_sending"],
     ["response"],
     ["handlers"],
-    ["_foreign", "static"],
+    ["_foreign", "static_files"],
     ["routing"],
     ["_serving", "lifespan"],
     ["app"],
