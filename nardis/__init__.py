@@ -21,6 +21,7 @@ from .request import Request
 from .response import Response
 from .routing import Router
 from .routing.matchers import delete, get, head, options, patch, post, put
+from .static_files import static
 from .types import Next
 
 __all__ = [
@@ -46,5 +47,6 @@ __all__ = [
     "post",
     "put",
     "shielded",
+    "static",
     "wrap",
 ]

@@ -16,6 +16,7 @@ Everything Nardis raises.
     │       └── ResponseAlreadyStarted  a whole answer was sent after a first piece
     ├── StartFailed                the application or its server could not start
     ├── HTTPError                  the peer sent something wrong: carries the status of the answer
+    │   ├── FolderFound            404: where a file was asked for there is a folder
     │   └── RangeNotSatisfiable    416: nothing of what a Range field asks for is there
     ├── ClientDisconnected         the peer left: nobody's fault, never logged as an error
     └── ResponseAborted            the response was cut on purpose, so that it cannot look whole
@@ -34,6 +35,7 @@ __all__ = [
     "ClientDisconnected",
     "ContentLengthMismatch",
     "FieldError",
+    "FolderFound",
     "ForgottenAwait",
     "HTTPError",
     "HeadersAlreadySent",
@@ -231,6 +233,13 @@ class HTTPError(NardisError):
     def __str__(self) -> str:
         title = f"{self.status} {reason_phrase(self.status)}"
         return f"{title}: {self.detail}" if self.detail else title
+
+
+class FolderFound(HTTPError):
+    """Where `res.send_file()` was to send a file there is a folder: 404."""
+
+    def __init__(self) -> None:
+        super().__init__(404, "there is no such file")
 
 
 class RangeNotSatisfiable(HTTPError):

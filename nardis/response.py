@@ -7,32 +7,32 @@ specification.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from inspect import CORO_CREATED, getcoroutinestate, signature
 from types import CoroutineType
-from typing import Any, NoReturn, Self, TypeAlias, Unpack
+from typing import Any, NoReturn, TypeAlias
 
-from ._asgi.extensions import EARLY_HINT, TRAILERS, extension
-from ._exchange.exchange import ENDED, IDLE, Exchange
-from ._http import fields
-from ._http.conditional import is_fresh
-from ._http.cookies import Clearing, SameSite, format_cookie, is_same_cookie
+from ._asgi.extensions import EARLY_HINT, extension
+from ._exchange.exchange import Exchange
+from ._files.names import Dotfiles
 from ._http.links import format_hints
 from ._models import encode_json
+from ._sending.files import Caching, Wanted, send_file
 from ._sending.head import GET, HEAD, HTML, JSON, OCTETS, OTHER, UTF8, ResponseHead
+from ._sending.reply import ReplyHead
 from ._sending.sources import pump, to_bytes
 from ._sending.whole import LINES
 from .errors import FieldError, HTTPError, UsageError, reason_phrase
 from .request import Request
-from .types import Message
 
 __all__ = ["Response"]
 
 Verb: TypeAlias = Coroutine[Any, Any, None]
 
 
-class Response(ResponseHead):
+class Response(ReplyHead):
     """
     One HTTP response: a status, header fields, and a body that is sent whole or in pieces.
 
@@ -42,7 +42,7 @@ class Response(ResponseHead):
         unawaited: For Nardis itself: the last verb called, to find one that was never awaited.
     """
 
-    __slots__ = ("_exchange", "_keeps_open", "req", "unawaited")
+    __slots__ = ("_keeps_open", "unawaited")
 
     def __init__(self, req: Request, exchange: Exchange) -> None:
         method = req.method
@@ -59,146 +59,6 @@ class Response(ResponseHead):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._status}{' started' if self.started else ''}>"
-
-    @property
-    def started(self) -> bool:
-        """Whether the head was sent: status and fields can no longer change."""
-        return self._exchange.state != IDLE
-
-    @property
-    def finished(self) -> bool:
-        """Whether the final message was sent."""
-        return self._exchange.state == ENDED
-
-    @property
-    def bytes_sent(self) -> int:
-        """Body bytes given so far, before any filter."""
-        return self._exchange.written
-
-    # --- the head: what needs to know the request -------------------------------------------------
-
-    def cookie(
-        self,
-        name: str,
-        value: str,
-        *,
-        max_age: float | timedelta | None = None,
-        expires: datetime | float | None = None,
-        path: str | None = "/",
-        domain: str | None = None,
-        secure: bool | None = None,
-        http_only: bool = True,
-        same_site: SameSite | None = "lax",
-        partitioned: bool = False,
-        signed: bool = False,
-    ) -> Self:
-        """
-        Set a cookie; one of the same name, domain and path that was set before is replaced.
-
-        Args:
-            name: A token. `__Host-` and `__Secure-` make browsers keep to their rules.
-            value: Any text; what a cookie may not hold is percent-encoded.
-            max_age: Seconds, or a timedelta, until the browser forgets it. Without that and
-                *expires* it goes when the browser is closed.
-            expires: When that is, as an aware datetime or in Unix seconds.
-            path: Below which the browser sends it back.
-            domain: For subdomains as well; without it, for this host alone.
-            secure: Over TLS only; None is so if this request came over TLS.
-            http_only: No script of a page may see it.
-            same_site: Whether pages of other sites send it along; `"none"` needs *secure*.
-            partitioned: One for each site that embeds this one (CHIPS); needs *secure*.
-            signed: Sign it with `Nardis(secret_keys=...)`, to be read by `req.signed_cookies`. The
-                client can still read it.
-
-        Raises:
-            FieldError: A name, value or attribute that browsers refuse.
-            UsageError: *signed*, and the application has no `secret_keys`.
-
-        Source: RFC 6265 §4.1; RFC 6265bis §4.1.
-        """
-        line = format_cookie(
-            name,
-            self.req.app.signer.sign(value, name) if signed else value,
-            max_age=max_age,
-            expires=expires,
-            path=path,
-            domain=domain,
-            secure=self.req.secure if secure is None else secure,
-            http_only=http_only,
-            same_site=same_site,
-            partitioned=partitioned,
-        ).encode()
-        self._guard(f"set cookie {name!r}")
-        self._fields[:] = [
-            each
-            for each in self._fields
-            if each[0] != b"set-cookie" or not is_same_cookie(each[1], line)
-        ]
-        self._fields.append((b"set-cookie", line))
-        return self
-
-    def clear_cookie(
-        self, name: str, *, path: str = "/", domain: str | None = None, **options: Unpack[Clearing]
-    ) -> Self:
-        """
-        Have the client forget a cookie of that *path* and *domain*.
-
-        *options* are `same_site`, `secure` and `partitioned`, where it was set with them.
-        """
-        if name.lower().startswith(("__secure-", "__host-", "__http-")):
-            options.setdefault("secure", True)
-        return self.cookie(name, "", expires=0, path=path, domain=domain, **options)
-
-    @property
-    def fresh(self) -> bool:
-        """
-        Whether the client's copy is still good: the answer as it stands would be a 304.
-
-        For a handler that can save itself work: `send()` and `json()` look by themselves (RFC 9110
-        §13.2.2).
-        """
-        if not self._reads or not (200 <= self._status < 300 or self._status == 304):
-            return False
-        etag, modified = self.peek(b"etag"), self.peek(b"last-modified")
-        return is_fresh(self.req.conditions(), etag, modified)
-
-    @property
-    def stale(self) -> bool:
-        """The opposite of `fresh`."""
-        return not self.fresh
-
-    def trailer(self, name: str, value: str | int) -> Self:
-        """
-        Send a field behind the body, such as a checksum of it.
-
-        Call it before the head is sent, which announces the name. A value that is known only at the
-        end can replace the first one. On HTTP/1.1 only clients that say `TE: trailers` get any.
-
-        Raises:
-            FieldError: A field that must not be a trailer, because the client needs it before the
-                body.
-            HeadersAlreadySent: The head has left, and did not announce *name*.
-            UsageError: The server has no trailers.
-
-        Source: RFC 9110 §6.5 and §6.6.2; the ASGI extension `http.response.trailers`.
-        """
-        key, text = fields.check_trailer(name, value)
-        if extension(self._exchange.scope, TRAILERS) is None:
-            raise UsageError(
-                f"cannot send trailer {name!r}: this server has no trailers (the ASGI extension "
-                "http.response.trailers). Send it as a field, or serve with `nardis serve`"
-            )
-        known: list[tuple[bytes, bytes]] = self.trailers["headers"] if self.trailers else []
-        others = [each for each in known if each[0] != key]
-        if self.finished or (self.sealed and len(others) == len(known)):
-            self._refuse(f"add trailer {name!r}")
-        lines = [*others, (key, text)]
-        if not self.sealed:
-            self.set("trailer", ", ".join(each.decode() for each, _ in lines))
-        if self._hooks is None:
-            self._hooks = []  # so that the head is composed with them
-        self.trailers: Message | None = {"type": TRAILERS, "headers": lines, "more_trailers": False}
-        return self
 
     # --- sending ----------------------------------------------------------------------------------
 
@@ -458,21 +318,85 @@ class Response(ResponseHead):
         """
         return self._keep(pump(self._exchange, source), "pipe")
 
-    def _tag(self, data: bytes) -> None:
-        """Add the ETag of a whole answer; make it a 304 if that is what the client has."""
-        if data and len(self._fields) == 1:
-            self._fields += LINES[data]
-        elif data or self._reads != HEAD:  # what has no body may stand for what GET would have
-            self.put_etag(data)
-        asked = self._exchange.fields
-        if b"if-none-match" in asked or b"if-modified-since" in asked:
-            self._spare()
+    def send_file(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        root: str | os.PathLike[str] | None = None,
+        max_age: float | timedelta = 0,
+        immutable: bool = False,
+        dotfiles: Dotfiles = "ignore",
+        precompressed: bool = False,
+    ) -> Verb:
+        """
+        Send a file: with its type, its validators, and the ranges that the client asks for.
 
-    def _spare(self) -> None:
-        """Make it a 304 if the client has it."""
-        if self.fresh:
-            self._status = 304
-            self.spared: bool = True
+        A 304 where the client has it, a 206 for ranges of a GET. It is opened once and sent as it
+        was then: one that shrinks meanwhile breaks the response off. Fields that are set stay, such
+        as a type or an ETag. With another status than 200 it is sent whole.
+
+        Args:
+            path: An absolute path, which links may lead anywhere; with *root* one below that, and
+                then it may come from a client.
+            root: The folder that it has to stay in, links resolved. What the server's user cannot
+                read is not there.
+            max_age: How long caches may use it without asking, in seconds or as a timedelta.
+            immutable: It never changes under this path while it is fresh.
+            dotfiles: What to do about names below *root* that begin with a dot: `"ignore"` them
+                (404), `"deny"` them (403) or `"allow"` them.
+            precompressed: Send the file of that name with `.br`, `.zst` or `.gz` behind it to
+                clients that take it.
+
+        Backpressure: as `write()`. On our own server the system copies the file to the socket,
+        where no filter wants to see it.
+
+        Cancellation: as `write()`; the file is closed.
+
+        Raises:
+            HTTPError: 404, there is no such file, or it is no regular one (`FolderFound`: it is a
+                folder); 412, a precondition fails; 416, nothing of the ranges is there.
+            UsageError: *path* is relative, and there is no *root*.
+
+        Source: RFC 9110 §13.2.2, §14 and §15.3.7.
+        """
+        wanted = self._wanted(path, root, dotfiles, Caching(max_age, immutable))
+        verb = send_file(self, self._exchange, wanted._replace(precompressed=precompressed))
+        return self._keep(verb, "send_file")
+
+    def download(
+        self,
+        path: str | os.PathLike[str],
+        filename: str | None = None,
+        *,
+        root: str | os.PathLike[str] | None = None,
+        max_age: float | timedelta = 0,
+        immutable: bool = False,
+        dotfiles: Dotfiles = "ignore",
+    ) -> Verb:
+        """
+        Send a file for the client to save, under *filename*, by default the file's own name.
+
+        Everything else is as in `send_file()`.
+        """
+        wanted = self._wanted(path, root, dotfiles, Caching(max_age, immutable))
+        name = os.path.basename(wanted.path) if filename is None else filename
+        verb = send_file(self, self._exchange, wanted._replace(filename=name))
+        return self._keep(verb, "download")
+
+    def _wanted(
+        self,
+        path: str | os.PathLike[str],
+        root: str | os.PathLike[str] | None,
+        dotfiles: Dotfiles,
+        caching: Caching,
+    ) -> Wanted:
+        path = os.fspath(path)
+        if root is None and not os.path.isabs(path):
+            raise UsageError(
+                f"a file is sent by an absolute path, or below root=..., not by {path!r}"
+            )
+        self.forget_whole()
+        return Wanted(path, None if root is None else os.fspath(root), dotfiles, caching)
 
     def _whole(self, data: bytes, name: str) -> Verb:
         return self._keep(self._exchange.answer(data), name)

@@ -19,7 +19,9 @@ __all__ = [
     "CLIENT",
     "EARLY_HINT",
     "ERRORS",
+    "FILE",
     "ORIGIN",
+    "PATH",
     "RUNNER",
     "TRAILERS",
     "Client",
@@ -47,6 +49,8 @@ ERRORS: Final = "nardis.errors"
 # Of ASGI itself: a server that offers one takes the message of the same name.
 EARLY_HINT: Final = "http.response.early_hint"
 TRAILERS: Final = "http.response.trailers"
+FILE: Final = "http.response.zerocopysend"
+PATH: Final = "http.response.pathsend"
 
 
 class Listener(Protocol):

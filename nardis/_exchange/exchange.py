@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from io import FileIO
 from sys import exception, maxsize
 from typing import Final, Literal, NoReturn, TypeAlias
 
 import anyio
 from anyio.lowlevel import checkpoint
 
-from .._failures import name_of, parted
+from .._asgi.extensions import FILE, PATH, extension
+from .._failures import name_of
 from .._http.fields import BODILESS_METHODS
 from ..errors import (
     ContentLengthMismatch,
-    NardisError,
     NoResponse,
     ResponseAborted,
     ResponseAlreadyEnded,
@@ -26,9 +27,9 @@ from ..errors import (
 )
 from ..limits import Limits
 from ..types import Composes, Filter, Message, Receive, Scope, Send
-from .incoming import Incoming
 from .intake import Intake
 from .lifetime import Lifetime
+from .outgoing import Outgoing
 from .sweeper import Sweeper
 
 __all__ = ["ABORTED", "ENDED", "IDLE", "PIECE_BYTES", "STARTED", "Exchange"]
@@ -55,7 +56,7 @@ WATCHED_BYTES: Final = 1024 * 1024
 UNBOUNDED: Final = maxsize
 
 
-class Exchange(Incoming):
+class Exchange(Outgoing):
     """
     The state of one request and its response.
 
@@ -65,7 +66,6 @@ class Exchange(Incoming):
         ending: The final message has begun.
         content_length: Of the response, counted before filters; UNBOUNDED if none is declared.
         written: Body bytes given by the handler.
-        writing: Since when a send is pending; 0.0 is never.
         filters: What the body passes on its way out.
         end_data: Of an `end()` while an exception was in flight: it takes effect if the handler
             returns.
@@ -75,13 +75,7 @@ class Exchange(Incoming):
 
     __slots__ = (
         "_bodiless",
-        "_busy",
-        "_clock",
         "_is_cancelled",
-        "_plain",
-        "_send",
-        "_torn",
-        "_turns",
         "_yields_at",
         "content_length",
         "end_data",
@@ -91,7 +85,6 @@ class Exchange(Incoming):
         "head",
         "head_scope",
         "state",
-        "writing",
         "written",
     )
 
@@ -147,16 +140,6 @@ class Exchange(Incoming):
             self.failure: BaseException | None = error
             self._plain = False
 
-    def is_stalled(self, now: float) -> bool:
-        """
-        Whether the client has taken nothing of a pending send for `write_stall_s`.
-
-        Our own runner sees each byte of a piece; other servers show whole pieces.
-        """
-        taken = 0.0 if self.client is None else self.client.progressed
-        waits = now - max(self.writing, taken)
-        return bool(self.writing) and waits > self.limits.write_stall_s
-
     # --- writing --------------------------------------------------------------------------------
 
     async def write(self, data: bytes) -> None:
@@ -201,10 +184,78 @@ class Exchange(Incoming):
                 await self._send_piece(data)
         finally:
             self._give_turn()
+        await self._yield()
+
+    async def _yield(self) -> None:
+        """Give the event loop its turn, once a millisecond."""
         now = self._clock()
         if now > self._yields_at or self.state == ENDED:  # HEAD: the handler is cancelled here
             self._yields_at = now + TURN_S
             await checkpoint()
+
+    @property
+    def takes_files(self) -> bool:
+        """
+        Whether the server sends parts of files by itself.
+
+        Of our own it is asked only where nothing is wrapped around the application: a middleware
+        may not know the message, and drop the body.
+        """
+        lent = self.client is None or getattr(self.client, "scope", None) is not None
+        return lent and extension(self.scope, FILE) is not None
+
+    @property
+    def takes_paths(self) -> bool:
+        """Whether the server sends whole files by their path, and no parts of them."""
+        offered = extension(self.scope, PATH) is not None
+        return offered and extension(self.scope, FILE) is None
+
+    async def send_file(self, file: FileIO, offset: int, count: int) -> bool:
+        """
+        Have the server send *count* bytes of an open file as one piece of the body.
+
+        Returns False if it cannot, because the body is filtered: then nothing of it was sent, and
+        `write` goes on. Ask `takes_files` before.
+
+        Backpressure, cancellation: as `write`.
+        """
+        await self._take_turn()
+        try:
+            if not await self._may_send("send a file"):
+                return True
+            if self.state == IDLE:
+                await self._send_head(count)
+            if self._bodiless:
+                await self._leave_head_handler()
+            elif self.filters:
+                return False
+            else:
+                self._account(count)
+                message = {"type": FILE, "file": file, "offset": offset, "count": count}
+                await self._deliver({**message, "more_body": True})
+        finally:
+            self._give_turn()
+        await self._yield()
+        return True
+
+    async def send_path(self, path: str, size: int) -> bool:
+        """
+        Have the server send a whole file of *size* bytes, and end the response.
+
+        Returns False if it cannot, as `send_file`. Ask `takes_paths` before.
+        """
+        await self._take_turn()
+        try:
+            if not await self._may_send("send a file"):
+                return True
+            await self._send_head(size)
+            if self._bodiless or self.filters or self.head.trailers is not None:
+                return False
+            self._account(size)
+            await self._send_end({"type": PATH, "path": path})
+        finally:
+            self._give_turn()
+        return True
 
     async def flush(self) -> None:
         """Send the head if it has not left, and what filters hold back."""
@@ -332,7 +383,7 @@ class Exchange(Incoming):
         if self._bodiless:
             return await self._leave_head_handler()
         if data:
-            self._account(data)
+            self._account(len(data))
         for each in self.filters:
             data = (each.feed(data) if data else b"") + (each.flush() if flush else b"")
         if data or lets_go:
@@ -368,7 +419,7 @@ class Exchange(Incoming):
         if self._bodiless:
             return await self._send_last(b"")
         if data:
-            self._account(data)
+            self._account(len(data))
         if self.content_length not in (UNBOUNDED, self.written):
             raise ContentLengthMismatch.short(self.content_length, self.written)
         await self._send_last(self._finished(data))
@@ -394,34 +445,15 @@ class Exchange(Incoming):
             body = body[last:]
             if self.closing:
                 await self.raise_gone()
+        await self._send_end({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _send_end(self, message: Message) -> None:
+        """Send the message that ends the body, and the trailers."""
         self.ending = True
-        await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
+        await self._deliver(message)
         if self.head.trailers is not None and not self._bodiless:
             await self._deliver(self.head.trailers)
         self.state = ENDED
-
-    async def _deliver(self, message: Message) -> None:
-        self.writing = self._clock()
-        try:
-            if self.cancel_scope is not None:
-                await self._send(message)
-            else:
-                await self.bounded(lambda: self._send(message))
-        except BaseException as exc:
-            await self._interrupted(exc)
-        finally:
-            self.writing = 0.0
-
-    async def _interrupted(self, exc: BaseException) -> NoReturn:
-        """Note that a send was cut short by the client, by cancellation or by the server (R5)."""
-        self._torn = True
-        self._plain = False
-        # hypercorn's trio worker fails in the last send when the client has all it wants and closes
-        # meanwhile (0.18).
-        if not isinstance(exc, NardisError) and parted(exc)[0] is None:
-            self.server_failed(exc)
-            await self.raise_gone()
-        raise exc
 
     async def _leave_head_handler(self) -> None:
         """HEAD: the head says everything. End the exchange and, quietly, the route's handler."""
@@ -450,34 +482,10 @@ class Exchange(Incoming):
         if self._torn:
             raise ResponseAborted("a write was interrupted half-way: the client would see a gap")
 
-    def _account(self, data: bytes) -> None:
-        if self.written + len(data) > self.content_length:
-            raise ContentLengthMismatch.beyond(self.content_length, self.written, len(data))
-        self.written += len(data)
-
-    async def _take_turn(self) -> None:
-        """Wait until no other task is sending; first come, first served (R5)."""
-        if not self._busy:
-            self._busy = True
-            return
-        if self._turns is None:
-            self._turns = deque()
-        turn = anyio.Event()
-        self._turns.append(turn)
-        try:
-            await turn.wait()
-        except BaseException:
-            if turn.is_set():
-                self._give_turn()
-            else:
-                self._turns.remove(turn)
-            raise
-
-    def _give_turn(self) -> None:
-        if self._turns:
-            self._turns.popleft().set()
-        else:
-            self._busy = False
+    def _account(self, size: int) -> None:
+        if self.written + size > self.content_length:
+            raise ContentLengthMismatch.beyond(self.content_length, self.written, size)
+        self.written += size
 
     # --- the end --------------------------------------------------------------------------------
 

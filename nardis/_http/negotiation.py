@@ -104,6 +104,25 @@ def accepts_encodings(
     )
 
 
+def choose_coding(header: str | None, offers: Sequence[str]) -> str | None:
+    """
+    Choose a content coding as `accepts_encodings`, but of those wanted equally the first of ours.
+
+    Browsers name all of theirs with one weight, and mean no order by it.
+
+    Args:
+        header: The Accept-Encoding field, None if there is none.
+        offers: In small letters, the most wanted first; `identity` is one of them, and the last.
+
+    Source: RFC 9110 §12.5.3.
+    >>> choose_coding("gzip, deflate, br", ["br", "gzip", "identity"])
+    'br'
+    >>> choose_coding("br;q=0.5, gzip", ["br", "gzip", "identity"])
+    'gzip'
+    """
+    return _choose_coding(header or "", tuple(offers))
+
+
 @overload
 def accepts_charsets(header: str | None, offers: None = None) -> list[str]: ...
 
@@ -191,6 +210,11 @@ def _choose_encoding(header: str, offers: tuple[str, ...]) -> str | None:
 
 
 @remembered
+def _choose_coding(header: str, offers: tuple[str, ...]) -> str | None:
+    return _best(offers, offers, _codings(header), _name_precision, ours_first=True)
+
+
+@remembered
 def _choose_charset(header: str, offers: tuple[str, ...]) -> str | None:
     return _best(
         offers, [offer.lower() for offer in offers], list(_members(header)), _name_precision
@@ -229,6 +253,8 @@ def _best(
     subjects: Sequence[T],
     members: Sequence[_Member],
     precision: Callable[[T, _Member], int],
+    *,
+    ours_first: bool = False,
 ) -> str | None:
     """
     Return the best of *offers*, or None.
@@ -240,6 +266,7 @@ def _best(
         subjects: The same, in the form that *precision* compares.
         members: What the client accepts.
         precision: How precisely a member names a subject; 0 when it does not.
+        ours_first: The heaviest wins, then our first.
     """
     best: str | None = None
     best_rank = (0.0, 0, 0)
@@ -252,7 +279,7 @@ def _best(
             default=None,
         )
         if found is not None and found[0] > 0 and found[1] > 0:
-            rank = (found[1], found[0], -found[2])
+            rank = (found[1], 0, 0) if ours_first else (found[1], found[0], -found[2])
             if best is None or rank > best_rank:
                 best, best_rank = offer, rank
     return best

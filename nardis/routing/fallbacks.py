@@ -147,7 +147,7 @@ def unmatched(req: Request) -> HTTPError | None:
         return None
     # Where a route of this very method passed on, the method is allowed and nothing was found.
     if not allowed or trail.served or not req.app.method_not_allowed:
-        return HTTPError(404, f"nothing here answers {req.method} {req.path}")
+        return HTTPError(404, f"no route answers {req.method} for this path")
     allow = _listed(allowed)
     return HTTPError(
         405, f"{req.method} is not allowed here, only {allow}", headers={"allow": allow}

@@ -10,6 +10,8 @@ Source: tcp(7) for TCP_INFO, socket(7) for SO_LINGER.
 
 from __future__ import annotations
 
+import errno
+import os
 import select
 import socket
 import struct
@@ -22,6 +24,8 @@ from typing import ClassVar, Final, TypeAlias, cast
 
 import anyio
 from anyio.lowlevel import checkpoint
+
+from .._files.reading import is_cached, read_at
 
 __all__ = [
     "LINGER_BYTES",
@@ -64,6 +68,16 @@ RESET: Final = b"\x01\x00\x00\x00\x00\x00\x00\x00"
 TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None)
 TCP_INFO_BYTES: Final = 128
 BYTES_ACKED: Final = struct.Struct("=120xQ")
+
+# What is sent of a file at once: large enough that the calls are few, small enough that a thread
+# which reads it first holds little.
+FILE_BYTES: Final = 512 * 1024
+
+# What stands before a file goes out in one segment with its beginning (tcp(7), MSG_MORE).
+MORE: Final[int] = getattr(socket, "MSG_MORE", 0)
+
+# sendfile(2) says so of files that are not in the page cache's reach.
+UNMAPPED: Final = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 Address: TypeAlias = tuple[str, int] | None
 
@@ -280,6 +294,77 @@ class Stream(ByteStream):
                 self._give_turn()
         return True
 
+    async def send_file(self, head: bytes, file: int, at: int, count: int, end: bytes) -> bool:
+        """
+        Send *count* bytes of a file from *at* on, between *head* and *end*, as one.
+
+        The system copies them to the socket. What is not in its memory is read in a thread first,
+        so that the disk holds up this client alone. Otherwise as `write`.
+
+        Raises:
+            EOFError: The file ends before.
+        """
+        had_turn, until = self._busy, at + count
+        if had_turn:
+            await self._wait_for_turn()
+        self._busy = True
+        sent_before, turn_at = self.sent, clock() + TURN_S
+        try:
+            if head:
+                sent = self._try_to_send(head, MORE if count or end else 0)
+                if sent < len(head) and not await self._write_rest((head,), sent):
+                    return False
+            while at < until and not self.closed:
+                at += await self._send_some(file, at, min(until - at, FILE_BYTES))
+                if clock() > turn_at:
+                    await checkpoint()
+                    turn_at = clock() + TURN_S
+            if self.closed:
+                return False
+            return not end or await self._write_rest((end,), 0)
+        except OSError:
+            return False
+        except BaseException:
+            if self.sent != sent_before:
+                self.cut()
+            raise
+        finally:
+            self.writing = 0.0
+            self._give_turn()
+
+    def _try_to_send(self, data: bytes, flags: int) -> int:
+        """Send what there is room for; return how much that was."""
+        try:
+            sent = self.socket.send(data, flags)
+        except BlockingIOError:
+            return 0
+        self.sent += sent
+        return sent
+
+    async def _send_some(self, file: int, at: int, count: int) -> int:
+        """Send some of a file; return how many bytes of it the system took."""
+        if not is_cached(file, at, count):
+            await _read(file, at, count)
+        while not self.closed:
+            try:
+                sent = os.sendfile(self.socket.fileno(), file, at, count)
+            except BlockingIOError:
+                self.writing = self.writing or clock()
+                with suppress(self.awoken):
+                    await self._writable()
+                continue
+            except OSError as exc:
+                if exc.errno not in UNMAPPED:
+                    raise
+                data = await _read(file, at, count)  # of a file system that cannot
+                sent = len(data) if await self._write_rest((data,), 0) else 0
+            else:
+                self.sent += sent
+            if not sent and not self.closed:
+                raise EOFError("the file is shorter than it was")
+            return sent
+        return 0
+
     # --- the end ----------------------------------------------------------------------------------
 
     async def finish(self, *, whole: bool) -> None:
@@ -334,6 +419,16 @@ class Stream(ByteStream):
             if len(info) >= BYTES_ACKED.size:
                 return int(BYTES_ACKED.unpack_from(info)[0])
         return self.sent
+
+
+async def _read(file: int, at: int, count: int) -> bytes:
+    try:
+        data = await read_at(file, at, count)
+    except OSError as exc:  # no fault of the client's
+        raise EOFError(f"the file cannot be read: {exc}") from exc
+    if not data:
+        raise EOFError("the file is shorter than it was")
+    return data
 
 
 def rest_of(pieces: Sequence[bytes], sent: int) -> Iterator[memoryview]:

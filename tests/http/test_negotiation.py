@@ -16,6 +16,7 @@ from nardis._http.negotiation import (
     accepts_encodings,
     accepts_languages,
     accepts_types,
+    choose_coding,
 )
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "accept_vectors.json").read_text())[
@@ -219,3 +220,23 @@ def test_any_text_is_answered_with_an_offer_or_none(
     offers = OFFERS[kind][:number]
     result = FUNCTIONS[kind](header, offers)
     assert isinstance(result, list) if not offers else result is None or result in offers
+
+
+@pytest.mark.parametrize(
+    ("header", "best"),
+    [
+        (None, "identity"),
+        ("", "identity"),
+        ("gzip, deflate, br, zstd", "br"),
+        ("zstd, gzip", "zstd"),
+        ("gzip;q=1.0, br;q=0.9", "gzip"),
+        ("*", "br"),
+        ("*;q=0.5, gzip", "gzip"),
+        ("br;q=0, *", "zstd"),
+        ("identity, br;q=0.5", "identity"),
+        ("br;q=0, gzip;q=0, zstd;q=0, identity;q=0", None),
+        ("compress", "identity"),
+    ],
+)
+def test_of_codings_wanted_equally_ours_comes_first(header, best):
+    assert choose_coding(header, ["br", "zstd", "gzip", "identity"]) == best

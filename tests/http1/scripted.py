@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -91,6 +92,13 @@ class Wire:
         self.sent += b"".join(pieces)
         return True
 
+    async def send_file(self, head: bytes, file: int, at: int, count: int, end: bytes) -> bool:
+        data = os.pread(file, count, at)
+        if len(data) < count:
+            raise EOFError("the file is shorter than it was")
+        self.log.append(f"file of {count}")
+        return await self.write(head, data, end)
+
     async def finish(self, *, whole: bool) -> None:
         self.log.append("whole" if whole else "cut short")
         self.ends = True
@@ -153,15 +161,21 @@ Handler = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 def conversation(
-    app: Handler, wire: Wire, *, lends: bool = False, hand_over: Any = None, **settings: Any
+    app: Handler,
+    wire: Wire,
+    *,
+    stream: Any = None,
+    lends: bool = False,
+    hand_over: Any = None,
+    **settings: Any,
 ) -> Connection:
-    """Return a connection over *wire* that calls *app*."""
+    """Return a connection over *wire*, by way of *stream*, that calls *app*."""
     service = Service(app, Config(**settings))
     service.lends = lends
     service.innermost = innermost
     nobody: Any = lambda request, read: None  # noqa: E731
     fake: Any = wire
-    return Connection(service, fake, fake, lambda self: Http1(self, hand_over or nobody))
+    return Connection(service, fake, stream or fake, lambda self: Http1(self, hand_over or nobody))
 
 
 async def converse(app: Handler, pieces: Iterable[bytes], **options: Any) -> Wire:

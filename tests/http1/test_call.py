@@ -6,7 +6,8 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from nardis.server.http1.call import LARGE_BYTES, SMALL_REST_BYTES
+from nardis.server.http1.call import LARGE_BYTES
+from nardis.server.http1.inbound import SMALL_REST_BYTES
 from tests.http1.scripted import Wire, conversation, converse, undated
 from tests.http1.test_conversation import GET, answer, body_of
 
@@ -611,7 +612,7 @@ async def test_the_socket_of_a_client_that_could_not_be_sent_the_last_message_is
 async def test_waits_for_a_body_add_up_until_something_arrives(monkeypatch):
     """An application may ask with a timeout of its own, again and again."""
     now, since = 100.0, []
-    monkeypatch.setattr("nardis.server.http1.call.clock", lambda: now)
+    monkeypatch.setattr("nardis.server.http1.inbound.clock", lambda: now)
 
     async def app(scope, receive, send):
         nonlocal now
@@ -727,7 +728,7 @@ async def test_how_much_of_the_rest_is_here_makes_no_difference(size, chunked):
 
 
 async def test_the_rest_that_does_not_come_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr("nardis.server.http1.call.LINGER_S", 0)
+    monkeypatch.setattr("nardis.server.http1.inbound.LINGER_S", 0)
 
     async def app(scope, receive, send):
         await answer(send, b"early")

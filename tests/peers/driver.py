@@ -149,7 +149,7 @@ class Call:
 
     @property
     def chunks(self) -> list[bytes]:
-        return [message["body"] for message in self.sent[1:]]
+        return [message.get("body", b"") for message in self.sent[1:]]
 
     @property
     def body(self) -> bytes:
@@ -235,6 +235,7 @@ class Server:
         http_version: str = "1.1",
         headers: dict[str, str] | None = None,
         on_send: Callable[[dict[str, Any]], Awaitable[None]] | None = None,
+        extensions: dict[str, Any] | None = None,
     ) -> Call:
         """
         Begin a request whose first *messages* have arrived already.
@@ -257,6 +258,7 @@ class Server:
             ],
             "client": ("127.0.0.1", 50000),
             "server": ("testserver", 80),
+            "extensions": extensions,
         }
         call = self.call_type(self.app, scope)
         call.on_send = on_send
@@ -313,8 +315,11 @@ class Gate:
 
     def __init__(self) -> None:
         self.held: deque[tuple[dict[str, Any], anyio.Event]] = deque()
+        self._is_open = False
 
     async def __call__(self, message: dict[str, Any]) -> None:
+        if self._is_open:
+            return
         passed = anyio.Event()
         entry = (message, passed)
         self.held.append(entry)
@@ -324,9 +329,18 @@ class Gate:
             if entry in self.held:
                 self.held.remove(entry)
 
+    def open(self) -> None:
+        """Let everything through from now on."""
+        self._is_open = True
+        while self.held:
+            self.held.popleft()[1].set()
+
     async def let(self, count: int = 1) -> None:
         """Let *count* messages through, one after the other."""
         for _ in range(count):
             await rest()
+            with anyio.fail_after(WAIT_S):
+                while not self.held:  # a thread may be at work
+                    await checkpoint()
             self.held.popleft()[1].set()
         await rest()

@@ -256,7 +256,7 @@ async def test_404_of_a_refused_value_comes_through_the_same_door() -> None:
         await res.send(str(err))
 
     async with Client(app) as client:
-        assert (await client.get("/x")).text == "404 Not Found: nothing here answers GET /x"
+        assert (await client.get("/x")).text == "404 Not Found: no route answers GET for this path"
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

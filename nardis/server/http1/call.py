@@ -1,27 +1,29 @@
 """
-One call of the application over HTTP/1.1: its `receive`, its `send`, and what it leaves to be done.
+One call of the application over HTTP/1.1: its `send`, and what it leaves to be done.
 
-Source: the ASGI HTTP specification; RFC 9112 §6 and §7 (framing), §9.6 (closing); RFC 9110 §10.1.1
-(100 Continue).
+Source: the ASGI HTTP specification; RFC 9112 §6 and §7 (framing), §9.6 (closing).
 """
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
-from typing import Final, Protocol, cast
+from os import SEEK_CUR, fstat, lseek
+from typing import Any, Final, cast
 
 import anyio
+from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
-from ..._asgi.extensions import Listener
+from ..._asgi.extensions import FILE, PATH, Listener
 from ...errors import ContentLengthMismatch, UsageError
 from ...types import Message
-from ..service import Service
-from ..stream import LINGER_S, TURN_S, ByteStream, Stream, clock
+from ..stream import TURN_S, clock
+from .inbound import Inbound, Talk
 from .request import END_OF_HEAD, Chunks, Refused, RequestHead
-from .response import CLOSE, CONTINUE, Start, date_line, early_hints, refusal, trailer_section
+from .response import CLOSE, Start, date_line, early_hints, refusal, trailer_section
 
-__all__ = ["Call", "Talk"]
+__all__ = ["Call"]
 
 # How the client learns where a body ends (RFC 9112 §6.3).
 NOT_BEGUN: Final = 0
@@ -36,39 +38,25 @@ TRAILERS: Final = 6  # it has ended, but for what stands behind its last chunk (
 # client waits for is held once.
 LARGE_BYTES: Final = 16 * 1024
 
-# The rest of a request that was answered is read and dropped, if it is small; a larger one costs
-# the connection.
-SMALL_REST_BYTES: Final = 64 * 1024
 
-
-class Talk(Protocol):
+def extent_of(message: Message) -> tuple[int, int, int]:
     """
-    The conversation that a call belongs to.
+    Return the file of a `zerocopysend`, where it begins, and how many bytes it gives.
 
-    Attributes:
-        unread: What was read of the socket, and nobody has taken.
-        stream: The client.
-        wire: Its socket.
-        head_bytes: The most for what stands around a body in chunks.
-        service: What all connections share.
+    Without an offset it begins where the file stands; without a count it goes to the end.
     """
-
-    unread: bytes
-    stream: ByteStream
-    wire: Stream
-    head_bytes: int
-    service: Service
-
-    async def finish(self, *, whole: bool) -> None:
-        """Send nothing more."""
-        ...
-
-    def answered(self, call: Call) -> None:
-        """Let another task have the connection: *call* goes on after its response."""
-        ...
+    given: Any = message["file"]
+    file = given if isinstance(given, int) else cast(int, given.fileno())
+    offset: int | None = message.get("offset")
+    count: int | None = message.get("count")
+    if offset is None:
+        offset = lseek(file, 0, SEEK_CUR)
+    if count is None:
+        count = max(fstat(file).st_size - offset, 0)
+    return file, offset, count
 
 
-class Call:
+class Call(Inbound):
     """
     One request, and the answer to it.
 
@@ -84,28 +72,14 @@ class Call:
     """
 
     __slots__ = (
-        "_chunks",
-        "_deaf",
-        "_end",
-        "_expects",
         "_framing",
-        "_given",
-        "_head",
-        "_is_head",
         "_keeps",
         "_owed",
-        "_rest",
         "_start",
-        "_talk",
         "_trailers",
-        "_turn",
-        "_waited",
-        "_waiting",
         "_yielded",
         "claimed",
-        "left",
         "listener",
-        "over",
         "progressed",
         "scope",
         "stalled",
@@ -165,13 +139,18 @@ class Call:
         self._let_go()
         if self.listener is not None:
             self.listener.left()
-        self._hang_up()
+        self.hang_up()
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
         """Close the socket, which the application may not do for long: nobody is there any more."""
         if self._framing != ENDED and not self.cut_short() and not self._talk.wire.closed:
             self._talk.wire.drop_input()  # answers before this one may be on their way
             self._talk.wire.close()
+
+    @property
+    def began(self) -> bool:
+        """Whether the response has begun."""
+        return self._framing != NOT_BEGUN
 
     def _let_go(self) -> None:
         """Wake who waits for what will not come."""
@@ -179,107 +158,6 @@ class Call:
             self._talk.wire.wake()
         if self._end is not None:
             self._end.set()
-
-    # --- receive ----------------------------------------------------------------------------------
-
-    async def receive(self) -> Message:
-        """Return the application's next message; it is the ASGI `receive`."""
-        if self._given or self._is_deaf():
-            return await self._hear_the_end()
-        if self._rest == 0:
-            self._given = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        if self._expects:
-            await self._invite()
-        talk = self._talk
-        while not self._is_deaf():
-            data = talk.unread
-            if not data:
-                await self._read()
-                continue
-            talk.unread = b""
-            try:
-                piece = self._part(data)
-            except Refused as exc:
-                await self._refuse(exc)
-            else:
-                if piece or self._given:
-                    return {"type": "http.request", "body": piece, "more_body": not self._given}
-        return await self._hear_the_end()
-
-    def _is_deaf(self) -> bool:
-        """Whether nothing of the request is of interest any more."""
-        return self.left or self.over or self._deaf
-
-    def _part(self, data: bytes) -> bytes:
-        """Return what is of the body in *data*; put back what comes after it."""
-        rest = self._rest
-        if rest is None:
-            if self._chunks is None:
-                self._chunks = Chunks(self._talk.head_bytes)
-            piece, self._talk.unread = self._chunks.feed(data)
-            self._given = self._chunks.complete
-            return piece
-        if len(data) > rest:
-            data, self._talk.unread = data[:rest], data[rest:]
-        self._rest = rest = rest - len(data)
-        self._given = not rest
-        return data
-
-    async def _read(self) -> None:
-        """Read the client; where another task of the application does, wait for that."""
-        if self._waiting:
-            self._turn = self._turn or anyio.Event()
-            return await self._turn.wait()
-        self._waiting = clock() - self._waited
-        try:
-            data = await self._talk.stream.read()
-        except BaseException:  # it may ask again at once
-            self._waited = clock() - self._waiting
-            raise
-        finally:
-            self._waiting = 0.0
-            if self._turn is not None:
-                self._turn.set()
-                self._turn = None
-        if data:
-            self._waited = 0.0
-            self._talk.unread += data
-        elif data is not None:
-            self.left = True
-            self._hang_up()
-
-    async def _hear_the_end(self) -> Message:
-        """Wait for the client to leave, or for the end of the response."""
-        talk = self._talk
-        while not self._is_deaf():
-            if talk.unread:  # of the next request: no more than that is read (H2)
-                self._end = self._end or anyio.Event()
-                await self._end.wait()
-            else:
-                await self._read()
-        await checkpoint()
-        return {"type": "http.disconnect"}
-
-    async def _invite(self) -> None:
-        """Ask the client for the body that it holds back, unless it does not any more."""
-        self._expects = False
-        if self._framing == NOT_BEGUN and not self._talk.unread:
-            await self._talk.stream.write(CONTINUE)
-
-    async def _refuse(self, exc: Refused) -> None:
-        """Answer a body that cannot be read, if no other answer has begun; the application ends."""
-        if self._framing == NOT_BEGUN:
-            self._framing = ENDED  # no other task may begin an answer now
-            await self._answer(exc.status, exc.reason)
-            self.over = True
-        self.left = True
-
-    async def _answer(self, status: int, reason: str) -> None:
-        """Answer in the stead of the application; the connection ends."""
-        to_head = self._head.method == "HEAD"
-        await self._talk.stream.write(refusal(status, reason, to_head=to_head))
-        await self._talk.finish(whole=True)
 
     # --- send -------------------------------------------------------------------------------------
 
@@ -321,12 +199,7 @@ class Call:
         elif not more:
             self._end_here()
         elif before_trailers:
-            # Without a body, as of HEAD, there is nothing to stand behind.
-            if self._framing == BODILESS:
-                self._framing = ENDED
-                self._end_here()
-            else:
-                self._framing = TRAILERS
+            self._await_trailers()
         elif not self.claimed:  # an exchange gives the others their turn by itself
             now = clock()
             if now - self._yielded > TURN_S:
@@ -340,9 +213,61 @@ class Call:
         if self._waiting or self._end is not None:
             self._let_go()
 
+    def _await_trailers(self) -> None:
+        """Note that the body is complete, and what stands behind it is not."""
+        if self._framing == BODILESS:  # as of HEAD: there is nothing to stand behind
+            self._framing = ENDED
+            self._end_here()
+        else:
+            self._framing = TRAILERS
+
+    async def _send_file(self, message: Message, file: int, offset: int, count: int) -> None:
+        """Send a part of a file, which the system copies from its memory to the socket."""
+        start, more = cast(Start, self._start), message.get("more_body", False)
+        before_trailers = not more and start.chunked
+        more = more or before_trailers
+        head = b"" if self._framing else self._begin(count, more)
+        end = b""
+        if self._framing == BODILESS:
+            count = 0
+        elif self._framing == LENGTH:
+            self._owe(count, more, head)
+        elif self._framing == CHUNKED:
+            if count:
+                head, end = b"%b%x\r\n" % (head, count), b"\r\n"
+            end += b"" if more else b"0\r\n\r\n"
+        if not more:
+            self._framing = ENDED
+        try:
+            taken = await self._talk.wire.send_file(head, file, offset, count, end)
+        except BaseException as exc:
+            self._talk.wire.cut()
+            if isinstance(exc, EOFError):
+                raise ContentLengthMismatch(
+                    f"{count} bytes of a file were not sent: {exc}"
+                ) from exc
+            raise
+        if not taken:
+            self.leave()
+            self._talk.wire.close()
+        elif not more:
+            self._end_here()
+        elif before_trailers:
+            self._await_trailers()
+
+    async def _send_path(self, path: str) -> None:
+        """Send a whole file, and end the response."""
+        with await to_thread.run_sync(partial(open, path, "rb", buffering=0)) as file:
+            await self._send_file({}, file.fileno(), 0, fstat(file.fileno()).st_size)
+
     async def _send_beside(self, kind: str, message: Message) -> None:
-        """Send what stands before the head or behind the body."""
-        if kind == "http.response.trailers" and self._framing == TRAILERS:
+        """Send what stands before the head or behind the body, and files."""
+        is_body = self._start is not None and self._framing < ENDED
+        if kind == FILE and is_body and self._talk.takes_files:
+            await self._send_file(message, *extent_of(message))
+        elif kind == PATH and is_body and self._talk.takes_files:
+            await self._send_path(message["path"])
+        elif kind == "http.response.trailers" and self._framing == TRAILERS:
             self._trailers += trailer_section(message.get("headers") or ())
             if not message.get("more_trailers", False):
                 self._framing = ENDED
@@ -375,12 +300,7 @@ class Call:
         head = b"" if self._framing else self._begin(size, more)
         framing = self._framing
         if framing == LENGTH:
-            if size > self._owed or (size < self._owed and not more):
-                self._framing = framing if not head else NOT_BEGUN
-                raise ContentLengthMismatch(
-                    f"{self._owed} bytes of the declared length are left, and not {size}"
-                )
-            self._owed -= size
+            self._owe(size, more, head)
         elif framing == BODILESS:
             body, size = b"", 0
         elif framing == CHUNKED:
@@ -391,6 +311,15 @@ class Call:
         if head:
             return (head, body) if size >= LARGE_BYTES else (b"%b%b" % (head, body),)
         return (body,) if body else ()
+
+    def _owe(self, size: int, more: bool, head: bytes) -> None:
+        """Count *size* bytes of the declared length; *head* has not left yet."""
+        if size > self._owed or (size < self._owed and not more):
+            self._framing = NOT_BEGUN if head else LENGTH
+            raise ContentLengthMismatch(
+                f"{self._owed} bytes of the declared length are left, and not {size}"
+            )
+        self._owed -= size
 
     def _begin(self, size: int, more: bool) -> bytes:
         """Decide how the body is framed; return the head."""
@@ -420,23 +349,23 @@ class Call:
 
     # --- the end ----------------------------------------------------------------------------------
 
-    def _has_all(self) -> bool:
-        """Whether nothing of the request is to come that the application has not got."""
-        return self._rest == 0 or self._given
-
-    def _can_have_all(self) -> bool:
-        """
-        Whether the rest of the request may be little enough to be read and dropped.
-
-        How much of it has arrived makes no difference: that is chance.
-        """
-        if self._expects:
-            return False  # it may never come
-        return self._rest is None or self._rest <= SMALL_REST_BYTES
-
     def is_done(self) -> bool:
         """Whether nothing is left to be done before the next request."""
         return self.over and self._keeps and self._has_all() and not self._waiting
+
+    async def refuse(self, exc: Refused) -> None:
+        """Answer a body that cannot be read, if no other answer has begun; the application ends."""
+        if self._framing == NOT_BEGUN:
+            self._framing = ENDED  # no other task may begin an answer now
+            await self._answer(exc.status, exc.reason)
+            self.over = True
+        self.left = True
+
+    async def _answer(self, status: int, reason: str) -> None:
+        """Answer in the stead of the application; the connection ends."""
+        to_head = self._head.method == "HEAD"
+        await self._talk.stream.write(refusal(status, reason, to_head=to_head))
+        await self._talk.finish(whole=True)
 
     def cut_short(self) -> bool:
         """Cut what would look whole when the connection ends, and is not; return whether (H4)."""
@@ -471,20 +400,3 @@ class Call:
             return True
         await self._talk.finish(whole=True)
         return False
-
-    async def _drop_rest(self) -> bool:
-        """Read and drop the rest of the request; return whether that came to an end."""
-        dropped = 0
-        with anyio.move_on_after(LINGER_S):
-            while not self._has_all():
-                data = self._talk.unread or await self._talk.stream.read()
-                self._talk.unread = b""
-                if not data:
-                    return False
-                try:
-                    dropped += len(self._part(data))
-                except Refused:
-                    return False
-                if dropped > SMALL_REST_BYTES:
-                    return False
-        return self._has_all()

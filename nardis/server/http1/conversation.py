@@ -6,6 +6,7 @@ Source: RFC 9112 §2.2 (empty lines), §9.3 (persistence), §9.3.2 (pipelining),
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any, Final
@@ -14,7 +15,7 @@ from urllib.parse import unquote
 import anyio
 from anyio.lowlevel import checkpoint
 
-from ..._asgi.extensions import CLIENT, EARLY_HINT, TRAILERS
+from ..._asgi.extensions import CLIENT, EARLY_HINT, FILE, PATH, TRAILERS
 from ...types import Scope
 from ..connection import Connection, Conversation
 from ..service import Service, logger, run_app
@@ -34,6 +35,11 @@ VERSION: Final = {"version": "3.0", "spec_version": "2.3"}
 
 # What stands for an extension that needs no words: applications look whether it is there.
 OFFERED: Final[dict[str, Any]] = {}
+OFFERS: Final = {EARLY_HINT: OFFERED, TRAILERS: OFFERED}
+OFFERS_WITH_FILES: Final = OFFERS | {FILE: OFFERED, PATH: OFFERED}
+
+# Whether the system has sendfile(2), by which the server sends files.
+HAS_SENDFILE: Final = hasattr(os, "sendfile")
 
 
 class Http1:
@@ -52,6 +58,7 @@ class Http1:
         wire: Its socket.
         service: What all connections share.
         head_bytes: The most for a head, and for what stands around a body in chunks.
+        takes_files: The system can copy files to the socket.
     """
 
     __slots__ = (
@@ -67,6 +74,7 @@ class Http1:
         "multiplexed",
         "service",
         "stream",
+        "takes_files",
         "unread",
         "wire",
     )
@@ -82,6 +90,7 @@ class Http1:
         self.wire: Stream = connection.wire
         self.service: Service = connection.service
         self.head_bytes: int = connection.service.config.head_bytes
+        self.takes_files: bool = HAS_SENDFILE and connection.stream is connection.wire
         self._connection = connection
         self._hand_over = hand_over
         # The preface of HTTP/2 is the first thing in the clear, or none (RFC 9113 §3.3 and §3.4).
@@ -222,7 +231,7 @@ class Http1:
             "client": self.wire.client,
             "server": self.wire.server,
             "state": self.service.state.copy(),
-            "extensions": {CLIENT: call, EARLY_HINT: OFFERED, TRAILERS: OFFERED},
+            "extensions": {CLIENT: call, **(OFFERS_WITH_FILES if self.takes_files else OFFERS)},
         }
 
     # --- for a call -------------------------------------------------------------------------------
@@ -231,15 +240,15 @@ class Http1:
         """Send nothing more."""
         await self._connection.finish(whole=whole)
 
-    def answered(self, call: Call) -> None:
+    def answered(self, call: object) -> None:
         """Let another task have the connection, unless one is behind already: a client has few."""
         if not self._connection.behind:
             self.relieve(call)
 
-    def relieve(self, call: Call) -> None:
+    def relieve(self, call: object) -> None:
         """Let another task have the connection, unless it has: this one is at *call* for longer."""
         if call is self._call and call is not self._relieved:
-            self._relieved = call
+            self._relieved = self._call
             self._context.run(self._connection.change_shift)
 
     # --- for the connection -----------------------------------------------------------------------
