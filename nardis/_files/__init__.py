@@ -1,4 +1,4 @@
-"""Files: which a client may have, read, saved, and kept for a while."""
+"""Files on disk: opened, read, kept for a while, and saved whole or not at all."""
 
 from __future__ import annotations
 
