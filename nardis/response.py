@@ -16,10 +16,9 @@ from typing import Any, NoReturn, TypeAlias
 
 from ._asgi.extensions import EARLY_HINT, extension
 from ._exchange.exchange import Exchange
-from ._files.names import Dotfiles
 from ._http.links import format_hints
 from ._models import encode_json
-from ._sending.files import Caching, Wanted, send_file
+from ._sending.files import Caching, Dotfiles, Wanted, send_file
 from ._sending.head import GET, HEAD, HTML, JSON, OCTETS, OTHER, UTF8, ResponseHead
 from ._sending.reply import ReplyHead
 from ._sending.sources import pump, to_bytes
@@ -396,7 +395,7 @@ class Response(ReplyHead):
                 f"a file is sent by an absolute path, or below root=..., not by {path!r}"
             )
         self.forget_whole()
-        return Wanted(path, None if root is None else os.fspath(root), dotfiles, caching)
+        return Wanted(path, None if root is None else os.path.abspath(root), dotfiles, caching)
 
     def _whole(self, data: bytes, name: str) -> Verb:
         return self._keep(self._exchange.answer(data), name)

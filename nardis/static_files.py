@@ -12,14 +12,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
-from urllib.parse import unquote, unquote_to_bytes
+from typing import Final, TypedDict
 
 from anyio import to_thread
 
-from ._files.listing import Entry, entries_of, listing_page
-from ._files.names import Dotfiles, check_names
-from ._files.opening import open_below
+from ._files.listing import POLICY, list_directory, listing_page
+from ._files.names import check_names
+from ._sending.files import Dotfiles
 from .errors import FolderFound, HTTPError
 from .handlers import Middleware
 from .request import Request
@@ -69,32 +68,81 @@ def static(
         A middleware, for `app.use`.
 
     Raises:
-        HTTPError: 400, a path that is no UTF-8; see `res.send_file()` for the others.
+        HTTPError: 400, a path that is no percent-encoded UTF-8; see `res.send_file()`.
     """
-    folder = os.path.abspath(root)
     indexes = () if index is None else (index,) if isinstance(index, str) else tuple(index)
-    suffixes = ("", *(f".{each.removeprefix('.')}" for each in extensions))
+    options: _Options = {
+        "root": os.path.abspath(root),
+        "dotfiles": dotfiles,
+        "max_age": max_age,
+        "immutable": immutable,
+        "precompressed": precompressed,
+    }
+    return _StaticFiles(
+        options,
+        indexes=tuple(f"/{each}" for each in indexes),
+        suffixes=("", *(f".{each.removeprefix('.')}" for each in extensions)),
+        fallthrough=fallthrough,
+        redirect=redirect,
+        listing=listing,
+    )
 
-    async def find(req: Request, res: Response) -> bool:
+
+class _Options(TypedDict):
+    """How each file is sent."""
+
+    root: str
+    dotfiles: Dotfiles
+    max_age: float | timedelta
+    immutable: bool
+    precompressed: bool
+
+
+class _StaticFiles:
+    """The middleware that `static` makes."""
+
+    def __init__(
+        self,
+        options: _Options,
+        *,
+        indexes: Sequence[str],
+        suffixes: Sequence[str],
+        fallthrough: bool,
+        redirect: bool,
+        listing: bool,
+    ) -> None:
+        self._options = options
+        self._indexes = indexes
+        self._suffixes = suffixes
+        self._falls_through = fallthrough
+        self._redirects = redirect
+        self._lists = listing
+        self.__qualname__ = f"static({options['root']!r})"
+
+    async def __call__(self, req: Request, res: Response, next: Next) -> None:
+        if req.method in METHODS and req.scope["type"] == "http":
+            if await self._find(req, res):
+                return
+        elif not self._falls_through:
+            allow = {"allow": ", ".join(METHODS)}
+            raise HTTPError(405, "files can be read here, and nothing else", headers=allow)
+        if not self._falls_through:
+            raise HTTPError(404)
+        await next()
+
+    async def _find(self, req: Request, res: Response) -> bool:
         """Answer, if there is something to answer with."""
-        path, is_folder = _path_of(req)
-        if path is None:
+        names = check_names(req.url.partition("?")[0])
+        if names is None:
             return False
-        candidates = [f"{path}{suffix}" for suffix in suffixes]
-        if is_folder:
-            candidates = [f"{path}/{each}" for each in indexes]
-        for each in candidates:
+        path = "/".join(names.segments)
+        # Below its prefix the root itself has no slash of its own.
+        is_folder = req.original_url.partition("?")[0].endswith("/")
+        for end in self._indexes if is_folder else self._suffixes:
             try:
-                await res.send_file(
-                    each.lstrip("/"),
-                    root=folder,
-                    dotfiles=dotfiles,
-                    max_age=max_age,
-                    immutable=immutable,
-                    precompressed=precompressed,
-                )
+                await res.send_file(f"{path}{end}", **self._options)
             except FolderFound:
-                if redirect:
+                if self._redirects and not is_folder:
                     await res.redirect(_with_slash(req), 301)
                     return True
             except HTTPError as error:
@@ -102,62 +150,18 @@ def static(
                     raise
             else:
                 return True
-        if is_folder and listing:
-            return await show(path, req, res)
-        return False
+        may_be_shown = self._options["dotfiles"] == "allow" or not names.is_hidden
+        return self._lists and is_folder and may_be_shown and await self._list(names.segments, res)
 
-    async def show(path: str, req: Request, res: Response) -> bool:
+    async def _list(self, names: Sequence[str], res: Response) -> bool:
         """Answer with a list of what is in a folder, if there is one."""
-        names = check_names(path.split("/"), dotfiles)
-        if names is None:
-            return False
-        found = await to_thread.run_sync(_entries, folder, names, dotfiles)
+        found = await to_thread.run_sync(list_directory, self._options["root"], names)
         if found is None:
             return False
-        title = unquote(req.original_url.partition("?")[0])
-        await res.send(listing_page(title, found[0], more=found[1], has_parent=bool(names)))
+        title = "".join(["/", *(f"{name}/" for name in names)])
+        page = listing_page(title, found.entries, is_complete=found.is_complete)
+        await res.set(*(each.decode() for each in POLICY)).send(page)
         return True
-
-    async def static_files(req: Request, res: Response, next: Next) -> None:
-        if req.method in METHODS and req.scope["type"] == "http":
-            if await find(req, res):
-                return
-        elif not fallthrough:
-            allow = {"allow": ", ".join(METHODS)}
-            raise HTTPError(405, "files can be read here, and nothing else", headers=allow)
-        if not fallthrough:
-            raise HTTPError(404)
-        await next()
-
-    return static_files
-
-
-def _entries(
-    root: str, names: Sequence[str], dotfiles: Dotfiles
-) -> tuple[list[Entry], bool] | None:
-    """Return what is in a folder, and whether there is more; it runs in a thread."""
-    opened = open_below(root, names)
-    if opened is None:
-        return None
-    with opened:
-        return entries_of(opened, dotfiles) if opened.is_folder else None
-
-
-def _path_of(req: Request) -> tuple[str | None, bool]:
-    """
-    Return the path below the prefix, each segment decoded once, and whether it names a folder.
-
-    None is a path that no file can have.
-    """
-    raw = req.url.partition("?")[0]
-    try:
-        names = [unquote_to_bytes(each).decode() for each in raw.split("/")]
-    except UnicodeDecodeError as exc:
-        raise HTTPError(400, "the path is not valid UTF-8") from exc
-    if any("/" in name for name in names):
-        return None, False
-    ends = req.original_url.partition("?")[0].endswith("/")
-    return "/".join(names).rstrip("/") if ends else "/".join(names), ends
 
 
 def _with_slash(req: Request) -> str:

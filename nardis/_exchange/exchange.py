@@ -15,7 +15,7 @@ from typing import Final, Literal, NoReturn, TypeAlias
 import anyio
 from anyio.lowlevel import checkpoint
 
-from .._asgi.extensions import FILE, PATH, extension
+from .._asgi.extensions import FILE, PATH
 from .._failures import name_of
 from .._http.fields import BODILESS_METHODS
 from ..errors import (
@@ -192,23 +192,6 @@ class Exchange(Outgoing):
         if now > self._yields_at or self.state == ENDED:  # HEAD: the handler is cancelled here
             self._yields_at = now + TURN_S
             await checkpoint()
-
-    @property
-    def takes_files(self) -> bool:
-        """
-        Whether the server sends parts of files by itself.
-
-        Of our own it is asked only where nothing is wrapped around the application: a middleware
-        may not know the message, and drop the body.
-        """
-        lent = self.client is None or getattr(self.client, "scope", None) is not None
-        return lent and extension(self.scope, FILE) is not None
-
-    @property
-    def takes_paths(self) -> bool:
-        """Whether the server sends whole files by their path, and no parts of them."""
-        offered = extension(self.scope, PATH) is not None
-        return offered and extension(self.scope, FILE) is None
 
     async def send_file(self, file: FileIO, offset: int, count: int) -> bool:
         """

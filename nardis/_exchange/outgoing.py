@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import anyio
 
+from .._asgi.extensions import FILE, PATH, extension
 from .._failures import parted
 from ..errors import NardisError
 from ..types import Message, Send
@@ -48,6 +49,23 @@ class Outgoing(Incoming):
         taken = 0.0 if self.client is None else self.client.progressed
         waits = now - max(self.writing, taken)
         return bool(self.writing) and waits > self.limits.write_stall_s
+
+    @property
+    def takes_files(self) -> bool:
+        """
+        Whether the server sends parts of files by itself.
+
+        Of our own it is asked only where nothing is wrapped around the application: a middleware
+        may not know the message, and drop the body.
+        """
+        lent = self.client is None or getattr(self.client, "scope", None) is not None
+        return lent and extension(self.scope, FILE) is not None
+
+    @property
+    def takes_paths(self) -> bool:
+        """Whether the server sends whole files by their path, and no parts of them."""
+        offered = extension(self.scope, PATH) is not None
+        return offered and extension(self.scope, FILE) is None
 
     async def _deliver(self, message: Message) -> None:
         self.writing = self._clock()

@@ -1,110 +1,180 @@
 """
-What is in a folder, as a page of plain HTML.
+What lies in a folder, and a page that shows it.
 
-Source: WHATWG HTML §13.1.2 (escaping); RFC 3986 §4.2 (a name with a colon as a reference).
+Only what can be asked for is listed: regular files and folders with lawful names, no dotfiles, and
+links only if they lead to such a thing below the root. Whether the process may read a file is not
+looked at.
+
+Source: HTML (WHATWG) §4.10; RFC 3986 §4.2 (a relative reference whose first segment has a colon).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from html import escape
-from itertools import islice
-from typing import Final, NamedTuple
+from stat import S_ISDIR
+from typing import Final
 from urllib.parse import quote
 
-from .names import Dotfiles, check_names
-from .opening import Opened
+from .names import is_hidden, is_lawful
+from .opening import Folder, open_below
 
-__all__ = ["Entry", "entries_of", "listing_page"]
+__all__ = ["MAX_ENTRIES", "POLICY", "Entry", "Listing", "list_directory", "listing_page"]
 
-# More entries than this make no page for people.
-MOST_ENTRIES: Final = 10_000
+# Names of a folder that are looked at. A page of them has some 2 MiB.
+MAX_ENTRIES: Final = 10_000
 
-UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
+_STYLE: Final = """
+:root{color-scheme:light dark;font:15px/1.5 system-ui,sans-serif}
+td,th{padding:0 2rem 0 0;text-align:left;overflow-wrap:anywhere}
+"""
+
+# Nothing is loaded and nothing runs; the page's own style alone counts, by its hash (CSP 3 §2.3.1).
+POLICY: Final = (
+    b"content-security-policy",
+    b"default-src 'none'; base-uri 'none'; form-action 'none'; "
+    b"style-src 'sha256-" + b64encode(sha256(_STYLE.encode()).digest()) + b"'",
+)
+
+# 1,024 bytes, and so on by 1,024.
+_UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Entry:
     """
-    One file or folder in a folder.
+    A file or a folder in a folder.
 
     Attributes:
         name: Its name.
-        is_folder: It is a folder.
-        size: Length in bytes, of a file.
-        changed: When it was last changed, in Unix seconds.
+        is_folder: Whether it is a folder.
+        size: Of a file, in bytes.
+        modified: When its content changed last, in seconds since 1970.
     """
 
     name: str
     is_folder: bool
     size: int
-    changed: float
+    modified: float
 
 
-def entries_of(folder: Opened, dotfiles: Dotfiles) -> tuple[list[Entry], bool]:
+@dataclass(frozen=True, slots=True)
+class Listing:
     """
-    Return what a client may have of a folder, folders first, and whether there is more.
+    What lies in a folder.
 
-    It reads the disk. Links are left out: whether they lead outside is not looked at here.
+    Attributes:
+        entries: In no order.
+        is_complete: Whether all names were looked at, and not only `MAX_ENTRIES` of them.
     """
-    shown: Dotfiles = "allow" if dotfiles == "allow" else "ignore"
-    found: list[Entry] = []
-    with os.scandir(folder.fd) as scan:
-        for each in islice(scan, MOST_ENTRIES):
-            if not check_names([each.name], shown):
-                continue
-            is_folder = each.is_dir(follow_symlinks=False)
-            if is_folder or each.is_file(follow_symlinks=False):
-                stat = each.stat(follow_symlinks=False)
-                found.append(Entry(each.name, is_folder, stat.st_size, stat.st_mtime))
-        more = next(scan, None) is not None
-    return sorted(found, key=lambda entry: (not entry.is_folder, entry.name)), more
+
+    entries: list[Entry]
+    is_complete: bool
 
 
-def listing_page(path: str, entries: Sequence[Entry], *, more: bool, has_parent: bool) -> str:
+def list_directory(root: str | os.PathLike[str], names: Sequence[str]) -> Listing | None:
     """
-    Write the page.
+    List the folder to which *names* lead from *root*; for worker threads.
 
     Args:
-        path: Of the folder, for people.
-        entries: What is in it.
-        more: There are more than these.
-        has_parent: It is not the topmost folder.
+        root: As for `open_below`.
+        names: As for `open_below`.
 
-    >>> page = listing_page("/a/", [Entry("x:y <b>.txt", False, 5, 0)], more=False, has_parent=True)
-    >>> 'href="./x%3Ay%20%3Cb%3E.txt">x:y &lt;b&gt;.txt</a>' in page
-    True
+    Returns:
+        None if there is no such folder below the root that may be read.
+
+    Raises:
+        OSError: As for `open_below`.
+        UsageError: *root* is relative.
     """
-    title = f"Index of {escape(path)}"
-    rows = ['<tr><td><a href="../">../</a><td><td>'] if has_parent else []
-    rows += map(_row, entries)
-    if more:
-        rows.append(f"<tr><td>… and more than these {len(entries):,}<td><td>")
+    found = open_below(root, names)
+    if found is None:
+        return None
+    try:
+        return _listed(found) if isinstance(found, Folder) else None
+    finally:
+        found.close()
+
+
+def listing_page(title_path: str, entries: Iterable[Entry], *, is_complete: bool = True) -> str:
+    """
+    Write a page that lists *entries*, folders first, as HTML.
+
+    Its links are relative, so it belongs to a URL that ends in a slash. It is sent as
+    `text/html; charset=utf-8`, with `POLICY`.
+
+    Args:
+        title_path: The path of the folder below the root, decoded. `"/"` is the root, whose page
+            has no link upwards.
+        entries: What to list. One whose name is not lawful, or is that of a dotfile, is left out.
+        is_complete: Whether these are all that there are.
+
+    >>> page = listing_page("/a/", [Entry("b?<c>", False, 2048, 0.0)])
+    >>> print(page[page.index("<a href='./b") : page.index("<time")])
+    <a href='./b%3F%3Cc%3E'>b?&lt;c&gt;</a></td><td>2.0 KiB</td><td>
+    """
+    title = f"Index of {escape(title_path)}"
+    listed = sorted(
+        (entry for entry in entries if _is_listed(entry.name)),
+        key=lambda entry: (not entry.is_folder, entry.name),
+    )
+    up = "" if title_path == "/" else '<p><a href="../">Up</a></p>\n'
+    more = "" if is_complete else f"<p>There is more: {len(listed)} are listed.</p>\n"
+    rows = "".join(map(_row, listed))
     return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n'
-        "<style>td{padding:0 1em 0 0}td+td{text-align:right}</style>\n"
-        f"<h1>{title}</h1>\n<table>\n" + "\n".join(rows) + "\n</table>\n"
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width">\n'
+        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{up}"
+        "<table>\n<thead><tr><th>Name</th><th>Size</th><th>Modified (UTC)</th></tr></thead>\n"
+        f"<tbody>\n{rows}</tbody>\n</table>\n{more}</body>\n</html>\n"
     )
 
 
+def _listed(folder: Folder) -> Listing | None:
+    names = folder.names(MAX_ENTRIES + 1)
+    if names is None:
+        return None
+    entries: list[Entry] = []
+    for name in filter(_is_listed, names[:MAX_ENTRIES]):
+        found = folder.status(name)
+        if found is not None:
+            is_folder = S_ISDIR(found.st_mode)
+            entries.append(Entry(name, is_folder, found.st_size, found.st_mtime))
+    return Listing(entries, len(names) <= MAX_ENTRIES)
+
+
+def _is_listed(name: str) -> bool:
+    return is_lawful(name) and not is_hidden(name)
+
+
 def _row(entry: Entry) -> str:
-    mark = "/" if entry.is_folder else ""
-    # `./`, because a name such as `javascript:x` would be a URL of its own.
-    target = f"./{quote(entry.name, safe='')}{mark}"
-    changed = datetime.fromtimestamp(entry.changed, UTC).strftime("%Y-%m-%d %H:%M")
-    size = "" if entry.is_folder else _in_units(entry.size)
-    return f'<tr><td><a href="{target}">{escape(entry.name)}{mark}</a><td>{changed}<td>{size}'
+    slash = "/" if entry.is_folder else ""
+    # With "./" in front no name is read as a scheme; nothing but unreserved characters is left.
+    href = f"./{quote(entry.name, safe='')}{slash}"
+    name = escape(entry.name) + slash
+    size = "" if entry.is_folder else _size(entry.size)
+    time = _time(entry.modified)
+    return f"<tr><td><a href='{href}'>{name}</a></td><td>{size}</td><td>{time}</td></tr>\n"
 
 
-def _in_units(size: int) -> str:
-    """
-    Write a number of bytes for people.
+def _size(count: int) -> str:
+    if count < 1024:
+        return f"{count} B"
+    # A size is below 2**63, which is 8.0 EiB.
+    unit = (count.bit_length() - 1) // 10
+    return f"{count / 1024**unit:.1f} {_UNITS[unit - 1]}"
 
-    >>> _in_units(512), _in_units(1536), _in_units(5 * 1024**5)
-    ('512 B', '1.5 KiB', '5,120.0 TiB')
-    """
-    value, unit = float(size), 0
-    while value >= 1024 and unit < len(UNITS) - 1:
-        value, unit = value / 1024, unit + 1
-    return f"{value:,.1f} {UNITS[unit]}" if unit else f"{size} B"
+
+def _time(seconds: float) -> str:
+    try:
+        moment = _EPOCH + timedelta(seconds=seconds)
+    except OverflowError:  # file systems have dates that calendars have not
+        return ""
+    return f'<time datetime="{moment.isoformat()}">{moment.isoformat(" ")[:16]}</time>'

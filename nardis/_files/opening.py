@@ -1,225 +1,472 @@
 """
-Open a file that a client may have, and nothing else. Everything here may wait for the disk.
+Open what a web server may hand out: regular files below a root, and nothing else.
 
-Below a folder each name is opened from the descriptor of the folder before it, and none is followed
-that is a link: no link can lead outside, and nobody can put one there in between. Where there is a
-link on the way, the whole path is resolved, compared with the folder name by name, and opened in
-the same manner. A folder that was moved or replaced meanwhile is found or not found, and nothing
-else.
+Each name is looked up by the descriptor of the folder before it, and never through a symbolic link.
+Where there is a link, the place that it leads to is found first, compared with the root, name by
+name, and then walked to in the same way. So nobody who changes folders and links at the same time
+can lead a request outside.
 
-Source: open(2) and openat(2).
+Where names cannot be looked up by descriptor, as on Windows, paths are resolved and compared, and
+then opened.
+
+All of this blocks, so it is for worker threads.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import stat as modes
-from collections.abc import Sequence
-from contextlib import suppress
+import re
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import PurePath
-from types import TracebackType
-from typing import Final, Self
+from stat import S_ISDIR, S_ISLNK, S_ISREG
+from typing import Final
 
-__all__ = ["Opened", "open_below", "open_path"]
+from ..errors import UsageError
+from .names import is_lawful
+from .reading import read_now
 
-# Whether a name can be opened from a folder's descriptor.
-HAS_DESCENT: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
+__all__ = ["Folder", "Opened", "open_below", "open_path", "read_small"]
 
-# O_NONBLOCK: on a FIFO an open would wait for a writer. O_NOCTTY: a terminal would become ours.
-READ: Final = (
-    os.O_RDONLY
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_NOCTTY", 0)
-    | getattr(os, "O_BINARY", 0)
-)
-NO_LINK: Final[int] = getattr(os, "O_NOFOLLOW", 0)
-# A folder is only passed through (O_PATH): it need not be readable.
-PASS: Final = READ | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", 0)
+# Whether names can be looked up by the descriptor of their folder.
+_BY_DESCRIPTOR: Final = {os.open, os.stat} <= os.supports_dir_fd
 
-# What says that there is no such file, or none that may be had. Anything else, such as too many
-# open files or a disk that fails, is an error of ours.
-MISSING: Final = frozenset(
+# Flags that some systems lack. All that Python opens has O_CLOEXEC by itself (PEP 446).
+_NOFOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
+_DIRECTORY: Final[int] = getattr(os, "O_DIRECTORY", 0)
+
+# O_PATH opens also a folder that may be passed through and not read.
+_FOLDER: Final[int] = getattr(os, "O_PATH", os.O_RDONLY) | _DIRECTORY
+
+# Without O_NONBLOCK to open a FIFO waits for somebody who writes; without O_BINARY Windows changes
+# the ends of lines.
+_FILE: Final[int] = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+# What the systems say of a link that is not followed; ENOTDIR also of a file that is no folder.
+_NO_FOLDER: Final = frozenset({errno.ENOTDIR, errno.ELOOP, errno.EMLINK})
+
+# The errors of a file that cannot be had, for the client all the same. Others, such as EMFILE and
+# EIO, are faults of ours.
+_MISSING: Final = frozenset(
     {
+        *_NO_FOLDER,
         errno.EACCES,
+        errno.EILSEQ,  # no name for this file system
         errno.EINVAL,
-        errno.ELOOP,
+        errno.EISDIR,
         errno.ENAMETOOLONG,
-        errno.ENODEV,
         errno.ENOENT,
-        errno.ENOTDIR,
-        errno.ENXIO,
+        errno.ENXIO,  # a socket
         errno.EPERM,
     }
 )
 
+# Windows gives files a second, short name: `.git` is GIT~1 too.
+_SHORT_NAME = re.compile("~[0-9]")
+
+
+class _NoneIfMissing:
+    """Swallow the errors of a file that cannot be had."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, OSError):
+            return error.errno in _MISSING
+        return isinstance(error, UnicodeEncodeError)  # the file system's encoding lacks a character
+
+
+_NONE_IF_MISSING: Final = _NoneIfMissing()
+
 
 class Opened:
     """
-    A regular file that is open for reading, or a folder.
+    A regular file that is open for reading.
+
+    It is closed by `close`, and when nobody has it any more: a task may be cancelled while a thread
+    opens a file for it. So keep the object as long as its descriptor is used.
 
     Attributes:
-        fd: Its descriptor; of a folder one that can only be passed through.
-        stat: What it was when it was opened.
-        is_folder: It is a folder.
+        fd: Its descriptor. Its position is not used.
+        stat: What the system said of it when it was open. Its size may have changed since.
     """
 
-    __slots__ = ("_folder", "_name", "fd", "is_folder", "stat")
+    __slots__ = ("_folder", "_name", "_owns", "fd", "stat")
 
-    def __init__(self, fd: int, stat: os.stat_result, folder: int | None, name: str) -> None:
-        self.fd: int = fd
-        self.stat: os.stat_result = stat
-        self.is_folder: bool = modes.S_ISDIR(stat.st_mode)
-        self._folder = folder  # its descriptor, where names are opened from those
-        self._name = name  # in that folder, or its whole path
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, _: TracebackType | None
+    def __init__(
+        self,
+        opened: tuple[int, os.stat_result],
+        name: str,
+        folder: Folder | None,
+        owns_folder: bool,
     ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file, and the folder that it is in."""
-        os.close(self.fd)
-        if self._folder is not None:
-            os.close(self._folder)
+        self.fd: int
+        self.stat: os.stat_result
+        self.fd, self.stat = opened
+        self._name: str = name  # in the folder; without one, a whole path
+        self._folder: Folder | None = folder
+        self._owns: bool = owns_folder  # closes the folder too
 
     def sibling(self, suffix: str) -> Opened | None:
-        """Open the regular file beside it whose name is longer by *suffix*; links are none."""
-        fd = _open(f"{self._name}{suffix}", READ | NO_LINK, self._folder)
-        return None if fd is None else _regular(fd, None, "")
-
-    def read(self, most: int) -> bytes | None:
         """
-        Return the whole file if it is no larger than *most* bytes.
+        Open the file beside this one that has *suffix* behind the same name, such as `.br`.
 
-        It is None as well where it is shorter than it was: who reads on will notice.
+        It is looked for where this one was asked for, also if that is a link to another place. It
+        has to be closed on its own. If there is none, this is one call of the system.
+
+        Args:
+            suffix: What the application chose.
+
+        Returns:
+            None if there is no such file that may be handed out.
+
+        Raises:
+            OSError: As for `open_below`, or this file is closed.
         """
-        size = self.stat.st_size
-        if size > most:
-            return None
-        data = _read(self.fd, size)
-        return data if len(data) == size else None
+        name = self._name + suffix
+        if self._folder is None:
+            return open_path(name)
+        return self._folder.beside(name)
 
-    def path(self) -> str | None:
-        """Return a path that leads to this very file now; None where the system tells none."""
-        with suppress(OSError):
-            path = os.readlink(f"/proc/self/fd/{self.fd}")
-            if os.path.samestat(os.stat(path), self.stat):
-                return path
-        return None
+    def close(self) -> None:
+        """Close it; the second call does nothing."""
+        fd, self.fd = self.fd, -1
+        try:
+            if fd >= 0:
+                os.close(fd)
+        finally:
+            if self._owns and self._folder is not None:
+                self._folder.close()
 
-
-def open_path(path: str) -> Opened | None:
-    """Open the file that *path* names, by whatever links; None if there is none to be had."""
-    fd = _open(path, READ, None)
-    return None if fd is None else _regular(fd, None, path, folders=True)
+    def __del__(self) -> None:
+        self.close()
 
 
-def open_below(root: str | os.PathLike[str], names: Sequence[str]) -> Opened | None:
+class Folder:
     """
-    Open the file or the folder that *names* lead to from *root*; None if there is none to be had.
+    A folder below a root, or the root itself, held open.
+
+    It is closed by `close`, by the file that `file` returned, and when nobody has it any more.
 
     Args:
-        root: The folder; it may be a link itself.
-        names: One for each step down, lawful as `names` has it; none is *root* itself.
+        root: An absolute path, which may lead through links.
 
     Raises:
-        OSError: Nothing that the client could be told: too many open files, a disk that fails.
+        OSError: The root is not there, or is no folder.
     """
-    if not HAS_DESCENT:
-        return _open_resolved(os.fspath(root), names)
-    found = _descend(root, names)
-    if found is not None or not names:
-        return found
-    # It is not there, or there is a link on the way.
-    resolved = _resolved(os.fspath(root), names)
-    return None if resolved is None else _descend(*resolved)
 
+    __slots__ = ("_descriptor", "_inside", "_root")
 
-def _descend(root: str | os.PathLike[str], names: Sequence[str]) -> Opened | None:
-    """Open each name from the folder before it; a link is none."""
-    folder = _open(os.fspath(root), PASS, None)
-    if folder is None:
+    def __init__(self, root: str) -> None:
+        self._descriptor: int = -1
+        self._root: str = root
+        self._inside: tuple[str, ...] = ()  # the way from the root, without links
+        # Each time anew: the root may be a link to the current release, which is swapped for the
+        # next one while we run.
+        if _BY_DESCRIPTOR:
+            self._descriptor = os.open(root, _FOLDER)
+        else:
+            _check_folder(root)
+
+    def file(self, name: str) -> Opened | None:
+        """
+        Open the file *name* in it, such as an index.
+
+        The folder belongs to that file from then on and is closed with it.
+
+        Args:
+            name: What the application chose.
+
+        Returns:
+            None if there is no such file that may be handed out, or it is a folder.
+
+        Raises:
+            OSError: As for `open_below`.
+        """
+        with _NONE_IF_MISSING:
+            if is_lawful(name):
+                return self._opened(name, True)
         return None
-    try:
+
+    def beside(self, name: str) -> Opened | None:
+        """Open the file *name* in it as `file` does, but keep the folder."""
+        with _NONE_IF_MISSING:
+            if is_lawful(name):
+                return self._opened(name, False)
+        return None
+
+    def follow(self, names: Sequence[str]) -> Opened | Folder:
+        """
+        Open what *names* lead to from here.
+
+        Args:
+            names: Lawful ones.
+
+        Returns:
+            A file, to which this folder then belongs as after `file`; or this object, which has
+            become the folder to which they lead.
+
+        Raises:
+            OSError: It cannot be had, for whatever reason.
+        """
         for name in names[:-1]:
-            below = _open(name, PASS | NO_LINK, folder)
-            os.close(folder)
-            folder = below
-            if folder is None:
+            self._enter(name)
+        for name in names[-1:]:
+            try:
+                return self._opened(name, True)
+            except IsADirectoryError:
+                pass
+            self._enter(name)
+        return self
+
+    def names(self, most: int) -> list[str] | None:
+        """
+        Return the names of what is in it, in no order, *most* of them at most.
+
+        Returns:
+            None if it may not be read.
+
+        Raises:
+            OSError: As for `open_below`.
+        """
+        with _NONE_IF_MISSING:
+            if not _BY_DESCRIPTOR:
+                with os.scandir(os.path.join(self._root, *self._inside)) as entries:
+                    return [entry.name for entry in islice(entries, most)]
+            readable = os.open(os.curdir, os.O_RDONLY | _DIRECTORY, dir_fd=self._descriptor)
+            try:
+                with os.scandir(readable) as entries:
+                    return [entry.name for entry in islice(entries, most)]
+            finally:
+                os.close(readable)
+        return None
+
+    def status(self, name: str) -> os.stat_result | None:
+        """
+        Return what the system says of *name* in it, or of the place below the root where it leads.
+
+        Returns:
+            None if that is neither a regular file nor a folder, or is not there.
+
+        Raises:
+            OSError: As for `open_below`.
+        """
+        with _NONE_IF_MISSING:
+            if not is_lawful(name):
                 return None
-        last = names[-1] if names else "."
-        fd = _open(last, READ | NO_LINK, folder)
-        if fd is None:
-            return None
-        opened = _regular(fd, folder, last, folders=True)
-        if opened is not None:
-            folder = None  # it is the file's now
-        return opened
-    finally:
-        if folder is not None:
-            os.close(folder)
+            if not _BY_DESCRIPTOR:
+                found = os.stat(self._path(name)[0])
+            else:
+                found = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+                if S_ISLNK(found.st_mode):
+                    with self._target(name) as (last, at):
+                        found = os.stat(last, dir_fd=at, follow_symlinks=False)
+            return found if S_ISREG(found.st_mode) or S_ISDIR(found.st_mode) else None
+        return None
+
+    def close(self) -> None:
+        """Close it; the second call does nothing."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _enter(self, name: str) -> None:
+        """Become the folder *name* in it, also through a link to another place below the root."""
+        if not _BY_DESCRIPTOR:
+            path, inside = self._path(name)
+            _check_folder(path)
+            self._inside = inside
+            return
+        try:
+            below = os.open(name, _FOLDER | _NOFOLLOW, dir_fd=self._descriptor)
+            inside = (*self._inside, name)
+        except OSError as exc:
+            if exc.errno not in _NO_FOLDER:
+                raise
+            top, inside = self._resolved(name)
+            below = _descend(top, inside)
+        self.close()
+        self._descriptor, self._inside = below, inside
+
+    def _opened(self, name: str, owns_folder: bool) -> Opened:
+        if not _BY_DESCRIPTOR:
+            path = self._path(name)[0]
+            opened = _open_regular(path, os.stat(path), _FILE, None)
+        else:
+            found = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+            if not S_ISLNK(found.st_mode):
+                opened = _open_regular(name, found, _FILE | _NOFOLLOW, self._descriptor)
+            else:
+                with self._target(name) as (last, at):
+                    found = os.stat(last, dir_fd=at, follow_symlinks=False)
+                    opened = _open_regular(last, found, _FILE | _NOFOLLOW, at)
+        return Opened(opened, name, self, owns_folder)
+
+    @contextmanager
+    def _target(self, name: str) -> Generator[tuple[str, int], None, None]:
+        """Give the name that the link *name* leads to, and the descriptor of that one's folder."""
+        top, inside = self._resolved(name)
+        *above, last = inside or (os.curdir,)  # the root itself
+        at = _descend(top, above)
+        try:
+            yield last, at
+        finally:
+            os.close(at)
+
+    def _path(self, name: str) -> tuple[str, tuple[str, ...]]:
+        """Return where *name* is: its whole path, and its way from the root."""
+        if _SHORT_NAME.search(name):
+            raise _error(errno.ENOENT, name)
+        top, inside = self._resolved(name)
+        return os.path.join(top, *inside), inside
+
+    def _resolved(self, name: str) -> tuple[str, tuple[str, ...]]:
+        """
+        Return the path of the root, and from there the way to *name*; both without links.
+
+        Raises:
+            OSError: It is not there, or lies outside.
+        """
+        top = os.path.realpath(self._root, strict=True)
+        real = os.path.realpath(os.path.join(top, *self._inside, name), strict=True)
+        try:
+            return top, PurePath(real).relative_to(top).parts
+        except ValueError:
+            raise _error(errno.ENOENT, name) from None
 
 
-def _resolved(root: str, names: Sequence[str]) -> tuple[str, list[str]] | None:
-    """Resolve all links; return the root and the names below it, None if it leads elsewhere."""
-    try:
-        real_root = os.path.realpath(root, strict=True)
-        real = os.path.realpath(os.path.join(real_root, *names), strict=True)
-    except OSError as exc:
-        if exc.errno not in MISSING:
+def open_below(root: str | os.PathLike[str], names: Sequence[str]) -> Opened | Folder | None:
+    """
+    Open the file, or the folder, to which *names* lead from *root*.
+
+    Args:
+        root: An absolute path. A relative one has to be made absolute when the application is
+            built, with os.path.abspath(): the working directory may change. It may lead through
+            links. If one of them is changed, the next call goes where it leads then.
+        names: The names of folders and, last, of the file. None at all is the root.
+
+    Returns:
+        A regular file, or a folder, which the caller closes. None for all that may not be had: what
+        is not there; what the process may not read; what lies outside of the root, be it through a
+        link; and what is neither file nor folder.
+
+    Raises:
+        OSError: Something else is wrong: the process has too many open files, or the disk fails.
+        UsageError: *root* is relative.
+    """
+    top = _absolute(root, "a root")
+    if not all(map(is_lawful, names)):
+        return None
+    with _NONE_IF_MISSING:
+        folder = Folder(top)
+        try:
+            return folder.follow(names)
+        except BaseException:
+            folder.close()
             raise
-        return None
-    below = PurePath(real)
-    if not below.is_relative_to(real_root):
-        return None
-    return real_root, list(below.relative_to(real_root).parts)
-
-
-def _open_resolved(root: str, names: Sequence[str]) -> Opened | None:
-    """Open by the whole path, on systems without better."""
-    resolved = _resolved(root, names)
-    if resolved is None:
-        return None
-    path = os.path.join(resolved[0], *resolved[1])
-    if os.path.isdir(path):  # which Windows does not open
-        return Opened(os.open(os.devnull, READ), os.stat(path), None, path)
-    fd = _open(path, READ | NO_LINK, None)
-    return None if fd is None else _regular(fd, None, path)
-
-
-def _regular(fd: int, folder: int | None, name: str, *, folders: bool = False) -> Opened | None:
-    """Keep what is a regular file, or a folder where these are wanted; close anything else."""
-    try:
-        stat = os.fstat(fd)
-    except BaseException:
-        os.close(fd)
-        raise
-    if modes.S_ISREG(stat.st_mode) or (folders and modes.S_ISDIR(stat.st_mode)):
-        return Opened(fd, stat, folder, name)
-    os.close(fd)
     return None
 
 
-def _open(name: str, flags: int, folder: int | None) -> int | None:
-    """Open a name; None if there is nothing to be had."""
-    try:
-        return os.open(name, flags, dir_fd=folder) if folder is not None else os.open(name, flags)
-    except ValueError:  # a NUL in the path of a program
-        return None
-    except OSError as exc:
-        if exc.errno not in MISSING:
-            raise
-        return None
+def open_path(path: str | os.PathLike[str]) -> Opened | None:
+    """
+    Open a regular file by its path, which the application chose, wherever it leads.
+
+    Args:
+        path: An absolute path.
+
+    Returns:
+        None if it is not there, may not be read, or is no regular file.
+
+    Raises:
+        OSError: As for `open_below`.
+        UsageError: *path* is relative.
+    """
+    name = _absolute(path, "a path without a root")
+    with _NONE_IF_MISSING:
+        if "\0" not in name:
+            return Opened(_open_regular(name, os.stat(name), _FILE, None), name, None, False)
+    return None
 
 
-def _read(fd: int, size: int) -> bytes:
-    data = os.read(fd, size)
-    while len(data) < size and (more := os.read(fd, size - len(data))):
-        data += more
+def read_small(opened: Opened, most: int) -> bytes | None:
+    """
+    Read a whole file that is small, in the thread that opened it.
+
+    Args:
+        opened: The file.
+        most: How large it may be, in bytes.
+
+    Returns:
+        As many bytes as `opened.stat.st_size` says, also if there are more by now; None if that is
+        more than *most*.
+
+    Raises:
+        EOFError: The file is shorter by now.
+        OSError: As the system gave it.
+    """
+    size = opened.stat.st_size
+    if size > most:
+        return None
+    data = read_now(opened.fd, 0, size)
+    if len(data) < size:
+        raise EOFError(f"a file of {size} bytes ends after {len(data)}: it was cut meanwhile")
     return data
+
+
+def _open_regular(
+    name: str, found: os.stat_result, flags: int, at: int | None
+) -> tuple[int, os.stat_result]:
+    """Open what was *found* as *name*, if it is a regular file, and see that it still is one."""
+    # Before it is opened: that would wake the writer of a FIFO, and may do anything to a device.
+    _check_regular(found, name)
+    fd = os.open(name, flags, dir_fd=at)
+    try:
+        found = os.fstat(fd)
+        _check_regular(found, name)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, found
+
+
+def _check_regular(found: os.stat_result, name: str) -> None:
+    if not S_ISREG(found.st_mode):
+        raise _error(errno.EISDIR if S_ISDIR(found.st_mode) else errno.ENOENT, name)
+
+
+def _check_folder(path: str) -> None:
+    # Not os.path.isdir(), to which a broken disk is no folder.
+    if not S_ISDIR(os.stat(path).st_mode):
+        raise _error(errno.ENOTDIR, path)
+
+
+def _descend(top: str, names: Sequence[str]) -> int:
+    """Open the folder *names* below *top*, from descriptor to descriptor, through no link."""
+    at = os.open(top, _FOLDER)
+    for name in names:
+        try:
+            below = os.open(name, _FOLDER | _NOFOLLOW, dir_fd=at)
+        finally:
+            os.close(at)
+        at = below
+    return at
+
+
+def _absolute(path: str | os.PathLike[str], what: str) -> str:
+    text = os.fspath(path)
+    if not os.path.isabs(text):
+        raise UsageError(
+            f"{what} is absolute, not {text!r}: make it so where the application is built, with "
+            "os.path.abspath()"
+        )
+    return text
+
+
+def _error(number: int, name: str) -> OSError:
+    """Return the error that the system would give."""
+    return OSError(number, os.strerror(number), name)

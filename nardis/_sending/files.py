@@ -13,16 +13,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from io import FileIO
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from anyio import to_thread
 
 from .._exchange.exchange import PIECE_BYTES, Exchange
-from .._files.names import Dotfiles, check_names
-from .._files.opening import Opened, open_below, open_path
+from .._files.names import check_text
+from .._files.opening import Folder, Opened, open_below, open_path, read_small
 from .._files.reading import read_at
 from .._http import conditional, dates
 from .._http.byteranges import ByteRanges
@@ -34,7 +35,10 @@ from ..request import Request
 from .head import HEAD
 from .reply import ReplyHead
 
-__all__ = ["Caching", "Wanted", "send_file"]
+__all__ = ["Caching", "Dotfiles", "Wanted", "send_file"]
+
+# What is done about names that begin with a dot.
+Dotfiles: TypeAlias = Literal["ignore", "deny", "allow"]
 
 # A file of this size is sent in one piece, and read where it is opened.
 SMALL_BYTES: Final = PIECE_BYTES
@@ -106,7 +110,7 @@ class _Found(NamedTuple):
 async def send_file(reply: ReplyHead, exchange: Exchange, wanted: Wanted) -> None:
     """Answer with a file."""
     found = await to_thread.run_sync(_find, reply.req, wanted)
-    with found.file:
+    with closing(found.file):
         if wanted.filename is not None:
             reply.attachment(wanted.filename)
         if found.varies:
@@ -123,28 +127,30 @@ def _find(req: Request, wanted: Wanted) -> _Found:
         HTTPError: 404, it is not there, or may not be had.
     """
     file = _opened(wanted)
-    if file is None:
-        raise HTTPError(404, "there is no such file")
-    if file.is_folder:
-        file.close()
-        raise FolderFound
+    coding, varies = None, False
+    if wanted.precompressed:
+        file, coding, varies = _compressed(req, file)
     try:
-        plain, coding, varies = file, None, False
-        if wanted.precompressed:
-            file, coding, varies = _compressed(req, plain)
-        if file is not plain:
-            plain.close()
-        return _Found(file, file.read(SMALL_BYTES), coding, varies)
-    except BaseException:
-        file.close()
-        raise
+        return _Found(file, read_small(file, SMALL_BYTES), coding, varies)
+    except EOFError as exc:
+        raise ContentLengthMismatch(str(exc)) from exc
 
 
-def _opened(wanted: Wanted) -> Opened | None:
+def _opened(wanted: Wanted) -> Opened:
+    found: Opened | Folder | None = None
     if wanted.root is None:
-        return open_path(wanted.path)
-    names = check_names(wanted.path.split("/"), wanted.dotfiles)
-    return None if names is None else open_below(wanted.root, names)
+        found = open_path(wanted.path)
+    elif (names := check_text(wanted.path)) is not None:
+        if names.is_hidden and wanted.dotfiles == "deny":
+            raise HTTPError(403, "names that begin with a dot are not for clients")
+        if wanted.dotfiles == "allow" or not names.is_hidden:
+            found = open_below(wanted.root, names.segments)
+    if found is None:
+        raise HTTPError(404, "there is no such file")
+    if isinstance(found, Folder):
+        found.close()
+        raise FolderFound
+    return found
 
 
 def _compressed(req: Request, plain: Opened) -> tuple[Opened, str | None, bool]:
@@ -157,7 +163,10 @@ def _compressed(req: Request, plain: Opened) -> tuple[Opened, str | None, bool]:
     chosen = there.pop(str(best), None)
     for file in there.values():
         file.close()
-    return (plain, None, True) if chosen is None else (chosen, str(best), True)
+    if chosen is None:
+        return plain, None, True
+    plain.close()
+    return chosen, best, True
 
 
 async def _answer(reply: ReplyHead, exchange: Exchange, found: _Found) -> None:
@@ -200,7 +209,7 @@ async def _answer(reply: ReplyHead, exchange: Exchange, found: _Found) -> None:
     else:
         reply.set("content-length", length)
         if exchange.takes_paths and spans is None:
-            path = await to_thread.run_sync(file.path)
+            path = await to_thread.run_sync(_path_of, file)
             if path is not None and await exchange.send_path(path, size):
                 return
         await _pour(exchange, file, parts)
@@ -273,6 +282,15 @@ def _asked(reply: ReplyHead, stat: os.stat_result) -> list[range] | None:
 
 
 # --- the body -------------------------------------------------------------------------------------
+
+
+def _path_of(file: Opened) -> str | None:
+    """Return a path that leads to this very file now; None where the system tells none."""
+    with suppress(OSError):
+        path = os.readlink(f"/proc/self/fd/{file.fd}")
+        if os.path.samestat(os.stat(path), file.stat):
+            return path
+    return None
 
 
 async def _pour(exchange: Exchange, file: Opened, parts: Iterable[tuple[bytes, range]]) -> None:

@@ -23,9 +23,10 @@ from contextlib import suppress
 from typing import ClassVar, Final, TypeAlias, cast
 
 import anyio
+from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
-from .._files.reading import is_cached, read_at
+from .._files.reading import fetch, read_at, seems_cached
 
 __all__ = [
     "LINGER_BYTES",
@@ -69,9 +70,10 @@ TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None)
 TCP_INFO_BYTES: Final = 128
 BYTES_ACKED: Final = struct.Struct("=120xQ")
 
-# What is sent of a file at once: large enough that the calls are few, small enough that a thread
-# which reads it first holds little.
+# What is sent of a file at once; and what is read first where that is not in the system's memory,
+# or where nobody knows: a visit to a thread is cheap beside so much.
 FILE_BYTES: Final = 512 * 1024
+FETCHED_BYTES: Final = 4 * 1024 * 1024
 
 # What stands before a file goes out in one segment with its beginning (tcp(7), MSG_MORE).
 MORE: Final[int] = getattr(socket, "MSG_MORE", 0)
@@ -314,8 +316,14 @@ class Stream(ByteStream):
                 sent = self._try_to_send(head, MORE if count or end else 0)
                 if sent < len(head) and not await self._write_rest((head,), sent):
                     return False
+            fetched = 0
             while at < until and not self.closed:
-                at += await self._send_some(file, at, min(until - at, FILE_BYTES))
+                count = min(until - at, FILE_BYTES)
+                if at >= fetched and not seems_cached(file, at, count):
+                    fetched = await _fetch(file, at, min(until - at, FETCHED_BYTES))
+                if at < fetched:
+                    count = min(count, fetched - at)
+                at += await self._send_some(file, at, count)
                 if clock() > turn_at:
                     await checkpoint()
                     turn_at = clock() + TURN_S
@@ -343,8 +351,6 @@ class Stream(ByteStream):
 
     async def _send_some(self, file: int, at: int, count: int) -> int:
         """Send some of a file; return how many bytes of it the system took."""
-        if not is_cached(file, at, count):
-            await _read(file, at, count)
         while not self.closed:
             try:
                 sent = os.sendfile(self.socket.fileno(), file, at, count)
@@ -419,6 +425,15 @@ class Stream(ByteStream):
             if len(info) >= BYTES_ACKED.size:
                 return int(BYTES_ACKED.unpack_from(info)[0])
         return self.sent
+
+
+async def _fetch(file: int, at: int, count: int) -> int:
+    """Have the disk read in a thread; return the place up to which it was."""
+    try:
+        await to_thread.run_sync(fetch, file, at, count)
+    except OSError as exc:  # no fault of the client's
+        raise EOFError(f"the file cannot be read: {exc}") from exc
+    return at + count
 
 
 async def _read(file: int, at: int, count: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from nardis import Nardis
+from nardis import Nardis, shielded
 from nardis.errors import ContentLengthMismatch, ResponseAlreadyEnded
 from tests.peers.driver import Gate, Identity, Server, rest
 
@@ -131,6 +131,24 @@ async def test_what_has_no_body_has_none(file, status):
 
     assert (call.body, call.final) == (b"", True)
     assert reached == ([] if status == 200 else [204])
+
+
+async def test_a_head_handler_on_its_way_out_sends_no_more_and_is_not_disturbed(file):
+    app, told = Nardis(), []
+
+    @app.get("/")
+    async def handler(req, res):
+        try:
+            await req.exchange.send_file(file, 0, 3)
+        finally:
+            with shielded(5):
+                told.append(await req.exchange.send_file(file, 0, 3))
+                told.append(await req.exchange.send_path(file.name, 10))
+
+    async with Server(app) as server:
+        call = await server.finished("/", method="HEAD", **takes(FILE))
+
+    assert (call.body, call.final, told) == (b"", True, [True, True])
 
 
 async def test_an_interrupted_part_tears_the_response(file):

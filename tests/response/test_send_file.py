@@ -340,22 +340,20 @@ async def test_a_file_that_grows_does_not_get_longer(root):
     assert (answer.content, answer.complete) == (LARGE, True)
 
 
-async def test_a_small_file_that_shrinks_while_it_is_opened_is_noticed(root, monkeypatch):
-    """It is read where it is opened; what it lacks shows when it is read once more."""
+async def test_a_file_that_is_shorter_when_it_is_read_is_an_error(root, monkeypatch):
+    """Before the head there is time to say so."""
     app = Nardis()
 
-    @app.get("/")
+    @app.get("/:name")
     async def handler(req, res):
-        await res.send_file(root / "a.txt")
+        await res.send_file(req.params["name"], root=root)
 
-    monkeypatch.setattr("nardis._files.opening._read", lambda fd, size: b"012")
+    monkeypatch.setattr("nardis._files.opening.read_now", lambda fd, offset, count: b"012")
+    monkeypatch.setattr("nardis._sending.files.read_at", nothing)
     async with Server(app) as server:
-        whole = await server.finished("/")
-        monkeypatch.setattr("nardis._sending.files.read_at", nothing)
-        short = await server.finished("/")
+        calls = [await server.finished(f"/{name}") for name in ("a.txt", "large.bin")]
 
-    assert (whole.body, whole.final) == (b"0123456789", True)
-    assert short.status == 500
+    assert [call.status for call in calls] == [500, 500]
 
 
 async def nothing(*extent):

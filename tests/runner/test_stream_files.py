@@ -109,27 +109,24 @@ async def test_a_file_that_shrank_is_an_error(connect, file):
 
 @pytest.mark.parametrize("cached", [True, False])
 async def test_what_is_not_in_memory_is_read_in_a_thread_first(connect, file, cached, monkeypatch):
-    read = []
-
-    async def read_at(number, at, count):
-        read.append((at, count))
-        return b"x"
-
-    monkeypatch.setattr(module, "is_cached", lambda *extent: cached)
-    monkeypatch.setattr(module, "read_at", read_at)
+    """A few MiB at a time."""
+    fetched = []
+    monkeypatch.setattr(module, "seems_cached", lambda *extent: cached)
+    monkeypatch.setattr(module, "fetch", lambda number, at, count: fetched.append((at, count)))
     stream, client = connect()
-    await stream.send_file(b"", file.fileno(), 3, 4, b"")
+    async with meanwhile(stream.send_file(b"", file.fileno(), 3, len(LARGE) - 3, b"")):
+        assert await take(client, len(LARGE) - 3) == LARGE[3:]
 
-    assert await take(client, 4) == LARGE[3:7]
-    assert read == ([] if cached else [(3, 4)])
+    most = module.FETCHED_BYTES
+    assert fetched == ([] if cached else [(3, most), (3 + most, len(LARGE) - 3 - most)])
 
 
 async def test_a_disk_that_fails_is_no_client_that_left(connect, file, monkeypatch):
-    async def read_at(number, at, count):
+    def fails(*extent):
         raise OSError(errno.EIO, "no")
 
-    monkeypatch.setattr(module, "is_cached", lambda *extent: False)
-    monkeypatch.setattr(module, "read_at", read_at)
+    monkeypatch.setattr(module, "seems_cached", lambda *extent: False)
+    monkeypatch.setattr(module, "fetch", fails)
     stream, _ = connect()
     with pytest.raises(EOFError, match="cannot be read"):
         await stream.send_file(b"", file.fileno(), 0, 4, b"")
@@ -145,6 +142,23 @@ async def test_a_file_system_without_sendfile_is_read_and_written(connect, file,
         assert await take(client, len(LARGE)) == LARGE
 
     assert told == [True]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_what_cannot_be_read_for_writing_is_an_error(connect, file, monkeypatch, fails):
+    def sendfile(*args):
+        raise OSError(errno.EINVAL, "no")
+
+    async def read_at(*extent):
+        if fails:
+            raise OSError(errno.EIO, "no")
+        return b""
+
+    monkeypatch.setattr(os, "sendfile", sendfile)
+    monkeypatch.setattr(module, "read_at", read_at)
+    stream, _ = connect()
+    with pytest.raises(EOFError):
+        await stream.send_file(b"", file.fileno(), 0, 4, b"")
 
 
 async def test_a_client_that_leaves_while_it_is_read_and_written_is_noticed(

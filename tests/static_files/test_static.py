@@ -172,8 +172,9 @@ async def test_a_listing_shows_what_can_be_had(root):
     answer = await ask(root, "/sub/", listing=True)
 
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert '<a href="./deeper/">deeper/</a>' in answer.text
-    assert '<a href="./a%20%3Cb%3E.txt">a &lt;b&gt;.txt</a>' in answer.text
+    assert "<a href='./deeper/'>deeper/</a>" in answer.text
+    assert "<a href='./a%20%3Cb%3E.txt'>a &lt;b&gt;.txt</a>" in answer.text
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
     assert '<a href="../">' in answer.text
     assert ".hidden" not in answer.text
     assert "<b>" not in answer.text
