@@ -41,7 +41,8 @@ class Limits:
             whole.
         part_header_bytes: Longest head of a part, all its lines together.
         part_headers: Most lines in the head of a part.
-        spool_bytes: A file of `req.form()` that is larger than this goes to a temporary file.
+        spool_bytes: Most bytes of the files of `req.form()` that are kept in memory, all together;
+            what is more goes to a temporary file.
         decoded_ratio: How many times larger than what came the body may be that
             `req.decode_content()` makes of it.
         json_depth: Deepest nesting of a JSON body.

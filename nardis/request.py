@@ -10,21 +10,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import copy_context
 from functools import cached_property
+from os import PathLike
 from types import SimpleNamespace
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, Self, TypeAlias, TypeVar, overload
 from urllib.parse import unquote
 
 from ._exchange.exchange import Exchange
 from ._exchange.intake import too_large
+from ._files.saving import save
 from ._http import media_types
+from ._http.codings import decoder
 from ._http.request_head import quoted
 from ._http.strict_json import decode_json
 from ._models import decode_typed
 from ._paths.trail import Found, Trail
 from ._receiving.head import RequestHead
-from .body import Body, decode_text, gather
+from .body import Body, Decoded, Kept, Source, decode_text, gather, not_as_sent
 from .datastructures import Query
 from .errors import BodyAlreadyRead, HTTPError
+from .forms import FormData, Parts, read_form
 from .types import App, CloseReason, RouteLike, Scope
 
 __all__ = ["Request"]
@@ -48,6 +52,11 @@ class Request(RequestHead):
     """
 
     __slots__ = ("_body", "_gathered", "found", "way")
+
+    # Whether the body is decoded; None before decode_content() was called. It is no slot, so that
+    # other requests do not pay for it; nor is the form.
+    _decoded: bool | None = None
+    _form: FormData | None = None
 
     def __init__(
         self, scope: Scope, exchange: Exchange, app: App, way: Trail | None = None
@@ -156,6 +165,47 @@ class Request(RequestHead):
     def __aiter__(self) -> AsyncIterator[Bytes]:
         return self.body.__aiter__()
 
+    def decode_content(self) -> Self:
+        """
+        Read the body decoded from now on, by `bytes()` and `json()` as by `async for`.
+
+        It takes gzip and deflate, and where `nardis[compression]` is installed br and zstd. A body
+        without a coding is read as it is, and to call this once more changes nothing. Without this
+        a body in a content coding stays in it.
+
+            order = await req.decode_content().json()
+
+        The limits of a body hold for what came and for what comes of it. Beyond 1 MiB, that may be
+        `limits.decoded_ratio` times larger than what came, and no more. The header fields stay as
+        they are: `content_length` is of the coded body. A mounted application gets the body as it
+        was sent. So does a wrapped middleware, and the request behind it has a `decode_content()`
+        of its own.
+
+        Returns:
+            This request.
+
+        Raises:
+            HTTPError: 415 for another coding, or several, before the client is asked for the body.
+                What reads the body raises 400 when it cannot be decoded, or is cut short, and 413
+                over a limit.
+            BodyAlreadyRead: Some of the body was read before.
+
+        Source: RFC 9110 §8.4 and §15.5.16.
+        """
+        if self._decoded is None:
+            found = None
+            if self.exchange.expects_body:
+                found = decoder(self.headers.get("content-encoding"))
+                if self._gathered is not None or self.exchange.open_body().received:
+                    raise BodyAlreadyRead(
+                        "some of the request body was already read: call decode_content() before"
+                    )
+            self._decoded = found is not None
+            if found is not None:
+                body = self.body
+                body.source = Decoded(body.source, found, self.exchange)
+        return self
+
     async def bytes(self, limit: int | None = None) -> Bytes:
         """
         Gather the whole body and keep it; later calls return the same.
@@ -170,13 +220,7 @@ class Request(RequestHead):
         if limit is None:
             limit = self.exchange.limits.buffered_body_bytes
         if self._gathered is None:
-            intake = self.exchange.open_body()
-            if intake.received or (self._body is not None and self._body.is_closed()):
-                raise BodyAlreadyRead(
-                    "some of the request body was already read as a stream: use either "
-                    "`async for chunk in req` or bytes()"
-                )
-            self._gathered = await gather(intake, limit)
+            self._gathered = await gather(self._unread("bytes()"), limit)
         elif len(self._gathered) > limit:
             raise too_large(limit)
         return self._gathered
@@ -237,6 +281,105 @@ class Request(RequestHead):
         if self.charset not in (None, "utf-8", "utf8", "us-ascii"):
             raise HTTPError(415, f"a JSON body is UTF-8 (RFC 8259 §8.1), not {self.charset}")
 
+    async def form(self, limit: int | None = None) -> FormData:
+        """
+        Gather a form, multipart or urlencoded, and keep it; later calls return the same.
+
+        Files are kept in memory up to `limits.spool_bytes`, and then in a temporary file without a
+        name. They are gone when the request has ended: `save()` what is to stay.
+
+        Args:
+            limit: Most bytes of the whole body, beside the limits of fields and files.
+
+        Raises:
+            HTTPError: 415 when it is no form, 413 over a limit, 431 for the head of a part, 400
+                when it is malformed or cut short.
+            BodyAlreadyRead: Some of it was read as a stream.
+
+        Source: RFC 7578; WHATWG URL §5.1.
+        """
+        if self._form is None:
+            kind, limits = self.headers.get("content-type"), self.exchange.limits
+            form = await read_form(self._unread("form()"), kind, limits, limit=limit)
+            if form.files:
+                self.defer(form.close)
+            self._form = form
+        return self._form
+
+    def parts(self, *, limit: int | None = None) -> Parts:
+        """
+        Go through the parts of a multipart form as they arrive: `async for part in req.parts()`.
+
+        Nothing of it is kept: a part is read, or saved, before the next one is asked for. The form
+        is complete when the loop ends.
+
+        Args:
+            limit: Most bytes of the whole body; `limits.streamed_body_bytes` holds beside it.
+
+        Raises:
+            HTTPError: 415 when it is no multipart/form-data, 400 for a boundary that cannot be one.
+                The loop, and what reads a part, raises 413 and 431 over a limit, and 400 when the
+                form is malformed or cut short.
+            BodyAlreadyRead: Some of the body was read before.
+
+        Backpressure: the client is asked for no more than is read.
+
+        Source: RFC 7578.
+        """
+        source = self._unread("parts()")
+        if limit is not None:
+            source.limit = limit if source.limit is None else min(limit, source.limit)
+        return Parts(source, self.headers.get("content-type"), self.exchange.limits)
+
+    async def save(self, path: str | PathLike[str], limit: int | None = None) -> int:
+        """
+        Save the body as the file *path*, and return its size in bytes.
+
+        The file is there when all of the body is, and before that nothing of it. One that was there
+        is replaced. Disks are written in worker threads.
+
+        Args:
+            path: Where to. It is yours: never make it of what a client sent.
+            limit: Most bytes; `limits.streamed_body_bytes` holds beside it.
+
+        Raises:
+            OSError: As the system gave it: the folder is missing, *path* is a folder, the disk is
+                full.
+            HTTPError: 413 over a limit.
+            BodyAlreadyRead: Some of it was read as a stream.
+
+        Cancellation: nothing is left behind. Backpressure: no more is asked for than is written, up
+        to 512 KiB.
+        """
+        source = self._unread("save()")
+        bound = source.limit
+        if limit is not None:
+            source.limit = limit if bound is None else min(limit, bound)
+        try:
+            return await save(path, source.next_chunk)
+        finally:
+            source.limit = bound
+
+    def _unread(self, verb: str) -> Source:
+        """
+        Return the source of the whole body.
+
+        Raises:
+            BodyAlreadyRead: Some of it is gone.
+        """
+        if self._gathered is not None:
+            return Kept(self._gathered)
+        body = self._body
+        source: Source = self.exchange.open_body()
+        if body is not None and self._decoded:
+            source = body.source
+        if source.received or (body is not None and body.is_closed()):
+            raise BodyAlreadyRead(
+                "some of the request body was already read as a stream: use either that or "
+                f"{verb}, and only one of them"
+            )
+        return source
+
     def defer(self, async_fn: Callable[..., Awaitable[object]], *args: Any) -> None:
         """
         Run `await async_fn(*args)` after the handler and the final message, whatever happened.
@@ -263,11 +406,18 @@ class Request(RequestHead):
         """
         Return the next piece of the body, from wherever it is kept, and whether more may come.
 
-        For a foreign application, which goes on where our own handlers stopped.
+        For a foreign application, which goes on where our own handlers stopped. It gets what was
+        sent, or a BodyAlreadyRead: its Content-Encoding field is the client's.
         """
-        return await self.body.take() if self._gathered is None else (self._gathered, False)
+        if self._gathered is None:
+            return await self.body.take()
+        if self._decoded:
+            raise not_as_sent()
+        return self._gathered, False
 
     def share_body(self, inner: Request) -> None:
         """Take over a body that was gathered behind a foreign middleware."""
-        if self._gathered is None:
-            self._gathered = inner._gathered
+        if self._gathered is not None or inner._gathered is None:
+            return
+        if inner._decoded or not self._decoded:  # else it is coded, and here to be decoded
+            self._gathered, self._decoded = inner._gathered, inner._decoded

@@ -244,7 +244,7 @@ def test_each_limit_that_is_named_exists() -> None:
         ("raise SkipRoute", []),
         ("await next()", []),
         ("other.name(x=1)", []),
-        ("nardis.static", ["nardis.static"]),
+        ("nardis.statics", ["nardis.statics"]),
         ("res.json({ a })()(", ["res.json({ a })()("]),
         ("async (err, req, res)", []),
         ("%5C", []),

@@ -38,6 +38,7 @@ PUBLIC = [
     "post",
     "put",
     "shielded",
+    "static",
     "wrap",
 ]
 
