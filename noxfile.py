@@ -132,9 +132,10 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """Use the demo's page in headless Chromium, where the machine has it and ChromeDriver."""
+    """Use pages in headless Chromium, where the machine has it and ChromeDriver."""
     session.install("-e", ".", *group("browser"))
-    session.run("pytest", "tests/demo", *session.posargs)
+    pages = ["tests/demo", "tests/examples/test_gallery.py", "tests/examples/test_media.py"]
+    session.run("pytest", *(session.posargs or pages))
 
 
 @nox.session

@@ -57,6 +57,7 @@ class Request(RequestHead):
     # other requests do not pay for it; nor is the form.
     _decoded: bool | None = None
     _form: FormData | None = None
+    _claimed: str | None = None  # the verb that the body belongs to
 
     def __init__(
         self, scope: Scope, exchange: Exchange, app: App, way: Trail | None = None
@@ -159,6 +160,8 @@ class Request(RequestHead):
                     "the request body was gathered by req.bytes(), text() or json(): call that "
                     "again, it is kept"
                 )
+            if self._claimed is not None:
+                raise _belongs_to(self._claimed)
             self._body = Body(self.exchange.open_body())
         return self._body
 
@@ -300,7 +303,7 @@ class Request(RequestHead):
         """
         if self._form is None:
             kind, limits = self.headers.get("content-type"), self.exchange.limits
-            form = await read_form(self._unread("form()"), kind, limits, limit=limit)
+            form = await read_form(self._claim("form()"), kind, limits, limit=limit)
             if form.files:
                 self.defer(form.close)
             self._form = form
@@ -326,7 +329,7 @@ class Request(RequestHead):
 
         Source: RFC 7578.
         """
-        source = self._unread("parts()")
+        source = self._claim("parts()")
         if limit is not None:
             source.limit = limit if source.limit is None else min(limit, source.limit)
         return Parts(source, self.headers.get("content-type"), self.exchange.limits)
@@ -351,7 +354,7 @@ class Request(RequestHead):
         Cancellation: nothing is left behind. Backpressure: no more is asked for than is written, up
         to 512 KiB.
         """
-        source = self._unread("save()")
+        source = self._claim("save()")
         bound = source.limit
         if limit is not None:
             source.limit = limit if bound is None else min(limit, bound)
@@ -369,6 +372,8 @@ class Request(RequestHead):
         """
         if self._gathered is not None:
             return Kept(self._gathered)
+        if self._claimed is not None:
+            raise _belongs_to(self._claimed)
         body = self._body
         source: Source = self.exchange.open_body()
         if body is not None and self._decoded:
@@ -378,6 +383,20 @@ class Request(RequestHead):
                 "some of the request body was already read as a stream: use either that or "
                 f"{verb}, and only one of them"
             )
+        return source
+
+    def _claim(self, verb: str) -> Source:
+        """
+        Return the source of the whole body, which nobody but *verb* reads from now on.
+
+        Raises:
+            BodyAlreadyRead: Some of it is gone.
+        """
+        source = self._unread(verb)
+        if self._gathered is None:
+            self._claimed = verb
+            if self._body is not None:
+                self._body.source = _Claimed(verb)
         return source
 
     def defer(self, async_fn: Callable[..., Awaitable[object]], *args: Any) -> None:
@@ -410,14 +429,46 @@ class Request(RequestHead):
         sent, or a BodyAlreadyRead: its Content-Encoding field is the client's.
         """
         if self._gathered is None:
-            return await self.body.take()
+            if self._claimed is not None:
+                raise BodyAlreadyRead(
+                    f"a foreign application cannot have this request body: req.{self._claimed} has "
+                    "read it. Call `await req.bytes()` before, and both have it"
+                )
+            return await aiter(self.body).take()
         if self._decoded:
             raise not_as_sent()
         return self._gathered, False
 
     def share_body(self, inner: Request) -> None:
-        """Take over a body that was gathered behind a foreign middleware."""
+        """Take over a body, or a form, that was gathered behind a foreign middleware."""
+        if self._form is None and inner._form is not None:
+            self._form, self._claimed = inner._form, "form()"
         if self._gathered is not None or inner._gathered is None:
             return
         if inner._decoded or not self._decoded:  # else it is coded, and here to be decoded
             self._gathered, self._decoded = inner._gathered, inner._decoded
+
+    def share_form(self, inner: Request) -> None:
+        """Let a request behind a foreign middleware have the form that was gathered before it."""
+        if self._form is not None:
+            inner._form, inner._claimed = self._form, "form()"
+
+
+class _Claimed:
+    """The source of a stream whose body belongs to a verb."""
+
+    complete = False
+    received = 0
+    limit: int | None = None
+
+    def __init__(self, verb: str) -> None:
+        self._verb = verb
+
+    async def next_chunk(self) -> bytes:
+        raise _belongs_to(self._verb)
+
+
+def _belongs_to(verb: str) -> BodyAlreadyRead:
+    return BodyAlreadyRead(
+        f"the request body belongs to req.{verb}, which was called before: it has one reader"
+    )

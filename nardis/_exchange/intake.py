@@ -71,6 +71,7 @@ class Intake:
         "_lifetime",
         "_queue",
         "_receive",
+        "_streamed",
         "_wakeup",
         "_watcher",
         "complete",
@@ -98,11 +99,18 @@ class Intake:
         self._wakeup: anyio.Event | None = None  # the reader waits for the watcher
         self._discarding = False
         self._discarded = 0
+        self.limit: int | None = None
+        self._streamed: int | None = None  # what the limits say of it
         self.obey(lifetime.limits)
 
     def obey(self, limits: Limits) -> None:
         """Apply *limits* from now on."""
-        self.limit: int | None = limits.streamed_body_bytes
+        most = limits.streamed_body_bytes
+        if self.limit == self._streamed:
+            self.limit = most
+        elif self.limit is not None and most is not None:  # a reader has a bound of its own
+            self.limit = min(self.limit, most)
+        self._streamed = most
         # A piece of this size makes good whatever was waited for.
         self._ample = limits.body_min_rate * max(limits.body_idle_s, GRACE_S)
 

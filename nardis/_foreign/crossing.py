@@ -159,6 +159,7 @@ class HTTPCrossing(_Crossing):
         outer = self.req
         exchange = InnerExchange(scope, receive, send, outer.exchange, doorway)
         req = Request(scope, exchange, outer.app, outer.trail)
+        outer.share_form(req)
         res = InnerResponse(req, exchange, self.res)
         doorway.inner = exchange
         self.enter(exchange, req, res)

@@ -8,7 +8,7 @@ import tempfile
 import anyio
 import pytest
 
-from nardis import Limits, Nardis
+from nardis import Limits, Nardis, wrap
 from nardis.errors import BodyAlreadyRead, UsageError
 from nardis.testing import AppError, Client
 
@@ -154,3 +154,92 @@ async def test_a_form_that_ends_early_is_a_400():
     headers = {"content-type": "multipart/form-data; boundary=B"}
     content = b'--B\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--B'
     assert (await post(handler, content=content, headers=headers)).status_code == 400
+
+
+@pytest.mark.parametrize("outside", [True, False])
+async def test_a_form_is_shared_with_what_is_behind_a_wrapped_middleware(outside):
+    """And with what is in front of it."""
+    app, found = Nardis(), []
+
+    class Middleware:
+        def __init__(self, app):
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            await self.app(scope, receive, send)
+
+    @app.use
+    async def guard(req, res, next):
+        if outside:
+            found.append((await req.form())["a"])
+        await next()
+        found.append((await req.form())["a"])
+
+    app.use(wrap(Middleware))
+
+    @app.post("/")
+    async def handler(req, res):
+        found.append((await req.form())["a"])
+        await res.end()
+
+    async with Client(app) as client:
+        for files in (None, {}):
+            await client.post("/", data={"a": "1"}, files=files)
+
+    assert found == ["1"] * (6 if outside else 4)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda req: req.form(),
+        lambda req: anext(aiter(req.parts())),
+        lambda req: to_the_end(req),
+    ],
+    ids=["form", "parts", "stream"],
+)
+async def test_a_foreign_application_never_takes_what_is_left_for_the_whole(read):
+    app, told = Nardis(), []
+
+    @app.use
+    async def guard(req, res, next):
+        await read(req)
+        await next()
+
+    async def foreign(scope, receive, send):
+        told.append(await receive())
+
+    app.mount("/", foreign)
+    for options in ({"files": {}}, {"files": {"f": b"2"}}):
+        with pytest.raises(AppError) as caught:
+            async with Client(app, lifespan=False) as client:
+                await client.post("/", data={"a": "1"}, **options)
+        assert isinstance(caught.value.__cause__, BodyAlreadyRead)
+
+    assert told == []
+
+
+async def test_a_body_that_was_gathered_first_is_for_both():
+    app, told = Nardis(), []
+
+    @app.use
+    async def guard(req, res, next):
+        await req.bytes()
+        told.append((await req.form())["a"])
+        await next()
+
+    async def foreign(scope, receive, send):
+        told.append((await receive())["body"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    app.mount("/", foreign)
+    async with Client(app, lifespan=False) as client:
+        await client.post("/", data={"a": "1"})
+
+    assert told == ["1", b"a=1"]
+
+
+async def to_the_end(req):
+    async for _ in req:
+        pass

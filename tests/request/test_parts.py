@@ -170,6 +170,74 @@ async def test_a_body_that_was_read_has_no_parts():
     assert isinstance(caught.value.__cause__, BodyAlreadyRead)
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda req: req.parts(),
+        lambda req: req.form(),
+        lambda req: req.bytes(),
+        lambda req: req.text(),
+        lambda req: req.save("/tmp/nowhere"),
+        lambda req: anext(aiter(req)),
+        lambda req: req.body.receive(),
+    ],
+    ids=["parts", "form", "bytes", "text", "save", "iteration", "body"],
+)
+async def test_parts_have_the_body_for_themselves(read):
+    """Another reader would take pieces of it, and a form without them would look whole."""
+    app, names = Nardis(), []
+
+    @app.post("/")
+    async def handler(req, res):
+        parts = req.parts()
+        async for part in parts:
+            names.append(part.name)
+            with pytest.raises(BodyAlreadyRead, match="belongs to req.parts()"):
+                await read(req)
+        await res.end()
+
+    async with Client(app) as client:
+        await client.post("/", files=[("a", b"1"), ("b", b"2")])
+
+    assert names == ["a", "b"]
+
+
+async def test_a_stream_that_was_there_before_has_nothing_of_it():
+    app, names = Nardis(), []
+
+    @app.post("/")
+    async def handler(req, res):
+        body = req.body
+        async for part in req.parts():
+            names.append(part.name)
+            with pytest.raises(BodyAlreadyRead):
+                await body.receive()
+        await res.end()
+
+    async with Client(app) as client:
+        await client.post("/", files=[("a", b"1"), ("b", b"2")])
+
+    assert names == ["a", "b"]
+
+
+async def test_a_limit_holds_behind_the_limits_of_a_route():
+    """A middleware begins to read, and the route has limits of its own."""
+    app = Nardis()
+
+    @app.use
+    async def reads(req, res, next):
+        req.state.parts = req.parts(limit=100)
+        await next()
+
+    @app.post("/", limits=Limits(streamed_body_bytes=10_000))
+    async def handler(req, res):
+        async for part in req.state.parts:
+            await part.bytes()
+
+    async with Client(app) as client:
+        assert (await client.post("/", files={"a": bytes(500)})).status_code == 413
+
+
 async def test_a_client_that_leaves_ends_the_handler_and_no_part_is_short():
     app, ended, whole = Nardis(), anyio.Event(), []
 
