@@ -231,6 +231,8 @@ class Exchange(Outgoing):
         try:
             if not await self._may_send("send a file"):
                 return True
+            if self.state != IDLE:
+                return False
             await self._send_head(size)
             if self._bodiless or self.filters or self.head.trailers is not None:
                 return False

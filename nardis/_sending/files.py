@@ -46,8 +46,9 @@ SMALL_BYTES: Final = PIECE_BYTES
 # One read of a larger one. A visit to a thread takes 60 us, and to copy this much 40.
 BLOCK_BYTES: Final = 256 * 1024
 
-# What the server is asked to send by itself at once: `res.bytes_sent` grows by that.
-SENT_BYTES: Final = 1024 * 1024
+# What the server is asked to send by itself at once: `res.bytes_sent` grows by that, and so much is
+# read at once from a disk.
+SENT_BYTES: Final = 4 * 1024 * 1024
 
 # A file that was changed within this time may be changed again without another time stamp, which
 # the file system takes from a clock that ticks a hundred times a second.
@@ -202,7 +203,8 @@ async def _answer(reply: ReplyHead, exchange: Exchange, found: _Found) -> None:
             reply.set("content-type", several.content_type)
     if reply.reads == HEAD:
         reply.set("content-length", length)
-        await exchange.answer(b"")
+        await exchange.flush()
+        await exchange.end()
     elif content is not None:
         pieces = [head + content[span.start : span.stop] for head, span in parts]
         await exchange.answer(b"".join(pieces) + end if end else pieces[0])

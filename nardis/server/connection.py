@@ -223,7 +223,10 @@ class Connection:
         stall_s = config.write_stall_s
         if self.service.interrupted:
             stall_s = min(stall_s, LINGER_S)
-        if wire.writing:
+        if wire.fetching:  # nobody waits for the client
+            self.progressed = now
+            self.talk.progressed(now)
+        elif wire.writing:
             self._watch_progress(now)
             if now - max(wire.writing, self.progressed) > stall_s:
                 self._stall(stall_s)

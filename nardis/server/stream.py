@@ -124,6 +124,7 @@ class Stream(ByteStream):
         reading: A task waits for something to arrive.
         read_at: Something had last arrived then, to within TURN_S.
         writing: A write waits for room since then; 0.0 is none.
+        fetching: A write waits for our own disk.
         sent: How many bytes the system has taken.
         closed: The socket is closed: its number may be another's by now.
     """
@@ -134,6 +135,7 @@ class Stream(ByteStream):
         "_turns",
         "client",
         "closed",
+        "fetching",
         "read_at",
         "reading",
         "sent",
@@ -155,6 +157,7 @@ class Stream(ByteStream):
         self.reading: bool = False
         self.read_at: float = 0.0
         self.writing: float = 0.0
+        self.fetching: bool = False
         self.sent: int = 0
         self.closed: bool = False
         self._busy = False  # a write waits for room
@@ -320,7 +323,7 @@ class Stream(ByteStream):
             while at < until and not self.closed:
                 count = min(until - at, FILE_BYTES)
                 if at >= fetched and not seems_cached(file, at, count):
-                    fetched = await _fetch(file, at, min(until - at, FETCHED_BYTES))
+                    fetched = await self._fetch(file, at, min(until - at, FETCHED_BYTES))
                 if at < fetched:
                     count = min(count, fetched - at)
                 at += await self._send_some(file, at, count)
@@ -348,6 +351,17 @@ class Stream(ByteStream):
             return 0
         self.sent += sent
         return sent
+
+    async def _fetch(self, file: int, at: int, count: int) -> int:
+        """Have the disk read in a thread; return the place up to which it was."""
+        self.fetching = True
+        try:
+            await to_thread.run_sync(fetch, file, at, count)
+        except OSError as exc:  # no fault of the client's
+            raise EOFError(f"the file cannot be read: {exc}") from exc
+        finally:
+            self.fetching = False
+        return at + count
 
     async def _send_some(self, file: int, at: int, count: int) -> int:
         """Send some of a file; return how many bytes of it the system took."""
@@ -425,15 +439,6 @@ class Stream(ByteStream):
             if len(info) >= BYTES_ACKED.size:
                 return int(BYTES_ACKED.unpack_from(info)[0])
         return self.sent
-
-
-async def _fetch(file: int, at: int, count: int) -> int:
-    """Have the disk read in a thread; return the place up to which it was."""
-    try:
-        await to_thread.run_sync(fetch, file, at, count)
-    except OSError as exc:  # no fault of the client's
-        raise EOFError(f"the file cannot be read: {exc}") from exc
-    return at + count
 
 
 async def _read(file: int, at: int, count: int) -> bytes:

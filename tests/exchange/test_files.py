@@ -209,6 +209,20 @@ async def test_a_path_is_not_all_where_trailers_follow(file):
     assert kinds(call) == ["start", "body", "body", "trailers"]
 
 
+async def test_a_path_is_not_all_behind_a_first_piece(file):
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.write(b"0123")
+        assert not await req.exchange.send_path(file.name, 10)
+
+    async with Server(app) as server:
+        call = await server.finished("/", **takes(PATH))
+
+    assert kinds(call) == ["start", "body", "body"]
+
+
 async def test_paths_are_for_servers_that_send_no_parts():
     app, seen = Nardis(), []
 
@@ -238,12 +252,6 @@ async def test_our_own_server_is_asked_only_where_nothing_is_wrapped_around():
 
         def __init__(self, scope):
             self.scope = scope
-
-        def has_left(self):
-            return False
-
-        def answered(self):
-            pass
 
     async with Server(app) as server:
         for scope in (None, anyio.CancelScope()):

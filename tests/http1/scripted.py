@@ -36,7 +36,7 @@ class Wire:
     client = ("192.0.2.1", 1234)
     server = ("192.0.2.2", 80)
     read_at = writing = 0.0
-    may_miss_reset = False
+    may_miss_reset = fetching = False
 
     def __init__(self, pieces: Iterable[bytes], *, ends: bool = True) -> None:
         self.pieces = deque(filter(None, pieces))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+
 import anyio
 import pytest
 
@@ -131,6 +134,7 @@ async def test_it_begins_where_the_file_stands_and_goes_to_its_end(file):
     file.seek(7)
 
     assert (await body_of([start(), piece(file)]))[0] == b"789"
+    file.seek(7)
     assert (await body_of([start(), piece(file.fileno(), count=1)]))[0] == b"7"
     assert (await body_of([start(), piece(file, offset=12)]))[0] == b""
 
@@ -197,13 +201,118 @@ async def test_less_than_was_declared_cuts_the_connection(file):
     assert (await converse(app, [GET])).log == ["file of 5", "cut short"]
 
 
-async def test_a_file_that_shrank_cuts_the_connection(file):
+async def test_a_file_that_is_shorter_is_refused_before_anything_is_sent(file):
     async def app(scope, receive, send):
         await send(start((b"content-length", b"20")))
-        with pytest.raises(ContentLengthMismatch, match="shorter than it was"):
+        with pytest.raises(ContentLengthMismatch, match="10 bytes"):
             await send(piece(file, offset=0, count=20))
 
+    wire = await converse(app, [GET])
+    assert (wire.statuses(), wire.log) == ([500], ["whole"])
+
+
+async def test_a_file_that_shrinks_while_it_is_sent_cuts_the_connection(file, monkeypatch):
+    async def send_file(self, head, number, at, count, end):
+        raise EOFError("the file is shorter than it was")
+
+    monkeypatch.setattr(Wire, "send_file", send_file)
+
+    async def app(scope, receive, send):
+        await send(start((b"content-length", b"10")))
+        with pytest.raises(ContentLengthMismatch, match="shorter than it was"):
+            await send(piece(file, offset=0, count=10))
+
     assert (await converse(app, [GET])).log[0] == "reset"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"offset": -1},
+        {"offset": 0, "count": -5},
+        {"offset": 0.0},
+        {"offset": 0, "count": 5.0},
+        {"offset": True},
+    ],
+    ids=str,
+)
+async def test_what_is_no_part_of_a_file_is_refused(file, options):
+    """A negative count would let others have more than was declared."""
+
+    async def app(scope, receive, send):
+        await send(start((b"content-length", b"10")))
+        with pytest.raises(UsageError):
+            await send(piece(file, **options, more_body=True))
+        await send(piece(file, offset=0))
+
+    wire = await converse(app, [GET])
+    assert wire.sent.endswith(b"\r\n\r\n" + DIGITS)
+
+
+async def test_what_is_no_regular_file_is_refused(file, tmp_path):
+    closed = (tmp_path / "digits.txt").open("rb")
+    closed.close()
+    pipe, end = os.pipe()
+    folder = os.open(tmp_path, os.O_RDONLY)
+    refused = []
+
+    async def app(scope, receive, send):
+        await send(start())
+        for each in (closed, io.BytesIO(DIGITS), None, "x", True, pipe, folder, 10**6, text):
+            with pytest.raises(UsageError) as caught:
+                await send(piece(each))
+            refused.append(str(caught.value))
+        await send(piece(file, offset=0))
+
+    with (tmp_path / "digits.txt").open() as text:
+        wire = await converse(app, [GET])
+    for each in (pipe, end, folder):
+        os.close(each)
+
+    assert wire.sent.endswith(DIGITS)
+    assert len(refused) == 9
+    assert "'rb'" in refused[-1]
+
+
+async def test_the_position_of_a_file_goes_on_with_what_is_sent(tmp_path):
+    """That of the object, which has read ahead."""
+    path = tmp_path / "letters.txt"
+    path.write_bytes(b"abcdefgh" * 2000)
+    with path.open("rb") as opened, path.open("rb", buffering=0) as raw:
+        assert opened.read(3) == b"abc"
+        parts = [piece(opened, count=2, more_body=True), piece(opened, count=2, more_body=True)]
+        number = raw.fileno()
+        parts += [piece(number, count=1, more_body=True), piece(number, count=2)]
+        body, _ = await body_of([start((b"content-length", b"7")), *parts])
+
+        assert body == b"de" + b"fg" + b"a" + b"bc"
+        assert opened.read(1) == b"h"
+
+
+@pytest.mark.parametrize("path", ["fifo", "folder", "missing", "/dev/null"])
+async def test_only_the_path_of_a_regular_file_is_sent(tmp_path, path):
+    """To open a FIFO would wait for somebody who writes to it, in a thread that others need."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+
+    async def app(scope, receive, send):
+        await send(start())
+        with pytest.raises(FileNotFoundError):
+            await send({"type": "http.response.pathsend", "path": str(tmp_path / path)})
+        await send({"type": "http.response.body", "body": b"not there"})
+
+    assert (await converse(app, [GET])).sent.endswith(b"not there")
+
+
+@pytest.mark.parametrize(("path", "error"), [("relative.txt", UsageError), (1, TypeError)])
+async def test_a_path_is_absolute(path, error):
+    async def app(scope, receive, send):
+        await send(start())
+        with pytest.raises(error):
+            await send({"type": "http.response.pathsend", "path": path})
+        await send({"type": "http.response.body", "body": b"not there"})
+
+    assert (await converse(app, [GET])).sent.endswith(b"not there")
 
 
 async def test_a_cancelled_part_cuts_the_connection(file):

@@ -24,6 +24,8 @@ ARGUMENTS = {
     "early_hints": [{}],
     "write": ["x"],
     "pipe": [[b"x"]],
+    "send_file": ["/nowhere"],
+    "download": ["/nowhere"],
 }
 
 

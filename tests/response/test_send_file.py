@@ -137,6 +137,17 @@ async def test_head_has_the_fields_of_get(root, name):
     assert (head.headers, head.content) == (got.headers, b"")
 
 
+@pytest.mark.parametrize("name", ["a.txt", "large.bin"])
+async def test_head_has_no_length_where_a_hook_takes_it_away(root, name):
+    """As GET, which is then chunked."""
+
+    async def handler(req, res):
+        res.on_head(lambda: res.remove("content-length"))
+        await res.send_file(root / name)
+
+    assert "content-length" not in (await ask(handler, "HEAD")).headers
+
+
 # --- conditions and ranges ------------------------------------------------------------------------
 
 
@@ -434,28 +445,21 @@ async def test_what_is_filtered_passes_the_filter(root, offered):
     assert b"content-length" not in call.headers
 
 
-async def test_a_path_that_leads_elsewhere_by_now_is_not_sent(root):
+async def test_a_path_that_leads_elsewhere_by_now_is_not_sent(root, monkeypatch):
     """What is open is what counts."""
-    app = Nardis()
+    app, real = Nardis(), os.readlink
 
     @app.get("/")
     async def handler(req, res):
-        def replace():
-            (root / "large.bin").unlink()
-
         await res.send_file(root / "large.bin")
 
-    real = os.readlink
-
     def unlinked(path):
-        if str(path).startswith("/proc/self/fd"):
-            (root / "large.bin").unlink()
+        (root / "large.bin").unlink()
         return real(path)
 
+    monkeypatch.setattr(os, "readlink", unlinked)
     async with Server(app) as server:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(os, "readlink", unlinked)
-            call = await server.finished("/", extensions={PATH: {}})
+        call = await server.finished("/", extensions={PATH: {}})
 
     assert call.body == LARGE
 

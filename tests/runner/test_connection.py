@@ -25,7 +25,7 @@ class Wire:
         input: Something lies unread.
     """
 
-    may_miss_reset = reading = False
+    may_miss_reset = reading = fetching = False
 
     def __init__(self):
         self.log = []
@@ -167,6 +167,21 @@ async def test_what_a_client_took_before_a_write_began_does_not_count_against_it
     looked_at(connection, 4)
 
     assert wire.log == []
+
+
+async def test_a_write_that_waits_for_our_own_disk_stalls_nobody():
+    """The conversation hears that, too: its call has limits of its own."""
+    connection, wire, talk, call = writing(write_stall_s=5)
+    wire.fetching = True
+
+    looked_at(connection, 100)
+    assert (wire.log, talk.heard[-2:]) == ([], ["progress at 1100", "look"])
+
+    wire.fetching = False
+    looked_at(connection, 104)
+    assert wire.log == []
+    looked_at(connection, 106)
+    assert (wire.log, call.stalled) == (["cut"], True)
 
 
 async def test_who_is_interrupted_and_does_not_read_has_no_more_than_a_moment():

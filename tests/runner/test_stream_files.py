@@ -244,3 +244,14 @@ async def test_others_get_their_turn_while_a_client_takes_all_at_once(connect, f
         group.cancel_scope.cancel()
 
     assert turns >= 10
+
+
+async def test_a_slow_disk_is_told_from_a_slow_client(connect, file, monkeypatch):
+    """The sweep counts no time in which nobody waits for the client."""
+    seen = []
+    stream, _ = connect()
+    monkeypatch.setattr(module, "seems_cached", lambda *extent: False)
+    monkeypatch.setattr(module, "fetch", lambda *extent: seen.append(stream.fetching))
+    await stream.send_file(b"", file.fileno(), 0, 4, b"")
+
+    assert (seen, stream.fetching) == ([True], False)

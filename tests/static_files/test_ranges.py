@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 
@@ -45,25 +44,23 @@ def parts_of(answer):
     return found
 
 
+def sent(answer):
+    """Return what an answer is, in the words of the cases."""
+    several = answer.headers.get("content-type", "").startswith("multipart/byteranges")
+    return [span for span, _ in parts_of(answer)] if several else answer.content
+
+
 def fits(expect, answer, content):
     if "one_of" in expect:
         return any(fits(each, answer, content) for each in expect["one_of"])
-    if answer.status_code not in expect["status"]:
-        return False
-    if answer.headers.get("content-range") != expect.get("content_range"):
-        return False
-    if "multipart_byteranges" in expect:
-        parts = parts_of(answer)
-        return [span for span, _ in parts] == expect["multipart_byteranges"] and all(
-            body == content[first : last + 1] for (first, last), body in parts
-        )
-    if "body_slice" in expect:
-        content = content[slice(*expect["body_slice"])]
-    elif "body_b64" in expect:
-        content = base64.b64decode(expect["body_b64"])
-    elif "body" not in expect:
-        return True
-    return answer.content == content and answer.headers["content-length"] == str(len(content))
+    slices = expect.get("body_slice", [0, len(content)])
+    body = expect.get("multipart_byteranges", content[slice(*slices)])
+    fields = answer.headers.get("content-range"), answer.headers["content-length"]
+    return (
+        answer.status_code in expect["status"]
+        and fields == (expect.get("content_range"), str(len(answer.content)))
+        and (answer.status_code not in (200, 206) or sent(answer) == body)
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])

@@ -37,9 +37,9 @@ async def file(req: Any, res: Any) -> None:
     await res.send_file(req.params["name"], root=app.state.folder)
 
 
-@app.get("/shrinking")
+@app.get("/shrinking/:size")
 async def shrinking(req: Any, res: Any) -> None:
     path = app.state.folder / "shrinking.bin"
     path.write_bytes(LARGE)
-    res.on_head(lambda: os.truncate(path, 1_500_000))
+    res.on_head(lambda: os.truncate(path, int(req.params["size"])))
     await res.send_file(path)

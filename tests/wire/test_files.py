@@ -73,12 +73,13 @@ def test_several_files_come_over_one_connection(server: Server) -> None:
             assert heard.partition(b"\r\n\r\n")[2] == content
 
 
-def test_a_file_that_shrinks_breaks_the_connection_off(server: Server) -> None:
-    """What was there is sent, and the client sees that it is not all."""
-    head, body = ask(server, "/shrinking")
-
+def test_a_file_that_shrinks_never_looks_whole(server: Server) -> None:
+    """What was there is sent, and the client sees that it is not all; or nothing is, and a 500."""
+    head, body = ask(server, "/shrinking/4500000")
     assert b"\r\ncontent-length: 5000000" in head
-    assert len(body) < 2_000_000
+    assert len(body) < 4_600_000
+
+    assert ask(server, "/shrinking/1500000")[0].startswith(b"HTTP/1.1 500")
 
 
 @needs_curl

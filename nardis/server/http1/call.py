@@ -6,9 +6,11 @@ Source: the ASGI HTTP specification; RFC 9112 §6 and §7 (framing), §9.6 (clos
 
 from __future__ import annotations
 
-from functools import partial
+from contextlib import closing
+from errno import ENOENT
 from http import HTTPStatus
-from os import SEEK_CUR, fstat, lseek
+from os import SEEK_CUR, SEEK_SET, fstat, lseek
+from stat import S_ISREG
 from typing import Any, Final, cast
 
 import anyio
@@ -16,6 +18,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from ..._asgi.extensions import FILE, PATH, Listener
+from ..._files.opening import open_path
 from ...errors import ContentLengthMismatch, UsageError
 from ...types import Message
 from ..stream import TURN_S, clock
@@ -41,18 +44,44 @@ LARGE_BYTES: Final = 16 * 1024
 
 def extent_of(message: Message) -> tuple[int, int, int]:
     """
-    Return the file of a `zerocopysend`, where it begins, and how many bytes it gives.
+    Return the descriptor of a `zerocopysend`, where it begins, and how many bytes it gives.
 
-    Without an offset it begins where the file stands; without a count it goes to the end.
+    Without an offset it begins where the file stands, which then stands behind what is sent.
+    Without a count it goes to the end.
+
+    Raises:
+        UsageError: It is no regular file that is open for reading bytes, or no part of one.
+        ContentLengthMismatch: The file is shorter.
     """
     given: Any = message["file"]
-    file = given if isinstance(given, int) else cast(int, given.fileno())
-    offset: int | None = message.get("offset")
-    count: int | None = message.get("count")
-    if offset is None:
-        offset = lseek(file, 0, SEEK_CUR)
+    if hasattr(given, "encoding"):
+        raise UsageError("a file is sent as bytes: open it with mode 'rb'")
+    try:
+        file: object = given.fileno() if hasattr(given, "fileno") else given
+        if type(file) is not int:
+            raise TypeError(f"{given!r} is no file of the system")
+        found = fstat(file)
+    except (OSError, TypeError, ValueError) as exc:  # closed, or in memory only
+        raise UsageError(f"a file cannot be sent: {exc}") from exc
+    if not S_ISREG(found.st_mode):
+        raise UsageError("only a regular file can be sent")
+    offset, count = message.get("offset"), message.get("count")
+    stands = offset is None
+    if stands:
+        offset = given.tell() if given is not file else lseek(file, 0, SEEK_CUR)
     if count is None:
-        count = max(fstat(file).st_size - offset, 0)
+        count = max(found.st_size - offset, 0) if type(offset) is int else 0
+    if not (type(offset) is int and type(count) is int and offset >= 0 and count >= 0):
+        raise UsageError(f"offset and count are numbers of bytes, not {offset!r} and {count!r}")
+    if count and offset + count > found.st_size:
+        raise ContentLengthMismatch(
+            f"the file has {found.st_size:,} bytes, and not {offset + count:,}: none of them was "
+            "sent"
+        )
+    if stands and given is not file:
+        given.seek(offset + count)
+    elif stands:
+        lseek(file, offset + count, SEEK_SET)
     return file, offset, count
 
 
@@ -257,8 +286,11 @@ class Call(Inbound):
 
     async def _send_path(self, path: str) -> None:
         """Send a whole file, and end the response."""
-        with await to_thread.run_sync(partial(open, path, "rb", buffering=0)) as file:
-            await self._send_file({}, file.fileno(), 0, fstat(file.fileno()).st_size)
+        file = await to_thread.run_sync(open_path, path)
+        if file is None:
+            raise FileNotFoundError(ENOENT, "there is no such regular file", path)
+        with closing(file):
+            await self._send_file({}, file.fd, 0, file.stat.st_size)
 
     async def _send_beside(self, kind: str, message: Message) -> None:
         """Send what stands before the head or behind the body, and files."""
