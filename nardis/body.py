@@ -6,8 +6,11 @@ Source: RFC 9110 §8.4 (content codings).
 
 from __future__ import annotations
 
-import codecs
+import encodings
+import re
 from collections.abc import Coroutine
+from encodings.aliases import aliases
+from functools import cache
 from threading import Lock
 from typing import Any, Final, Protocol
 
@@ -24,13 +27,43 @@ from .errors import BodyAlreadyRead, HTTPError
 
 __all__ = ["Body", "Decoded", "Kept", "Source", "decode_text", "gather", "not_as_sent"]
 
-# Codecs of Python that no peer may choose: they are no charsets, or fail in ways of their own.
+# Modules of `encodings` that no peer may choose: they are no charsets, or fail in ways of their
+# own.
 _NO_CHARSETS: Final = frozenset(
-    {"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
+    {
+        "aliases",
+        "base64_codec",
+        "bz2_codec",
+        "charmap",
+        "hex_codec",
+        "idna",
+        "mbcs",
+        "oem",
+        "punycode",
+        "quopri_codec",
+        "raw_unicode_escape",
+        "rot_13",
+        "undefined",
+        "unicode_escape",
+        "uu_codec",
+        "zlib_codec",
+    }
 )
+
+# mime-charset of RFC 2978 §2.3, with the `.`, `:`, `(` and `)` that registered names have all the
+# same. IANA says up to 40 characters and has a name of 45.
+MAX_CHARSET_CHARS: Final = 64
+_CHARSET = re.compile(r"[-!#$%&'()+.:0-9A-Z^_`a-z{}~]+")
+
+# What Python ignores in the name of a codec.
+_PUNCTUATION = re.compile(r"[^.0-9a-z]+")
 
 # Up to here a body may be as much larger than what came as it likes: so little does no harm.
 FREE_BYTES: Final = 1024 * 1024
+
+# Smaller pieces are joined as they come. As objects they would take up to 50 times their bytes; of
+# larger ones the objects are a few percent.
+SMALL_BYTES: Final = 1024
 
 
 class Source(Protocol):
@@ -347,39 +380,51 @@ class Kept:
 
 async def gather(source: Source, limit: int) -> bytes:
     """
-    Return the whole body.
+    Return the whole body; one that came in one piece is that piece.
+
+    However small the pieces are, they take the memory of their bytes and little more.
 
     Raises:
         HTTPError: 413 when it is larger than *limit* bytes, or than `streamed_body_bytes`.
     """
     streamed = source.limit
     source.limit = limit if streamed is None else min(limit, streamed)
-    chunks: list[bytes] = []
+    pieces: list[bytes | bytearray] = []
+    joined: bytearray | None = None  # the last of them, if small ones may still join it
     try:
         while not source.complete:
-            chunks.append(await source.next_chunk())
+            piece = await source.next_chunk()
+            if not pieces or len(piece) >= SMALL_BYTES:
+                pieces.append(piece)
+                joined = None
+            elif joined is None:
+                joined = bytearray(piece)
+                pieces.append(joined)
+            else:
+                joined += piece
     except StopAsyncIteration:
         pass  # the last message was empty
     finally:
         source.limit = streamed
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return b"".join(pieces)  # which returns a single one as it is
 
 
 def decode_text(body: bytes, charset: str) -> str:
     """
     Decode *body*.
 
+    A charset is one of those that come with Python, under any of the names that they have there.
+
     Raises:
         HTTPError: 400 when the bytes do not fit the charset, 415 when that is unknown.
     """
     try:
-        if codecs.lookup(charset).name in _NO_CHARSETS:
-            raise LookupError(charset)
-        return body.decode(charset)
+        return body.decode(_codec(charset))
     except UnicodeError as exc:
         raise HTTPError(400, f"the request body is not valid {charset}") from exc
     except LookupError as exc:
-        raise HTTPError(415, f"the charset {charset!r} is not supported") from exc
+        shown = charset[:MAX_CHARSET_CHARS]
+        raise HTTPError(415, f"the charset {shown!r} is not supported") from exc
 
 
 def not_as_sent() -> BodyAlreadyRead:
@@ -389,6 +434,34 @@ def not_as_sent() -> BodyAlreadyRead:
         "Content-Encoding field says that it was not. Where one reads the body, leave "
         "req.decode_content() to its own code"
     )
+
+
+def _codec(charset: str) -> str:
+    """
+    Return the module of `encodings` that decodes *charset*.
+
+    Python is asked for modules that are there and for nothing else, because it keeps each name that
+    it is ever asked for, known or not, in each spelling.
+
+    Raises:
+        LookupError: There is none.
+    """
+    if len(charset) > MAX_CHARSET_CHARS or not _CHARSET.fullmatch(charset):
+        raise LookupError(charset)
+    name = _PUNCTUATION.sub("_", charset.lower()).strip("_")
+    module = aliases.get(name) or aliases.get(name.replace(".", "_"), name)
+    if module not in _modules():
+        raise LookupError(charset)
+    return module
+
+
+@cache
+def _modules() -> frozenset[str]:
+    from pkgutil import iter_modules  # only a request with a charset needs it
+
+    # A program that was packed into one file may have no folder to list.
+    names = {*aliases.values(), *(module.name for module in iter_modules(encodings.__path__))}
+    return frozenset({name for name in names if not name.startswith("_")} - _NO_CHARSETS)
 
 
 def _copied(error: HTTPError) -> HTTPError:

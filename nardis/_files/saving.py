@@ -47,6 +47,7 @@ BLOCK_BYTES: Final = 512 * 1024
 COPY_BYTES: Final = 8 * 1024 * 1024
 
 # Time for closing and removing what has failed, although the client is gone and the task cancelled.
+# A thread that still writes has this time too, before the caller goes on without it.
 CLOSE_S: Final = 5.0
 
 # Characters of the final name that stand in a temporary one, so that people see what it belongs to.
@@ -65,6 +66,7 @@ class Guarded(ABC):
     Something open that worker threads use, one at a time.
 
     It is closed once, and never while a thread uses it: then the thread closes it when it is done.
+    `closed` is set at once all the same, so a thread can look at it before it does what lasts.
 
     Attributes:
         opened: There is something to close, or was.
@@ -107,11 +109,11 @@ class Guarded(ABC):
         if self.closed:
             raise UsageError(self.GONE)
 
-    def close(self) -> None:
-        """Close it, at once or by the thread that uses it: this never waits for one."""
+    def close(self, wait_s: float = 0) -> None:
+        """Close it, or leave that to a thread that uses it for longer than *wait_s*."""
         self.closed = True
         # A thread that has the lock looks at `closed` after it has given it back.
-        if self._lock.acquire(blocking=False):
+        if self._lock.acquire(timeout=wait_s):
             try:
                 self.release()
             finally:
@@ -122,30 +124,40 @@ class Guarded(ABC):
         """Give back what is held; the second call finds nothing."""
 
 
-async def close_in_thread(held: Guarded) -> None:
+async def close_in_thread(held: Guarded, wait_s: float = 0) -> None:
     """
     Close *held* in a worker thread, or at once where there is nothing to wait for.
 
+    Args:
+        held: What to close.
+        wait_s: How long to wait for a thread that uses it.
+
     Cancellation: it is closed all the same.
     """
+    held.closed = True  # a thread that uses it may look before the one that closes it has begun
     try:
         if held.opened:
             # A limiter for this call alone: nothing stays open because all worker threads are busy.
             # The thread may be left behind, because a file system that hangs must not hold up the
             # clean-up.
             limiter = anyio.CapacityLimiter(1)
-            await to_thread.run_sync(held.close, abandon_on_cancel=True, limiter=limiter)
+            await to_thread.run_sync(held.close, wait_s, abandon_on_cancel=True, limiter=limiter)
     finally:
         held.close()
 
 
 async def discard(held: Guarded, error: BaseException) -> None:
-    """Close *held*, because *error* is under way, which goes on whatever happens here."""
+    """
+    Close *held*, because *error* is under way, which goes on whatever happens here.
+
+    A thread that uses *held* is waited for, `CLOSE_S` at most, so that it does nothing after the
+    error has come out.
+    """
     if isinstance(error, GeneratorExit):  # nothing can be awaited: this very coroutine is dropped
         held.close()
         return
     with anyio.move_on_after(CLOSE_S, shield=True):
-        await close_in_thread(held)
+        await close_in_thread(held, CLOSE_S)
 
 
 async def save(path: str | os.PathLike[str], pull: Pull) -> int:
@@ -161,10 +173,14 @@ async def save(path: str | os.PathLike[str], pull: Pull) -> int:
 
     Raises:
         OSError: As the system gave it: the folder is missing, *path* is a folder, the disk is full.
-            Also when *path* is a device, a socket or a pipe, which a rename would remove.
+            Also when *path* is a device, a socket or a pipe, which a rename would remove, and when
+            it is no path at all: it has a NUL, or half of a surrogate pair.
 
-    Cancellation: nothing is left behind. Backpressure: no piece is asked for while others are
-    written; up to `BLOCK_BYTES` of them are gathered.
+    Cancellation: nothing is left behind, and nothing appears afterwards. For that a thread that
+    still writes is waited for. After `CLOSE_S`, or when asyncio itself cancels the waiting, it is
+    left alone: then it gives the file no name, and only a rename that is under way goes on.
+    Backpressure: no piece is asked for while others are written; up to `BLOCK_BYTES` of them are
+    gathered.
     """
     draft = Draft(path)
     size = 0
@@ -201,7 +217,7 @@ async def save_copy(
     Raises:
         OSError: As for `save`.
 
-    Cancellation: nothing is left behind; it is noticed each `COPY_BYTES`.
+    Cancellation: as for `save`; it is noticed each `COPY_BYTES`.
     """
     draft = Draft(path)
     try:
@@ -248,10 +264,16 @@ class Draft(Guarded):
             fill(self._opened())
 
     def publish(self, fill: Callable[[int], object]) -> None:
-        """Let *fill* write the rest, and give the file its name."""
+        """
+        Let *fill* write the rest, and give the file its name.
+
+        Raises:
+            UsageError: It was closed meanwhile: the caller has failed, so the file has no name.
+        """
         with self.in_use():
             file = self._opened()
             fill(file)
+            self.check_open()
             if self._temporary is None:
                 temporary = self._random_name()
                 link = f"{DESCRIPTORS}/{file}"
@@ -261,6 +283,7 @@ class Draft(Guarded):
             # Windows does not rename what is open.
             self._file = None
             os.close(file)
+            self.check_open()  # to close it may have taken long
             os.replace(
                 self._temporary, self._target, src_dir_fd=self._folder, dst_dir_fd=self._folder
             )
@@ -319,6 +342,8 @@ def _check_target(path: str) -> None:
         mode = os.stat(path).st_mode
     except FileNotFoundError:  # any other error is one that writing there has too
         mode = stat.S_IFREG if os.path.basename(path) else stat.S_IFDIR
+    except ValueError as exc:  # a NUL, or what no name is encoded to
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path) from exc
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if not stat.S_ISREG(mode):  # such as /dev/null

@@ -12,7 +12,6 @@ import os
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from io import FileIO
 from typing import Final, cast
 
 from anyio import to_thread
@@ -30,7 +29,7 @@ class Spool(Guarded):
     What the files of one form hold.
 
     They are written one after the other: `add` pieces, `flush` when that says so, `seal` at the end
-    of a file.
+    of a file. One that nobody closed closes itself when nobody has it any more.
 
     Args:
         most: How many bytes of all the files together stay in memory. A file that would be more
@@ -47,8 +46,13 @@ class Spool(Guarded):
         self._kept = 0  # bytes of the sealed files that are in memory
         self._block = bytearray()  # what waits of the file that is being written
         self._begun: int | None = None  # where that file begins in the temporary one, if it does
-        self._file: FileIO | None = None
+        # A descriptor and no file object, which would warn where the garbage collector comes to it
+        # before it comes to this.
+        self._file: int | None = None
         self._end = 0  # how long the temporary file is
+
+    def __del__(self) -> None:
+        self.close()
 
     def add(self, piece: bytes) -> bool:
         """Take the next piece of the current file; return whether it is time to `flush`."""
@@ -93,7 +97,7 @@ class Spool(Guarded):
         """Close the temporary file, which frees it."""
         file, self._file = self._file, None
         if file is not None:
-            file.close()
+            os.close(file)
 
     # --- for worker threads -----------------------------------------------------------------------
 
@@ -114,11 +118,12 @@ class Spool(Guarded):
         with self.in_use():
             if self._file is None:
                 self.opened = True
-                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # see `release`
-            write_all(block, self._file.fileno())
+                with tempfile.TemporaryFile(buffering=0) as file:
+                    self._file = os.dup(file.fileno())
+            write_all(block, self._file)
 
     def _read(self, offset: int, count: int) -> bytes:
-        file = cast("FileIO", self._file).fileno()
+        file = cast("int", self._file)
         pieces: list[bytes] = []
         # The system may give less than it is asked for, and never more than 2 GiB.
         while count and (piece := _read_at(file, offset, count)):

@@ -86,7 +86,7 @@ class MultipartForm:
         content_type: A Content-Type that the caller sends. Its boundary is used, if it has one.
 
     Raises:
-        UsageError: A file is none, or the caller's boundary occurs in a content.
+        UsageError: A file is none or has no name, or the caller's boundary occurs in a content.
         FieldError: A content type or a header has a control character, or a name that is no token.
         OSError: There is no file at a path.
 
@@ -181,7 +181,12 @@ def _field(name: str | bytes, value: bytes) -> _Part:
     return _Part(_head(name, None, None, {}), value, len(value))
 
 
-def _file(name: str, file: File) -> _Part:
+def _file(name: object, file: File) -> _Part:
+    if not isinstance(name, str | bytes):
+        raise UsageError(
+            f"a file has the name {name!r}: files is a mapping of names to files, or a list of "
+            "pairs of a name and a file"
+        )
     filename, content, content_type, headers = _unpacked(name, file)
     if content_type is None and filename is not None:
         # An extension has a dot before it; without one `type_by_extension` takes the whole name.
@@ -197,7 +202,7 @@ def _file(name: str, file: File) -> _Part:
 
 
 def _unpacked(
-    name: str, file: File
+    name: str | bytes, file: File
 ) -> tuple[str | None, FileContent, str | None, Mapping[str, str]]:
     if not isinstance(file, tuple):
         return _filename(file), file, None, {}
@@ -217,7 +222,7 @@ def _filename(content: FileContent) -> str:
     return _NAMELESS  # a temporary file has its number for a name
 
 
-def _size(name: str, content: object) -> int | None:
+def _size(name: str | bytes, content: object) -> int | None:
     """Return how many bytes will be read, None if nobody knows, and refuse what is no file."""
     if isinstance(content, os.PathLike):
         status = os.stat(cast("os.PathLike[str]", content))

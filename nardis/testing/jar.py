@@ -13,19 +13,35 @@ from __future__ import annotations
 import math
 import re
 import time
-from calendar import timegm
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
-from email.utils import parsedate
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from .._http.cookies import MAX_ATTRIBUTE_BYTES, MAX_COOKIE_BYTES
 from .._http.grammar import CONTROL
 from .._http.hosts import subdomains
+from ..errors import FieldError
 
 __all__ = ["CookieJar", "Place"]
 
 _MAX_AGE = re.compile(r"-?[0-9]+")
+
+# A date falls into pieces at these. Each pattern reads one kind of piece, from its beginning, with
+# anything behind the digits (RFC 6265 §5.1.1).
+_DELIMITERS = re.compile(r"[\t -/;-@\[-`{-~]+")
+_TIME = re.compile(r"([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})(?![0-9])")
+_DAY = re.compile(r"([0-9]{1,2})(?![0-9])")
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_MONTH = re.compile(rf"({'|'.join(_MONTHS)})", re.IGNORECASE)
+_YEAR = re.compile(r"([0-9]{2,4})(?![0-9])")
+
+# What comes before is no date (RFC 6265 §5.1.1, step 5).
+_FIRST_YEAR: Final = 1601
+
+# Beside control characters: the end of a cookie, and half of a surrogate pair, but for those that
+# stand for bytes that are no UTF-8.
+_UNSENDABLE = re.compile(r"[;\ud800-\udc7f\udd00-\udfff]")
 
 # Longer than any test, and a number that can still be added to a time.
 _LONGEST_S: Final = 10**12
@@ -83,8 +99,11 @@ class CookieJar(MutableMapping[str, str]):
     the value of the longest path.
 
     An assignment replaces them all by one cookie for that host, for each path and scheme, and until
-    the end of the client. It is made by hand, so prefixes of its name demand nothing. A deletion
-    deletes them all. `clear()` empties the jar, other hosts included.
+    the end of the client. It is made by hand, so prefixes of its name demand nothing. What a Cookie
+    field cannot hold, or a server would read otherwise, is a `FieldError`; to send that, give the
+    request a Cookie field among its headers.
+
+    A deletion deletes them all. `clear()` empties the jar, other hosts included.
 
     Args:
         host: The client's own host.
@@ -156,6 +175,10 @@ class CookieJar(MutableMapping[str, str]):
         return self._shown()[name]
 
     def __setitem__(self, name: str, value: str) -> None:
+        _check("name", name)
+        _check("value", value)
+        if not name or "=" in name:
+            raise FieldError(f"{name[:64]!r} is no name of a cookie: it is empty, or has a '='")
         self._drop(name)
         self._kept[_Key(name, self._host, True, "/")] = _Cookie(value, False, math.inf)
 
@@ -187,6 +210,19 @@ class CookieJar(MutableMapping[str, str]):
         for key in keys:
             del self._kept[key]
         return bool(keys)
+
+
+def _check(what: str, text: object) -> None:
+    """Refuse what would not come back as it is; *what* of a cookie it is stands in the message."""
+    if not isinstance(text, str):
+        raise FieldError(f"the {what} of a cookie is a str, not {type(text).__name__}")
+    if found := CONTROL.search(text) or _UNSENDABLE.search(text):
+        raise FieldError(
+            f"the {what} of a cookie has {found[0]!r} at position {found.start()}, which no Cookie "
+            "field can hold"
+        )
+    if text != text.strip(" \t"):
+        raise FieldError(f"the {what} of a cookie has a blank around it, which servers drop")
 
 
 # --- Set-Cookie -----------------------------------------------------------------------------------
@@ -252,11 +288,31 @@ def _end(known: dict[str, str], now: float) -> float:
 
 
 def _moment(date: str) -> int | None:
-    """Read a date in any of the forms that cookies have, whose zone never counts (§5.1.1)."""
+    """
+    Read a date in any of the forms that cookies have, whose zone never counts.
+
+    Source: RFC 6265 §5.1.1.
+    """
+    wanted = [_TIME, _DAY, _MONTH, _YEAR]
+    found: dict[re.Pattern[str], tuple[str, ...]] = {}
+    for piece in _DELIMITERS.split(date):
+        for pattern in wanted:
+            if match := pattern.match(piece):
+                found[pattern] = match.groups()
+                wanted.remove(pattern)
+                break
+    if wanted:
+        return None
+    hour, minute, second = map(int, found[_TIME])
+    day, month = int(found[_DAY][0]), _MONTHS.index(found[_MONTH][0].lower()) + 1
+    year = int(found[_YEAR][0])
+    if year < 100:
+        year += 1900 if year >= 70 else 2000
+    if year < _FIRST_YEAR:
+        return None
     try:
-        fields = parsedate(date)
-        return None if fields is None else timegm(fields)
-    except (ValueError, OverflowError):  # a year that no calendar has
+        return int(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp())
+    except ValueError:  # a day that the month does not have, or an hour 24
         return None
 
 

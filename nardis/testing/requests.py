@@ -123,12 +123,18 @@ def content_of(options: RequestOptions, content_type: bytes | None) -> Content:
     """Return the body that *options* ask for; *content_type* is that of the caller's headers."""
     content, data, obj = options.get("content"), options.get("data"), options.get("json")
     files = options.get("files")
+    form = cast("object", data)
+    if isinstance(form, str | bytes) or not isinstance(form, Iterable | None):
+        raise UsageError(
+            f"data is a mapping or a list of pairs, not {type(data).__name__}: send a body that is "
+            "written already as content, with its Content-Type"
+        )
     has_form = data is not None or files is not None
     if has_form + (content is not None) + (obj is not None) > 1:
         raise UsageError("a request has one body: give content, json, or data and files")
     if files is not None:
-        form = MultipartForm(data or {}, files, content_type)
-        return Content(form.pieces(), form.media_type, form.length)
+        multipart = MultipartForm(data or {}, files, content_type)
+        return Content(multipart.pieces(), multipart.media_type, multipart.length)
     if obj is not None:
         encoded, media_type = json.dumps(obj, separators=(",", ":")), b"application/json"
     elif data is not None:

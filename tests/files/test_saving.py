@@ -299,7 +299,8 @@ async def test_a_copy_is_made_in_steps(
         ("missing/name", FileNotFoundError),
         ("file/name", NotADirectoryError),
         ("x" * 256, OSError),
-        ("a\0b", ValueError),
+        ("a\0b", OSError),
+        ("a\ud800b", OSError),
     ],
 )
 @pytest.mark.parametrize("content", [b"a", LARGE])
@@ -464,6 +465,45 @@ async def test_a_task_that_asyncio_cancels_leaves_the_file_to_its_thread(
     assert contents(folder) == {}
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("verb", ["save", "save_copy"])
+@pytest.mark.parametrize("slow", ["write", "close"])
+@pytest.mark.parametrize("in_time", [True, False])
+async def test_after_asyncio_cancelled_the_last_write_no_file_appears(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, verb: str, slow: str, in_time: bool
+) -> None:
+    """`asyncio.timeout` leaves a thread; it is waited for, and then left alone."""
+    (folder / "name").write_bytes(b"old")
+    waiting, go, main = threading.Event(), threading.Event(), threading.get_ident()
+    call: Callable[..., Any] = getattr(os, slow)
+
+    def hold(*args: Any) -> Any:
+        if not waiting.is_set() and threading.get_ident() != main:
+            waiting.set()
+            go.wait(5)
+        return call(*args)
+
+    def copy(offset: int, count: int, file: int) -> None:
+        write_all(b"new", file)
+
+    monkeypatch.setattr(saving, "CLOSE_S", 5 if in_time else 0.05)
+    monkeypatch.setattr(os, slow, hold)
+    path = folder / "name"
+    coroutine = save(path, gives(b"new")) if verb == "save" else save_copy(path, 3, copy)
+    task = asyncio.create_task(coroutine)
+    await to_thread.run_sync(waiting.wait)
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=0.1 if in_time else 5)
+    assert bool(done) is not in_time
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert path.read_bytes() == b"old"
+    await eventually(lambda: not open_below(folder))
+    assert contents(folder) == {"name": b"old"}
+
+
 def test_a_save_that_is_thrown_away_leaves_nothing_behind(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -561,6 +601,27 @@ def test_what_is_used_is_closed_afterwards() -> None:
         assert (thing.closed, thing.released) == (True, 0)
 
     assert thing.released == 1
+
+
+def test_a_close_may_wait_for_the_thread_that_uses_it() -> None:
+    """For a while; then the thread closes it after all."""
+    thing = Thing()
+    using, done = threading.Event(), threading.Event()
+
+    def use() -> None:
+        with thing.in_use():
+            using.set()
+            done.wait(5)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    using.wait(5)
+    thing.close(0.01)
+    assert thing.released == 0
+    threading.Timer(0.01, done.set).start()
+    thing.close(5)
+    assert thing.released > 0
+    thread.join()
 
 
 async def test_a_close_that_hangs_does_not_hold_up_the_clean_up(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import tempfile
 import threading
+import warnings
 from collections.abc import Generator
 from pathlib import Path
 
@@ -172,6 +174,32 @@ async def test_what_was_closed_cannot_be_read_or_saved(
         with pytest.raises(UsageError):
             await stored.save(tmp_path / "saved")
     assert not (tmp_path / "saved").exists()
+
+
+@pytest.mark.parametrize("in_circle", [False, True])
+async def test_a_spool_that_nobody_closed_closes_itself_quietly(
+    folder: Path, in_circle: bool
+) -> None:
+    """When nobody has it any more, be it by the garbage collector."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        kept: list[object] = [await store(Spool(0), b"content")]
+        if in_circle:
+            kept.append(kept)
+        assert len(open_below(folder)) == 1
+        del kept
+        gc.collect()
+
+    assert open_below(folder) == []
+    assert told == []
+
+
+async def test_a_spool_stays_open_as_long_as_somebody_has_a_file_of_it(folder: Path) -> None:
+    stored = await store(Spool(0), b"content")
+    gc.collect()
+
+    assert await stored.read(0, 7) == b"content"
+    stored.spool.close()
 
 
 # --- failures -------------------------------------------------------------------------------------

@@ -1,9 +1,14 @@
 """`await req.bytes()`: the whole body, kept, within a limit."""
 
+import tracemalloc
+
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nardis import HTTPError, Limits, Nardis
+from nardis.body import SMALL_BYTES, gather
 from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio
@@ -21,6 +26,69 @@ def pieces(*chunks, pulled=None):
 
 async def test_bytes_gathers_every_chunk(ask):
     assert await ask(lambda req: req.bytes(), "POST", content=pieces(b"a", b"", b"bc")) == b"abc"
+
+
+class Pieces:
+    """A source of pieces that are made as they are asked for."""
+
+    def __init__(self, made):
+        self.complete = False
+        self.received = 0
+        self.limit = None
+        self._made = iter(made)
+
+    async def next_chunk(self):
+        for piece in self._made:
+            self.received += len(piece)
+            return piece
+        self.complete = True
+        raise StopAsyncIteration
+
+
+SIZES = st.sampled_from([1, 2, SMALL_BYTES - 1, SMALL_BYTES, SMALL_BYTES + 1, 3 * SMALL_BYTES])
+
+
+@given(st.lists(SIZES))
+async def test_pieces_of_any_sizes_are_gathered_in_order(sizes):
+    made = [bytes([number % 256]) * size for number, size in enumerate(sizes)]
+    body = await gather(Pieces(made), 2**30)
+
+    assert type(body) is bytes
+    assert body == b"".join(made)
+
+
+@pytest.mark.parametrize("size", [1, SMALL_BYTES, 1024 * 1024])
+async def test_a_body_of_one_piece_is_not_copied(size):
+    piece = bytes(size)
+
+    assert await gather(Pieces([piece]), size) is piece
+
+
+@pytest.mark.parametrize("size", [1, 2, 100, SMALL_BYTES])
+async def test_small_pieces_take_little_more_memory_than_their_bytes(size):
+    """Twice, while the whole is made of them; as objects they would take 50 times as much."""
+    total = 1024 * 1024
+    tracemalloc.start()
+    try:
+        body = await gather(Pieces(b"%d" % (n % 10) * size for n in range(total // size)), total)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert len(body) == total // size * size
+    assert peak < 2.5 * total
+
+
+async def test_large_pieces_are_copied_once():
+    made = [bytes(64 * 1024) for _ in range(64)]
+    tracemalloc.start()
+    try:
+        body = await gather(Pieces(made), 2**30)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 1.1 * len(body)
 
 
 async def test_bytes_of_no_body_is_empty(ask):

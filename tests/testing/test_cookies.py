@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nardis._http.cookies import MAX_COOKIE_BYTES, parse_cookies
+from nardis.errors import FieldError
 from nardis.testing import Client
 from nardis.testing.jar import CookieJar, Place
 from nardis.types import Receive, Scope, Send
@@ -107,6 +109,64 @@ def test_a_line_is_split_at_semicolons_and_trimmed(line: str, expected: str) -> 
 )
 def test_max_age_wins_over_expires(attributes: str, lives: bool) -> None:
     assert sent([("http://h.test/", f"a=1; {attributes}")], "http://h.test/") == "a=1" * lives
+
+
+@pytest.mark.parametrize(
+    ("date", "moment"),
+    [
+        ("Wed, 09 Jun 2021 10:18:14 GMT", "2021-06-09 10:18:14"),
+        ("Wednesday, 09-Jun-21 10:18:14 GMT", "2021-06-09 10:18:14"),
+        ("Wed Jun  9 10:18:14 2021", "2021-06-09 10:18:14"),
+        # The pieces in any order, between any delimiters, with anything behind them.
+        ("10:18:14 09 Jun 2021", "2021-06-09 10:18:14"),
+        ("2021 Jun 09 10:18:14", "2021-06-09 10:18:14"),
+        ("9th June!2021x/1:2:3pm", "2021-06-09 01:02:03"),
+        ("Wed, 09-JUNE-2021~10:18:14.5 -0500", "2021-06-09 10:18:14"),
+        ("09 Jun 2021 10:18:14 10 Jul 2022 11:19:15", "2021-06-09 10:18:14"),
+        ("20 Jun 18 10:00:00", "2018-06-20 10:00:00"),
+        # Years of two digits.
+        ("Mon, 01-Jan-69 00:00:00 GMT", "2069-01-01 00:00:00"),
+        ("Mon, 01-Jan-70 00:00:00 GMT", "1970-01-01 00:00:00"),
+        ("Mon, 01-Jan-99 00:00:00 GMT", "1999-01-01 00:00:00"),
+        ("Mon, 01-Jan-00 00:00:00 GMT", "2000-01-01 00:00:00"),
+        ("Mon, 01 Jan 070 00:00:00 GMT", "1970-01-01 00:00:00"),
+        # Bounds.
+        ("Fri, 31 Dec 9999 23:59:59 GMT", "9999-12-31 23:59:59"),
+        ("Mon, 01 Jan 1601 00:00:00 GMT", "1601-01-01 00:00:00"),
+        ("Sun, 31 Dec 1600 23:59:59 GMT", None),
+        ("Mon, 01 Jan 100 00:00:00 GMT", None),
+        ("Wed, 00 Jun 2021 10:18:14 GMT", None),
+        ("Wed, 31 Jun 2021 10:18:14 GMT", None),
+        ("Wed, 32 Jan 2021 10:18:14 GMT", None),
+        ("Mon, 29 Feb 2021 10:18:14 GMT", None),
+        ("Thu, 29 Feb 2024 10:18:14 GMT", "2024-02-29 10:18:14"),
+        ("Wed, 09 Jun 2021 24:00:00 GMT", None),
+        ("Wed, 09 Jun 2021 10:60:14 GMT", None),
+        ("Wed, 09 Jun 2021 10:18:60 GMT", None),
+        # A piece that is missing, or that is none.
+        ("Wed, 09 Jun 2021 10:18 GMT", None),
+        ("Wed, 09 Jun 2021 10:18:145 GMT", None),
+        ("Wed, 09 Jun 10:18:14 GMT", None),
+        ("Wed, 09 Jux 2021 10:18:14 GMT", None),
+        ("Wed, 009 Jun 2021 10:18:14 GMT", None),
+        ("Wed, 09 Jun 12021 10:18:14 GMT", None),
+        ("0", None),
+        ("", None),
+    ],
+)
+def test_dates_are_read_piece_by_piece(date: str, moment: str | None) -> None:
+    """RFC 6265 §5.1.1. What is no date counts as not there, so the cookie lives."""
+    end = datetime.fromisoformat(f"{moment}+00:00").timestamp() if moment else None
+    jar, here = CookieJar(clock=lambda: -1e12), place("http://h.test/")
+    jar.keep([f"a=1; Expires={date}".encode()], here)
+    if end is not None:
+        jar.clock = lambda: end - 0.5
+        assert jar.matching(here)
+        jar.clock = lambda: end
+        assert not jar.matching(here)
+    else:
+        jar.clock = lambda: 1e12
+        assert jar.matching(here)
 
 
 @pytest.mark.parametrize(
@@ -377,6 +437,52 @@ def test_an_assignment_replaces_all_cookies_of_the_name() -> None:
     assert jar.matching(there) == []
     jar.keep([b"a=6; Path=/", b"__Host-c=7; Path=/"], here)
     assert jar == {"a": "6", "b": "3", "__Host-c": "5"}
+
+
+BAD_PAIRS: list[tuple[Any, Any, str]] = [
+    ("k", "x\r\nY: z", r"the value of a cookie has '\\r' at position 1"),
+    ("k", "x\0", r"'\\x00'"),
+    ("k", "x; y", "';' at position 1"),
+    ("k", "\ud800", r"'\\ud800' at position 0"),
+    ("k", "\udc7f", "no Cookie field can hold"),
+    ("k", "\udd00", "no Cookie field can hold"),
+    ("k", " x", "blank around it"),
+    ("k", "x\t", "blank around it"),
+    ("k", 1, "the value of a cookie is a str, not int"),
+    ("k\n", "x", "the name of a cookie has"),
+    ("k;", "x", "the name of a cookie has ';'"),
+    ("\udfff", "x", "the name of a cookie has"),
+    ("k ", "x", "blank around it"),
+    ("k=l", "x", "'k=l' is no name"),
+    ("", "x", "it is empty"),
+    (b"k", "x", "the name of a cookie is a str, not bytes"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "why"), BAD_PAIRS)
+def test_what_no_cookie_field_can_hold_is_refused(name: Any, value: Any, why: str) -> None:
+    """And the jar stays as it was."""
+    jar = CookieJar()
+    jar["k"] = "1"
+    with pytest.raises(FieldError, match=why):
+        jar[name] = value
+
+    assert jar == {"k": "1"}
+
+
+@given(st.text() | st.text("a=; \t\n\udcff"), st.text() | st.text("a=; \t\n\udcff"))
+def test_what_is_assigned_comes_back_as_it_is_or_is_refused(name: str, value: str) -> None:
+    jar, here = CookieJar(), Place("testserver", "/", secure=False)
+    try:
+        jar[name] = value
+    except FieldError:
+        assert jar == {}
+        return
+    line = "; ".join(f"{name}={value}" for name, value in jar.matching(here))
+    other = CookieJar()
+    other.keep([line.encode("utf-8", "surrogateescape")], here)
+
+    assert other == jar == {name: value}
 
 
 def test_a_deletion_removes_all_cookies_of_the_name() -> None:

@@ -649,6 +649,8 @@ NO_FILES: list[tuple[Any, type[Exception], str]] = [
     ({"f": 1}, UsageError, "the file 'f' is int"),
     ({"f": None}, UsageError, "the file 'f' is NoneType"),
     ({"f": [b"1", b"2"]}, UsageError, "several files of one name are a list of pairs"),
+    ({None: b"x"}, UsageError, "a file has the name None"),
+    ([(1, b"x")], UsageError, "a file has the name 1"),
     ({"f": io.StringIO("x")}, UsageError, "open for text: open it with mode 'rb'"),
     ({"f": ("a",)}, UsageError, "a tuple of 1"),
     ({"f": ("a", b"", None, {}, 5)}, UsageError, "a tuple of 5"),
@@ -666,6 +668,18 @@ async def test_what_is_no_file_is_refused_before_anything_is_sent(
     async with Client(app, lifespan=False) as client:
         with pytest.raises(error, match=why):
             await client.post("/", files=files)
+
+    assert app.headers == {}
+
+
+@pytest.mark.parametrize("data", ["a=1", b"a=1", "", 1])
+@pytest.mark.parametrize("files", [{"f": b"x"}, {}, None])
+async def test_fields_are_a_mapping_or_pairs(data: Any, files: Any) -> None:
+    """A body that was written by hand has no place in a form, and is no `data` alone either."""
+    app = Recorder()
+    async with Client(app, lifespan=False) as client:
+        with pytest.raises(UsageError, match="data is a mapping or a list of pairs, not"):
+            await client.post("/", data=data, files=files)
 
     assert app.headers == {}
 
