@@ -7,18 +7,20 @@ Source: RFC 7578 (multipart/form-data), WHATWG URL §5.1 (application/x-www-form
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import nullcontext
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from time import monotonic
+from typing import Any, Final, TypeAlias
 
-from anyio import to_thread
+from anyio import Lock
 
+from ._exchange.pace import FEED_BYTES, Pace, add_piece, cut, paced
 from ._files.saving import close_in_thread, discard, save
 from ._files.spooling import Chunks, Spool, Stored
 from ._http.media_types import parse_media_type
 from ._http.multipart import MultipartReader, PartHead
-from ._http.urlencoded import parse_urlencoded
+from ._http.urlencoded import STEP_BYTES, Pairs, iter_urlencoded
 from .body import Source, decode_text, gather
 from .datastructures import Headers
 from .errors import BodyAlreadyRead, HTTPError
@@ -26,22 +28,13 @@ from .limits import Limits
 
 __all__ = ["Files", "FormData", "Part", "Parts", "Upload", "read_form"]
 
-T = TypeVar("T")
-
 Bytes: TypeAlias = bytes  # inside Part the name belongs to a method
-
-# A longer urlencoded form is decoded in a worker thread. Its worst kind, nothing but `%`, takes
-# 0.3 us a byte: 5 ms for this, 2.4 s for the 8 MiB of `form_fields_bytes`.
-INLINE_BYTES: Final = 16 * 1024
 
 # Characters of what the client sent, in a message.
 SHOWN_CHARS: Final = 64
 
 MULTIPART: Final = "multipart/form-data"
 URLENCODED: Final = "application/x-www-form-urlencoded"
-
-
-# --- parts as they arrive -------------------------------------------------------------------------
 
 
 class Part:
@@ -75,7 +68,12 @@ class Part:
 
     @property
     def headers(self) -> Headers:
-        """All header fields of the part."""
+        """
+        All header fields of the part.
+
+        `Headers` shows bytes as Latin-1, and clients write UTF-8 here: the text of a value is
+        `value.encode("latin-1").decode()`. The attributes of the part are read so.
+        """
         return Headers(self._head.headers)
 
     @property
@@ -89,12 +87,12 @@ class Part:
             return None
 
     def __aiter__(self) -> Part:
-        self._parts.check(self)
+        self._parts.check(self._head)
         return self
 
     # One coroutine for each chunk: that of the parts, which ends with StopAsyncIteration.
     def __anext__(self) -> Coroutine[Any, Any, Bytes]:
-        return self._parts.next_piece(self)
+        return self._parts.next_piece(self._head)
 
     async def bytes(self, limit: int | None = None) -> Bytes:
         """
@@ -108,18 +106,19 @@ class Part:
             HTTPError: 413 when the part is larger, 400 when the form is malformed or cut short.
             BodyAlreadyRead: Some of it was read before, or the next part was asked for.
         """
-        pull = self._parts.take(self)
+        pull = self._parts.take(self._head)
         if limit is None:
             limits, is_field = self._parts.limits, self.filename is None
             limit = limits.form_field_bytes if is_field else limits.buffered_body_bytes
-        pieces: list[Bytes] = []
+        pieces: list[Bytes | bytearray] = []
         size = 0
         try:
             while size <= limit:
-                pieces.append(await pull())
-                size += len(pieces[-1])
+                piece = await pull()
+                size += len(piece)
+                add_piece(pieces, piece)
         except StopAsyncIteration:
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            return b"".join(pieces)  # which returns a single one as it is
         raise _too_large(f"the part {_shown(self.name)} is", limit)
 
     async def text(self, limit: int | None = None) -> str:
@@ -157,7 +156,7 @@ class Part:
         Cancellation: nothing is left behind. Backpressure: no more is asked for than is written, up
         to 512 KiB.
         """
-        return await save(path, self._parts.take(self))
+        return await save(path, self._parts.take(self._head))
 
 
 class Parts:
@@ -179,7 +178,18 @@ class Parts:
     Source: RFC 7578.
     """
 
-    __slots__ = ("_begun", "_complete", "_events", "_over", "_reader", "_source", "_turn", "limits")
+    __slots__ = (
+        "_begun",
+        "_complete",
+        "_events",
+        "_over",
+        "_pace",
+        "_pieces",
+        "_reader",
+        "_source",
+        "_turn",
+        "limits",
+    )
 
     def __init__(self, source: Source, content_type: str | None, limits: Limits) -> None:
         self.limits: Limits = limits
@@ -188,7 +198,11 @@ class Parts:
         # What the piece in hand still holds. It is lazy: a part is seen before the bytes behind its
         # head are looked at.
         self._events: Iterator[PartHead | bytes | None] = iter(())
-        self._turn: object = None  # who may read: the last part, or one who takes all of it
+        self._pieces: Iterator[bytes] | None = None  # what that does not hold yet of a large one
+        self._pace: Pace = Pace()
+        # Who may read: the head of the last part, or one who takes all of it. Not the part, which
+        # has these parts: a circle.
+        self._turn: object = None
         self._begun = False  # some of that part was read
         self._complete = False  # all of it was
         self._over = False
@@ -199,22 +213,38 @@ class Parts:
         return self
 
     async def __anext__(self) -> Part:
-        self._turn = None
         while True:
+            self._turn = None
+            if self._pace.is_due():
+                await self._pace.give_turn()
+                self._turn = None  # another task may have asked for a part meanwhile
             for event in self._events:
                 if isinstance(event, PartHead):
                     self._begun = self._complete = False
-                    part = self._turn = Part(self, event)
-                    return part
+                    self._turn = event
+                    return Part(self, event)
             await self._feed()
 
-    async def _feed(self) -> None:
+    async def _feed(self) -> bool:
+        """Hand the reader its next piece, and return whether others should have a turn first."""
+        if self._pieces is not None:
+            piece = next(self._pieces, b"")
+            if piece:
+                self._events = self._reader.feed(piece)
+                return self._pace.is_due()
+            self._pieces = None
+        since = monotonic()
         try:
-            self._events = self._reader.feed(await self._source.next_chunk())
+            piece = await self._source.next_chunk()
         except StopAsyncIteration:
             self._reader.finish()
             self._over = True
             raise
+        if len(piece) > FEED_BYTES:
+            self._pieces = cut(piece)
+            piece = next(self._pieces)
+        self._events = self._reader.feed(piece)
+        return self._pace.is_due_after(since)
 
     # --- for Nardis itself ----------------------------------------------------------------------
 
@@ -229,17 +259,18 @@ class Parts:
                     return event
                 self._complete = True  # None: no head comes before it
                 raise StopAsyncIteration
-            await self._feed()
+            if await self._feed():
+                await self._pace.give_turn()
         raise _already_read()
 
-    def check(self, part: Part) -> None:
-        """Check that some of *part* can still be read; else raise BodyAlreadyRead."""
-        if part is not self._turn or self._complete:
+    def check(self, head: PartHead) -> None:
+        """Check that some of the part of *head* can still be read; else raise BodyAlreadyRead."""
+        if head is not self._turn or self._complete:
             raise _already_read()
 
-    def take(self, part: Part) -> Callable[[], Coroutine[Any, Any, bytes]]:
-        """Return what gives all of *part*, piece by piece, and to nobody else."""
-        self.check(part)
+    def take(self, head: PartHead) -> Callable[[], Coroutine[Any, Any, bytes]]:
+        """Return what gives all of the part of *head*, piece by piece, and to nobody else."""
+        self.check(head)
         if self._begun:
             raise _already_read()
         self._turn = taker = object()
@@ -259,11 +290,11 @@ class Upload:
         filename: The name that the file has where it comes from. It is the client's, and may be
             `../../x`: never make a path of it.
         content_type: The Content-Type that the client gave it, as it was sent; often None.
-        headers: All header fields of the part.
+        headers: All header fields of the part, as `Part.headers` shows them.
         size: Length in bytes.
     """
 
-    __slots__ = ("_position", "_stored", "content_type", "filename", "headers", "size")
+    __slots__ = ("_lock", "_position", "_stored", "content_type", "filename", "headers", "size")
 
     def __init__(self, part: Part, stored: Stored) -> None:
         self.filename: str = part.filename or ""
@@ -272,6 +303,10 @@ class Upload:
         self.size: int = stored.size
         self._stored = stored
         self._position = 0
+        # Nothing is awaited for what is in memory.
+        self._lock: Lock | nullcontext[None] = (
+            Lock(fast_acquire=True) if stored.data is None else nullcontext()
+        )
 
     def __repr__(self) -> str:
         return f"<Upload {_shown(self.filename)}, {self.size:,} bytes>"
@@ -280,13 +315,18 @@ class Upload:
         """
         Return the next *n* bytes, or all the rest; `b""` at the end.
 
+        Several tasks may call it: each gets other bytes, in the order of their calls.
+
         Raises:
             UsageError: The request has ended, and the file is gone.
 
         Cancellation: nothing is lost; the next call returns the same bytes.
         """
-        data = await self._stored.read(self._position, self.size if n < 0 else n)
-        self._position += len(data)
+        async with self._lock:
+            start = self._position
+            data = await self._stored.read(start, self.size if n < 0 else n)
+            if self._position == start:  # else somebody called seek() meanwhile
+                self._position += len(data)
         return data
 
     def seek(self, offset: int = 0) -> None:
@@ -309,46 +349,13 @@ class Upload:
         return await self._stored.save(path)
 
 
-class _Named(Mapping[str, T]):
-    """Pairs in order; the value of a name is its first one."""
-
-    __slots__ = ("_index", "_pairs")
-
-    def __init__(self, pairs: Iterable[tuple[str, T]]) -> None:
-        self._pairs = list(pairs)
-        self._index: dict[str, list[T]] = {}
-        for name, value in self._pairs:
-            self._index.setdefault(name, []).append(value)
-
-    def __getitem__(self, name: str) -> T:
-        return self._index[name][0]
-
-    def __repr__(self) -> str:
-        # No values, which may be secrets, and no names, which may be 8 MiB of anything.
-        return f"<{type(self).__name__}: {len(self._pairs)}>"
-
-    def get_all(self, name: str) -> list[T]:
-        """Return each value of that name, in order; no value is an empty list."""
-        return list(self._index.get(name, ()))
-
-    def pairs(self) -> list[tuple[str, T]]:
-        """Return every pair of name and value, in order."""
-        return list(self._pairs)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._index)
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-
-class Files(_Named[Upload]):
+class Files(Pairs[Upload]):
     """The files of a form as a mapping; a name that comes twice has its first file."""
 
     __slots__ = ()
 
 
-class FormData(_Named[str]):
+class FormData(Pairs[str]):
     """
     The fields of a form as a mapping; a name that comes twice has its first value.
 
@@ -388,7 +395,12 @@ class FormData(_Named[str]):
 
 
 async def read_form(
-    source: Source, content_type: str | None, limits: Limits, *, limit: int | None = None
+    source: Source,
+    content_type: str | None,
+    limits: Limits,
+    *,
+    limit: int | None = None,
+    empty: bool | None = None,
 ) -> FormData:
     """
     Gather a form, multipart or urlencoded.
@@ -403,6 +415,9 @@ async def read_form(
         content_type: The Content-Type of the request.
         limits: Those of the route.
         limit: Most bytes of the whole body. The limits of fields and files hold beside it.
+        empty: Whether the body is empty, if the caller knows. Without a Content-Type it is read to
+            learn that, and a client that asked before it sends the body (`Expect: 100-continue`)
+            is told to send it.
 
     Raises:
         HTTPError: 415 when it is no form, 413 over a limit, 431 for the head of a part, 400 when it
@@ -422,7 +437,7 @@ async def read_form(
             return await _read_multipart(source, content_type, limits)
         if kind == URLENCODED:
             return await _read_urlencoded(source, content_type or "", limits)
-        if not kind and await _is_empty(source):
+        if not kind and (await _is_empty(source) if empty is None else empty):
             return FormData()
     finally:
         source.limit = bound
@@ -465,25 +480,12 @@ async def _read_urlencoded(source: Source, content_type: str, limits: Limits) ->
         # WHATWG URL §5.1 knows no other. To read it as UTF-8 all the same would lose letters.
         raise HTTPError(415, f"a urlencoded form is UTF-8, not {charset[:SHOWN_CHARS]}")
     body = await gather(source, limits.form_fields_bytes)
-    if len(body) <= INLINE_BYTES:
-        return FormData(_pairs_of(body, limits))
-    return FormData(await to_thread.run_sync(_pairs_of, body, limits))
-
-
-def _pairs_of(body: bytes, limits: Limits) -> list[tuple[str, str]]:
-    """Decode a urlencoded form, within limits that count its bytes as they were sent."""
-    most, longest = limits.form_parts, limits.form_field_bytes
-    # Separators are counted first: a body of nothing else would become a list of 8 million.
-    if body.count(b"&") <= most:
-        if any(len(piece.partition(b"=")[2]) > longest for piece in body.split(b"&")):
-            raise _too_large("a field of the form is", longest)
-        with suppress(HTTPError):  # the only one is about their number
-            return parse_urlencoded(body, most)
-    raise HTTPError(413, f"the form has more than {most:,} fields", limit=most)
+    steps = iter_urlencoded(body, limits.form_parts, limits.form_field_bytes)
+    return FormData(filter(None, steps) if len(body) <= STEP_BYTES else await paced(steps))
 
 
 def _shown(name: str) -> str:
-    """Show a name that the client sent."""
+    """Return a name that the client sent as a message shows it."""
     return repr(name[:SHOWN_CHARS])
 
 

@@ -143,6 +143,8 @@ class MultipartReader:
         # CRLF of a delimiter may have left in an earlier piece.
         self._in_head: bool = False
         self._line: bytes = b"\r"
+        # Raised are copies of it. An error that was raised has a traceback, whose frames have this
+        # reader: they would wait for the garbage collector, with all that the form was.
         self._error: HTTPError | None = None
         self.complete: bool = False
 
@@ -167,7 +169,7 @@ class MultipartReader:
         ([], [], True)
         """
         if self._error is not None:
-            raise self._error
+            raise copy(self._error)
         # For the parser, an empty piece would be the end of the body.
         return self._events(data) if data and not self.complete else iter(())
 
@@ -187,7 +189,7 @@ class MultipartReader:
         if self._error is None and not self.complete:
             self._error = HTTPError(400, "the form was cut short: its end is missing")
         if self._error is not None:
-            raise self._error
+            raise copy(self._error)
 
     def _events(self, data: bytes) -> Iterator[PartHead | bytes | None]:
         try:
@@ -206,11 +208,12 @@ class MultipartReader:
             if self._in_head:
                 self._rest(data)
         except HTTPError as exc:
-            self._error = exc
+            self._error = copy(exc)
             raise
         except MultipartError as exc:
+            self._parser.error = None
             self._error = self._translated(exc, data)
-            raise self._error from exc
+            raise copy(self._error) from exc
 
     def _begin_part(self, segment: MultipartSegment) -> PartHead:
         self._in_head, self._line = False, b"\r"
@@ -258,9 +261,7 @@ class MultipartReader:
             self.complete = True
             return
         self._line = self._unended_line(data)
-        fault = self._parser.fault(self._line.removesuffix(b"\r"))
-        if fault is not None:
-            raise fault
+        self._parser.check(self._line.removesuffix(b"\r"))
 
     def _unended_line(self, data: bytes) -> bytes:
         return (self._line + data).rpartition(b"\r\n")[2]
@@ -269,10 +270,14 @@ class MultipartReader:
         if isinstance(exc, ParserLimitReached):
             most = self._limits.form_parts
             return HTTPError(413, f"the form has more than {most:,} parts", limit=most)
-        # In a head the parser only refuses an LF without CR in the last line, and has looked for it
-        # beyond the limit too.
-        fault = self._parser.fault(self._unended_line(data)) if self._in_head else None
-        return fault or HTTPError(400, "a boundary of the form is not followed by a line end")
+        try:
+            # In a head the parser only refuses an LF without CR in the last line, and has looked
+            # for it beyond the limit too.
+            if self._in_head:
+                self._parser.check(self._unended_line(data))
+        except HTTPError as fault:
+            return copy(fault)
+        return HTTPError(400, "a boundary of the form is not followed by a line end")
 
 
 class _Parser(PushMultipartParser):
@@ -301,15 +306,19 @@ class _Parser(PushMultipartParser):
         for parser in (copy(self), self):  # first a copy, since what is closed reads no more
             try:
                 parser.close()  # type: ignore[no-untyped-call]  # its argument lacks a type
-            except ParserError:
+            except ParserError as exc:
+                exc.__traceback__ = None  # its frames have the error, and the parser: a circle
                 return False
         return True
 
-    def fault(self, line: bytes) -> HTTPError | None:
+    def check(self, line: bytes) -> None:
         """
-        Return why the next line, which may lack its end, is refused: it is too long, or has an LF.
+        Refuse the next line, which may lack its end, if it is too long or has an LF.
 
         Whichever comes first in the line counts, as for a reader that gets single bytes.
+
+        Raises:
+            HTTPError: 431 or 400.
         """
         lf = line.find(b"\n")
         length = len(line) if lf < 0 else lf
@@ -317,12 +326,12 @@ class _Parser(PushMultipartParser):
         # An empty line is perhaps the end of the head, which is not counted.
         if length and self._head_bytes + length + len(b"\r\n") > most:
             text = f"the head of a part is larger than the {most:,} bytes allowed here"
-            return HTTPError(431, text, limit=most)
-        return None if lf < 0 else HTTPError(400, "a line in the head of a part ends without CR")
+            raise HTTPError(431, text, limit=most)
+        if lf >= 0:
+            raise HTTPError(400, "a line in the head of a part ends without CR")
 
     def _on_segment_headerline(self, line: bytes) -> None:
-        if fault := self.fault(line):
-            raise fault
+        self.check(line)
         self._head_bytes += len(line) + len(b"\r\n")
         if len(self.lines) >= (most := self._limits.part_headers):
             raise HTTPError(431, f"the head of a part has more than {most} lines", limit=most)
@@ -368,7 +377,11 @@ def _read_head(lines: list[tuple[bytes, bytes]]) -> PartHead:
     if disposition is None:
         raise HTTPError(400, "a part of the form has no Content-Disposition")
     name, filename = _read_disposition(disposition)
-    return PartHead(name, filename, _single(lines, b"content-type"), tuple(lines))
+    content_type = _single(lines, b"content-type")
+    # Whoever reads its parameters looks at each of them, also where they are empty.
+    if content_type is not None and content_type.count(";") > MAX_MEMBERS:
+        raise HTTPError(400, f"a Content-Type has more than {MAX_MEMBERS} semicolons")
+    return PartHead(name, filename, content_type, tuple(lines))
 
 
 def _single(lines: list[tuple[bytes, bytes]], name: bytes) -> str | None:
@@ -389,17 +402,19 @@ def _read_disposition(value: str) -> tuple[str, str | None]:
     if match is None:
         raise HTTPError(400, "the Content-Disposition of a part is not form-data")
     parameters: dict[str, str] = {}
+    members = 0  # empty ones included: a head of nothing else has 8,000
     while match.end() < len(value):
         match = _PARAMETER.match(value, match.end())
         if match is None:
             raise HTTPError(400, "the Content-Disposition of a part has a malformed parameter")
+        members += 1
+        if members > MAX_MEMBERS:
+            raise HTTPError(400, f"a Content-Disposition has more than {MAX_MEMBERS} parameters")
         key, quoted, plain = match.groups()
         if key is None:
             continue
         if (key := key.lower()) in parameters:
             raise HTTPError(400, "the Content-Disposition of a part has a parameter twice")
-        if len(parameters) >= MAX_MEMBERS:
-            raise HTTPError(400, f"a Content-Disposition has more than {MAX_MEMBERS} parameters")
         # No other escape is undone: if `%22` had the same meaning, two names could become one.
         parameters[key] = plain if quoted is None else quoted.replace(r"\"", '"')
     name, filename = parameters.get("name"), parameters.get("filename")

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
+from unittest import mock
 
 import anyio
+import pytest
 from anyio.lowlevel import checkpoint
 
+from nardis import forms
+from nardis._exchange import pace
 from nardis._exchange.intake import too_large
+from nardis._exchange.pace import Pace
 from nardis.errors import BodyAlreadyRead
 
 T = TypeVar("T")
@@ -93,14 +98,61 @@ async def at_once() -> None:
     """Wait for nothing."""
 
 
+def _never(*_: object) -> bool:
+    return False
+
+
 def run(call: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that waits for nothing, without an event loop."""
+    """Run a coroutine that waits for nothing, without an event loop, so that no turn is due."""
     try:
-        call.send(None)
+        with (
+            mock.patch.object(Pace, "is_due", _never),
+            mock.patch.object(Pace, "is_due_after", _never),
+        ):
+            call.send(None)
     except StopIteration as exc:
         result: T = exc.value
         return result
     raise AssertionError("it waited")  # pragma: no cover  # not while the tests are right
+
+
+class Turns:
+    """
+    A clock for `nardis.forms`, and a task that counts its turns.
+
+    Args:
+        monkeypatch: Puts the clock in its place.
+        step: Seconds from one look at the clock to the next.
+
+    Attributes:
+        now: The time, in seconds.
+        taken: How many turns the task had.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: float) -> None:
+        self.now = 0.0
+        self.taken = 0
+        self._step = step
+        for module in pace, forms:
+            monkeypatch.setattr(module, "monotonic", self._look)
+
+    def _look(self) -> float:
+        self.now += self._step
+        return self.now
+
+    async def beside(self, call: Coroutine[Any, Any, T]) -> T:
+        """Await *call*, and count beside it."""
+        results: list[T] = []
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._take)
+            results.append(await call)
+            group.cancel_scope.cancel()
+        return results[0]
+
+    async def _take(self) -> None:
+        while True:
+            await checkpoint()
+            self.taken += 1
 
 
 class Canceller:

@@ -20,10 +20,12 @@ from typing import Any
 import anyio
 import pytest
 from anyio import to_thread
+from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nardis import HTTPError, Limits, Nardis, UsageError
+from nardis._http.urlencoded import parse_urlencoded
 from nardis.forms import FormData, read_form
 from nardis.testing import Client
 from tests.files.disks import eventually, fail_writes, hold_writes, open_below
@@ -32,6 +34,7 @@ from tests.forms.bodies import (
     Canceller,
     Field,
     Script,
+    Turns,
     at_once,
     cut,
     encoded,
@@ -65,9 +68,9 @@ def form_of(
 
 
 def urlencoded(
-    *pieces: bytes, limits: Limits | None = None, limit: int | None = None
+    *pieces: bytes, limits: Limits | None = None, waits: Callable[[], Any] = checkpoint
 ) -> Coroutine[Any, Any, FormData]:
-    return read_form(Script(pieces), URLENCODED, limits or Limits(), limit=limit)
+    return read_form(Script(pieces, waits), URLENCODED, limits or Limits())
 
 
 # --- what is in a form ----------------------------------------------------------------------------
@@ -183,6 +186,32 @@ async def test_two_types_of_body_are_forms(
     assert caught.value.status == outcome
 
 
+@pytest.mark.parametrize(
+    ("content_type", "empty", "outcome"),
+    [
+        (None, True, {}),
+        ("", True, {}),
+        (None, False, 415),
+        ("", False, 415),
+        ("text/plain", True, 415),
+        (URLENCODED, False, {"a": "1"}),
+        (URLENCODED, True, {"a": "1"}),
+    ],
+)
+async def test_a_body_without_a_type_is_not_read_by_who_knows_whether_it_is_empty(
+    content_type: str | None, empty: bool, outcome: dict[str, str] | int
+) -> None:
+    """To read it would tell a client with `Expect: 100-continue` to send it (RFC 9110 §10.1.1)."""
+    script = Script([b"a=1"])
+    reading = read_form(script, content_type, Limits(), empty=empty)
+    if isinstance(outcome, dict):
+        assert await reading == outcome
+    else:
+        await expect(reading, outcome)
+
+    assert script.taken == (content_type == URLENCODED)
+
+
 # What the shared cases expect of a reader of parts alone.
 ONLY_PARTS = {"urlencoded-type"}  # to req.form() that is a form as well
 
@@ -265,8 +294,14 @@ async def test_the_limits_of_a_multipart_form_are_exact(
         (Limits(form_parts=2), b"a=1&b=2", None),
         (Limits(form_parts=2), b"a=1&b=2&", None),
         (Limits(form_parts=2), b"a=1&b=2&c", 413),
+        (Limits(form_parts=2), b"&&", None),
         (Limits(form_parts=2), b"&&&", 413),
-        (Limits(form_field_bytes=3), b"abcdef=123&b=%20", None),
+        (Limits(form_parts=2), b"&&a", None),
+        (Limits(form_parts=0), b"", None),
+        (Limits(form_parts=0), b"a", 413),
+        (Limits(form_field_bytes=3), b"abc=123&b=%20&&", None),
+        (Limits(form_field_bytes=3), b"abcd=1", 413),
+        (Limits(form_field_bytes=3), b"a=1&%20b", 413),
         (Limits(form_field_bytes=3), b"a=1234", 413),
         (Limits(form_field_bytes=3), b"a=1&b=%20x&c=1", 413),
         (Limits(form_fields_bytes=7), b"a=1&b=2", None),
@@ -324,22 +359,50 @@ def test_twice_the_form_is_twice_the_work(
     assert count_calls(read, 1600) <= 2.2 * count_calls(read, 800)
 
 
+@pytest.mark.parametrize("text", [b"%", b"%zz", b"%41", b"+", b"\xff", b"a"])
 async def test_a_long_urlencoded_form_does_not_hold_up_others(
+    monkeypatch: pytest.MonkeyPatch, text: bytes
+) -> None:
+    """Of nothing but `%`, 8 MiB as a name took 1.6 GB and held the event loop for five seconds."""
+    value = text * (200_000 // len(text))
+    turns = Turns(monkeypatch, step=1)
+    form = await turns.beside(urlencoded(b"a=" + value + b"&" + value + b"=b", waits=at_once))
+
+    assert form.pairs() == parse_urlencoded(b"a=" + value + b"&" + value + b"=b")
+    assert turns.taken >= 190
+
+
+async def test_a_long_urlencoded_form_can_be_cancelled_while_it_is_decoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is decoded in a worker thread: the worst 8 MiB take seconds."""
-    run_sync, hops = to_thread.run_sync, list[str]()
+    Turns(monkeypatch, step=1)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await urlencoded(b"a=" + b"%" * 100_000, waits=at_once)
 
-    async def count(function: Callable[..., Any], *args: Any) -> Any:
-        hops.append(function.__name__)
-        return await run_sync(function, *args)
+    assert scope.cancelled_caught
 
-    monkeypatch.setattr(to_thread, "run_sync", count)
 
-    assert dict(await urlencoded(b"a=" + b"%41" * 5000)) == {"a": "A" * 5000}
-    assert hops == []
-    assert dict(await urlencoded(b"a=" + b"%41" * 6000)) == {"a": "A" * 6000}
-    assert len(hops) == 1
+async def test_parts_that_are_here_already_do_not_hold_up_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A body that was gathered before is one piece, with a thousand parts."""
+    fields = [Field("a", b"1")] * 300
+    turns = Turns(monkeypatch, step=1)
+    reading = read_form(Script([encoded(*fields)], at_once), CONTENT_TYPE, Limits())
+    form = await turns.beside(reading)
+
+    assert form.get_all("a") == ["1"] * 300
+    assert turns.taken >= 290
+
+
+async def test_what_takes_no_time_takes_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = Turns(monkeypatch, step=0)
+    for content_type, body in (CONTENT_TYPE, encoded(*FORM)), (URLENCODED, b"a=1&b=2"):
+        reading = read_form(Script([body], at_once), content_type, Limits(spool_bytes=2**30))
+        await turns.beside(reading)
+
+    assert turns.taken == 0
 
 
 # --- files are gone when they are not needed any more ---------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -20,6 +22,7 @@ from tests.forms.bodies import (
     Canceller,
     Field,
     Script,
+    Turns,
     at_once,
     cut,
     encoded,
@@ -99,6 +102,15 @@ async def test_a_part_shows_what_its_head_says() -> None:
     assert part.headers["Content-Type"] == part.content_type
     assert part.headers["content-disposition"] == 'form-data; name="f"; filename="x.txt"'
     assert repr(part) == "<Part 'f'>"
+
+
+async def test_header_fields_are_shown_as_latin_1_whatever_was_sent() -> None:
+    part = await anext(parts_of(encoded(Field("é", b""))))
+    shown = part.headers["content-disposition"]
+
+    assert part.name == "é"
+    assert shown == 'form-data; name="Ã©"'
+    assert shown.encode("latin-1").decode() == 'form-data; name="é"'
 
 
 @pytest.mark.parametrize(
@@ -191,6 +203,34 @@ async def test_the_rest_of_the_body_is_taken_too() -> None:
 
     assert await contents(parts_of(script)) == [("a", None, b"1")]
     assert script.complete
+
+
+async def test_a_large_piece_is_looked_at_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that was gathered before is one piece of any size."""
+    turns = Turns(monkeypatch, step=1)
+    part = await anext(parts_of(Script([encoded(Field("a", bytes(1_000_000), "a"))], at_once)))
+
+    async def lengths() -> list[int]:
+        return [len(piece) async for piece in part]
+
+    found = await turns.beside(lengths())
+    assert (sum(found), max(found)) == (1_000_000, 65536)
+    assert turns.taken >= len(found) - 4
+
+
+async def test_who_waited_for_a_piece_gives_no_turn_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The others had theirs meanwhile; and a piece of a socket's size is passed on as it is."""
+    turns = Turns(monkeypatch, step=0)
+
+    async def wait() -> None:
+        turns.now += 1
+
+    pieces = cut(encoded(Field("a", bytes(200_000), "a")), 65536)
+    found = await turns.beside(contents(parts_of(Script(pieces, wait))))
+    assert found == [("a", "a", bytes(200_000))]
+    assert turns.taken == 0
 
 
 # --- once -----------------------------------------------------------------------------------------
@@ -288,6 +328,39 @@ async def test_two_tasks_cannot_take_turns(read: Callable[[Part], Awaitable[Any]
     assert outcomes == [BodyAlreadyRead, BodyAlreadyRead]
 
 
+@pytest.mark.parametrize("first", [anext, Part.bytes])
+async def test_two_tasks_cannot_take_turns_in_a_piece_that_is_here(
+    monkeypatch: pytest.MonkeyPatch, first: Callable[[Any], Awaitable[Any]]
+) -> None:
+    """Both wait for their turn, and no part looks whole that lost something to the other task."""
+    fields = [Field("a", bytes(200_000), "a"), Field("b", bytes(200_000), "b"), Field("c", b"3")]
+    Turns(monkeypatch, step=1)
+    parts = parts_of(Script([encoded(*fields)], at_once))
+    part = await anext(parts)
+    wholes: list[bytes] = []
+    refused: list[BaseException] = []
+
+    async def gather(of: Part) -> None:
+        try:
+            wholes.append(await of.bytes())
+        except BodyAlreadyRead as exc:
+            refused.append(exc)
+
+    async def ask() -> None:
+        await gather(await anext(parts))
+
+    async with anyio.create_task_group() as group:
+        if first is anext:
+            group.start_soon(ask)
+        else:
+            group.start_soon(gather, part)
+        group.start_soon(ask)
+
+    assert len(wholes) + len(refused) == 2
+    assert refused
+    assert all(whole in (bytes(200_000), b"3") for whole in wholes)
+
+
 # --- within limits --------------------------------------------------------------------------------
 
 
@@ -318,6 +391,44 @@ async def test_a_part_is_gathered_up_to_its_limit(
             await part.bytes(limit)
         assert caught.value.status == 413
         assert caught.value.extensions["limit"] in (limit, 10)
+
+
+def test_tiny_pieces_take_no_more_memory_than_they_are() -> None:
+    """Of each a list would keep an object: many times the limit."""
+    size = 20_000
+    script = Script(cut(encoded(Field("a", bytes(range(200)) * 100, "a")), 2), at_once)
+    part = run(anext(parts_of(script)))
+    tracemalloc.start()
+    try:
+        assert len(run(part.bytes())) == size
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 4 * size
+
+
+@given(st.lists(st.sampled_from([1, 2, 100, 4096, 9000]), max_size=9), st.binary(min_size=1))
+def test_pieces_of_any_size_are_gathered_in_order(sizes: list[int], salt: bytes) -> None:
+    content = (salt * sum(sizes))[: sum(sizes)]
+    body = encoded(Field("a", content.replace(b"\r", b"x"), "a"))
+    start = body.index(b"\r\n\r\n") + 4
+    places = [start, *itertools.accumulate(sizes, initial=start), None]
+    pieces = [body[:start], *[body[a:b] for a, b in itertools.pairwise(places)]]
+
+    assert run(contents(parts_of(Script(filter(None, pieces), at_once)))) == [
+        ("a", "a", content.replace(b"\r", b"x"))
+    ]
+
+
+async def test_a_part_of_one_piece_is_that_piece() -> None:
+    """Without a copy: it may be large."""
+    content = bytes(range(200)) * 300
+    piece = encoded(Field("a", content, "a"))
+    head = piece.index(content)
+    parts = parts_of(Script([piece[:head], content, piece[head + len(content) :]], at_once))
+
+    assert await (await anext(parts)).bytes() is content
 
 
 async def test_the_next_part_can_be_read_when_one_was_too_large() -> None:

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from nardis import Limits, UsageError
+from nardis._files.spooling import Stored
 from nardis.forms import FormData, Upload, read_form
 from tests.files.disks import fail_writes, open_below
 from tests.forms.bodies import CONTENT_TYPE, Field, Script, encoded
@@ -102,6 +103,48 @@ async def test_several_tasks_may_use_it(form: FormData, tmp_path: Path) -> None:
 
     assert wholes == [CONTENT] * 5
     assert {(tmp_path / str(number)).read_bytes() for number in range(5)} == {CONTENT}
+
+
+async def test_several_tasks_that_read_it_share_its_bytes(form: FormData) -> None:
+    """None comes twice, and none is lost: also when one of them is cancelled."""
+    upload = form.files["file"]
+    pieces: list[bytes] = []
+
+    async def read() -> None:
+        while piece := await upload.read(10_000):
+            pieces.append(piece)
+
+    async with anyio.create_task_group() as group:
+        for task in (read,) * 5:
+            group.start_soon(task)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await read()
+
+    assert sum(map(len, pieces)) == len(CONTENT)
+    assert b"".join(sorted(pieces)) == b"".join(
+        sorted(CONTENT[at : at + 10_000] for at in range(0, len(CONTENT), 10_000))
+    )
+
+
+async def test_seek_holds_also_when_a_read_is_under_way(
+    form: FormData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = form.files["file"]
+    read, go = Stored.read, anyio.Event()
+
+    async def slow(self: Stored, offset: int, count: int) -> bytes:
+        await go.wait()
+        return await read(self, offset, count)
+
+    monkeypatch.setattr(Stored, "read", slow)
+    async with anyio.create_task_group() as group:
+        group.start_soon(upload.read, 10)
+        await anyio.wait_all_tasks_blocked()
+        upload.seek(500)
+        go.set()
+
+    assert await upload.read(3) == CONTENT[500:503]
 
 
 async def test_a_save_that_fails_leaves_nothing_behind(
