@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nardis.server.stream import READ_BYTES, TURN_S, rest_of
-from tests.runner.ends import STREAMS, cancelled, fill, meanwhile, reset, take, tcp, unix, wake
+from tests.runner.ends import cancelled, fill, meanwhile, reset, take, tcp, unix, wake
 
 pytestmark = pytest.mark.anyio
 
@@ -26,23 +26,6 @@ on_asyncio = pytest.mark.parametrize(
     ids=["asyncio", "uvloop"],
 )
 over_both = pytest.mark.parametrize("sockets", [unix, tcp], ids=["unix", "tcp"])
-
-
-@pytest.fixture
-async def connect(anyio_backend_name):
-    """Return a function that makes a stream of this event loop, and the client's end."""
-    ends = []
-
-    def connect(sockets=unix):
-        ours, client = sockets()
-        ours.setblocking(False)
-        client.settimeout(10)
-        ends.extend([client, stream := STREAMS[anyio_backend_name](ours)])
-        return stream, client
-
-    yield connect
-    for end in ends:
-        end.close()
 
 
 # --- who is there ---------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from nardis.server import stream as module
-from tests.runner.ends import STREAMS, meanwhile, take, tcp, unix
+from tests.runner.ends import fill, meanwhile, take, tcp, unix
 
 pytestmark = pytest.mark.anyio
 
@@ -16,23 +16,6 @@ over_both = pytest.mark.parametrize("sockets", [unix, tcp], ids=["unix", "tcp"])
 
 # More than a socket takes at once.
 LARGE = b"".join(number.to_bytes(4, "big") for number in range(2_000_000))
-
-
-@pytest.fixture
-async def connect(anyio_backend_name):
-    """Return a function that makes a stream of this event loop, and the client's end."""
-    ends = []
-
-    def connect(sockets=unix):
-        ours, client = sockets()
-        ours.setblocking(False)
-        client.settimeout(10)
-        ends.extend([client, stream := STREAMS[anyio_backend_name](ours)])
-        return stream, client
-
-    yield connect
-    for end in ends:
-        end.close()
 
 
 @pytest.fixture
@@ -91,12 +74,7 @@ async def test_a_head_waits_for_room(connect, file):
 
 async def test_a_head_for_which_there_is_no_room_at_all_waits(connect, file):
     stream, client = connect()
-    filled = 0
-    while True:
-        try:
-            filled += stream.socket.send(bytes(4096))
-        except BlockingIOError:
-            break
+    filled = fill(stream)
     async with meanwhile(stream.send_file(b"head", file.fileno(), 0, 4, b"")):
         assert (await take(client, filled + 8))[filled:] == b"head" + LARGE[:4]
 
@@ -208,12 +186,7 @@ async def test_a_cancellation_half_way_cuts_the_stream(connect, file):
 
 async def test_a_cancellation_before_the_first_byte_leaves_no_trace(connect, file):
     stream, client = connect()
-    filled = 0
-    while True:
-        try:
-            filled += stream.socket.send(bytes(4096))
-        except BlockingIOError:
-            break
+    filled = fill(stream)
     async with anyio.create_task_group() as group:
         group.start_soon(stream.send_file, b"", file.fileno(), 0, 4, b"")
         await anyio.wait_all_tasks_blocked()
