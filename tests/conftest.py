@@ -17,7 +17,12 @@ from hypothesis import settings
 # at the same examples each time.
 settings.register_profile("nardis", deadline=None)
 settings.register_profile(
-    "nardis-ci", settings.get_profile("nardis"), derandomize=True, database=None, print_blob=True
+    "nardis-ci",
+    settings.get_profile("nardis"),
+    derandomize=True,
+    database=None,
+    print_blob=True,
+    max_examples=60,
 )
 # It has looked at all of them on the Python that it measures; a few are for the others.
 settings.register_profile("nardis-again", settings.get_profile("nardis-ci"), max_examples=20)
@@ -53,7 +58,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(
     params=[
-        pytest.param(("asyncio", {"debug": True}), id="asyncio"),
+        # Debug mode doubles the time of a test; what it finds it finds on one Python.
+        pytest.param(("asyncio", {"debug": PROFILE != "nardis-again"}), id="asyncio"),
         pytest.param(
             ("asyncio", {"use_uvloop": True}),
             id="uvloop",
