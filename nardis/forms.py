@@ -325,8 +325,8 @@ class Upload:
         async with self._lock:
             start = self._position
             data = await self._stored.read(start, self.size if n < 0 else n)
-            if self._position == start:  # else somebody called seek() meanwhile
-                self._position += len(data)
+            # Another position is that of a seek() meanwhile.
+            self._position += len(data) if self._position == start else 0
         return data
 
     def seek(self, offset: int = 0) -> None:

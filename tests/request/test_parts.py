@@ -219,7 +219,8 @@ async def test_a_stream_that_was_there_before_has_nothing_of_it():
     assert names == ["a", "b"]
 
 
-async def test_a_limit_holds_behind_the_limits_of_a_route():
+@pytest.mark.parametrize("most", [None, 10_000])
+async def test_a_limit_holds_behind_the_limits_of_a_route(most):
     """A middleware begins to read, and the route has limits of its own."""
     app = Nardis()
 
@@ -228,7 +229,7 @@ async def test_a_limit_holds_behind_the_limits_of_a_route():
         req.state.parts = req.parts(limit=100)
         await next()
 
-    @app.post("/", limits=Limits(streamed_body_bytes=10_000))
+    @app.post("/", limits=Limits(streamed_body_bytes=most))
     async def handler(req, res):
         [await part.bytes() async for part in req.state.parts]
 
