@@ -245,7 +245,7 @@ class Draft(Guarded):
     that.
     """
 
-    GONE = "the file that was being saved is discarded"
+    GONE: ClassVar[str] = "the file that was being saved is discarded"
 
     __slots__ = ("_file", "_folder", "_name", "_path", "_target", "_temporary")
 

@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import ClassVar, Final, cast
 
 from anyio import to_thread
 
@@ -36,7 +36,9 @@ class Spool(Guarded):
             goes to the temporary file.
     """
 
-    GONE = "the files of a form are gone when the request has ended: save() those that are to stay"
+    GONE: ClassVar[str] = (
+        "the files of a form are gone when the request has ended: save() those that are to stay"
+    )
 
     __slots__ = ("_begun", "_block", "_end", "_file", "_kept", "_most")
 
