@@ -303,7 +303,9 @@ class Request(RequestHead):
         """
         if self._form is None:
             kind, limits = self.headers.get("content-type"), self.exchange.limits
-            form = await read_form(self._claim("form()"), kind, limits, limit=limit)
+            empty = False if self.exchange.declared_body_bytes else None
+            source = self._claim("form()")
+            form = await read_form(source, kind, limits, limit=limit, empty=empty)
             if form.files:
                 self.defer(form.close)
             self._form = form

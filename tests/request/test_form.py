@@ -11,6 +11,7 @@ import pytest
 from nardis import Limits, Nardis, wrap
 from nardis.errors import BodyAlreadyRead, UsageError
 from nardis.testing import AppError, Client
+from tests.peers.driver import Server
 
 pytestmark = pytest.mark.anyio
 
@@ -64,6 +65,20 @@ async def test_another_type_is_a_415_and_nothing_of_it_is_read():
         headers = {"content-type": kind}
         assert (await post(handler, content=b"{}", headers=headers)).status_code == 415
     assert (await post(handler, content=b"{}")).status_code == 415
+
+
+async def test_a_body_that_says_no_type_is_refused_before_it_is_asked_for():
+    """Its client waits for a word (`Expect: 100-continue`)."""
+
+    async def handler(req, res):
+        await req.form()
+
+    app = serving(handler)
+    headers = {"expect": "100-continue", "content-length": "10"}
+    async with Server(app) as server:
+        call = await server.finished("/", method="POST", headers=headers)
+
+    assert (call.status, call.receives) == (415, 0)
 
 
 async def test_no_body_is_an_empty_form():
