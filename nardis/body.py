@@ -22,6 +22,7 @@ from anyio.lowlevel import checkpoint
 from ._exchange.exchange import TURN_S
 from ._exchange.intake import too_large
 from ._exchange.lifetime import Lifetime
+from ._exchange.pace import add_piece
 from ._http.codings import Decoder
 from .errors import BodyAlreadyRead, HTTPError
 
@@ -60,10 +61,6 @@ _PUNCTUATION = re.compile(r"[^.0-9a-z]+")
 
 # Up to here a body may be as much larger than what came as it likes: so little does no harm.
 FREE_BYTES: Final = 1024 * 1024
-
-# Smaller pieces are joined as they come. As objects they would take up to 50 times their bytes; of
-# larger ones the objects are a few percent.
-SMALL_BYTES: Final = 1024
 
 
 class Source(Protocol):
@@ -390,18 +387,9 @@ async def gather(source: Source, limit: int) -> bytes:
     streamed = source.limit
     source.limit = limit if streamed is None else min(limit, streamed)
     pieces: list[bytes | bytearray] = []
-    joined: bytearray | None = None  # the last of them, if small ones may still join it
     try:
         while not source.complete:
-            piece = await source.next_chunk()
-            if not pieces or len(piece) >= SMALL_BYTES:
-                pieces.append(piece)
-                joined = None
-            elif joined is None:
-                joined = bytearray(piece)
-                pieces.append(joined)
-            else:
-                joined += piece
+            add_piece(pieces, await source.next_chunk())
     except StopAsyncIteration:
         pass  # the last message was empty
     finally:

@@ -214,8 +214,8 @@ class Exchange(Outgoing):
                 return False
             else:
                 self._account(count)
-                message = {"type": FILE, "file": file, "offset": offset, "count": count}
-                await self._deliver({**message, "more_body": True})
+                part = {"file": file, "offset": offset, "count": count}
+                await self._deliver({"type": FILE, **part, "more_body": True})
         finally:
             self._give_turn()
         await self._yield()

@@ -68,7 +68,8 @@ class Outgoing(Incoming):
         return offered and extension(self.scope, FILE) is None
 
     async def _deliver(self, message: Message) -> None:
-        self.writing = self._clock()
+        # How far a server is with a whole file nobody sees: that is no stall.
+        self.writing = 0.0 if message["type"] == PATH else self._clock()
         try:
             if self.cancel_scope is not None:
                 await self._send(message)

@@ -17,7 +17,7 @@ FEED_BYTES: Final = 64 * 1024
 
 # Smaller pieces are joined at once: each object takes some 50 bytes, and a client may send single
 # ones.
-SMALL_BYTES: Final = 4 * 1024
+SMALL_BYTES: Final = 1024
 
 T = TypeVar("T")
 

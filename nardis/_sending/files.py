@@ -46,8 +46,8 @@ SMALL_BYTES: Final = PIECE_BYTES
 # One read of a larger one. A visit to a thread takes 60 us, and to copy this much 40.
 BLOCK_BYTES: Final = 256 * 1024
 
-# What the server is asked to send by itself at once: `res.bytes_sent` grows by that, and so much is
-# read at once from a disk.
+# What our own server is asked to send by itself at once: `res.bytes_sent` grows by that, and so
+# much is read at once from a disk.
 SENT_BYTES: Final = 4 * 1024 * 1024
 
 # A file that was changed within this time may be changed again without another time stamp, which
@@ -298,12 +298,15 @@ def _path_of(file: Opened) -> str | None:
 async def _pour(exchange: Exchange, file: Opened, parts: Iterable[tuple[bytes, range]]) -> None:
     """Send parts of a file, each behind its head."""
     handle = FileIO(file.fd, closefd=False) if exchange.takes_files else None
+    # Of other servers whole parts are all that shows: a slow client must not look like one that
+    # takes nothing.
+    most = BLOCK_BYTES if exchange.client is None else SENT_BYTES
     for head, span in parts:
         if head:
             await exchange.write(head)
         at = span.start
         while handle is not None and at < span.stop:
-            count = min(SENT_BYTES, span.stop - at)
+            count = min(most, span.stop - at)
             if await exchange.send_file(handle, at, count):
                 at += count
             else:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nardis import HTTPError, Limits, Nardis
-from nardis.body import SMALL_BYTES, gather
+from nardis._exchange.pace import SMALL_BYTES
+from nardis.body import gather
 from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from nardis import HTTPError, Nardis, UsageError
+from nardis import HTTPError, Limits, Nardis, UsageError
 from nardis.errors import ContentLengthMismatch, FolderFound
 from nardis.testing import AppError, Client
 from tests.peers.driver import Gate, Identity, Server, rest
@@ -407,8 +407,35 @@ async def test_a_server_that_sends_files_does(root, offered, expected):
         extensions = {name: {} for name in offered}
         call = await server.finished("/", on_send=on_send, extensions=extensions)
 
-    assert (kinds(call), b"".join(sent)) == (expected, LARGE)
+    parts = [
+        kind for kind, last in zip(kinds(call), ["", *kinds(call)], strict=False) if kind != last
+    ]
+    assert (parts, b"".join(sent)) == (expected, LARGE)
     assert call.headers[b"content-length"] == b"%d" % len(LARGE)
+
+
+async def test_a_slow_client_of_another_server_does_not_look_like_one_that_takes_nothing(root):
+    """Whole messages are all that shows there: parts are small, and a path has no time to keep."""
+    app, gate = Nardis(limits=Limits(write_stall_s=5)), Gate()
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.send_file(root / "large.bin")
+
+    async with Server(app) as server:
+        parts = await server.finished("/", extensions={FILE: {}})
+        call = server.call("/", on_send=gate, extensions={PATH: {}})
+        await gate.let()
+        while not gate.held:
+            await anyio.lowlevel.checkpoint()
+        for _ in range(10):
+            await server.tick(10)
+        gate.open()
+        await call.wait()
+
+    counts = [message["count"] for message in parts.sent if message["type"] == FILE]
+    assert counts == [256 * 1024] * 3
+    assert (kinds(call), call.error) == (["start", "pathsend"], None)
 
 
 async def test_ranges_are_parts_that_the_server_sends(root):
