@@ -201,8 +201,7 @@ async def test_nobody_writes_into_the_500_of_an_abort(app):
 
     async with Server(app) as server:
         call = server.call("/", on_send=gate)
-        while not gate.held:
-            await rest()
+        await gate.reached()
         late.set()
         await rest()
         while gate.held:

@@ -298,7 +298,8 @@ class Server:
 
 def tick_once(app: Any) -> None:
     """Let the sweeper of *app* look at once: for a test client, whose time is real."""
-    sweep(app.life.sweeper.exchanges, app.life.clock() + 1)
+    sweeper = app.life.sweeper
+    sweep(sweeper.exchanges, sweeper.clock() + 1)
 
 
 class Identity:
@@ -335,12 +336,16 @@ class Gate:
         while self.held:
             self.held.popleft()[1].set()
 
+    async def reached(self) -> None:
+        """Wait until a message is held."""
+        await rest()
+        with anyio.fail_after(WAIT_S):
+            while not self.held:  # a thread may be at work
+                await checkpoint()
+
     async def let(self, count: int = 1) -> None:
         """Let *count* messages through, one after the other."""
         for _ in range(count):
-            await rest()
-            with anyio.fail_after(WAIT_S):
-                while not self.held:  # a thread may be at work
-                    await checkpoint()
+            await self.reached()
             self.held.popleft()[1].set()
         await rest()

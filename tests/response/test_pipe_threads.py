@@ -553,9 +553,7 @@ async def test_a_generator_whose_client_left_in_a_write_is_closed_in_its_thread(
 
     async with Server(app) as server:
         call = server.call("/", on_send=gate)
-        with anyio.fail_after(WAIT_S):
-            while not gate.held:
-                await checkpoint()
+        await gate.reached()
         await server.lose(call)
         await call.wait()
 

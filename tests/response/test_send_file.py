@@ -426,8 +426,7 @@ async def test_a_slow_client_of_another_server_does_not_look_like_one_that_takes
         parts = await server.finished("/", extensions={FILE: {}})
         call = server.call("/", on_send=gate, extensions={PATH: {}})
         await gate.let()
-        while not gate.held:
-            await anyio.lowlevel.checkpoint()
+        await gate.reached()
         for _ in range(10):
             await server.tick(10)
         gate.open()

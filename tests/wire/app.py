@@ -14,7 +14,6 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from itertools import count
 from typing import Any
 
 import anyio
@@ -193,9 +192,10 @@ async def until_a_deadline(req: Request, res: Response) -> None:
     It is no more than the system takes of a client that does not read for a while.
     """
     with anyio.CancelScope() as scope:
-        for number in count():
-            if number == 1000:
-                scope.deadline = anyio.current_time()
+        for _ in range(1000):
+            await res.write("tick ")
+        scope.deadline = anyio.current_time()
+        while True:
             await res.write("tick ")
     await res.write("tock")
 
