@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cached_property
-from typing import Final, TypeAlias, TypeVar, overload
+from typing import Any, Final, TypeAlias, TypeVar, overload
 
-from .._asgi.extensions import ORIGIN, extension
+from .._asgi.extensions import ACCESS, ORIGIN, extension
 from .._exchange.exchange import Exchange
 from .._http import conditional, dates, forwarded, hosts, media_types, negotiation, ranges
 from ..datastructures import Cookies, Headers
@@ -77,6 +77,21 @@ class RequestHead:
         """Host and port the request came in at; the port is None for a Unix socket's path."""
         server: tuple[str, int | None] | None = self.scope.get("server")
         return server
+
+    @cached_property
+    def access_fields(self) -> dict[str, Any]:
+        """
+        Fields for this request's line in the access log of `nardis serve`.
+
+            req.access_fields["user"] = user.id
+
+        Values are what JSON has. A mounted application adds to the same fields. Without an access
+        log they are kept for the request, and nobody writes them.
+        """
+        notes: dict[str, Any] | None = extension(self.scope, ACCESS)
+        # Apart from what Nardis itself notes there, so that no name of a program's is one of those.
+        fields: dict[str, Any] = {} if notes is None else notes.setdefault("fields", {})
+        return fields
 
     # --- the client, through the proxies that `Nardis(trust_proxy=...)` trusts --------------------
 
