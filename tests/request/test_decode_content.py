@@ -853,7 +853,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
     def found(content_encoding: str) -> Decoder:
         return decoder
 
-    monkeypatch.setattr("nardis.request.decoder", found)
+    monkeypatch.setattr("nardis._receiving.body.decoder", found)
     return decoder
 
 
