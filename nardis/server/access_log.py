@@ -2,7 +2,7 @@
 The access log: one line for each exchange, when it has ended, to the logger `nardis.access`.
 
 It says what a log of status codes hides in streams: when the first byte left, how long it took in
-all, whether it was cut, and why.
+all, how much of that the client kept the application waiting, whether it was cut, and why.
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ from __future__ import annotations
 import json
 import logging
 import time
-from typing import Any, Protocol
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
 
-from .._asgi.extensions import ACCESS, CLIENT, extension
-from .._failures import parted
+from .._asgi.extensions import ACCESS, CLIENT, FILE, ORIGIN, PATH, extension
+from .._failures import failure_of, message_of, parted
+from .._http.fields import declared_length
 from ..types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["with_access_log"]
 
 logger: logging.Logger = logging.getLogger("nardis.access")
+
+# Below that it was the system that took its time, and a line of text says nothing of it.
+LEAST_BLOCKED_MS: Final = 1.0
 
 
 class Shutdown(Protocol):
@@ -43,8 +49,13 @@ def with_access_log(app: ASGIApp, *, as_json: bool, shutdown: Shutdown) -> ASGIA
         entry = _Entry(scope)
 
         async def counted_send(message: Message) -> None:
-            await send(message)
-            entry.sent(message)
+            began = now = time.monotonic()
+            try:
+                await send(message)
+            finally:
+                now = time.monotonic()
+                entry.blocked += now - began
+            entry.sent(message, now)
 
         async def noted_receive() -> Message:
             message = await receive()
@@ -60,22 +71,30 @@ def with_access_log(app: ASGIApp, *, as_json: bool, shutdown: Shutdown) -> ASGIA
             raise
         finally:
             fields = entry.fields(draining=bool(shutdown.draining))
-            logger.info(
-                "%s",
-                json.dumps(fields) if as_json else _as_text(fields),
-                extra={"exchange": fields},
-            )
+            line = _as_json(fields, entry.added) if as_json else _as_text(fields)
+            logger.info("%s", line, extra={"exchange": {**entry.added, **fields}})
 
     return logged
 
 
 class _Entry:
-    """What is known of one exchange."""
+    """
+    What is known of one exchange.
+
+    Attributes:
+        notes: What the application says of it; its fields for the line are among them.
+        began: When it began, in Unix seconds; `since` is the same by the clock that never jumps.
+        blocked: How long the application waited for the client, in seconds.
+        declared: The Content-Length of its answer.
+    """
 
     def __init__(self, scope: Scope) -> None:
         self.scope: Scope = scope
         self.notes: dict[str, Any] = {}
+        self.began: float = time.time()
         self.since: float = time.monotonic()
+        self.blocked: float = 0.0
+        self.declared: int | None = None
         self.first_byte: float | None = None
         self.status: int | None = None
         self.bytes: int = 0
@@ -84,20 +103,31 @@ class _Entry:
         self.failed: bool = False
         self.left: bool = False
 
-    def sent(self, message: Message) -> None:
-        """Take note of what went out."""
+    @property
+    def added(self) -> dict[str, Any]:
+        """The fields that the application adds to the line."""
+        fields: dict[str, Any] = self.notes.get("fields") or {}
+        return fields
+
+    def sent(self, message: Message, now: float) -> None:
+        """Take note of what went out, until *now*."""
         kind = message["type"]
         if kind.endswith("response.start"):
             self.status = message["status"]
+            self.declared = declared_length(_field(message.get("headers", ()), b"content-length"))
             self.trailers = message.get("trailers", False)
         elif kind == "websocket.accept":
             self.status = 101
         if self.first_byte is None:
-            self.first_byte = time.monotonic() - self.since
+            self.first_byte = now - self.since
         if kind == "websocket.send":
             self.bytes += len(message.get("bytes") or (message.get("text") or "").encode())
         elif kind.endswith("response.body"):
             self.bytes += len(message.get("body", b""))
+            self.ended = not (self.trailers or message.get("more_body", False))
+        elif kind in (FILE, PATH):
+            count = message.get("count")  # without one it is all the rest of the body
+            self.bytes += max((self.declared or 0) - self.bytes, 0) if count is None else count
             self.ended = not (self.trailers or message.get("more_body", False))
         elif kind.endswith("response.trailers"):
             self.ended = not message.get("more_trailers", False)
@@ -107,7 +137,8 @@ class _Entry:
     def fields(self, *, draining: bool) -> dict[str, Any]:
         """Return the facts of the line."""
         scope = self.scope
-        client = scope.get("client")
+        client, origin = scope.get("client"), extension(scope, ORIGIN)
+        headers = scope.get("headers") or ()
         stalled = getattr(extension(scope, CLIENT), "stalled", False)
         # An application that is no Nardis may not have noticed that its last piece was cut.
         ended = (self.ended and not stalled) or (self.left and scope["type"] == "websocket")
@@ -118,14 +149,19 @@ class _Entry:
                 "stalled" if stalled else "gone" if self.left else "shutdown" if draining else None
             )
         return {
+            "time": _rfc3339(self.began),
+            "request_id": self.added.get("request_id"),
             "client": _named(client) if client else None,
             "method": scope.get("method", "WEBSOCKET"),
+            "host": _text(_field(headers, b"host")) if origin is None else origin.host,
             "path": scope["path"],
             "http_version": scope.get("http_version", "1.1"),
             "status": status,
             "bytes": self.bytes,
             "first_byte_ms": None if self.first_byte is None else round(self.first_byte * 1000, 1),
             "duration_ms": round((time.monotonic() - self.since) * 1000, 1),
+            "blocked_ms": round(self.blocked * 1000, 1),
+            "user_agent": _text(_field(headers, b"user-agent")),
             "aborted": not ended and status != 500,
             "close_reason": reason,
         }
@@ -136,17 +172,62 @@ def _named(client: tuple[str, int]) -> str:
     return f"{client[0]}:{client[1]}" if client[1] else client[0]
 
 
+def _rfc3339(seconds: float) -> str:
+    """Write Unix seconds as `2026-11-28T19:30:00.004Z`."""
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def _field(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    return next((value for key, value in headers if key.lower() == name), None)
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
+
+
+def _as_json(fields: dict[str, Any], added: dict[str, Any]) -> str:
+    """
+    Write a line of JSON: our fields, and behind them what the application added under other names.
+
+    What JSON lacks becomes text: a line is never lost for a value in it.
+    """
+    line = {**fields, **{key: value for key, value in added.items() if key not in fields}}
+    try:
+        return json.dumps(line, default=message_of, allow_nan=False)
+    except BaseException as exc:  # NaN, a circle, a key that is a tuple, a number of 5,000 digits
+        failure_of(exc)  # lets a cancellation go on
+    return json.dumps({message_of(key): _plain(value) for key, value in line.items()})
+
+
+def _plain(value: object) -> object:
+    """Return *value* if JSON has it, else what it says of itself."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except BaseException as exc:
+        failure_of(exc)
+        return message_of(value)
+    return value
+
+
 def _as_text(fields: dict[str, Any]) -> str:
     first_byte = "-" if fields["first_byte_ms"] is None else f"{fields['first_byte_ms']}ms"
-    # A line end in a path is no line of the log, and a quote in it ends no field.
-    path = fields["path"].encode("unicode_escape").decode("ascii").replace('"', '\\"')
     line = (
-        f'{fields["client"] or "-"} "{fields["method"]} {path} HTTP/{fields["http_version"]}" '
-        f"{fields['status'] or '-'} "
+        f'{fields["client"] or "-"} "{fields["method"]} {_quotable(fields["path"])} '
+        f'HTTP/{fields["http_version"]}" {fields["status"] or "-"} '
         f"{fields['bytes']}B first={first_byte} total={fields['duration_ms']}ms"
     )
+    if fields["blocked_ms"] >= LEAST_BLOCKED_MS:
+        line += f" blocked={fields['blocked_ms']}ms"
+    if fields["request_id"]:
+        line += f" id={_quotable(message_of(fields['request_id'])).replace(' ', '_')}"
     if fields["aborted"]:
         line += " aborted"
     if fields["close_reason"]:
         line += f" close_reason={fields['close_reason']}"
     return line
+
+
+def _quotable(text: str) -> str:
+    """Write a text so that a line end in it is no line of the log, and a quote ends no field."""
+    return text.encode("unicode_escape").decode("ascii").replace('"', '\\"')

@@ -2,13 +2,15 @@
 
 import json
 import logging
+import math
 import re
 from types import SimpleNamespace
 
 import anyio
 import pytest
 
-from nardis._asgi.extensions import ACCESS
+from nardis._asgi.extensions import ACCESS, FILE, ORIGIN, PATH
+from nardis._http.forwarded import ClientSide
 from nardis.server.access_log import with_access_log
 
 pytestmark = pytest.mark.anyio
@@ -21,6 +23,7 @@ SCOPE = {
     "client": ("192.0.2.1", 1234),
 }
 START = {"type": "http.response.start", "status": 200, "headers": []}
+PROXIED = ClientSide(ip=None, ips=[], scheme="https", host="example.com")
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ def log(caplog):
 
         given = {
             **(scope if scope and "type" in scope else {**SCOPE, **(scope or {})}),
-            "extensions": {},
+            "extensions": dict((scope or {}).get("extensions", {})),
         }
         if raises is None:
             await logged(given, receive, send)
@@ -151,6 +154,152 @@ async def test_what_the_application_notes_is_the_reason(log):
     said = await log(answering(START, body(b"x"), notes={"close_reason": "deadline"}))
 
     assert (said["aborted"], said["close_reason"]) == (False, "deadline")
+
+
+@pytest.mark.parametrize("kind", [FILE, PATH])
+async def test_a_file_that_the_system_sends_counts(log, kind):
+    """Also one of which only the head says how long it is."""
+    start = {**START, "headers": [(b"content-length", b"9")]}
+    pieces = [{"type": FILE, "count": 4, "more_body": True}] if kind == FILE else []
+    said = await log(answering(start, *pieces, {"type": kind}))
+
+    assert (said["bytes"], said["aborted"]) == (9, False)
+
+
+async def test_a_file_of_which_nobody_says_how_long_it_is(log):
+    said = await log(answering(START, {"type": PATH, "path": "/x"}))
+
+    assert (said["bytes"], said["aborted"]) == (0, False)
+
+
+# --- who asked, and how long the client took ------------------------------------------------------
+
+
+async def test_it_says_when_the_request_began(log, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 1764358200.0042)
+    said = await log(answering(START, body(b"")))
+
+    assert said["time"] == "2025-11-28T19:30:00.004Z"
+
+
+async def test_what_the_client_names(log):
+    headers = [(b"Host", b"example.com"), (b"user-agent", b"caf\xe9/1\n{}")]
+    said = await log(answering(START, body(b"")), scope={"headers": headers})
+
+    assert (said["host"], said["user_agent"]) == ("example.com", "café/1\n{}")
+
+
+async def test_what_the_client_does_not_name(log):
+    said = await log(answering(START, body(b"")))
+
+    assert (said["host"], said["user_agent"], said["request_id"]) == (None, None, None)
+
+
+async def test_the_host_is_the_one_that_a_trusted_proxy_names(log):
+    scope = {"headers": [(b"host", b"10.0.0.1")], "extensions": {ORIGIN: PROXIED}}
+    said = await log(answering(START, body(b"")), scope=scope)
+
+    assert said["host"] == "example.com"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_the_time_in_which_the_client_takes_nothing_is_said(caplog, monkeypatch, fails):
+    """Also of a piece that was never taken."""
+    caplog.set_level(logging.INFO, "nardis.access")
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+
+    async def app(scope, receive, send):
+        clock[0] += 0.5  # the application's own
+        await send(START)
+        await send(body(b"x"))
+
+    async def send(message):
+        clock[0] += 0.25
+        if fails and message["type"] == "http.response.body":
+            raise ConnectionError
+
+    lines = []
+    for form in ("json", "text"):
+        logged = with_access_log(
+            app, as_json=form == "json", shutdown=SimpleNamespace(draining=0.0)
+        )
+        if fails:
+            with pytest.raises(ConnectionError):
+                await logged({**SCOPE, "extensions": {}}, anyio.sleep_forever, send)
+        else:
+            await logged({**SCOPE, "extensions": {}}, anyio.sleep_forever, send)
+        lines.append(caplog.records[-1].message)
+
+    said = json.loads(lines[0])
+    assert (said["first_byte_ms"], said["blocked_ms"], said["duration_ms"]) == (750, 500, 1000)
+    assert " total=1000.0ms blocked=500.0ms" in lines[1]
+
+
+async def test_a_line_of_text_leaves_out_what_nobody_would_notice(log, monkeypatch):
+    clock = iter(n / 10_000 for n in range(100))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+
+    assert "blocked" not in await log(answering(START, body(b"")), form="text")
+
+
+# --- what the application adds --------------------------------------------------------------------
+
+
+async def test_fields_of_the_application_stand_behind_ours(log):
+    notes = {"fields": {"user": 7, "tags": ["a"], "request_id": "abc"}}
+    said = await log(answering(START, body(b""), notes=notes))
+
+    assert (said["user"], said["tags"], said["request_id"]) == (7, ["a"], "abc")
+    assert list(said)[-2:] == ["user", "tags"]
+
+
+async def test_a_field_of_the_application_is_never_one_of_ours(log):
+    notes = {"fields": {"status": 599, "path": "/else", "close_reason": "lunch"}}
+    said = await log(answering(START, body(b""), notes=notes))
+
+    assert (said["status"], said["path"], said["close_reason"]) == (200, "/", None)
+
+
+class Mute:
+    def __str__(self):
+        raise ValueError
+
+
+CIRCLE = []
+CIRCLE.append(CIRCLE)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "key_said", "value_said"),
+    [
+        pytest.param("x", {1}, "x", "{1}", id="no JSON"),
+        pytest.param("x", math.nan, "x", "nan", id="NaN"),
+        pytest.param("x", CIRCLE, "x", "[[...]]", id="a circle"),
+        pytest.param("x", Mute(), "x", "<Mute that fails to say more>", id="mute"),
+        pytest.param((1, 2), None, "(1, 2)", None, id="a key that is no text"),
+    ],
+)
+async def test_no_value_costs_the_line(log, key, value, key_said, value_said):
+    said = await log(answering(START, body(b""), notes={"fields": {key: value, "y": [0.5]}}))
+
+    assert said[key_said] == value_said
+    assert (said["status"], said["y"]) == (200, [0.5])
+    assert isinstance(said["duration_ms"], float)
+
+
+async def test_a_line_of_text_has_the_request_id_and_no_other_field(log):
+    notes = {"fields": {"request_id": "abc", "user": 7}}
+    line = await log(answering(START, body(b""), notes=notes), form="text")
+
+    assert line.endswith("ms id=abc")
+
+
+async def test_a_request_id_ends_no_line_and_no_word(log):
+    notes = {"fields": {"request_id": 'a b\n"'}}
+    line = await log(answering(START, body(b""), notes=notes), form="text")
+
+    assert line.endswith(r" id=a_b\n\"")
 
 
 async def test_a_cancelled_exchange_has_a_line(caplog):

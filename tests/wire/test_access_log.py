@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -104,6 +105,9 @@ def entry(logging: Logging, key: str) -> Callable[..., dict[str, Any]]:
         assert found["method"] == method
         assert found["client"].startswith("127.0.0.1:")
         assert found["http_version"] == "1.1"
+        assert found["host"] == "localhost"
+        assert (found["request_id"], found["user_agent"]) == (None, None)
+        assert datetime.fromisoformat(found["time"]).tzinfo == UTC
         return found
 
     return ask
@@ -132,6 +136,7 @@ def test_the_first_byte_has_a_time_of_its_own(entry: Entry) -> None:
     said = entry("/hurried-idle/:id")
 
     assert said["first_byte_ms"] + 200 < said["duration_ms"]
+    assert said["blocked_ms"] + 200 < said["duration_ms"]  # it was the handler that took its time
 
 
 def test_nothing_is_here(entry: Entry) -> None:
@@ -177,6 +182,7 @@ def test_a_client_that_read_nothing_has_stalled(logging: Logging, key: str) -> N
 
     assert ending(said)[2:] == (True, "stalled")
     assert said["bytes"] > 0
+    assert said["blocked_ms"] > 200  # nearly all of the time that it was given
 
 
 def test_a_body_that_stalled_is_a_408(logging: Logging, key: str) -> None:
@@ -253,7 +259,7 @@ def test_it_can_be_text(tmp_path: Path, key: str) -> None:
     assert words[1:6] == ['"GET', "/hello", 'HTTP/1.1"', "200", "5B"]
     assert words[6].startswith("first=")
     assert words[7].startswith("total=")
-    assert len(words) == 8
+    assert all(word.startswith("blocked=") for word in words[8:])  # by the machine, if at all
     assert f"/{key}\\nforged\\x1b[2J\\u2028 HTTP" in forged
     assert gone.endswith(" aborted close_reason=gone")
 
