@@ -126,7 +126,7 @@ def examples(session: nox.Session) -> None:
     """Drive every program in examples/ by its test in tests/examples/."""
     if not any((ROOT / "tests" / "examples").glob("**/test_*.py")):
         session.skip("tests/examples/ has no tests yet")
-    session.install("-e", ".[all]", *group("browser"))  # two of them have a page
+    session.install("-e", ".[all]", *group("examples"))
     session.run("pytest", "tests/examples", *session.posargs)
 
 
