@@ -28,7 +28,7 @@ LEVELS = [
     ["_receiving"],
     ["request"],
     ["_sending"],
-    ["response"],
+    ["events", "response"],
     ["handlers"],
     ["_foreign", "static_files"],
     ["routing"],
