@@ -162,8 +162,8 @@ async def serve(
         sweeper.exchanges.discard(exchange)
         if exchange.close_reason is not None:
             _note(scope, exchange.close_reason)
-        if exchange.intake is not None:
-            exchange.close_body()
+        if exchange.intake is not None or exchange.pulse is not None:
+            exchange.let_go()
         if exchange.deferred:
             if client is not None:
                 client.answered()
@@ -282,7 +282,7 @@ async def serve_websocket(
             raise as_exception(error)
     finally:
         sweeper.exchanges.discard(exchange)
-        exchange.close_body()
+        exchange.let_go()
         await exchange.run_deferred()
         _part(req, exchange)
 

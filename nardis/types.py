@@ -52,17 +52,22 @@ CloseReason: TypeAlias = Literal["gone", "stalled", "deadline", "shutdown"]
 
 
 class Filter(Protocol):
-    """Changes the bytes of a response on their way out, such as a compression."""
+    """
+    Changes the bytes of a response on their way out, such as a compression.
 
-    def feed(self, data: bytes, /) -> bytes:
+    Each method returns bytes, or an awaitable of bytes where it takes long: `anyio.to_thread`
+    keeps that off the event loop. One call is made after the other.
+    """
+
+    def feed(self, data: bytes, /) -> bytes | Awaitable[bytes]:
         """Take some bytes, and return those that can go out already."""
         ...
 
-    def flush(self) -> bytes:
+    def flush(self) -> bytes | Awaitable[bytes]:
         """Return the bytes that were held back, so that the client has all that was fed."""
         ...
 
-    def finish(self) -> bytes:
+    def finish(self) -> bytes | Awaitable[bytes]:
         """Return the end of the body. Never called for a response that failed."""
         ...
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from io import FileIO
-from sys import exception, maxsize
-from typing import Final, Literal, NoReturn, TypeAlias
+from sys import exception
+from typing import Final, NoReturn
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -22,23 +22,18 @@ from ..errors import (
     ContentLengthMismatch,
     NoResponse,
     ResponseAborted,
-    ResponseAlreadyEnded,
     ResponseAlreadyStarted,
 )
 from ..limits import Limits
-from ..types import Composes, Filter, Message, Receive, Scope, Send
+from ..types import Composed, Composes, Filter, Message, Receive, Scope, Send
+from .filtering import passed
 from .intake import Intake
+from .ledger import ABORTED, ENDED, IDLE, STARTED, UNBOUNDED, Ledger, State
 from .lifetime import Lifetime
-from .outgoing import Outgoing
+from .pulse import Pulse
 from .sweeper import Sweeper
 
 __all__ = ["ABORTED", "ENDED", "IDLE", "PIECE_BYTES", "STARTED", "Exchange"]
-
-State: TypeAlias = Literal[0, 1, 2, 3]
-IDLE: Final = 0
-STARTED: Final = 1
-ENDED: Final = 2
-ABORTED: Final = 3
 
 # A write loop gives the event loop a turn this often: a server's send may return without
 # suspending. A checkpoint costs 4 to 5 us, so one in a millisecond costs half a percent.
@@ -53,40 +48,18 @@ PIECE_BYTES: Final = 64 * 1024
 # memory.
 WATCHED_BYTES: Final = 1024 * 1024
 
-UNBOUNDED: Final = maxsize
 
-
-class Exchange(Outgoing):
+class Exchange(Ledger):
     """
     The state of one request and its response.
 
     Attributes:
         head: The response, which composes its head.
-        state: IDLE, STARTED, ENDED or ABORTED.
-        ending: The final message has begun.
-        content_length: Of the response, counted before filters; UNBOUNDED if none is declared.
-        written: Body bytes given by the handler.
         filters: What the body passes on its way out.
-        end_data: Of an `end()` while an exception was in flight: it takes effect if the handler
-            returns.
         entry_exception: What was in flight when the current handler began.
-        head_scope: HEAD: around the route's handler, left at its first write.
     """
 
-    __slots__ = (
-        "_bodiless",
-        "_is_cancelled",
-        "_yields_at",
-        "content_length",
-        "end_data",
-        "ending",
-        "entry_exception",
-        "filters",
-        "head",
-        "head_scope",
-        "state",
-        "written",
-    )
+    __slots__ = ("_bodiless", "entry_exception", "filters", "head")
 
     head: Composes
 
@@ -114,31 +87,13 @@ class Exchange(Outgoing):
         self.end_data: bytes | None = None
         self.entry_exception: BaseException | None = exception()
         self.head_scope: anyio.CancelScope | None = None
+        self.pulse: Pulse | None = None
         # Started, may have a body, unfiltered, untorn: the short way through write().
         self._plain: bool = False
         self._bodiless = self._torn = False  # R6, R5
         self._busy: bool = False  # a task is sending
         self._turns: deque[anyio.Event] | None = None  # the tasks that wait to send
         self._yields_at: float = 0.0  # when the event loop has its next turn
-
-    def is_over(self) -> bool:
-        """Whether the final message has begun."""
-        return self.ending or self.state == ENDED
-
-    def has_started(self) -> bool:
-        """Whether the head has left."""
-        return self.state != IDLE
-
-    def fail(self, error: BaseException) -> None:
-        """
-        Note that the handler failed past the head (R2).
-
-        The response is cut, whatever catches the error on its way outward.
-        """
-        if self.state == STARTED:
-            self.state = ABORTED
-            self.failure: BaseException | None = error
-            self._plain = False
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -261,11 +216,10 @@ class Exchange(Outgoing):
         if disturbed or (self.expects_body and not self.open_body().complete):
             return await self._answer_slowly(body)
         # The short way, for nearly all: what _answer() and _send_last() do, without detours.
-        message, _, has_body, filters = self.head.compose(size, self.http1, False)
-        if filters:
-            self.filters = filters
-            body = self._finished(body)
+        composed = message, _, has_body, filters = self.head.compose(size, self.http1, False)
         self._busy = True
+        if filters:
+            return await self._answer_filtered(composed, body)
         self.state = STARTED
         self.writing = self._clock()
         try:
@@ -300,11 +254,22 @@ class Exchange(Outgoing):
 
     async def _answer(self, body: bytes) -> None:
         close = self.expects_body and self.http1 and self.open_body().costs_connection()
-        message, _, has_body, self.filters = self.head.compose(len(body), self.http1, close)
+        await self._send_answer(self.head.compose(len(body), self.http1, close), body)
+
+    async def _answer_filtered(self, composed: Composed, body: bytes) -> None:
+        try:
+            await self._send_answer(composed, body)
+        finally:
+            self._give_turn()
+
+    async def _send_answer(self, composed: Composed, body: bytes) -> None:
+        message, _, has_body, self.filters = composed
         self.written = len(body)
         self._bodiless = not has_body
         if self.filters:
-            body = self._finished(body)
+            body = await self._filtered(body, finish=True)
+            if self.closing:
+                await self.raise_gone()
         self.state = STARTED
         await self._deliver(message)
         if self.closing:
@@ -369,8 +334,8 @@ class Exchange(Outgoing):
             return await self._leave_head_handler()
         if data:
             self._account(len(data))
-        for each in self.filters:
-            data = (each.feed(data) if data else b"") + (each.flush() if flush else b"")
+        if self.filters:
+            data = await self._filtered(data, flush=flush)
         if data or lets_go:
             await self._send_body(data)
 
@@ -390,6 +355,8 @@ class Exchange(Outgoing):
             has_body and not self.filters and self.cancel_scope is not None and not self.closing
         )
         self._yields_at = self._clock() + TURN_S
+        if self.filters and has_body:
+            Pulse(self).start()
 
     async def _send_body(self, data: bytes) -> None:
         for at in range(0, len(data) or 1, PIECE_BYTES):
@@ -407,11 +374,15 @@ class Exchange(Outgoing):
             self._account(len(data))
         if self.content_length not in (UNBOUNDED, self.written):
             raise ContentLengthMismatch.short(self.content_length, self.written)
-        await self._send_last(self._finished(data))
+        if self.filters:
+            data = await self._filtered(data, finish=True)
+        await self._send_last(data)
 
-    def _finished(self, data: bytes) -> bytes:
-        for each in self.filters:
-            data = (each.feed(data) if data else b"") + each.finish()
+    async def _filtered(self, data: bytes, *, flush: bool = False, finish: bool = False) -> bytes:
+        """Pass a piece through the filters: interrupted, it tears the response (R5)."""
+        self._torn = True
+        data = await passed(self.filters, data, flush=flush, finish=finish)
+        self._torn = False
         return data
 
     async def _send_last(self, body: bytes) -> None:
@@ -445,32 +416,6 @@ class Exchange(Outgoing):
         if self.head_scope is not None:
             await self._send_last(b"")
             self.head_scope.cancel()
-
-    async def _may_send(self, verb: str) -> bool:
-        """Refuse what may not be sent any more (R3); False: drop it quietly."""
-        if self.head_scope is not None and self.head_scope.cancel_called:
-            return False  # a HEAD handler on its way out behind a shield
-        if self.closing:
-            await self.raise_gone()
-        if self.state == ENDED or self.end_data is not None:
-            raise ResponseAlreadyEnded(verb)
-        self._refuse_torn()
-        if self._is_cancelled():
-            await checkpoint()
-        return True
-
-    def _refuse_torn(self) -> None:
-        if self.state == ABORTED:
-            raise ResponseAborted(
-                "the response was cut: its handler failed past the head, or called res.abort()"
-            )
-        if self._torn:
-            raise ResponseAborted("a write was interrupted half-way: the client would see a gap")
-
-    def _account(self, size: int) -> None:
-        if self.written + size > self.content_length:
-            raise ContentLengthMismatch.beyond(self.content_length, self.written, size)
-        self.written += size
 
     # --- the end --------------------------------------------------------------------------------
 

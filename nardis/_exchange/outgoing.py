@@ -17,6 +17,7 @@ from .._failures import parted
 from ..errors import NardisError
 from ..types import Message, Send
 from .incoming import Incoming
+from .pulse import Pulse
 
 __all__ = ["Outgoing"]
 
@@ -26,19 +27,39 @@ class Outgoing(Incoming):
     One request, and the way back.
 
     Attributes:
+        pulse: What is sent while the handler is silent; None where that is nothing.
         writing: Since when a send is pending; 0.0 is never.
     """
 
-    __slots__ = ("_busy", "_clock", "_plain", "_send", "_torn", "_turns", "writing")
+    __slots__ = (
+        "_busy",
+        "_clock",
+        "_is_cancelled",
+        "_plain",
+        "_send",
+        "_torn",
+        "_turns",
+        "_yields_at",
+        "pulse",
+        "writing",
+    )
 
     # Set by the exchange's constructor, as those of the request side.
     _busy: bool  # a task is sending
     _clock: Callable[[], float]
+    _is_cancelled: Callable[[], bool]  # a cancellation of the running task is due
     _plain: bool  # started, may have a body, unfiltered, untorn: the short way through write()
     _send: Send
     _torn: bool  # a send was interrupted half-way (R5)
     _turns: deque[anyio.Event] | None  # the tasks that wait to send
+    _yields_at: float  # when the event loop has its next turn
+    pulse: Pulse | None
     writing: float
+
+    @property
+    def wrote_at(self) -> float:
+        """When something of the body was last sent, a little late; 0.0 is never."""
+        return self._yields_at
 
     def is_stalled(self, now: float) -> bool:
         """
@@ -49,6 +70,12 @@ class Outgoing(Incoming):
         taken = 0.0 if self.client is None else self.client.progressed
         waits = now - max(self.writing, taken)
         return bool(self.writing) and waits > self.limits.write_stall_s
+
+    def let_go(self) -> None:
+        """Let go of the server: the watcher ends, and what is sent in the handler's stead (C3)."""
+        self.close_body()
+        if self.pulse is not None:
+            self.pulse.stop()
 
     @property
     def takes_files(self) -> bool:

@@ -172,6 +172,8 @@ class HTTPCrossing(_Crossing):
         finally:
             outer.share_body(req)
             self.leave()
+            if exchange.pulse is not None:
+                exchange.pulse.stop()
             del exchange.head
         if error is None and (exchange.state == ENDED or doorway.ended):
             return

@@ -252,7 +252,8 @@ class ResponseHead:
         Call *hook* just before the head is composed, last registered first.
 
         It is sync, may still set fields and filters, and runs for every head: errors, HEAD and 304
-        too. If it raises, the answer is a 500 without hooks.
+        too. Of a whole answer it sees the Content-Length. If it raises, the answer is a 500 without
+        hooks.
         """
         self._guard("add an on_head hook")
         if iscoroutinefunction(hook):
@@ -269,9 +270,10 @@ class ResponseHead:
         """
         Let the body pass through *codec*, which has `feed(bytes)`, `flush()` and `finish()`.
 
-        Each returns bytes. The first filter added comes first. Content-Length goes, and an ETag
-        becomes weak. Nothing is fed for HEAD, 204 and 304; `finish` is never called after a
-        failure.
+        Each returns bytes, or an awaitable of bytes. The first filter added comes first.
+        Content-Length goes, and an ETag becomes weak. Nothing is fed for HEAD, 204 and 304;
+        `finish` is never called after a failure. What a filter holds back is flushed within half a
+        second.
         """
         self._guard("add a filter")
         self._filters = (*self._filters, codec)
@@ -411,6 +413,8 @@ class ResponseHead:
     def _compose_hooked(self, size: int | None, http1: bool, close: bool) -> Composed:
         """Run the hooks, close the head, and announce trailers."""
         hooks, self._hooks = self._hooks, None
+        if size or (size == 0 and self._reads != HEAD):  # a compression may want to know it
+            self.put(*LENGTHS[size])
         for hook in reversed(hooks or ()):
             hook()
         composed = self.compose(size, http1, close)

@@ -1,0 +1,139 @@
+"""
+What is sent while a handler is silent: what filters hold back, and pings.
+
+An idle stream has no task of its own. The sweeper looks at its pulse, which starts a task only
+while something is sent, and never a second one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import anyio
+
+from .._failures import failure_of, parted
+from ..errors import ClientDisconnected, ResponseAborted, ResponseAlreadyEnded
+from ..types import CloseReason, Filter
+from .sweeper import Sweeper
+
+__all__ = ["Pulse", "Streaming"]
+
+
+class Streaming(Protocol):
+    """
+    What a pulse wants of an exchange.
+
+    Attributes:
+        filters: What the body passes on its way out.
+        pulse: That of this exchange.
+        written: Body bytes given so far.
+    """
+
+    filters: tuple[Filter, ...]
+    pulse: Pulse | None
+    sweeper: Sweeper
+    written: int
+
+    @property
+    def wrote_at(self) -> float:
+        """When something of the body was last sent."""
+        ...
+
+    def is_silent(self) -> bool:
+        """Whether the body has begun, and nobody sends any of it."""
+        ...
+
+    def give_up(self, error: BaseException, /) -> None:
+        """Let the response fail."""
+        ...
+
+    async def write(self, data: bytes, /) -> None:
+        """Send one piece of the body."""
+        ...
+
+    async def flush(self) -> None:
+        """Send what filters hold back."""
+        ...
+
+
+class Pulse:
+    """
+    The pulse of one response that is streamed.
+
+    What the handler wrote is flushed through filters within two ticks of the sweeper, so that a
+    compression keeps no client waiting. Where a ping is asked for, one goes out after each
+    `ping_s` of silence.
+
+    Cancellation: what is being sent is cut short by `stop()`. A failure of it is one of the
+    response, and the handler is cancelled.
+
+    Args:
+        exchange: The one whose body has begun.
+        ping: What to send.
+        ping_s: After so many seconds; None is never.
+    """
+
+    __slots__ = ("_exchange", "_flushed", "_ping", "_ping_s", "_scope", "_seen")
+
+    def __init__(self, exchange: Streaming, ping: bytes = b"", ping_s: float | None = None) -> None:
+        self._exchange = exchange
+        self._ping, self._ping_s = ping, ping_s
+        self._seen = self._flushed = 0  # of `exchange.written`: at the last look, at the last flush
+        self._scope: anyio.CancelScope | None = None  # around the task
+
+    def start(self) -> None:
+        """Begin, instead of the pulse that the exchange had."""
+        exchange = self._exchange
+        if exchange.pulse is not None:
+            exchange.pulse.stop()
+        exchange.pulse = self
+        exchange.sweeper.exchanges.add(self)
+
+    def stop(self) -> None:
+        """End with the exchange."""
+        self._exchange.sweeper.exchanges.discard(self)
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def look(self, now: float) -> None:
+        """Send what is due, if nothing else is being sent; the sweeper calls this once a tick."""
+        exchange = self._exchange
+        if self._scope is not None or not exchange.is_silent():
+            return
+        is_old = self._seen == exchange.written
+        self._seen = exchange.written
+        if exchange.filters and self._flushed != exchange.written:
+            if is_old:
+                self._flushed = exchange.written
+                self._begin(exchange.flush)
+        elif self._ping_s is not None and now - exchange.wrote_at >= self._ping_s:
+            self._begin(self._send_ping)
+
+    def interrupt(self, reason: CloseReason) -> None:
+        """Leave that to the exchange, which is told too."""
+
+    def give_up(self, error: BaseException) -> None:
+        """Let the exchange fail."""
+        self._exchange.give_up(error)
+
+    async def _send_ping(self) -> None:
+        await self._exchange.write(self._ping)
+
+    def _begin(self, act: Callable[[], Awaitable[None]]) -> None:
+        sweeper = self._exchange.sweeper
+        self._scope = sweeper.new_scope()
+        sweeper.group.start_soon(self._run, self._scope, act, name="nardis.pulse")
+
+    async def _run(self, scope: anyio.CancelScope, act: Callable[[], Awaitable[None]]) -> None:
+        with scope:
+            try:
+                await act()
+            except (ClientDisconnected, ResponseAborted, ResponseAlreadyEnded):
+                pass  # the exchange knows
+            except BaseException as exc:
+                if parted(exc)[0] is not None:
+                    raise
+                self.give_up(failure_of(exc))
+            finally:
+                self._scope = None
