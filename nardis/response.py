@@ -18,10 +18,11 @@ from ._asgi.extensions import EARLY_HINT, extension
 from ._exchange.exchange import Exchange
 from ._http.links import format_hints
 from ._models import encode_json
+from ._sending.feeds import EVENTS, EventStream, SendsItems, pump_array, pump_lines
 from ._sending.files import Caching, Dotfiles, Wanted, send_file
 from ._sending.head import GET, HEAD, HTML, JSON, OCTETS, OTHER, UTF8, ResponseHead
 from ._sending.reply import ReplyHead
-from ._sending.sources import pump, to_bytes
+from ._sending.sources import piece_to_bytes, pump, to_bytes
 from ._sending.whole import LINES
 from .errors import FieldError, HTTPError, UsageError, reason_phrase
 from .request import Request
@@ -315,7 +316,75 @@ class Response(ReplyHead):
             UsageError: The source, or a piece of it, is of another type; or a cancel scope that an
                 async generator holds open around its `yield` was cancelled while a piece was sent.
         """
-        return self._keep(pump(self._exchange, source), "pipe")
+        return self._keep(pump(self._exchange, source, piece_to_bytes), "pipe")
+
+    def ndjson(self, items: object) -> Verb:
+        """
+        Send each of *items* as a line of JSON, as soon as it is there.
+
+        The type is application/x-ndjson unless one is set. The head leaves with the first item, so
+        that a source which fails before it is answered by an error; one that fails later makes a
+        response that does not look whole.
+
+        Args:
+            items: What `pipe()` takes, with items of any type that `json()` takes: rows of a
+                database, an async generator, a list.
+
+        Threads, backpressure and cancellation: as `pipe()`. HEAD never touches *items*.
+
+        Raises:
+            TypeError, ValueError: An item cannot be encoded.
+            UsageError: *items* is no iterable, or it is one mapping or one file; or what was done
+                with `Nardis(json=...)` has line ends in it.
+        """
+        return self._items(pump_lines, items, b"application/x-ndjson", "ndjson")
+
+    def json_array(self, items: object) -> Verb:
+        """
+        Send *items* as one JSON array of any length, item by item, in the memory of one of them.
+
+        Everything else is as in `ndjson()`. Where the source fails half-way, the array is not
+        closed either.
+        """
+        return self._items(pump_array, items, JSON, "json_array")
+
+    def _items(self, send: SendsItems, items: object, default: bytes, name: str) -> Verb:
+        codec = self.req.app.json_codec
+        self.forget_whole()
+        if not self.sealed:
+            self.default_type(default)
+        return self._keep(send(self._exchange, items, lambda item: encode_json(item, codec)), name)
+
+    def sse(self, *, ping: float | None = 15, retry: float | None = None) -> EventStream:
+        """
+        Send server-sent events, which a browser's `EventSource` reads.
+
+            async with res.sse() as events:
+                async for price in prices():
+                    await events.send({"price": price}, id=price.id)
+
+        `events.send()` waits for the client. The block ends when the server shuts down, also where
+        it waits for something else, and clients come back over ten seconds. A block that fails cuts
+        the response. Where a client comes back, `req.last_event_id` is the last `id` that it got;
+        a status of 204 tells it not to.
+
+        Cache-Control is no-store unless it is set, and nginx is told not to buffer.
+
+        Args:
+            ping: Seconds of silence before a comment is sent, so that proxies keep the connection
+                and a client that vanished is noticed; None sends none. It costs no task.
+            retry: How long a client whose connection is lost waits before it comes back, in
+                seconds; None leaves that to it (3 to 5 in browsers).
+
+        Source: the HTML standard, "Server-sent events".
+        """
+        if ping is not None and not ping > 0:
+            raise UsageError(f"ping= is seconds of silence, or None for no pings, not {ping!r}")
+        self.forget_whole()
+        known = self.headers
+        self.set({name: value for name, value in EVENTS.items() if name not in known})
+        app = self.req.app
+        return EventStream(self, self._exchange, app.draining, app.json_codec, ping, retry)
 
     def send_file(
         self,
@@ -411,7 +480,7 @@ class Response(ReplyHead):
     def reset(self, error: BaseException | None = None) -> None:
         """Make room for the answer to *error*."""
         ResponseHead.reset(self, error)
-        self._exchange.end_data = None
+        self._exchange.begin_anew()
 
     def forgotten(self) -> str | None:
         """Close the last verb if it was called and never awaited, and return its name."""

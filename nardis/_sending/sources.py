@@ -30,7 +30,7 @@ from .._sources.closing import Closing
 from .._sources.stepper import Stepper
 from ..errors import UsageError
 
-__all__ = ["pump", "to_bytes"]
+__all__ = ["piece_to_bytes", "pump", "to_bytes"]
 
 # What one read of a file takes: large enough that the hop to a worker thread (about 60 us) is small
 # beside the copying.
@@ -42,6 +42,13 @@ _IN_MEMORY: Final = (list, tuple, set, frozenset, dict, deque)
 # Gives the next piece; StopAsyncIteration is the end. Not a generator: nothing is left suspended
 # when the client leaves.
 Pull: TypeAlias = Callable[[], Awaitable[Any]]
+
+Convert: TypeAlias = Callable[[Any], bytes]
+
+
+def piece_to_bytes(piece: Any) -> bytes:
+    """Return a piece given to `pipe()` as bytes; else raise a UsageError."""
+    return to_bytes(piece, "each piece given to pipe()")
 
 
 def to_bytes(data: Any, verb: str) -> bytes:
@@ -63,8 +70,21 @@ def to_bytes(data: Any, verb: str) -> bytes:
     raise UsageError(f"{verb} takes str or a bytes-like object, not {kind.__name__}: {hint}")
 
 
-async def pump(exchange: Exchange, source: Any) -> None:
-    """Write every piece of *source*, end the response, and close the source whatever happens."""
+async def pump(
+    exchange: Exchange,
+    source: Any,
+    convert: Convert,
+    last: Callable[[], bytes] = bytes,
+) -> None:
+    """
+    Write every piece of *source*, end the response, and close the source whatever happens.
+
+    Args:
+        exchange: Where to.
+        source: As the head of this module says.
+        convert: Makes bytes of each piece.
+        last: Gives the end of the body.
+    """
     opened: Any = Stepper(source) if _is_stepped(source) else source
     async with Closing(opened):
         if exchange.scope["method"] == "HEAD":
@@ -73,19 +93,20 @@ async def pump(exchange: Exchange, source: Any) -> None:
         elif _is_iterated(opened):
             iterator = aiter(opened)
             async with Closing(iterator if iterator is not opened else None):
-                await _pour(exchange, iterator.__anext__)
+                await _pour(exchange, iterator.__anext__, convert)
+                await exchange.end(last())
         else:
-            await _pour(exchange, _puller(opened))
+            await _pour(exchange, _puller(opened), convert)
+            await exchange.end(last())
 
 
-async def _pour(exchange: Exchange, pull: Pull) -> None:
+async def _pour(exchange: Exchange, pull: Pull, convert: Convert) -> None:
     while True:
         try:
             piece = await pull()
         except StopAsyncIteration:
             break
-        await exchange.write(to_bytes(piece, "each piece given to pipe()"))
-    await exchange.end()
+        await exchange.write(convert(piece))
 
 
 def _is_iterated(source: Any) -> bool:

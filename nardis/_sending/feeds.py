@@ -1,0 +1,257 @@
+"""
+Events and items: what `res.sse()`, `res.ndjson()` and `res.json_array()` send, one by one.
+
+Source: the HTML standard, "Server-sent events".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from random import uniform
+from types import CoroutineType, TracebackType
+from typing import Any, Final, Protocol, TypeAlias
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from .._exchange.exchange import Exchange
+from .._exchange.pulse import Pulse
+from .._http.events import encode_comment, encode_event, encode_retry
+from .._models import encode_json
+from ..draining import Draining
+from ..errors import ResponseAlreadyEnded, UsageError
+from ..types import JSONCodec
+from .sources import pump
+
+__all__ = ["EVENTS", "EventStream", "SendsItems", "pump_array", "pump_lines"]
+
+Verb: TypeAlias = Coroutine[Any, Any, None]
+Encode: TypeAlias = Callable[[Any], bytes]
+SendsItems: TypeAlias = Callable[[Exchange, object, Encode], Verb]
+
+EVENTS: Final = {
+    "content-type": "text/event-stream",
+    "cache-control": "no-store",  # what was said is over
+    "x-accel-buffering": "no",  # nginx would gather events
+}
+
+PING: Final = encode_comment("ping")
+
+# When clients are to come back after a shutdown: at random within so many seconds behind their
+# usual time, and not all of them at once.
+RETURN_S: Final = 10.0
+
+# What a browser waits by itself before it comes back.
+USUAL_RETRY_S: Final = 3.0
+
+
+class Answer(Protocol):
+    """
+    The response that the events belong to.
+
+    Attributes:
+        unawaited: The last verb called, to find one that was never awaited.
+    """
+
+    unawaited: CoroutineType[Any, Any, None] | None
+
+
+class EventStream:
+    """
+    Server-sent events, as `async with res.sse() as events:` gives them.
+
+    Entering sends the head; leaving ends the response. An exception that leaves the block cuts the
+    response, and the browser comes back.
+
+    When the server begins to shut down, the block is left: what it waits for is cancelled, though
+    not while it sends. The client is told when to come back, each at another time, and the response
+    ends cleanly. The handler goes on behind the block.
+    """
+
+    __slots__ = (
+        "_codec",
+        "_draining",
+        "_exchange",
+        "_is_leaving",
+        "_ping_s",
+        "_res",
+        "_retry_s",
+        "_scope",
+    )
+
+    def __init__(
+        self,
+        res: Answer,
+        exchange: Exchange,
+        draining: Draining,
+        codec: JSONCodec | None,
+        ping_s: float | None,
+        retry_s: float | None,
+    ) -> None:
+        self._res, self._exchange = res, exchange
+        self._draining, self._codec = draining, codec
+        self._ping_s, self._retry_s = ping_s, retry_s
+        self._scope: anyio.CancelScope | None = None
+        self._is_leaving = False
+
+    async def __aenter__(self) -> EventStream:
+        if self._scope is not None:
+            raise UsageError("an event stream is entered once: call res.sse() for each response")
+        exchange = self._exchange
+        if self._retry_s is None:
+            await exchange.flush()
+        else:
+            await exchange.write(encode_retry(self._retry_s))
+        self._scope = exchange.sweeper.new_scope()
+        _Heart(self, exchange, self._ping_s).start()
+        self._scope.__enter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        scope, exchange = self._scope, self._exchange
+        if scope is None:
+            return False
+        is_quiet = bool(scope.__exit__(exc_type, exc, traceback))
+        if exc is None or is_quiet:
+            last = b""
+            if self._is_leaving:
+                usual = USUAL_RETRY_S if self._retry_s is None else self._retry_s
+                last = encode_retry(usual + uniform(0, RETURN_S))
+            await exchange.end(last)
+        return is_quiet
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the server shuts down."""
+        return self._draining.is_set()
+
+    def send(self, data: object, *, event: str | None = None, id: str | None = None) -> Verb:
+        """
+        Send one event.
+
+        Args:
+            data: Text, as `str` or as bytes in UTF-8; anything else is sent as JSON. The lines of a
+                text arrive with LF behind each.
+            event: Its type, which a browser dispatches it by; "message" unless given.
+            id: What the browser says in Last-Event-ID when it comes back; `""` takes back what it
+                has.
+
+        Backpressure: returns when the server took the event. Nothing is queued. Several tasks may
+        send: each event is whole, in the order of the calls.
+
+        Cancellation: as `res.write()`.
+
+        Raises:
+            UsageError: A line end in *event* or *id*, or bytes that are not UTF-8.
+            ResponseAlreadyEnded: The block was left.
+            ClientDisconnected: The client left, and this handler is not cancelled for it.
+        """
+        text = data if type(data) is str else self._text(data)
+        return self._write(encode_event(text, event=event, id=id), "events.send")
+
+    def comment(self, text: str = "") -> Verb:
+        """
+        Send a comment, which browsers ignore.
+
+        Backpressure, cancellation: as `send()`.
+        """
+        return self._write(encode_comment(text), "events.comment")
+
+    # --- for Nardis itself ----------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """End the block, because the server shuts down, as soon as nothing is being sent."""
+        self._is_leaving = True
+        if self._scope is not None and self._exchange.is_silent():
+            self._scope.cancel()
+
+    def _write(self, piece: bytes, name: str) -> Verb:
+        if self._is_leaving or self._scope is None:
+            verb = self._refuse()
+        else:
+            verb = self._exchange.write(piece)
+        verb.__name__ = name  # type: ignore[attr-defined]  # mypy knows what an async def gives only by its interface
+        self._res.unawaited = verb  # type: ignore[assignment]
+        return verb
+
+    async def _refuse(self) -> None:
+        if self._scope is None:
+            raise UsageError("events are sent inside the block: async with res.sse() as events")
+        self._scope.cancel()
+        await checkpoint()
+        raise ResponseAlreadyEnded("send an event")
+
+    def _text(self, data: object) -> str:
+        if isinstance(data, str):
+            return data
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            return encode_json(data, self._codec).decode()
+        try:
+            return bytes(data).decode()
+        except UnicodeDecodeError as exc:
+            raise UsageError(
+                "events are text in UTF-8 (HTML standard): send bytes that are not as base64"
+            ) from exc
+
+
+class _Heart(Pulse):
+    """The pulse of an event stream, which also ends it when the server shuts down."""
+
+    __slots__ = ("_events",)
+
+    def __init__(self, events: EventStream, exchange: Exchange, ping_s: float | None) -> None:
+        super().__init__(exchange, PING, ping_s)
+        self._events = events
+
+    def look(self, now: float) -> None:
+        """Leave when it is time; else do as any pulse."""
+        if self._events.is_draining:
+            self._events.leave()
+        else:
+            super().look(now)
+
+
+# --- items ----------------------------------------------------------------------------------------
+
+
+async def pump_lines(exchange: Exchange, items: object, encode: Encode) -> None:
+    """Write each of *items* as a line, end the response, and close *items* whatever happens."""
+
+    def line(item: Any) -> bytes:
+        piece = encode(item)
+        if b"\n" in piece or b"\r" in piece:
+            raise UsageError("a line of NDJSON has no line ends in it: let the codec not indent")
+        return piece + b"\n"
+
+    await pump(exchange, _checked(items, "ndjson()"), line)
+
+
+async def pump_array(exchange: Exchange, items: object, encode: Encode) -> None:
+    """Write *items* as one JSON array, end the response, and close *items* whatever happens."""
+    before = b"["
+
+    def member(item: Any) -> bytes:
+        nonlocal before
+        piece, before = before + encode(item), b","
+        return piece
+
+    await pump(
+        exchange,
+        _checked(items, "json_array()"),
+        member,
+        lambda: b"[]" if before == b"[" else b"]",
+    )
+
+
+def _checked(items: object, verb: str) -> object:
+    if isinstance(items, (str, bytes, bytearray, memoryview, Mapping)):
+        kind = type(items).__name__
+        raise UsageError(f"{verb} takes an iterable of items, not one {kind}: use res.json()")
+    if hasattr(items, "read") and not hasattr(items, "receive"):
+        raise UsageError(f"{verb} takes an iterable of items, not a file: use res.send_file()")
+    return items
