@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .client import Client
+from .events import NotAnEventStream, StreamedEvents
 from .requests import RequestOptions
 from .responses import StreamedResponse, TestResponse
 from .rules import AppError, ASGIViolation
@@ -11,7 +12,9 @@ __all__ = [
     "ASGIViolation",
     "AppError",
     "Client",
+    "NotAnEventStream",
     "RequestOptions",
+    "StreamedEvents",
     "StreamedResponse",
     "TestResponse",
 ]

@@ -27,6 +27,7 @@ from .._http.hosts import host_name
 from ..errors import UsageError
 from ..types import ASGIApp
 from .call import Call, Manners
+from .events import StreamedEvents, asked_for_events
 from .jar import CookieJar, Place
 from .lifespan import Lifespan
 from .requests import Content, Fields, Pairs, RequestOptions, content_of, pairs_of, target_of
@@ -228,6 +229,48 @@ class Client:
             if call.headed.is_set():
                 call.require_head()
             yield StreamedResponse(call)
+
+    @asynccontextmanager
+    async def sse(
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        last_event_id: str | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> AsyncGenerator[StreamedEvents, None]:
+        """
+        Ask for server-sent events, and read them while they are made.
+
+        `async with client.sse("/clock") as events: first = await anext(events)`. Leaving early
+        disconnects. The request is that of a browser: Accept is text/event-stream, and
+        Cache-Control is no-cache, unless the headers have others. It does not connect again by
+        itself: `client.sse(url, last_event_id=events.last_event_id)` does. Apart from that it is a
+        `stream()`, which does not wait for ever for the head; `events.response` is what that gives.
+
+        Args:
+            url: As for `request()`.
+            method: Browsers use GET alone.
+            last_event_id: Sent as Last-Event-ID, unless it is empty or the headers have one. An
+                event before the first new id has this one.
+            options: See `RequestOptions`.
+
+        Raises:
+            NotAnEventStream: The answer is not a 200 of text/event-stream. A 204, with which a
+                server tells a browser to stop, is not.
+            AppError: The application raised.
+            ASGIViolation: The application broke a rule of ASGI.
+
+        Source: WHATWG HTML §9.2.3 to §9.2.6.
+        """
+        given = pairs_of(options.get("headers"))
+        options["headers"] = asked_for_events(self._headers, given, last_event_id)
+        async with self._running(method, url, options, by_hand=True) as call:
+            await call.headed_or_idle()
+            events = StreamedEvents(StreamedResponse(call), last_event_id)
+            if call.headed.is_set():
+                await events.check()
+            yield events
 
     @asynccontextmanager
     async def _running(
