@@ -276,14 +276,14 @@ class Exchange(Ledger):
             await self.raise_gone()
         await self._send_last(body if has_body else b"")
 
-    async def end(self, data: bytes = b"") -> None:
+    async def end(self, data: bytes = b"", *, at_once: bool = False) -> None:
         """
         End the response: flush what filters hold, check the length, send the final message.
 
         While an exception is in flight (a `finally`, an `except`) it takes effect only if the
-        handler then returns (R2).
+        handler then returns (R2), unless it is *at_once*: the exception goes no further.
         """
-        in_flight = exception()
+        in_flight = None if at_once else exception()
         await self._take_turn()
         try:
             if not await self._may_send("end"):
@@ -380,6 +380,7 @@ class Exchange(Ledger):
 
     async def _filtered(self, data: bytes, *, flush: bool = False, finish: bool = False) -> bytes:
         """Pass a piece through the filters: interrupted, it tears the response (R5)."""
+        self._refuse_torn()
         self._torn = True
         data = await passed(self.filters, data, flush=flush, finish=finish)
         self._torn = False

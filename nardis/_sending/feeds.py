@@ -19,7 +19,7 @@ from .._exchange.pulse import Pulse
 from .._http.events import encode_comment, encode_event, encode_retry
 from .._models import encode_json
 from ..draining import Draining
-from ..errors import ResponseAlreadyEnded, UsageError
+from ..errors import UsageError
 from ..types import JSONCodec
 from .sources import pump
 
@@ -105,6 +105,8 @@ class EventStream:
         self._scope = exchange.sweeper.new_scope()
         _Heart(self, exchange, self._ping_s).start()
         self._scope.__enter__()
+        if self.is_draining:
+            self.leave()
         return self
 
     async def __aexit__(
@@ -118,11 +120,7 @@ class EventStream:
             return False
         is_quiet = bool(scope.__exit__(exc_type, exc, traceback))
         if exc is None or is_quiet:
-            last = b""
-            if self._is_leaving:
-                usual = USUAL_RETRY_S if self._retry_s is None else self._retry_s
-                last = encode_retry(usual + uniform(0, RETURN_S))
-            await exchange.end(last)
+            await exchange.end(self._last_words(), at_once=is_quiet)
         return is_quiet
 
     @property
@@ -171,20 +169,25 @@ class EventStream:
             self._scope.cancel()
 
     def _write(self, piece: bytes, name: str) -> Verb:
-        if self._is_leaving or self._scope is None:
-            verb = self._refuse()
-        else:
-            verb = self._exchange.write(piece)
+        if self._scope is None:
+            raise UsageError("events are sent inside of the block: async with res.sse() as events")
+        verb = self._write_late(piece) if self._is_leaving else self._exchange.write(piece)
         verb.__name__ = name  # type: ignore[attr-defined]  # mypy knows what an async def gives only by its interface
         self._res.unawaited = verb  # type: ignore[assignment]
         return verb
 
-    async def _refuse(self) -> None:
-        if self._scope is None:
-            raise UsageError("events are sent inside the block: async with res.sse() as events")
-        self._scope.cancel()
+    async def _write_late(self, piece: bytes) -> None:
+        """Let the block be left first, but for clean-up behind a shield, and for other tasks."""
+        if self._scope is not None:
+            self._scope.cancel()
         await checkpoint()
-        raise ResponseAlreadyEnded("send an event")
+        await self._exchange.write(piece)
+
+    def _last_words(self) -> bytes:
+        if not self._is_leaving:
+            return b""
+        usual_s = USUAL_RETRY_S if self._retry_s is None else self._retry_s
+        return encode_retry(usual_s + uniform(0, RETURN_S))
 
     def _text(self, data: object) -> str:
         if isinstance(data, str):

@@ -5,9 +5,10 @@ import zlib
 import anyio
 import pytest
 
-from nardis import Nardis
-from nardis.errors import ContentLengthMismatch
+from nardis import Limits, Nardis
+from nardis.errors import ContentLengthMismatch, ResponseAborted
 from nardis.testing import Client
+from tests.peers.driver import Server
 
 pytestmark = pytest.mark.anyio
 
@@ -264,3 +265,136 @@ async def test_writing_beyond_it_is_refused(failure, seen_by_client):
 
     assert isinstance(await failure(handler), ContentLengthMismatch)
     assert (await seen_by_client(handler)).status_code == 500
+
+
+class Awaited:
+    """Marks each piece, somewhere else than in the event loop."""
+
+    def __init__(self, failure=None):
+        self.failure = failure
+        self.began = anyio.Event()
+
+    def feed(self, data):
+        return self._later(b"(" + data + b")")
+
+    def flush(self):
+        return self._later(b"~")
+
+    def finish(self):
+        return self._later(b".")
+
+    async def _later(self, data):
+        self.began.set()
+        if self.failure is not None:
+            raise self.failure
+        return await anyio.to_thread.run_sync(bytes, data)
+
+
+async def write_and_flush(res):
+    await res.write("a")
+    await res.flush()
+    await res.end("b")
+
+
+@pytest.mark.parametrize(
+    ("answer", "content"),
+    [
+        (lambda res: res.send("a"), b"(a)."),
+        (write_and_flush, b"(a)~(b)."),
+        (lambda res: res.send(b"x" * 100_000), b"(" + b"x" * 100_000 + b")."),
+    ],
+    ids=["send", "write", "large"],
+)
+async def test_a_codec_may_be_awaited(serve, answer, content):
+    async def handler(req, res):
+        res.filter(Awaited())
+        await answer(res)
+
+    response = await serve(handler)
+
+    assert (response.content, response.complete) == (content, True)
+
+
+@pytest.mark.parametrize("answer", [lambda res: res.send("a"), lambda res: res.write("a")])
+async def test_a_codec_that_fails_where_it_is_awaited_fails_the_response(seen_by_client, answer):
+    async def handler(req, res):
+        res.filter(Awaited(ValueError("codec")))
+        await answer(res)
+
+    response = await seen_by_client(handler)
+
+    assert response.status_code == 500 or not response.complete
+
+
+async def test_pieces_of_several_tasks_go_through_a_codec_one_after_the_other(serve):
+    async def handler(req, res):
+        res.filter(Awaited())
+        await res.flush()
+        async with anyio.create_task_group() as tasks:
+            for name in "abc":
+                tasks.start_soon(res.write, name)
+
+    response = await serve(handler)
+
+    assert sorted(response.content[1:-1].strip(b"()").split(b")(")) == [b"a", b"b", b"c"]
+
+
+@pytest.mark.parametrize("verb", ["send", "write"])
+async def test_a_write_that_was_cut_in_a_codec_cannot_be_followed(failure, verb):
+    """What the codec was fed is lost: the client would see a gap."""
+
+    async def handler(req, res):
+        codec = Awaited()
+        res.filter(codec)
+        if verb == "write":
+            await res.flush()
+            codec.began = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(getattr(res, verb), "a")
+            await codec.began.wait()
+            tasks.cancel_scope.cancel()
+        await getattr(res, verb)("b")
+
+    error = await failure(handler)
+
+    assert isinstance(error, ResponseAborted)
+
+
+async def test_a_limit_that_ends_a_codec_is_answered(seen_by_client):
+    class Slow(Awaited):
+        async def _later(self, data):
+            await anyio.sleep_forever()
+
+    async def handler(req, res):
+        res.filter(Slow())
+        await res.send("a")
+
+    app = Nardis(limits=Limits(handler_s=0.01))
+    response = await seen_by_client(handler, app=app)
+
+    assert (response.status_code, response.complete) == (503, True)
+
+
+async def test_a_codec_of_a_client_that_left_sends_nothing():
+    codec, app, sent = Awaited(), Nardis(), []
+
+    @app.get("/")
+    async def handler(req, res):
+        res.filter(codec)
+        with anyio.CancelScope(shield=True):
+            await res.send("a")
+
+    async def leave(message):
+        sent.append(message)
+
+    class Leaving(Awaited):
+        async def _later(self, data):
+            await server.lose(call)
+            return data
+
+    codec = Leaving()
+    async with Server(app) as server:
+        call = server.call("/", on_send=leave)
+        await call.wait()
+
+    assert not sent
