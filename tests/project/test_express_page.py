@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import nardis
-from nardis import Limits, Nardis, Request, Response, Router
+from nardis import Limits, Nardis, Request, Response, Router, middleware
 from nardis._http.cache_control import Directives
 from nardis.datastructures import Cookies, Headers, MutableHeaders, Query
 from nardis.draining import Draining
@@ -157,7 +157,8 @@ def unknown(text: str) -> list[str]:
 
 def unknown_global(name: str) -> list[str]:
     """Return a name that neither Nardis nor Python has; `err` and `next` are parameters."""
-    known = name in (*nardis.__all__, "err", "next") or hasattr(builtins, name)
+    ours = (*nardis.__all__, *middleware.__all__)
+    known = name in (*ours, "err", "next") or hasattr(builtins, name)
     return [] if known else [name]
 
 
@@ -175,7 +176,8 @@ def unknown_keywords(node: ast.Call) -> list[str]:
     """Return the keywords of a call that its function does not take."""
     name = dotted(node.func)
     owner, _, attribute = name.rpartition(".")
-    function: Any = getattr(holder(owner) if owner else nardis, attribute, None)
+    home = nardis if attribute in nardis.__all__ else middleware
+    function: Any = getattr(holder(owner) if owner else home, attribute, None)
     more = MORE_KEYWORDS.get(name, set())
     if function is None or more is None:
         return []  # not ours, or reported as a member

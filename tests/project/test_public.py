@@ -53,6 +53,13 @@ MODULES = sorted(
 
 # What the open folders offer at their door.
 FACES = {
+    "nardis.middleware": [
+        "OriginCheck",
+        "RequestIDFilter",
+        "cors",
+        "current_request_id",
+        "request_id",
+    ],
     "nardis.routing": [
         "BaseHTTPMatcher",
         "Delete",
@@ -84,11 +91,12 @@ FACES = {
     ],
 }
 
-# What users may import from. Of the server and the test client that is the folder itself.
+# What users may import from. Of the server, the test client and the middlewares that is the folder
+# itself.
 OPEN = [
     name
     for name in MODULES
-    if "._" not in name and not name.startswith(("nardis.server.", "nardis.testing."))
+    if "._" not in name and not name.startswith(("nardis.middleware.", "nardis.server.", "nardis.testing."))
 ]
 
 

@@ -30,7 +30,7 @@ LEVELS = [
     ["_sending"],
     ["events", "response"],
     ["handlers"],
-    ["_foreign", "static_files"],
+    ["_foreign", "middleware", "static_files"],
     ["routing"],
     ["_serving", "lifespan"],
     ["app"],

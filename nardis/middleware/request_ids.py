@@ -1,0 +1,175 @@
+"""
+An id for each request: in the answer, in the logs, and for the services that are asked next.
+
+    app.use(request_id())
+
+The id is in `req.state.request_id`, in a field of every answer, in the access log of `nardis
+serve`, and in `current_request_id()` wherever the request's code runs. `RequestIDFilter` puts it on
+the records of `logging`.
+
+Source: RFC 9562 §5.7 (UUIDs of version 7).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from inspect import iscoroutinefunction
+from typing import Final, TypeAlias
+
+from .._http.fields import check_name
+from ..errors import UsageError
+from ..handlers import Middleware
+from ..request import Request
+from ..response import Response
+from ..types import Next
+
+__all__ = ["RequestIDFilter", "current_request_id", "make_request_id", "request_id"]
+
+# Whose id is taken: the client's always, never, or where a function says so.
+Trust: TypeAlias = "bool | Callable[[Request], bool]"
+
+# What an id from outside may be: no blank, no quote, no backslash, no end of a line, so that no
+# form of log can be led astray. UUIDs, W3C trace ids, base64 and Amzn-Trace-Id are among it.
+_SANE: Final = re.compile(r"[A-Za-z0-9\-._~+/=:;@]{1,128}")
+
+# The bits of a UUID that say how it was made (RFC 9562 §5.7).
+_VERSION_7: Final = 7 << 76
+_VARIANT: Final = 2 << 62
+_RANDOM_A: Final = (1 << 12) - 1
+_RANDOM_B: Final = (1 << 62) - 1
+
+
+class _Tag:
+    """
+    The id of one request.
+
+    Attributes:
+        id: None when it is over.
+    """
+
+    __slots__ = ("id",)
+
+    def __init__(self, id: str) -> None:
+        self.id: str | None = id
+
+    async def end(self) -> None:
+        """Let the id be forgotten."""
+        self.id = None
+
+
+_current: ContextVar[_Tag | None] = ContextVar("nardis.request_id", default=None)
+
+
+def current_request_id() -> str | None:
+    """
+    Return the id of the request that this code runs for; None outside of one.
+
+    It is a context variable: tasks that a handler starts have it, deferred calls and threads as
+    well.
+    """
+    tag = _current.get()
+    return None if tag is None else tag.id
+
+
+def make_request_id() -> str:
+    """
+    Make an id: a UUID of version 7 without its hyphens, in 32 hexadecimal digits.
+
+    Ids sort by the time they were made, to the millisecond. The rest is 74 random bits, so nobody
+    guesses one; still it is a name, and no secret. It may stand where W3C Trace Context wants a
+    trace id.
+
+    Source: RFC 9562 §5.7.
+    """
+    random = int.from_bytes(os.urandom(10), "big")
+    high = random >> 62 & _RANDOM_A
+    milliseconds = time.time_ns() // 1_000_000
+    return f"{milliseconds << 80 | _VERSION_7 | high << 64 | _VARIANT | random & _RANDOM_B:032x}"
+
+
+def request_id(
+    *,
+    field: str = "X-Request-ID",
+    trust: Trust = False,
+    make: Callable[[], str] = make_request_id,
+) -> Middleware:
+    """
+    Make a middleware that gives each request an id.
+
+        app.use(request_id())
+
+    Use it first, so that it is around everything else. The id is in `req.state.request_id`, in
+    `req.access_fields`, in `current_request_id()`, and in *field* of the answer: those to errors
+    and 304 too.
+
+    Args:
+        field: Where it is read from, and sent.
+        trust: Whether the request's own field is taken, or a function of the request that says so.
+            Behind a proxy that sets the field it is right. A field of more than 128 characters, or
+            with others than letters, digits and `-._~+/=:;@`, is not taken.
+        make: Makes an id where none is taken.
+
+    Raises:
+        FieldError: *field* is no field name.
+        UsageError: *trust* or *make* is an async function.
+
+    Cancellation: the id stays for what is logged of it, and is gone when the request is over.
+    """
+    check_name(field)
+    for name, function in {"trust": trust, "make": make}.items():
+        if iscoroutinefunction(function):
+            raise UsageError(f"request_id({name}=...) takes a function that is not async")
+    return _RequestID(field, trust, make)
+
+
+class _RequestID:
+    """The middleware that `request_id` makes."""
+
+    def __init__(self, field: str, trust: Trust, make: Callable[[], str]) -> None:
+        self._field = field
+        self._trust = trust
+        self._make = make
+
+    async def __call__(self, req: Request, res: Response, next: Next) -> None:
+        id = self._taken(req) or self._make()
+        res.set(self._field, id)
+        req.state.request_id = req.access_fields["request_id"] = id
+        token = _current.set(_Tag(id))
+        try:
+            await next()
+        except BaseException:
+            # What failed is logged outside of all middlewares, by the same task, and wants the id.
+            # The task may serve other requests after this one: the deferred call comes last.
+            failed = _Tag(id)
+            _current.set(failed)
+            req.defer(failed.end)
+            raise
+        _current.reset(token)
+
+    def _taken(self, req: Request) -> str | None:
+        """Return the id that the request brought, if it is trusted and sane."""
+        given = req.get(self._field)
+        if given is None or not _SANE.fullmatch(given):
+            return None
+        trusted = self._trust(req) if callable(self._trust) else self._trust
+        return given if trusted else None
+
+
+class RequestIDFilter(logging.Filter):
+    """
+    Put the id of the current request on each record, as `%(request_id)s`; `-` outside of one.
+
+        handler.addFilter(RequestIDFilter())
+
+    Add it to handlers: the filters of a logger see only what is logged to that very logger.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Put the id on *record*, which always passes."""
+        record.request_id = current_request_id() or "-"
+        return True
