@@ -11,6 +11,7 @@ Clients show a token of ours instead, and never see the key:
     OPENAI_BASE_URL=http://127.0.0.1:3000/v1 OPENAI_API_KEY=alices-token python client.py
 """
 
+import logging
 import os
 from collections.abc import AsyncIterator, Iterable
 from hmac import compare_digest
@@ -19,6 +20,8 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 import httpx2
 
 from nardis import HTTPError, Limits, Nardis, Next, Request, Response
+
+logger = logging.getLogger(__name__)
 
 UPSTREAM = os.environ.get("UPSTREAM", "https://api.openai.com")
 # Without tokens from outside, nobody is let in.
@@ -81,6 +84,8 @@ async def relay(req: Request, res: Response) -> None:
             headers=[*passed_on(req.scope["headers"]), (b"via", b"1.1 nardis")],
             content=None if bodiless else req,  # a piece at a time, as upstream takes it
         ) as answer:
+            if answer.status_code == 401:  # it is about our key, and says more of it than it should
+                raise HTTPError(502, "the model's server does not take our key")
             res.status(answer.status_code)
             for name, value in passed_on(answer.headers.raw):
                 res.append(name.decode("latin-1"), value.decode("latin-1"))
@@ -108,6 +113,8 @@ def passed_on(lines: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]
 @app.error(HTTPError)
 async def refused(err: HTTPError, req: Request, res: Response) -> None:
     """Answer in the form that clients of this API read; upstream's own errors are passed on."""
+    if err.status >= 500:
+        logger.warning("%s: %r", err, err.__cause__)
     error = {"message": str(err), "type": "gateway_error", "param": None, "code": None}
     await res.status(err.status).json({"error": error})
 

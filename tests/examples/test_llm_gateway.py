@@ -36,6 +36,7 @@ class Model:
 
     app: Nardis
     answer: Callable[..., object]
+    url: str = ""
     fields: dict[str, str] = field(default_factory=dict)
     begun: anyio.Event = field(default_factory=anyio.Event)
     cancelled: anyio.Event = field(default_factory=anyio.Event)
@@ -74,7 +75,7 @@ async def model(ports, monkeypatch):
 
     @app.all("/*path")
     async def answer(req, res):
-        model.fields = dict(req.headers)
+        model.url, model.fields = req.original_url, dict(req.headers)
         model.begun.set()
         try:
             await model.answer(req, res)
@@ -183,7 +184,7 @@ async def test_an_answer_that_upstream_cuts_is_cut_for_the_client(client, model,
             await anext(pieces)
 
 
-async def test_an_upstream_that_falls_silent_cuts_the_answer(client, model, monkeypatch, gateway):
+async def test_an_upstream_that_falls_silent_cuts_the_answer(client, model):
     async def answer(req, res):
         await res.write(token("Once"))
         await anyio.sleep_forever()
@@ -213,13 +214,14 @@ async def test_what_belongs_to_one_connection_goes_no_further(client, model):
         "openai-beta": "assistants=v2",
         "accept-encoding": "zstd",
     }
-    response = await client.post(f"{PATH}?a=%2F", json={}, headers=fields)
+    response = await client.post(f"{PATH}/a%2Fb?c=%2F", json={}, headers=fields)
 
     assert (response.status_code, response.json()) == (429, {"error": {"message": "slow down"}})
     assert response.headers["retry-after"] == "7"
     assert response.headers["x-ratelimit-remaining-requests"] == "0"
     assert response.headers["x-request-id"] == "r1"
     assert not {"set-cookie", "proxy-authenticate", "keep-alive"} & response.headers.keys()
+    assert model.url == f"{PATH}/a%2Fb?c=%2F"
     assert model.fields["authorization"] == f"Bearer {KEY}"
     assert model.fields["x-request-id"] == "r0"
     assert model.fields["openai-beta"] == "assistants=v2"
@@ -330,6 +332,14 @@ async def test_nobody_gets_in_without_a_token_of_ours(client, model, field):
     assert not model.begun.is_set()
 
 
+async def test_what_upstream_says_of_our_key_stays_here(client, model):
+    model.answer = lambda req, res: res.status(401).json({"error": {"message": f"wrong: {KEY}"}})
+    response = await client.post(PATH, json={})
+
+    assert response.status_code == 502
+    assert KEY not in response.text
+
+
 @pytest.mark.parametrize("path", ["/v1/../admin", "/v1/%2e%2e/admin", "/v1/a%2F..%2F..%2Fadmin"])
 async def test_the_key_opens_nothing_beside_the_api(gateway, model, curl, path):
     """Each is sent as it stands here."""
@@ -350,7 +360,9 @@ async def test_the_key_opens_nothing_beside_the_api(gateway, model, curl, path):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
-async def test_a_failure_before_the_head_has_a_status(client, monkeypatch, fault, status):
+async def test_a_failure_before_the_head_has_a_status(client, monkeypatch, caplog, fault, status):
+    """The client learns what happened, and the log why."""
+
     def fail(*args, **options):
         raise fault
 
@@ -360,6 +372,7 @@ async def test_a_failure_before_the_head_has_a_status(client, monkeypatch, fault
     assert response.status_code == status
     assert response.headers.get("retry-after") == ("5" if status == 503 else None)
     assert response.json()["error"]["message"].startswith(str(status))
+    assert repr(fault) in caplog.text
 
 
 async def test_an_upstream_that_does_not_answer_in_time_is_a_504(client, model):
@@ -439,5 +452,6 @@ def test_it_is_served_as_it_says_and_without_an_upstream_it_is_a_502(serve, curl
     with serve("examples/llm_gateway.py:app", NO_PROXY="*", **environment) as server:
         arguments = ("-H", f"Authorization: Bearer {TOKEN}", f"{server.url}/v1/models")
         output, _ = curl("--write-out", "%{http_code}", *arguments).communicate()
+        server.logs = "502 Bad Gateway: .*ConnectError.*"
 
     assert output.endswith(b"502")
