@@ -76,13 +76,13 @@ async def relay(req: Request, res: Response) -> None:
     """Ask upstream, and pass its answer on. A client that leaves cancels this at any point."""
     if ".." in req.path.split("/"):
         raise HTTPError(404)  # the key is not for what else that server has
-    bodiless = req.method in ("GET", "HEAD", "DELETE") and not req.content_length
+    has_body = req.content_length or req.method in ("POST", "PUT", "PATCH")
     try:
         async with app.state.client.stream(
             req.method,
             req.original_url,
             headers=[*passed_on(req.scope["headers"]), (b"via", b"1.1 nardis")],
-            content=None if bodiless else req,  # a piece at a time, as upstream takes it
+            content=req if has_body else None,  # a piece at a time, as upstream takes it
         ) as answer:
             if answer.status_code == 401:  # it is about our key, and says more of it than it should
                 raise HTTPError(502, "the model's server does not take our key")
