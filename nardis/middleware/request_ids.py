@@ -37,11 +37,8 @@ Trust: TypeAlias = "bool | Callable[[Request], bool]"
 # form of log can be led astray. UUIDs, W3C trace ids, base64 and Amzn-Trace-Id are among it.
 _SANE: Final = re.compile(r"[A-Za-z0-9\-._~+/=:;@]{1,128}")
 
-# The bits of a UUID that say how it was made (RFC 9562 §5.7).
-_VERSION_7: Final = 7 << 76
-_VARIANT: Final = 2 << 62
-_RANDOM_A: Final = (1 << 12) - 1
-_RANDOM_B: Final = (1 << 62) - 1
+# The digit of a UUID whose upper two bits are its variant, `10`; by a random byte.
+_VARIANT: Final = "89ab" * 64
 
 
 class _Tag:
@@ -86,10 +83,10 @@ def make_request_id() -> str:
 
     Source: RFC 9562 §5.7.
     """
-    random = int.from_bytes(os.urandom(10), "big")
-    high = random >> 62 & _RANDOM_A
+    random = os.urandom(10)
+    digits = random.hex()
     milliseconds = time.time_ns() // 1_000_000
-    return f"{milliseconds << 80 | _VERSION_7 | high << 64 | _VARIANT | random & _RANDOM_B:032x}"
+    return f"{milliseconds:012x}7{digits[:3]}{_VARIANT[random[9]]}{digits[3:18]}"
 
 
 def request_id(
@@ -153,11 +150,10 @@ class _RequestID:
 
     def _taken(self, req: Request) -> str | None:
         """Return the id that the request brought, if it is trusted and sane."""
-        given = req.get(self._field)
+        given = req.get(self._field) if self._trust else None
         if given is None or not _SANE.fullmatch(given):
             return None
-        trusted = self._trust(req) if callable(self._trust) else self._trust
-        return given if trusted else None
+        return given if not callable(self._trust) or self._trust(req) else None
 
 
 class RequestIDFilter(logging.Filter):

@@ -167,7 +167,7 @@ async def test_a_preflight_of_another_origin_allows_nothing():
 
     assert answer.status_code == 204
     assert [name for name in answer.headers if name.startswith("access-control")] == []
-    assert names_of(answer, "vary") == ["Origin", "Access-Control-Request-Headers"]
+    assert set(names_of(answer, "vary")) == {"Origin", "Access-Control-Request-Headers"}
 
 
 @pytest.mark.parametrize(
