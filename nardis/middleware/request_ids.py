@@ -162,10 +162,12 @@ class RequestIDFilter(logging.Filter):
 
         handler.addFilter(RequestIDFilter())
 
-    Add it to handlers: the filters of a logger see only what is logged to that very logger.
+    Add it to handlers: the filters of a logger see only what is logged to that very logger. A
+    record that has an id keeps it, so the one of a `QueueHandler` is right behind the queue.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Put the id on *record*, which always passes."""
-        record.request_id = current_request_id() or "-"
+        if not hasattr(record, "request_id"):
+            record.request_id = current_request_id() or "-"
         return True

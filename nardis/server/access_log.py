@@ -72,7 +72,10 @@ def with_access_log(app: ASGIApp, *, as_json: bool, shutdown: Shutdown) -> ASGIA
         finally:
             fields = entry.fields(draining=bool(shutdown.draining))
             line = _as_json(fields, entry.added) if as_json else _as_text(fields)
-            logger.info("%s", line, extra={"exchange": {**entry.added, **fields}})
+            extra: dict[str, Any] = {"exchange": {**entry.added, **fields}}
+            if fields["request_id"]:
+                extra["request_id"] = message_of(fields["request_id"])  # as on other records
+            logger.info("%s", line, extra=extra)
 
     return logged
 

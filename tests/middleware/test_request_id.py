@@ -241,6 +241,13 @@ async def test_log_records_have_it(lines):
     assert lines == ["r1 WARNING", "- WARNING"]
 
 
+async def test_a_record_keeps_the_id_that_it_has(lines):
+    """Behind a queue it is another thread that handles it."""
+    logging.getLogger("shop").warning("sold", extra={"request_id": "r9"})
+
+    assert lines == ["r9 WARNING"]
+
+
 @pytest.mark.parametrize("past_the_head", [False, True])
 async def test_what_nardis_logs_of_a_failure_has_it_and_nothing_later(lines, past_the_head):
     """That is logged outside of all middlewares, by a task that may serve other requests."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import nardis
+import nardis.middleware
 from nardis import Request, Response
 from tests.project.test_reference import members_of
 
@@ -50,3 +50,8 @@ def test_what_is_not_open_is_found() -> None:
     )
 
     assert set(closed(source)) == {"import of _exchange", "req.exchange", "res.put"}
+
+
+def test_no_middleware_has_the_name_of_its_module() -> None:
+    """Of two things at one path the reference shows one, and an import finds either."""
+    assert SOURCES.keys() & set(nardis.middleware.__all__) == set()

@@ -40,23 +40,24 @@ def log(caplog):
         async def receive():
             return next(messages)
 
-        async def send(message):
-            """Take it."""
-
         given = {
             **(scope if scope and "type" in scope else {**SCOPE, **(scope or {})}),
             "extensions": dict((scope or {}).get("extensions", {})),
         }
         if raises is None:
-            await logged(given, receive, send)
+            await logged(given, receive, nothing)
         else:
             with pytest.raises(raises):
-                await logged(given, receive, send)
+                await logged(given, receive, nothing)
         [record] = caplog.records
         caplog.clear()
         return json.loads(record.message) if form == "json" else record.message
 
     return call
+
+
+async def nothing(message):
+    """Take a message."""
 
 
 def answering(*messages, notes=None):
@@ -286,6 +287,19 @@ async def test_no_value_costs_the_line(log, key, value, key_said, value_said):
     assert said[key_said] == value_said
     assert (said["status"], said["y"]) == (200, [0.5])
     assert isinstance(said["duration_ms"], float)
+
+
+async def test_a_record_has_all_of_it_as_well(caplog):
+    """For a formatter of the application's own."""
+    caplog.set_level(logging.INFO, "nardis.access")
+    app = answering(START, body(b""), notes={"fields": {"request_id": "abc", "status": 599}})
+    for each in (app, answering(START, body(b""))):
+        logged = with_access_log(each, as_json=False, shutdown=SimpleNamespace(draining=0.0))
+        await logged({**SCOPE, "extensions": {}}, anyio.sleep_forever, nothing)
+    record, plain = caplog.records
+
+    assert (record.request_id, record.exchange["status"]) == ("abc", 200)
+    assert not hasattr(plain, "request_id")
 
 
 async def test_a_line_of_text_has_the_request_id_and_no_other_field(log):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, assert_type
 
@@ -37,6 +38,7 @@ from nardis import (
 )
 from nardis.asgi import asgi2
 from nardis.draining import Draining
+from nardis.middleware import OriginCheck, cors, current_request_id, request_id
 from nardis.routing import BaseHTTPMatcher, Get, RegexPattern
 from nardis.server import Config
 from nardis.testing import Client, TestResponse
@@ -309,6 +311,25 @@ async def test_a_response_chains() -> None:
         assert (await client.get("/")).text == "123"
         assert (await client.get("/away")).status_code == 303
         assert (await client.get("/status")).status_code == 418
+
+
+async def test_the_middlewares_that_come_along_are_typed() -> None:
+    def is_known(origin: str, req: Request) -> bool:
+        return origin == req.get("x-known")
+
+    async def is_known_later(origin: str, req: Request) -> bool:
+        return is_known(origin, req)
+
+    app = Nardis()
+    check: OriginCheck = is_known_later
+    made = cors(origins=is_known, max_age=timedelta(hours=1))
+    assert_type(made, Middleware)
+    app.use(made, cors(origins=check, methods=["GET"]), cors(origins="*", headers={"x-a"}))
+    app.use(request_id(trust=lambda req: req.secure, make=lambda: "1"), request_id(trust=True))
+    assert_type(current_request_id(), str | None)
+    async with Client(app) as client:
+        answer = await client.get("/", headers={"origin": "https://a.com"})
+    assert answer.headers["access-control-allow-origin"] == "*"
 
 
 async def test_what_outlives_requests_is_typed() -> None:
