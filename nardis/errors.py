@@ -114,9 +114,10 @@ class ForgottenAwait(UsageError):
     """A verb such as `res.send()` was called without `await`, so it never ran."""
 
     def __init__(self, verb: str, handler: str) -> None:
+        call = verb if "." in verb else f"res.{verb}"
         super().__init__(
-            f"{handler} called res.{verb}() without awaiting it, so nothing was sent: "
-            f"write `await res.{verb}(...)`"
+            f"{handler} called {call}() without awaiting it, so nothing was sent: "
+            f"write `await {call}(...)`"
         )
 
 

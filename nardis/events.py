@@ -13,11 +13,14 @@ b'event: message\nid: 1\ndata: HELLO\n\n'
 An event that is longer than the decoder allows is an `EventTooLong`. In a handler it needs no
 `except`: it is answered with 502, or cuts a response that has begun.
 
+`EventStream` is the type of what `res.sse()` gives, for annotations.
+
 Source: WHATWG HTML §9.2 (server-sent events).
 """
 
 from __future__ import annotations
 
 from ._http.events import Event, EventDecoder, EventTooLong, encode_event
+from ._sending.feeds import EventStream
 
-__all__ = ["Event", "EventDecoder", "EventTooLong", "encode_event"]
+__all__ = ["Event", "EventDecoder", "EventStream", "EventTooLong", "encode_event"]

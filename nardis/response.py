@@ -44,6 +44,8 @@ class Response(ReplyHead):
 
     __slots__ = ("_keeps_open", "unawaited")
 
+    _sends_events = False  # on the class: few responses do
+
     def __init__(self, req: Request, exchange: Exchange) -> None:
         method = req.method
         self._reads = GET if method == "GET" else HEAD if method == "HEAD" else OTHER
@@ -383,6 +385,7 @@ class Response(ReplyHead):
         self.forget_whole()
         known = self.headers
         self.set({name: value for name, value in EVENTS.items() if name not in known})
+        self._sends_events = True
         app = self.req.app
         return EventStream(self, self._exchange, app.draining, app.json_codec, ping, retry)
 
@@ -489,4 +492,5 @@ class Response(ReplyHead):
             return None
         verb.close()
         self.unawaited = None
-        return "send" if verb.__name__ == "answer" else verb.__name__
+        names = {"answer": "send", "write": "events.send" if self._sends_events else "write"}
+        return names.get(verb.__name__, verb.__name__)

@@ -15,6 +15,8 @@ The response (`exchange`) moves `IDLE → STARTED → ENDED | ABORTED`, and neve
      comes before a chunk, and leaves no trace. A chunk whose sending was interrupted tears the
      response: it can only be aborted.
  R6  HEAD, 204 and 304 send no body byte.
+ R7  What filters hold back leaves within two ticks, and pings after their silence, in turn with the
+     chunks of R5 (`pulse`). A stream has a task for that only while something is being sent.
 
 The request body (`intake`) has one reader at a time.
  Q1  One task at a time is inside the server's `receive`: the reader, or the watcher of this
@@ -29,7 +31,7 @@ The end of the handler (`lifetime`) has one reason.
  C1  `close_reason` is set once: `gone`, `stalled`, `deadline` or `shutdown`; the first one stays.
  C2  A disconnect cancels the handler, unless the final message has begun or the route opted out.
      Stalls, deadlines and the shutdown always do.
- C3  The watcher ends with its exchange, and lets nothing but cancellation out.
+ C3  Watcher and pulse end with their exchange, and let nothing but cancellation out.
 
 One exchange is one failure domain: what leaves it, except its own cancellation, is its failure and
 reaches nothing else.

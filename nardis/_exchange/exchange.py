@@ -1,5 +1,5 @@
 """
-One HTTP exchange: the response to one request, and the door to its body. Rules R1 to R6.
+One HTTP exchange: the response to one request, and the door to its body. Rules R1 to R7.
 
 The exchange is the only caller of the server's `send`; the rules stand at the door of this room.
 """

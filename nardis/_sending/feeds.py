@@ -6,7 +6,7 @@ Source: the HTML standard, "Server-sent events".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from random import uniform
 from types import CoroutineType, TracebackType
 from typing import Any, Final, Protocol, TypeAlias
@@ -73,10 +73,12 @@ class EventStream:
         "_draining",
         "_exchange",
         "_is_leaving",
+        "_is_open",
         "_ping_s",
         "_res",
         "_retry_s",
         "_scope",
+        "_write",
     )
 
     def __init__(
@@ -92,7 +94,9 @@ class EventStream:
         self._draining, self._codec = draining, codec
         self._ping_s, self._retry_s = ping_s, retry_s
         self._scope: anyio.CancelScope | None = None
+        self._write = exchange.write
         self._is_leaving = False
+        self._is_open = False  # entered, and not being left
 
     async def __aenter__(self) -> EventStream:
         if self._scope is not None:
@@ -105,6 +109,7 @@ class EventStream:
         self._scope = exchange.sweeper.new_scope()
         _Heart(self, exchange, self._ping_s).start()
         self._scope.__enter__()
+        self._is_open = True
         if self.is_draining:
             self.leave()
         return self
@@ -149,8 +154,17 @@ class EventStream:
             ResponseAlreadyEnded: The block was left.
             ClientDisconnected: The client left, and this handler is not cancelled for it.
         """
-        text = data if type(data) is str else self._text(data)
-        return self._write(encode_event(text, event=event, id=id), "events.send")
+        # A text of one line goes the short way: what encode_event() and _write() do.
+        text: str = data if type(data) is str else self._text(data)
+        if event is None and id is None and self._is_open and "\n" not in text and "\r" not in text:
+            try:
+                verb = self._write(f"data: {text}\n\n".encode())
+            except UnicodeEncodeError:
+                pass  # half of a surrogate pair
+            else:
+                self._res.unawaited = verb  # type: ignore[assignment]  # as in _send()
+                return verb
+        return self._send(encode_event(text, event=event, id=id))
 
     def comment(self, text: str = "") -> Verb:
         """
@@ -158,22 +172,21 @@ class EventStream:
 
         Backpressure, cancellation: as `send()`.
         """
-        return self._write(encode_comment(text), "events.comment")
+        return self._send(encode_comment(text))
 
     # --- for Nardis itself ----------------------------------------------------------------------
 
     def leave(self) -> None:
         """End the block, because the server shuts down, as soon as nothing is being sent."""
-        self._is_leaving = True
+        self._is_leaving, self._is_open = True, False
         if self._scope is not None and self._exchange.is_silent():
             self._scope.cancel()
 
-    def _write(self, piece: bytes, name: str) -> Verb:
+    def _send(self, piece: bytes) -> Verb:
         if self._scope is None:
             raise UsageError("events are sent inside of the block: async with res.sse() as events")
         verb = self._write_late(piece) if self._is_leaving else self._exchange.write(piece)
-        verb.__name__ = name  # type: ignore[attr-defined]  # mypy knows what an async def gives only by its interface
-        self._res.unawaited = verb  # type: ignore[assignment]
+        self._res.unawaited = verb  # type: ignore[assignment]  # mypy knows what an async def gives only by its interface
         return verb
 
     async def _write_late(self, piece: bytes) -> None:
@@ -253,8 +266,11 @@ async def pump_array(exchange: Exchange, items: object, encode: Encode) -> None:
 
 def _checked(items: object, verb: str) -> object:
     if isinstance(items, (str, bytes, bytearray, memoryview, Mapping)):
-        kind = type(items).__name__
-        raise UsageError(f"{verb} takes an iterable of items, not one {kind}: use res.json()")
-    if hasattr(items, "read") and not hasattr(items, "receive"):
-        raise UsageError(f"{verb} takes an iterable of items, not a file: use res.send_file()")
-    return items
+        hint = f"not one {type(items).__name__}: use res.json()"
+    elif hasattr(items, "read") and not hasattr(items, "receive"):
+        hint = "not a file: use res.send_file()"
+    elif not isinstance(items, (Iterable, AsyncIterable)) and not hasattr(items, "receive"):
+        hint = f"not {type(items).__name__}"
+    else:
+        return items
+    raise UsageError(f"{verb} takes an iterable or an async iterable of items, {hint}")

@@ -368,6 +368,66 @@ def filtered(world: World) -> Nardis:
     return app
 
 
+def filtered_elsewhere(world: World) -> Nardis:
+    class Awaited(Identity):
+        """Takes its time, in a task or a thread of its own."""
+
+        def feed(self, data):
+            return self._later(data)
+
+        async def _later(self, data):
+            await checkpoint()
+            return data
+
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        res.on_head(lambda: res.filter(Awaited()))
+        await res.write("else")
+        await res.end("where")
+
+    return app
+
+
+def events(world: World) -> Nardis:
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        world.opened("subscription")
+        try:
+            async with res.sse(retry=1) as events:
+                for n in range(3):
+                    await events.send(n, id=str(n))
+                await checkpoint()
+        finally:
+            with shielded(5):
+                await world.closed("subscription")
+
+    return app
+
+
+def array_of_items(world: World) -> Nardis:
+    app = Nardis()
+
+    async def items():
+        world.opened("cursor")
+        try:
+            for n in range(3):
+                await checkpoint()
+                yield n
+        finally:
+            with shielded(5):
+                await world.closed("cursor")
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.json_array(items())
+
+    return app
+
+
 def without_a_lifespan(world: World) -> Nardis:
     return duplex_echo(world)
 
@@ -439,6 +499,12 @@ SCENARIOS = [
     Scenario(early_answer, [(403, b"no")], "POST", UPLOAD, CHUNKED),
     Scenario(deferred, [(200, b"deferred")]),
     Scenario(filtered, [(200, b"filtered.")]),
+    Scenario(filtered_elsewhere, [(200, b"elsewhere")]),
+    Scenario(
+        events,
+        [(200, b"retry: 1000\n\n" + b"".join(b"id: %d\ndata: %d\n\n" % (n, n) for n in range(3)))],
+    ),
+    Scenario(array_of_items, [(200, b"[0,1,2]")]),
     Scenario(without_a_lifespan, [(200, b"abcdef")], "POST", UPLOAD, CHUNKED, lifespan=False),
     Scenario(opted_out, [(200, b"abcdef")], "POST", UPLOAD, CHUNKED),
     Scenario(declared_length, [(200, b"abcdef")]),

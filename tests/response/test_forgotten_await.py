@@ -24,6 +24,8 @@ ARGUMENTS = {
     "early_hints": [{}],
     "write": ["x"],
     "pipe": [[b"x"]],
+    "ndjson": [[1]],
+    "json_array": [[1]],
     "send_file": ["/nowhere"],
     "download": ["/nowhere"],
 }
