@@ -13,7 +13,7 @@ is not installed.
 from __future__ import annotations
 
 from .codecs import as_codec
-from .decode import decode_typed
+from .decode import decode_typed, typed_decoder
 from .encode import encode_json
 
-__all__ = ["as_codec", "decode_typed", "encode_json"]
+__all__ = ["as_codec", "decode_typed", "encode_json", "typed_decoder"]

@@ -19,7 +19,7 @@ from typing import Any, Final
 from .._http.strict_json import decode_exactly, decode_json, may_be_deeper
 from ..errors import HTTPError, UsageError
 
-__all__ = ["decode_typed"]
+__all__ = ["decode_typed", "typed_decoder"]
 
 # A program has as many types as its source names; one that makes types while it runs must not grow
 # this cache without bound.
@@ -76,6 +76,38 @@ def decode_typed(body: bytes, type: Any, depth: int) -> Any:
     if decimals and _ODD_DECIMAL.search(body):
         _converted(body, type, depth)
     return value
+
+
+def typed_decoder(type: Any, depth: int) -> Callable[[bytes], Any]:
+    """
+    Return what decodes as `decode_typed` does, for many bodies of one type.
+
+    msgspec is asked at once, where it reads the type; for 50 bytes the rest takes four times as
+    long. What it refuses is decoded once more.
+
+    Args:
+        type: As for `decode_typed`.
+        depth: As for `decode_typed`.
+
+    >>> read = typed_decoder(list[int], 2)
+    >>> read(b"[1, 2]"), read(b"[]")
+    ([1, 2], [])
+    """
+    decode = None
+    if not hasattr(type, "model_validate_json"):
+        with suppress(ImportError, TypeError):  # no msgspec, or none that knows the type
+            decode, decimals = _decoder(type)
+            decode = None if decimals else decode
+
+    def read(body: bytes) -> Any:
+        if decode is None or may_be_deeper(body, depth):
+            return decode_typed(body, type, depth)
+        try:
+            return decode(body)
+        except Exception:  # what that means is said in one place
+            return decode_typed(body, type, depth)
+
+    return read
 
 
 def _validated(body: bytes, model: Any, depth: int) -> Any:
