@@ -26,7 +26,16 @@ from ._exchange.pace import add_piece
 from ._http.codings import Decoder
 from .errors import BodyAlreadyRead, HTTPError
 
-__all__ = ["Body", "Decoded", "Kept", "Source", "decode_text", "gather", "not_as_sent"]
+__all__ = [
+    "Body",
+    "Decoded",
+    "Kept",
+    "Source",
+    "codec_of_lines",
+    "decode_text",
+    "gather",
+    "not_as_sent",
+]
 
 # Modules of `encodings` that no peer may choose: they are no charsets, or fail in ways of their
 # own.
@@ -58,6 +67,10 @@ _CHARSET = re.compile(r"[-!#$%&'()+.:0-9A-Z^_`a-z{}~]+")
 
 # What Python ignores in the name of a codec.
 _PUNCTUATION = re.compile(r"[^.0-9a-z]+")
+
+# How the names of codecs begin in which a byte depends on the lines before, or an escape may hide
+# the end of a line.
+_STATEFUL: Final = ("hz", "iso2022_", "utf_7")
 
 # Up to here a body may be as much larger than what came as it likes: so little does no harm.
 FREE_BYTES: Final = 1024 * 1024
@@ -411,8 +424,30 @@ def decode_text(body: bytes, charset: str) -> str:
     except UnicodeError as exc:
         raise HTTPError(400, f"the request body is not valid {charset}") from exc
     except LookupError as exc:
-        shown = charset[:MAX_CHARSET_CHARS]
-        raise HTTPError(415, f"the charset {shown!r} is not supported") from exc
+        raise _unsupported(charset) from exc
+
+
+def codec_of_lines(charset: str) -> str:
+    """
+    Return the codec for text that is cut at each LF and decoded line by line.
+
+    Raises:
+        HTTPError: 415 when the charset is unknown, or LF and CR are not one byte each in it
+            (UTF-16, EBCDIC), or a line depends on those before (ISO-2022-JP).
+    """
+    try:
+        codec = _codec(charset)
+    except LookupError as exc:
+        raise _unsupported(charset) from exc
+    if codec.startswith(_STATEFUL) or "\r\n".encode(codec) != b"\r\n":
+        raise HTTPError(
+            415, f"text in the charset {charset!r} cannot be read line by line: send it in UTF-8"
+        )
+    return codec
+
+
+def _unsupported(charset: str) -> HTTPError:
+    return HTTPError(415, f"the charset {charset[:MAX_CHARSET_CHARS]!r} is not supported")
 
 
 def not_as_sent() -> BodyAlreadyRead:

@@ -46,6 +46,7 @@ class Limits:
         decoded_ratio: How many times larger than what came the body may be that
             `req.decode_content()` makes of it.
         json_depth: Deepest nesting of a JSON body.
+        line_bytes: Longest line of `req.lines()` and `req.ndjson()`, without its end.
         cleanup_s: Time for everything that was given to `req.defer()`, and for the application's
             tasks at shutdown.
     """
@@ -69,4 +70,5 @@ class Limits:
     spool_bytes: int = 1024 * 1024
     decoded_ratio: int = 100
     json_depth: int = 200
+    line_bytes: int = 1024 * 1024
     cleanup_s: float = 5

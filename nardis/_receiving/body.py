@@ -21,6 +21,7 @@ from ..body import Body, Decoded, Kept, Source, decode_text, gather, not_as_sent
 from ..errors import BodyAlreadyRead, HTTPError
 from ..forms import FormData, Parts, read_form
 from .head import RequestHead
+from .lines import NDJSON_TYPES, Lines, json_reader, text_reader
 
 __all__ = ["RequestBody"]
 
@@ -174,8 +175,81 @@ class RequestBody(RequestHead):
         if not media_types.is_json(self.content_type or ""):
             what = self.content_type or "an unreadable Content-Type"
             raise HTTPError(415, f"expected a JSON body, not {what}")
+        self._check_json_charset()
+
+    def _check_json_charset(self) -> None:
         if self.charset not in (None, "utf-8", "utf8", "us-ascii"):
             raise HTTPError(415, f"a JSON body is UTF-8 (RFC 8259 §8.1), not {self.charset}")
+
+    def lines(self) -> AsyncIterator[str]:
+        """
+        Go through the lines of a text as they arrive: `async for line in req.lines()`.
+
+        A line ends with LF, and with CR LF. It comes without that end, and may be empty; what
+        stands behind the last LF is a line if it is not empty. No other character ends a line.
+
+        The text is decoded line by line, by the charset of its Content-Type, or as UTF-8 if it
+        names none. A byte order mark stays in the first line, as it does in `text()`: U+FEFF.
+
+        The loop may be left and gone on with: keep what this returns.
+
+        Raises:
+            HTTPError: 415 for a charset that is unknown, or that cannot be read line by line, such
+                as UTF-16. The loop raises 413 for a line of more than `limits.line_bytes` (1 MiB),
+                and 400 for bytes that do not fit the charset; both have the number of the line,
+                as the member `line` too. It raises them again if it is gone on with.
+            BodyAlreadyRead: Some of the body was read before.
+
+        Backpressure: the client is asked for more when the lines that came are taken. Kept are a
+        piece of the body and one line. Cancellation: loses nothing; the next call goes on.
+        """
+        read = text_reader(self.charset or "utf-8")
+        most = self.exchange.limits.line_bytes
+        return Lines(self._claim("lines()"), most, read, skips_blanks=False)
+
+    @overload
+    def ndjson(self, type: None = None) -> AsyncIterator[Any]: ...
+    @overload
+    def ndjson(self, type: type[T]) -> AsyncIterator[T]: ...
+    def ndjson(self, type: Any = None) -> AsyncIterator[Any]:
+        """
+        Go through JSON values as they arrive, one in each line: `async for item in req.ndjson()`.
+
+        Lines are those of `lines()`; one of nothing but blanks is left out. The type of the body is
+        `application/x-ndjson`, or `ndjson`, `jsonl` and `jsonlines`, each with `x-` or without. It
+        may be missing, and JSON of a single line is fine too.
+
+        Args:
+            type: As in `json()`, for each line.
+
+        Raises:
+            HTTPError: 415 for another media type, or another charset than UTF-8. The loop raises
+                413 for a line of more than `limits.line_bytes` (1 MiB), 400 for one that is not
+                JSON, and 422 for one that does not fit the type, each as `json()` has it. They have
+                the number of the line, as the member `line` too. It raises them again if it is gone
+                on with: to leave out lines that are wrong, decode those of `lines()`.
+            BodyAlreadyRead: Some of the body was read before.
+
+        Backpressure and cancellation are those of `lines()`.
+
+        Source: the NDJSON specification §3.
+        """
+        if "content-type" in self.headers:
+            self._check_ndjson()
+        limits = self.exchange.limits
+        read = json_reader(type, limits.json_depth, self.app.json_codec)
+        return Lines(self._claim("ndjson()"), limits.line_bytes, read, skips_blanks=True)
+
+    def _check_ndjson(self) -> None:
+        found = self.content_type or ""
+        if found not in NDJSON_TYPES and not media_types.is_json(found):
+            what = found or "an unreadable Content-Type"
+            hint = ""
+            if found == "application/x-www-form-urlencoded":  # what curl says, unless it is told
+                hint = f"; for curl: -H 'content-type: {NDJSON_TYPES[0]}'"
+            taken = ", ".join(NDJSON_TYPES)
+            raise HTTPError(415, f"expected lines of JSON ({taken}), not {what}{hint}")
+        self._check_json_charset()
 
     async def form(self, limit: int | None = None) -> FormData:
         """

@@ -1,0 +1,183 @@
+"""
+The lines of a body as they arrive, each read as a text or as JSON.
+
+Source: the NDJSON specification §3 (one JSON text a line, in UTF-8); RFC 8259 (JSON).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from copy import copy
+from functools import partial
+from time import monotonic
+from typing import Any, Final, Generic, TypeVar
+
+from .._exchange.pace import FEED_BYTES, Pace, cut
+from .._http.lines import LineSplitter
+from .._http.strict_json import decode_json
+from .._models import typed_decoder
+from ..body import Source, codec_of_lines
+from ..errors import BodyAlreadyRead, HTTPError
+
+__all__ = ["NDJSON_TYPES", "Lines", "json_reader", "text_reader"]
+
+T = TypeVar("T")
+
+# The first is the specification's. None is registered; clients and their libraries send these.
+NDJSON_TYPES: Final = (
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonl",
+    "application/jsonlines",
+    "application/x-jsonlines",
+)
+
+# How the errors of a JSON body call it.
+_BODY: Final = re.compile("the (?:JSON )?body")
+
+_BLANKS: Final = b" \t\r"  # of JSON (RFC 8259 §2), without LF
+
+
+class Lines(Generic[T]):
+    """
+    The lines of a body as they arrive: what `req.lines()` and `req.ndjson()` return.
+
+    Nothing is kept beyond the piece of the body in hand and the beginning of one line. There is
+    nothing to close: a loop that was left goes on where it was, by another loop over this object.
+
+    Args:
+        source: The body. Nobody else reads it.
+        most: Longest line, in bytes without its end.
+        read: Makes a value of a line. It gets the number of the line too, from 1.
+        skips_blanks: Whether to leave out lines of nothing but blanks. They are counted.
+
+    Cancellation: loses nothing; the next call goes on. After an HTTPError every further call raises
+    it again.
+
+    Backpressure: the client is asked for more when the lines that came are taken.
+    """
+
+    __slots__ = (
+        "_failure",
+        "_lines",
+        "_number",
+        "_over",
+        "_pace",
+        "_pieces",
+        "_read",
+        "_skips_blanks",
+        "_source",
+        "_splitter",
+    )
+
+    def __init__(
+        self, source: Source, most: int, read: Callable[[bytes, int], T], *, skips_blanks: bool
+    ) -> None:
+        self._source: Source = source
+        self._splitter: LineSplitter = LineSplitter(most)
+        self._read: Callable[[bytes, int], T] = read
+        self._skips_blanks: bool = skips_blanks
+        self._lines: Iterator[bytes] = iter(())  # of the last piece
+        self._pieces: Iterator[bytes] = iter(())  # what is not split yet of a large one
+        self._number: int = 0
+        self._over: bool = False
+        self._failure: HTTPError | None = None  # a copy: with its traceback it would hold this
+        self._pace: Pace = Pace()
+
+    def __aiter__(self) -> Lines[T]:
+        if self._over:
+            raise BodyAlreadyRead(
+                "the lines of the request body were read to their end before, and they are not "
+                "kept: read them once"
+            )
+        return self
+
+    async def __anext__(self) -> T:
+        if self._failure is not None:
+            raise copy(self._failure)
+        try:
+            while True:
+                if self._pace.is_due():
+                    await self._pace.give_turn()
+                line = next(self._lines, None)
+                if line is None:
+                    await self._feed()
+                    continue
+                self._number += 1
+                if self._skips_blanks and not line.strip(_BLANKS):
+                    continue
+                return self._read(line, self._number)
+        except HTTPError as exc:
+            self._failure = copy(exc)
+            raise
+
+    async def _feed(self) -> None:
+        """Split the next piece; raise `StopAsyncIteration` at the end."""
+        piece = next(self._pieces, b"")
+        if not piece:
+            since = monotonic()
+            try:
+                piece = await self._source.next_chunk()
+            except StopAsyncIteration:
+                last = self._splitter.finish()
+                if last is None:
+                    self._over = True
+                    raise
+                self._lines = iter((last,))
+                return
+            self._pace.is_due_after(since)
+            if len(piece) > FEED_BYTES:
+                self._pieces = cut(piece)
+                piece = next(self._pieces)
+        self._lines = self._splitter.feed(piece)
+
+
+def text_reader(charset: str) -> Callable[[bytes, int], str]:
+    """
+    Return what reads a line as a text.
+
+    Raises:
+        HTTPError: 415, text in this charset cannot be read line by line.
+    """
+    codec = codec_of_lines(charset)
+
+    def read(line: bytes, number: int) -> str:
+        try:
+            return line.decode(codec)
+        except UnicodeError as exc:
+            raise HTTPError(
+                400, f"line {number:,} of the request body is not valid {charset}", line=number
+            ) from exc
+
+    return read
+
+
+def json_reader(type: Any, depth: int, codec: Any) -> Callable[[bytes, int], Any]:
+    """Return what reads a line as JSON: into *type*, or as `decode_json` does if that is None."""
+    decode: Callable[[bytes], Any] = (
+        partial(decode_json, depth=depth, codec=codec)
+        if type is None
+        else typed_decoder(type, depth)
+    )
+
+    def read(line: bytes, number: int) -> Any:
+        try:
+            return decode(line)
+        except HTTPError as exc:
+            raise _of_line(exc, number) from exc
+
+    return read
+
+
+def _of_line(error: HTTPError, number: int) -> HTTPError:
+    """
+    Say of a line what was said of a whole JSON body.
+
+    >>> _of_line(HTTPError(400, "the body is not valid JSON: it ends: line 1 column 2"), 7).detail
+    'line 7 is not valid JSON: it ends: column 2'
+    """
+    said = _BODY.sub(f"line {number:,}", error.detail, count=1)
+    said = said.replace(": line 1 column ", ": column ", 1)
+    return HTTPError(error.status, said, **error.extensions, line=number)
