@@ -17,7 +17,15 @@ from typing import Final, Protocol, cast
 
 __all__ = ["TARGETS", "Target", "target_of"]
 
-TARGETS: Final = ("conditional", "disposition", "events", "multipart", "ranges", "urlencoded")
+TARGETS: Final = (
+    "conditional",
+    "disposition",
+    "events",
+    "multipart",
+    "ndjson",
+    "ranges",
+    "urlencoded",
+)
 
 
 class Target(Protocol):

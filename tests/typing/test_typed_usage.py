@@ -243,6 +243,10 @@ async def test_a_request_is_typed() -> None:
         assert_type(item, Item)
         assert_type(await req.bytes(), bytes)
         assert_type(await req.text(limit=1000), str)
+        assert_type([line async for line in req.lines()], list[str])
+        assert_type([value async for value in req.ndjson()], list[Any])
+        assert_type([each async for each in req.ndjson(Item)], list[Item])
+        assert_type(req.access_fields, dict[str, Any])
         req.defer(anyio.sleep, 0)
         await res.status(201).set("x-id", 7).vary("Accept").json({"name": item.name})
 
