@@ -23,6 +23,9 @@ __all__ = ["with_access_log"]
 
 logger: logging.Logger = logging.getLogger("nardis.access")
 
+# What JSON lacks becomes text. Made once, because `json.dumps` would make one for each line.
+_encode: Final = json.JSONEncoder(default=message_of, allow_nan=False).encode
+
 # Below that it was the system that took its time, and a line of text says nothing of it.
 LEAST_BLOCKED_MS: Final = 1.0
 
@@ -88,7 +91,7 @@ class _Entry:
         notes: What the application says of it; its fields for the line are among them.
         began: When it began, in Unix seconds; `since` is the same by the clock that never jumps.
         blocked: How long the application waited for the client, in seconds.
-        declared: The Content-Length of its answer.
+        head: The fields of its answer.
     """
 
     def __init__(self, scope: Scope) -> None:
@@ -97,7 +100,7 @@ class _Entry:
         self.began: float = time.time()
         self.since: float = time.monotonic()
         self.blocked: float = 0.0
-        self.declared: int | None = None
+        self.head: Iterable[tuple[bytes, bytes]] = ()
         self.first_byte: float | None = None
         self.status: int | None = None
         self.bytes: int = 0
@@ -117,7 +120,7 @@ class _Entry:
         kind = message["type"]
         if kind.endswith("response.start"):
             self.status = message["status"]
-            self.declared = declared_length(_field(message.get("headers", ()), b"content-length"))
+            self.head = message.get("headers", ())
             self.trailers = message.get("trailers", False)
         elif kind == "websocket.accept":
             self.status = 101
@@ -129,19 +132,24 @@ class _Entry:
             self.bytes += len(message.get("body", b""))
             self.ended = not (self.trailers or message.get("more_body", False))
         elif kind in (FILE, PATH):
-            count = message.get("count")  # without one it is all the rest of the body
-            self.bytes += max((self.declared or 0) - self.bytes, 0) if count is None else count
+            self.bytes = self._after_file(message.get("count"))
             self.ended = not (self.trailers or message.get("more_body", False))
         elif kind.endswith("response.trailers"):
             self.ended = not message.get("more_trailers", False)
         elif kind == "websocket.close":
             self.ended = True
 
+    def _after_file(self, count: int | None) -> int:
+        """Return how many bytes were sent behind a file; without a count it is all of the rest."""
+        if count is not None:
+            return self.bytes + count
+        return max(self.bytes, declared_length(dict(self.head).get(b"content-length")) or 0)
+
     def fields(self, *, draining: bool) -> dict[str, Any]:
         """Return the facts of the line."""
         scope = self.scope
         client, origin = scope.get("client"), extension(scope, ORIGIN)
-        headers = scope.get("headers") or ()
+        asked: dict[bytes, bytes] = dict(scope.get("headers") or ())
         stalled = getattr(extension(scope, CLIENT), "stalled", False)
         # An application that is no Nardis may not have noticed that its last piece was cut.
         ended = (self.ended and not stalled) or (self.left and scope["type"] == "websocket")
@@ -156,7 +164,7 @@ class _Entry:
             "request_id": self.added.get("request_id"),
             "client": _named(client) if client else None,
             "method": scope.get("method", "WEBSOCKET"),
-            "host": _text(_field(headers, b"host")) if origin is None else origin.host,
+            "host": _text(asked.get(b"host")) if origin is None else origin.host,
             "path": scope["path"],
             "http_version": scope.get("http_version", "1.1"),
             "status": status,
@@ -164,7 +172,7 @@ class _Entry:
             "first_byte_ms": None if self.first_byte is None else round(self.first_byte * 1000, 1),
             "duration_ms": round((time.monotonic() - self.since) * 1000, 1),
             "blocked_ms": round(self.blocked * 1000, 1),
-            "user_agent": _text(_field(headers, b"user-agent")),
+            "user_agent": _text(asked.get(b"user-agent")),
             "aborted": not ended and status != 500,
             "close_reason": reason,
         }
@@ -181,10 +189,6 @@ def _rfc3339(seconds: float) -> str:
     return text.replace("+00:00", "Z")
 
 
-def _field(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
-    return next((value for key, value in headers if key.lower() == name), None)
-
-
 def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode("latin-1")
 
@@ -197,7 +201,7 @@ def _as_json(fields: dict[str, Any], added: dict[str, Any]) -> str:
     """
     line = {**fields, **{key: value for key, value in added.items() if key not in fields}}
     try:
-        return json.dumps(line, default=message_of, allow_nan=False)
+        return _encode(line)
     except BaseException as exc:  # NaN, a circle, a key that is a tuple, a number of 5,000 digits
         failure_of(exc)  # lets a cancellation go on
     return json.dumps({message_of(key): _plain(value) for key, value in line.items()})

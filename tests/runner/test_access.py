@@ -184,7 +184,7 @@ async def test_it_says_when_the_request_began(log, monkeypatch):
 
 
 async def test_what_the_client_names(log):
-    headers = [(b"Host", b"example.com"), (b"user-agent", b"caf\xe9/1\n{}")]
+    headers = [(b"host", b"example.com"), (b"user-agent", b"caf\xe9/1\n{}")]
     said = await log(answering(START, body(b"")), scope={"headers": headers})
 
     assert (said["host"], said["user_agent"]) == ("example.com", "café/1\n{}")
