@@ -24,7 +24,7 @@ __all__ = ["NDJSON_TYPES", "Lines", "json_reader", "text_reader"]
 
 T = TypeVar("T")
 
-# The first is the specification's. None is registered; clients and their libraries send these.
+# The first is the specification's; clients send the others as well.
 NDJSON_TYPES: Final = (
     "application/x-ndjson",
     "application/ndjson",
