@@ -373,8 +373,8 @@ class Response(ReplyHead):
         Cache-Control is no-store unless it is set, and nginx is told not to buffer.
 
         Args:
-            ping: Seconds of silence before a comment is sent, so that proxies keep the connection
-                and a client that vanished is noticed; None sends none. It costs no task.
+            ping: Most seconds of silence before a comment is sent, so that proxies keep the
+                connection and a client that vanished is noticed; None sends none. It costs no task.
             retry: How long a client whose connection is lost waits before it comes back, in
                 seconds; None leaves that to it (3 to 5 in browsers).
 

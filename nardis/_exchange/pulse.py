@@ -8,6 +8,8 @@ while something is sent, and never a second one.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from math import inf
+from random import uniform
 from typing import Protocol
 
 import anyio
@@ -63,7 +65,8 @@ class Pulse:
 
     What the handler wrote is flushed through filters within two ticks of the sweeper, so that a
     compression keeps no client waiting. Where a ping is asked for, one goes out after each
-    `ping_s` of silence.
+    `ping_s` of silence, or up to a quarter of that earlier: streams that heard the same event at
+    the same time do not all ping in one tick, with a task for each.
 
     Cancellation: what is being sent is cut short by `stop()`. A failure of it is one of the
     response, and the handler is cancelled.
@@ -71,14 +74,16 @@ class Pulse:
     Args:
         exchange: The one whose body has begun.
         ping: What to send.
-        ping_s: After so many seconds; None is never.
+        ping_s: After so many seconds at most; None is never.
     """
 
-    __slots__ = ("_exchange", "_flushed", "_ping", "_ping_s", "_scope", "_seen")
+    __slots__ = ("_due_s", "_exchange", "_flushed", "_ping", "_ping_s", "_scope", "_seen")
 
     def __init__(self, exchange: Streaming, ping: bytes = b"", ping_s: float | None = None) -> None:
         self._exchange = exchange
-        self._ping, self._ping_s = ping, ping_s
+        self._ping = ping
+        self._ping_s: float = inf if ping_s is None else ping_s
+        self._due_s: float = self._next_s()
         self._seen = self._flushed = 0  # of `exchange.written`: at the last look, at the last flush
         self._scope: anyio.CancelScope | None = None  # around the task
 
@@ -107,7 +112,8 @@ class Pulse:
             if is_old:
                 self._flushed = exchange.written
                 self._begin(exchange.flush)
-        elif self._ping_s is not None and now - exchange.wrote_at >= self._ping_s:
+        elif now - exchange.wrote_at >= self._due_s:
+            self._due_s = self._next_s()
             self._begin(self._send_ping)
 
     def interrupt(self, reason: CloseReason) -> None:
@@ -116,6 +122,9 @@ class Pulse:
     def give_up(self, error: BaseException) -> None:
         """Let the exchange fail."""
         self._exchange.give_up(error)
+
+    def _next_s(self) -> float:
+        return self._ping_s * uniform(0.75, 1)
 
     async def _send_ping(self) -> None:
         await self._exchange.write(self._ping)

@@ -251,6 +251,20 @@ async def test_without_a_ping_it_is_silent():
         assert call.body == b""
 
 
+async def test_streams_that_fell_silent_together_do_not_ping_together():
+    app = silent(ping=20)
+    async with Server(app) as server:
+        calls = [server.call("/") for _ in range(30)]
+        await server.tick(14)
+        pinged = []
+        for _ in range(6):
+            await server.tick(1)
+            pinged.append(sum(1 for call in calls if call.body))
+
+    assert pinged[-1] == 30
+    assert len(set(pinged)) > 2
+
+
 async def test_an_event_puts_the_ping_off():
     app, send = Nardis(), anyio.Event()
 
@@ -263,11 +277,11 @@ async def test_an_event_puts_the_ping_off():
 
     async with Server(app) as server:
         call = server.call("/")
-        await server.tick(1.9)
+        await server.tick(1.4)
         send.set()
-        await server.tick(1.9)
+        await server.tick(1.4)
         assert call.body == b"data: now\n\n"
-        await server.tick(0.2)
+        await server.tick(0.7)
         assert call.body == b"data: now\n\n: ping\n\n"
 
 
