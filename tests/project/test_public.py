@@ -56,6 +56,7 @@ FACES = {
     "nardis.middleware": [
         "OriginCheck",
         "RequestIDFilter",
+        "compression",
         "cors",
         "current_request_id",
         "request_id",
