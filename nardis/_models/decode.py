@@ -100,7 +100,8 @@ def typed_decoder(type: Any, depth: int) -> Callable[[bytes], Any]:
             decode = None if decimals else decode
 
     def read(body: bytes) -> Any:
-        if decode is None or may_be_deeper(body, depth):
+        # Of short bodies the length is enough to know that.
+        if decode is None or (len(body) > depth and may_be_deeper(body, depth)):
             return decode_typed(body, type, depth)
         try:
             return decode(body)

@@ -180,4 +180,5 @@ def _of_line(error: HTTPError, number: int) -> HTTPError:
     """
     said = _BODY.sub(f"line {number:,}", error.detail, count=1)
     said = said.replace(": line 1 column ", ": column ", 1)
-    return HTTPError(error.status, said, **error.extensions, line=number)
+    members = {**error.extensions, "line": number}
+    return HTTPError(error.status, said, headers=error.headers, **members)
