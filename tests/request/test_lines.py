@@ -5,7 +5,7 @@ import gzip
 import anyio
 import pytest
 
-from nardis import HTTPError, Limits, Nardis, wrap
+from nardis import ClientDisconnected, HTTPError, Limits, Nardis, wrap
 from nardis.errors import BodyAlreadyRead
 from nardis.testing import Client
 
@@ -230,6 +230,27 @@ async def test_a_cancelled_call_loses_nothing():
         await response.read()
 
     assert got == ["half a line", "b"]
+
+
+async def test_a_client_that_leaves_ends_no_line():
+    """What came of its last line is not given to anybody."""
+    app, got, raised = Nardis(cancel_on_disconnect=False), [], []
+
+    @app.post("/")
+    async def handler(req, res):
+        rows = req.lines()
+        with pytest.raises(ClientDisconnected) as caught:
+            while True:
+                got.append(await anext(rows))
+        raised.append(caught.value)
+
+    async with Client(app) as client, client.stream("POST", "/") as response:
+        await response.send(b"a\nhalf")
+        await anyio.wait_all_tasks_blocked()
+        await response.disconnect()
+
+    assert got == ["a"]
+    assert len(raised) == 1
 
 
 async def test_others_have_their_turn_while_one_piece_has_many_lines(ask, monkeypatch):

@@ -164,6 +164,18 @@ async def test_a_line_that_does_not_fit_is_a_422_with_every_fault(refusal, type_
     assert [fault["pointer"] for fault in problem["errors"]] == ["#/id", "#/name"]
 
 
+async def test_an_error_of_the_program_keeps_its_fields(refusal):
+    class Busy:
+        @classmethod
+        def model_validate_json(cls, body):
+            raise HTTPError(503, "not now", headers={"retry-after": "5"}, line="mine")
+
+    response = await refusal(items(Busy), "POST", content=b"1\n")
+
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "5"
+
+
 async def test_a_long_line_is_a_413(refusal):
     app = Nardis(limits=Limits(line_bytes=3))
 
