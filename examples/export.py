@@ -1,0 +1,164 @@
+r"""
+Send the rows of a query as a download of any length: as CSV, as NDJSON, or as a JSON array.
+
+The rows are read while the client takes them, and a client that leaves ends the query, also one
+that has not found its first row.
+
+    DATABASE=shop.db QUERY="SELECT * FROM orders" nardis serve examples/export.py:app
+
+    curl --compressed -OJ http://127.0.0.1:3000/rows.csv  # or rows.ndjson, or rows.json
+    curl -H "Accept: application/x-ndjson" http://127.0.0.1:3000/rows
+    curl -OJ "http://127.0.0.1:3000/rows.csv?for=excel"
+"""
+
+import csv
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from datetime import date
+from json import JSONEncoder
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+from nardis import Limits, Nardis, Request, Response
+from nardis.middleware import compression
+
+DATABASE = os.environ.get("DATABASE", ":memory:")
+# Without one from outside, a million rows are made up.
+QUERY = os.environ.get(
+    "QUERY",
+    "WITH RECURSIVE n(id) AS (VALUES (1) UNION ALL SELECT id + 1 FROM n WHERE id < 1000000) "
+    "SELECT id, 'customer ' || (id % 1000) AS customer, id * 0.25 AS amount FROM n",
+)
+
+# What one visit to the thread brings back. A visit costs as much as thirty rows, so an export in
+# pieces of one row would take thirty times as long.
+PIECE_CHARS = 64 * 1024
+# How often SQLite asks whether to go on: after so many steps of its machine, which take less than a
+# millisecond.
+STEPS = 10_000
+
+# What makes a spreadsheet take a text for a formula, which may send the other cells elsewhere.
+ACTIVE = ("=", "+", "-", "@", "\t", "\r")
+
+Row: TypeAlias = Iterable[Any]
+# Makes the text of a table out of the names of its columns and its rows, a line at a time.
+Form: TypeAlias = Callable[[list[str], Iterable[tuple[Any, ...]]], Iterable[str]]
+
+# A client that has taken nothing for 20 s is cut off: it holds a thread, and a view of the data.
+app = Nardis(limits=Limits(write_stall_s=20))
+app.use(compression())
+
+
+@app.get("/rows")
+async def rows(req: Request, res: Response) -> None:
+    """Let programs choose by Accept; a link in a page cannot, and has names below."""
+    types = {"csv": csv_rows, "application/x-ndjson": ndjson_rows, "json": json_rows}
+    await res.format(types)
+
+
+@app.get("/rows.csv")
+async def csv_rows(req: Request, res: Response) -> None:
+    res.attachment(f"rows-{date.today()}.csv")
+    await res.pipe(pieces(req, as_excel if req.query.get("for") == "excel" else as_csv))
+
+
+@app.get("/rows.ndjson")
+async def ndjson_rows(req: Request, res: Response) -> None:
+    res.attachment(f"rows-{date.today()}.ndjson")
+    await res.pipe(pieces(req, as_ndjson))
+
+
+@app.get("/rows.json")
+async def json_rows(req: Request, res: Response) -> None:
+    res.attachment(f"rows-{date.today()}.json")
+    await res.pipe(pieces(req, as_array))
+
+
+def pieces(req: Request, form: Form) -> Iterator[str]:
+    """
+    Make the text of all rows, in pieces.
+
+    A generator has a thread of its own. The connection is opened, used and closed in that thread,
+    whatever happens, and nothing is opened for HEAD.
+    """
+    uri = f"file:{quote(DATABASE)}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as database:
+        # A thread cannot be cancelled, but SQLite can be asked to stop.
+        database.set_progress_handler(lambda: req.close_reason is not None, STEPS)
+        try:
+            rows = database.execute(QUERY)
+            names = [column[0] for column in rows.description]
+            yield from gathered(form(names, rows))
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+
+
+def gathered(lines: Iterable[str]) -> Iterator[str]:
+    """Join lines into pieces, by size and not by number, because rows may be long."""
+    held: list[str] = []
+    size = 0
+    for line in lines:
+        held.append(line)
+        size += len(line)
+        if size >= PIECE_CHARS:
+            yield "".join(held)
+            held.clear()
+            size = 0
+    if held:
+        yield "".join(held)
+
+
+class Echo:
+    """A file for the csv module: `writerow` returns what `write` does."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+def as_csv(names: Row, rows: Iterable[Row]) -> Iterator[str]:
+    """Make CSV as RFC 4180 has it, with a head. Each cell is as the database has it."""
+    line = csv.writer(Echo()).writerow
+    yield line(names)
+    for row in rows:
+        if bytes in map(type, row):
+            raise TypeError("CSV is text, and would show bytes as b'...': select hex(column)")
+        yield line(row)
+
+
+def as_excel(names: Row, rows: Iterable[Row]) -> Iterator[str]:
+    """Make CSV for spreadsheets: with a mark that it is UTF-8, and no text that is a formula."""
+    yield "\ufeff"
+    yield from as_csv(names, map(harmless, rows))
+
+
+def harmless(row: Row) -> list[Any]:
+    """Put an apostrophe before texts that a spreadsheet would compute; numbers are numbers."""
+    return [
+        f"'{cell}" if isinstance(cell, str) and cell.startswith(ACTIVE) else cell for cell in row
+    ]
+
+
+# Made once: `json.dumps` with these options would make one for each row. What JSON has no word for,
+# such as bytes and infinity, is an error.
+encode = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def as_ndjson(names: list[str], rows: Iterable[Row]) -> Iterator[str]:
+    for row in rows:
+        yield encode(dict(zip(names, row, strict=True))) + "\n"
+
+
+def as_array(names: list[str], rows: Iterable[Row]) -> Iterator[str]:
+    """Make one JSON array. It is closed when the last row was read, and not before."""
+    before = "["
+    for row in rows:
+        yield before + encode(dict(zip(names, row, strict=True)))
+        before = ",\n"
+    yield "[]\n" if before == "[" else "]\n"
+
+
+if __name__ == "__main__":
+    app.listen()
