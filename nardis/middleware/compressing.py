@@ -149,7 +149,7 @@ def _checked(codings: Iterable[str], level: int | Mapping[str, int] | None) -> l
 
 def _level_of(coding: str, level: int | Mapping[str, int] | None) -> int:
     wanted = level.get(coding) if isinstance(level, Mapping) else level
-    if not isinstance(wanted, int | None):
+    if wanted is not None and not isinstance(wanted, int):  # pyright: ignore[reportUnnecessaryIsInstance]  # for untyped callers
         raise UsageError(
             f"compression(level=...) takes a number, or a mapping by coding, not {wanted!r}"
         )
