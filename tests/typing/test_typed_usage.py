@@ -38,7 +38,7 @@ from nardis import (
 )
 from nardis.asgi import asgi2
 from nardis.draining import Draining
-from nardis.middleware import OriginCheck, cors, current_request_id, request_id
+from nardis.middleware import OriginCheck, compression, cors, current_request_id, request_id
 from nardis.routing import BaseHTTPMatcher, Get, RegexPattern
 from nardis.server import Config
 from nardis.testing import Client, TestResponse
@@ -329,6 +329,8 @@ async def test_the_middlewares_that_come_along_are_typed() -> None:
     made = cors(origins=is_known, max_age=timedelta(hours=1))
     assert_type(made, Middleware)
     app.use(made, cors(origins=check, methods=["GET"]), cors(origins="*", headers={"x-a"}))
+    app.use(compression(), compression(level=9, codings=["gzip"], with_cookies=True))
+    app.use(compression(level={"br": 4}, min_bytes=500, media_types=("text/*",)))
     app.use(request_id(trust=lambda req: req.secure, make=lambda: "1"), request_id(trust=True))
     assert_type(current_request_id(), str | None)
     async with Client(app) as client:
