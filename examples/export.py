@@ -32,8 +32,8 @@ QUERY = os.environ.get(
     "SELECT id, 'customer ' || (id % 1000) AS customer, id * 0.25 AS amount FROM n",
 )
 
-# What one visit to the thread brings back. A visit costs as much as thirty rows, so an export in
-# pieces of one row would take thirty times as long.
+# What one visit to the thread brings back. A visit costs as much as twenty rows, so an export in
+# pieces of one row would take twenty times as long.
 PIECE_CHARS = 64 * 1024
 # How often SQLite asks whether to go on: after so many steps of its machine, which take less than a
 # millisecond.
