@@ -174,19 +174,19 @@ class _Compression:
         self._with_cookies = with_cookies
 
     async def __call__(self, req: Request, res: Response, next: Next) -> None:
-        if req.scope["type"] == "http":
-            # The hook of what is around everything runs last, and so sees what the others did.
-            res.on_head(partial(self._look, req, res))
+        # The hook of what is around everything runs last, and so sees what the others did.
+        res.on_head(partial(self._look, req, res))
         await next()
 
     def _look(self, req: Request, res: Response) -> None:
         """Compress the answer, if that is right."""
-        if not self._may_vary(res):
+        fields = dict(res.headers.items())
+        if not self._may_vary(res.status_code, fields):
             return
         res.vary("Accept-Encoding")
-        if res.status_code != 304 and not self._is_worth_it(req, res):
+        if res.status_code != 304 and not self._is_worth_it(req, res.status_code, fields):
             return
-        is_live = type_is(res.get("content-type"), LIVE_TYPES) is not None
+        is_live = type_is(fields.get("content-type"), LIVE_TYPES) is not None
         offers = self._live_offers if is_live else self._offers
         coding = self._codings.get(choose_coding(req.get("accept-encoding"), offers) or "")
         if coding is None:
@@ -197,31 +197,27 @@ class _Compression:
             res.set("content-encoding", coding.name).remove("accept-ranges")
             res.filter(_Coded(partial(compressor, *coding, is_live=is_live), coding, is_live))
 
-    def _may_vary(self, res: Response) -> bool:
+    def _may_vary(self, status: int, fields: Mapping[str, str]) -> bool:
         """Whether another request might have the same answer compressed."""
-        kind = res.get("content-type")
-        if kind is None:
-            # A 304 need not say what the 200 is, of which it has to repeat the Vary (RFC 9110
-            # §15.4.5).
-            fits = res.status_code == 304
-        else:
-            fits = type_is(kind, self._media_types) is not None
+        kind = fields.get("content-type")
+        # A 304 need not say what the 200 is, whose Vary it has to repeat (RFC 9110 §15.4.5).
+        fits = status == 304 if kind is None else type_is(kind, self._media_types)
         return (
-            fits
-            and res.status_code != 204
-            and res.get("content-encoding") is None
-            and "no-transform" not in (res.get("cache-control") or "").lower()
+            bool(fits)
+            and status != 204
+            and "content-encoding" not in fields
+            and "no-transform" not in fields.get("cache-control", "").lower()
         )
 
-    def _is_worth_it(self, req: Request, res: Response) -> bool:
+    def _is_worth_it(self, req: Request, status: int, fields: Mapping[str, str]) -> bool:
         """Whether the body is all of its representation, is long enough, and keeps no secret."""
-        length = res.get("content-length")
-        announced = (res.get("trailer") or "").lower()
+        length = fields.get("content-length", "")
+        trailers = fields.get("trailer", "").lower()
         return not (
-            res.status_code == 206
-            or (length is not None and length.isdecimal() and int(length) < self._min_bytes)
-            or any(res.get(field) is not None or field in announced for field in OF_THESE_BYTES)
-            or (not self._with_cookies and res.get("set-cookie") is not None and _may_reflect(req))
+            status == 206
+            or (length.isdecimal() and int(length) < self._min_bytes)
+            or any(name in fields or name in trailers for name in OF_THESE_BYTES)
+            or (not self._with_cookies and "set-cookie" in fields and _may_reflect(req))
         )
 
 
@@ -281,7 +277,7 @@ class _Coded:
 
     def flush(self) -> bytes | Awaitable[bytes]:
         codec = self._compressor
-        return self._rest(codec.flush) if codec is not None and self._held else b""
+        return self._rest(codec.flush) if codec is not None else b""
 
     def finish(self) -> bytes | Awaitable[bytes]:
         codec = self._compressor or self._make()  # an empty body has an end as well
