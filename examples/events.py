@@ -130,7 +130,7 @@ async def watch(req: Request, res: Response) -> None:
     job = jobs.get(req.params["job"])
     if job is None:
         raise HTTPError(404, "there is no such job")  # the browser does not come back
-    last = req.get("last-event-id", "")
+    last = req.last_event_id
     seen = int(last) if re.fullmatch("[0-9]{1,9}", last) else 0
     if job.is_over and seen >= len(job.log):
         await res.status(204).send()  # nor here: it has everything

@@ -166,6 +166,18 @@ class RequestHead:
             return self.headers.get("referer", self.headers.get("referrer", default))
         return self.headers.get(name, default)
 
+    @property
+    def last_event_id(self) -> str:
+        """
+        The last id of server-sent events that the client got, when it comes back; "" for none.
+
+        It is what the client says, in UTF-8; what is no UTF-8 becomes U+FFFD.
+
+        Source: WHATWG HTML §9.2.4, "the `Last-Event-ID` header".
+        """
+        value = self.headers.get("last-event-id", "")
+        return value.encode("latin-1").decode("utf-8", "replace")  # `headers` has it as Latin-1
+
     @cached_property
     def cookies(self) -> Cookies:
         """The cookies; the first of a name wins, and more than `limits.cookies` are a 431."""
