@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from math import inf
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -116,13 +116,20 @@ def _is_cancelled() -> Callable[[], bool]:
         if hasattr(getattr(task_of_trio(), "_cancel_status", None), "effectively_cancelled"):
             return lambda: task_of_trio()._cancel_status.effectively_cancelled  # pyright: ignore[reportPrivateUsage]
         return lambda: anyio.current_effective_deadline() == -inf
-    from asyncio import current_task, get_running_loop
+    from asyncio import current_task, get_running_loop, tasks
 
     loop = get_running_loop()
+    # The dictionary that asyncio itself looks into, where it has it (to 3.13): half the cost, and a
+    # tenth of that of a write. Told the loop, it need not look for that, which takes CPython 3.11 a
+    # system call.
+    known: Any = getattr(tasks, "_current_tasks", {})
+    if known.get(loop) is current_task(loop) is not None:
+        get: Callable[[Any], Any] = known.get
+    else:
+        get = current_task
 
-    # Told the loop, asyncio need not look for it, which takes CPython 3.11 a system call.
     def is_cancelled() -> bool:
-        task = current_task(loop)
+        task = get(loop)
         return task is not None and task.cancelling() > 0
 
     return is_cancelled

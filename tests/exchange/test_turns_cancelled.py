@@ -257,3 +257,17 @@ async def test_trio_is_asked_in_public_where_its_own_way_is_gone(monkeypatch):
         scope.cancel()
         assert is_cancelled()
         await checkpoint()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_asyncio_is_asked_in_public_where_its_own_way_is_gone(monkeypatch):
+    """As of Python 3.14."""
+    monkeypatch.setattr("asyncio.tasks._current_tasks", {}, raising=False)
+    is_cancelled = Sweeper(anyio.create_task_group()).is_cancelled
+
+    assert not is_cancelled()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        with pytest.raises(anyio.get_cancelled_exc_class()):
+            await checkpoint()
+        assert is_cancelled()
