@@ -4,8 +4,9 @@ Content codings: gzip, deflate, br and zstd, made piece by piece.
 What a client is to read at once is flushed: all that was fed can be decoded then. `codings` has the
 way back.
 
-What one compressor holds is bounded, whatever it is fed. Each figure is the growth of the process
-with 1,000 of them, after 300 kB each, and after 100 kB of events of 250 bytes, each flushed:
+What one compressor holds is bounded, whatever it is fed. Each figure is what a process grows by for
+one, of 200 that were fed 300 kB: at once, and as events of 250 bytes, each flushed
+(`python -m benchmarks.compression`).
 
 | coding | level | a body | live: a stream that may last for days |
 |---|---|---|---|

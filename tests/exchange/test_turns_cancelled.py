@@ -264,6 +264,7 @@ async def test_asyncio_is_asked_in_public_where_its_own_way_is_gone(monkeypatch)
     """As of Python 3.14."""
     monkeypatch.setattr("asyncio.tasks._current_tasks", {}, raising=False)
     is_cancelled = Sweeper(anyio.create_task_group()).is_cancelled
+    monkeypatch.undo()
 
     assert not is_cancelled()
     with anyio.CancelScope() as scope:
