@@ -21,7 +21,7 @@ def collecting():
     """List the types of Nardis's that a block leaves to the garbage collector."""
     left = []
     gc.collect()
-    gc.freeze()  # all that was there before: to look at it again takes a second
+    gc.freeze()  # all that was there before
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
@@ -31,7 +31,6 @@ def collecting():
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
-        gc.unfreeze()
         gc.enable()
 
 
