@@ -56,7 +56,8 @@ class Filter(Protocol):
     Changes the bytes of a response on their way out, such as a compression.
 
     Each method returns bytes, or an awaitable of bytes where it takes long: `anyio.to_thread`
-    keeps that off the event loop. One call is made after the other.
+    keeps that off the event loop. One call is made after the other. A filter that has an attribute
+    `holds_back`, and it is False, gives all that it is fed at once, and need not be flushed.
     """
 
     def feed(self, data: bytes, /) -> bytes | Awaitable[bytes]:

@@ -26,7 +26,7 @@ from ..errors import (
 )
 from ..limits import Limits
 from ..types import Composed, Composes, Filter, Message, Receive, Scope, Send
-from .filtering import passed
+from .filtering import holds_back, passed
 from .intake import Intake
 from .ledger import ABORTED, ENDED, IDLE, STARTED, UNBOUNDED, Ledger, State
 from .lifetime import Lifetime
@@ -355,7 +355,7 @@ class Exchange(Ledger):
             has_body and not self.filters and self.cancel_scope is not None and not self.closing
         )
         self._yields_at = self._clock() + TURN_S
-        if self.filters and has_body:
+        if self.filters and has_body and holds_back(self.filters):
             Pulse(self).start()
 
     async def _send_body(self, data: bytes) -> None:

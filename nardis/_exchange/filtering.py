@@ -6,7 +6,12 @@ from collections.abc import Awaitable, Iterable
 
 from ..types import Filter
 
-__all__ = ["passed"]
+__all__ = ["holds_back", "passed"]
+
+
+def holds_back(filters: Iterable[Filter]) -> bool:
+    """Whether some of what is fed may wait in one of *filters*: each may, unless it says no."""
+    return any(getattr(each, "holds_back", True) for each in filters)
 
 
 async def passed(

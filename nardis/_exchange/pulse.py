@@ -17,6 +17,7 @@ import anyio
 from .._failures import failure_of, parted
 from ..errors import ClientDisconnected, ResponseAborted, ResponseAlreadyEnded
 from ..types import CloseReason, Filter
+from .filtering import holds_back
 from .sweeper import Sweeper
 
 __all__ = ["Pulse", "Streaming"]
@@ -72,18 +73,28 @@ class Pulse:
     response, and the handler is cancelled.
 
     Args:
-        exchange: The one whose body has begun.
+        exchange: The one whose body has begun, with its filters.
         ping: What to send.
         ping_s: After so many seconds at most; None is never.
     """
 
-    __slots__ = ("_due_s", "_exchange", "_flushed", "_ping", "_ping_s", "_scope", "_seen")
+    __slots__ = (
+        "_due_s",
+        "_exchange",
+        "_flushed",
+        "_holds",
+        "_ping",
+        "_ping_s",
+        "_scope",
+        "_seen",
+    )
 
     def __init__(self, exchange: Streaming, ping: bytes = b"", ping_s: float | None = None) -> None:
         self._exchange = exchange
         self._ping = ping
         self._ping_s: float = inf if ping_s is None else ping_s
         self._due_s: float = self._next_s()
+        self._holds: bool = holds_back(exchange.filters)
         self._seen = self._flushed = 0  # of `exchange.written`: at the last look, at the last flush
         self._scope: anyio.CancelScope | None = None  # around the task
 
@@ -108,7 +119,7 @@ class Pulse:
             return
         is_old = self._seen == exchange.written
         self._seen = exchange.written
-        if exchange.filters and self._flushed != exchange.written:
+        if self._holds and self._flushed != exchange.written:
             if is_old:
                 self._flushed = exchange.written
                 self._begin(exchange.flush)

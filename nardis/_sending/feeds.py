@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from random import uniform
 from types import CoroutineType, TracebackType
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -208,7 +208,7 @@ class EventStream:
         if not isinstance(data, (bytes, bytearray, memoryview)):
             return encode_json(data, self._codec).decode()
         try:
-            return bytes(data).decode()
+            return bytes(cast("bytes", data)).decode()
         except UnicodeDecodeError as exc:
             raise UsageError(
                 "events are text in UTF-8 (HTML standard): send bytes that are not as base64"
@@ -264,13 +264,14 @@ async def pump_array(exchange: Exchange, items: object, encode: Encode) -> None:
     )
 
 
-def _checked(items: object, verb: str) -> object:
+def _checked(items: Any, verb: str) -> Any:
+    kind = type(cast(object, items)).__name__
     if isinstance(items, (str, bytes, bytearray, memoryview, Mapping)):
-        hint = f"not one {type(items).__name__}: use res.json()"
+        hint = f"not one {kind}: use res.json()"
     elif hasattr(items, "read") and not hasattr(items, "receive"):
         hint = "not a file: use res.send_file()"
     elif not isinstance(items, (Iterable, AsyncIterable)) and not hasattr(items, "receive"):
-        hint = f"not {type(items).__name__}"
+        hint = f"not {kind}"
     else:
-        return items
+        return cast(Any, items)
     raise UsageError(f"{verb} takes an iterable or an async iterable of items, {hint}")

@@ -240,11 +240,12 @@ class _Coded:
     That is made for the first byte, and forgotten at the end.
     """
 
-    __slots__ = ("_compressor", "_held", "_is_live", "_is_slow", "_make", "_most")
+    __slots__ = ("_compressor", "_held", "_is_live", "_is_slow", "_make", "_most", "holds_back")
 
     def __init__(self, make: Callable[[], Compressor], coding: _Coding, is_live: bool) -> None:
         self._make = make
         self._is_live = is_live
+        self.holds_back: bool = not is_live
         self._is_slow = is_slow(*coding)
         self._most = SLOW_LOOP_BYTES if self._is_slow else LOOP_BYTES
         self._held = 0  # bytes fed since all that was fed could be decoded
@@ -277,7 +278,7 @@ class _Coded:
 
     def flush(self) -> bytes | Awaitable[bytes]:
         codec = self._compressor
-        return self._rest(codec.flush) if codec is not None else b""
+        return self._rest(codec.flush) if codec is not None and self._held else b""
 
     def finish(self) -> bytes | Awaitable[bytes]:
         codec = self._compressor or self._make()  # an empty body has an end as well

@@ -100,6 +100,17 @@ async def test_a_steady_writer_is_flushed_too():
     assert (call.body, call.final, codec.flushes) == (b"xxxx", True, 5)
 
 
+async def test_a_filter_that_says_that_it_holds_nothing_back_is_left_alone():
+    codec = Holding()
+    codec.holds_back = False
+    async with Server(filtering(codec, "a")) as server:
+        call = server.call("/")
+        for _ in range(4):
+            await server.tick()
+
+        assert (call.body, codec.flushes) == (b"", 0)
+
+
 async def test_the_end_of_a_response_waits_for_a_flush_under_way():
     codec, gate, ready = Holding(), Gate(), anyio.Event()
     async with Server(filtering(codec, "a", then=ready.wait)) as server:
