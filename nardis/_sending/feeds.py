@@ -244,7 +244,7 @@ async def pump_lines(exchange: Exchange, items: object, encode: Encode) -> None:
             raise UsageError("a line of NDJSON has no line ends in it: let the codec not indent")
         return piece + b"\n"
 
-    await pump(exchange, _checked(items, "ndjson()"), line)
+    await pump(exchange, _checked(items, "ndjson()"), line, gathers=True)
 
 
 async def pump_array(exchange: Exchange, items: object, encode: Encode) -> None:
@@ -261,6 +261,7 @@ async def pump_array(exchange: Exchange, items: object, encode: Encode) -> None:
         _checked(items, "json_array()"),
         member,
         lambda: b"[]" if before == b"[" else b"]",
+        gathers=True,
     )
 
 

@@ -27,7 +27,7 @@ from anyio import EndOfStream, to_thread
 
 from .._exchange.exchange import Exchange
 from .._sources.closing import Closing
-from .._sources.stepper import Stepper
+from .._sources.stepper import Gatherer, Stepper
 from ..errors import UsageError
 
 __all__ = ["piece_to_bytes", "pump", "to_bytes"]
@@ -75,6 +75,8 @@ async def pump(
     source: Any,
     convert: Convert,
     last: Callable[[], bytes] = bytes,
+    *,
+    gathers: bool = False,
 ) -> None:
     """
     Write every piece of *source*, end the response, and close the source whatever happens.
@@ -84,8 +86,13 @@ async def pump(
         source: As the head of this module says.
         convert: Makes bytes of each piece.
         last: Gives the end of the body.
+        gathers: What steps in a thread give within a millisecond goes out as one piece, and is
+            converted there.
     """
-    opened: Any = Stepper(source) if _is_stepped(source) else source
+    opened: Any = source
+    if _is_stepped(source):
+        opened = Gatherer(source, convert) if gathers else Stepper(source)
+        convert = bytes if gathers else convert
     async with Closing(opened):
         if exchange.scope["method"] == "HEAD":
             await exchange.flush()
