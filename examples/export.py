@@ -14,10 +14,9 @@ that has not found its first row.
 import csv
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from datetime import date
-from json import JSONEncoder
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
@@ -32,8 +31,9 @@ QUERY = os.environ.get(
     "SELECT id, 'customer ' || (id % 1000) AS customer, id * 0.25 AS amount FROM n",
 )
 
-# What one visit to the thread brings back. A visit costs as much as twenty rows, so an export in
-# pieces of one row would take twenty times as long.
+# What one visit to the thread brings back of CSV. A visit costs as much as twenty rows, so an
+# export in pieces of one row would take twenty times as long. The verbs for items see to that
+# themselves.
 PIECE_CHARS = 64 * 1024
 # How often SQLite asks whether to go on: after so many steps of its machine, which take less than a
 # millisecond.
@@ -43,8 +43,8 @@ STEPS = 10_000
 ACTIVE = ("=", "+", "-", "@", "\t", "\r")
 
 Row: TypeAlias = Iterable[Any]
-# Makes the text of a table out of the names of its columns and its rows, a line at a time.
-Form: TypeAlias = Callable[[list[str], Iterable[tuple[Any, ...]]], Iterable[str]]
+# Makes the text of a table, a line at a time; the first row has the names of the columns.
+Form: TypeAlias = Callable[[Iterable[Row]], Iterable[str]]
 
 # A client that has taken nothing for 20 s is cut off: it holds a thread, and a view of the data.
 app = Nardis(limits=Limits(write_stall_s=20))
@@ -67,18 +67,18 @@ async def csv_rows(req: Request, res: Response) -> None:
 @app.get("/rows.ndjson")
 async def ndjson_rows(req: Request, res: Response) -> None:
     res.attachment(f"rows-{date.today()}.ndjson")
-    await res.pipe(pieces(req, as_ndjson))
+    await res.ndjson(records(req))
 
 
 @app.get("/rows.json")
 async def json_rows(req: Request, res: Response) -> None:
     res.attachment(f"rows-{date.today()}.json")
-    await res.pipe(pieces(req, as_array))
+    await res.json_array(records(req))
 
 
-def pieces(req: Request, form: Form) -> Iterator[str]:
+def table(req: Request) -> Generator[Row, None, None]:
     """
-    Make the text of all rows, in pieces.
+    Give the names of the columns, and then the rows.
 
     A generator has a thread of its own. The connection is opened, used and closed in that thread,
     whatever happens, and nothing is opened for HEAD.
@@ -89,26 +89,34 @@ def pieces(req: Request, form: Form) -> Iterator[str]:
         database.set_progress_handler(lambda: req.close_reason is not None, STEPS)
         try:
             rows = database.execute(QUERY)
-            names = [column[0] for column in rows.description]
-            yield from gathered(form(names, rows))
+            yield [column[0] for column in rows.description]
+            yield from rows
         except sqlite3.OperationalError as exc:
             if exc.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                 raise
 
 
-def gathered(lines: Iterable[str]) -> Iterator[str]:
-    """Join lines into pieces, by size and not by number, because rows may be long."""
+def records(req: Request) -> Iterator[dict[str, Any]]:
+    """Give the rows by the names of their columns, for `res.ndjson()` and `res.json_array()`."""
+    with closing(table(req)) as rows:
+        names = list(next(rows, ()))  # none where the query was ended before
+        for row in rows:
+            yield dict(zip(names, row, strict=True))
+
+
+def pieces(req: Request, form: Form) -> Iterator[str]:
+    """Make CSV, in pieces by size and not by number, because rows may be long."""
     held: list[str] = []
     size = 0
-    for line in lines:
-        held.append(line)
-        size += len(line)
-        if size >= PIECE_CHARS:
-            yield "".join(held)
-            held.clear()
-            size = 0
-    if held:
-        yield "".join(held)
+    with closing(table(req)) as rows:
+        for line in form(rows):
+            held.append(line)
+            size += len(line)
+            if size >= PIECE_CHARS:
+                yield "".join(held)
+                held.clear()
+                size = 0
+    yield "".join(held)
 
 
 class Echo:
@@ -118,20 +126,19 @@ class Echo:
         return line
 
 
-def as_csv(names: Row, rows: Iterable[Row]) -> Iterator[str]:
+def as_csv(rows: Iterable[Row]) -> Iterator[str]:
     """Make CSV as RFC 4180 has it, with a head. Each cell is as the database has it."""
     line = csv.writer(Echo()).writerow
-    yield line(names)
     for row in rows:
         if bytes in map(type, row):
             raise TypeError("CSV is text, and would show bytes as b'...': select hex(column)")
         yield line(row)
 
 
-def as_excel(names: Row, rows: Iterable[Row]) -> Iterator[str]:
+def as_excel(rows: Iterable[Row]) -> Iterator[str]:
     """Make CSV for spreadsheets: with a mark that it is UTF-8, and no text that is a formula."""
     yield "\ufeff"
-    yield from as_csv(names, map(harmless, rows))
+    yield from as_csv(map(harmless, rows))
 
 
 def harmless(row: Row) -> list[Any]:
@@ -139,25 +146,6 @@ def harmless(row: Row) -> list[Any]:
     return [
         f"'{cell}" if isinstance(cell, str) and cell.startswith(ACTIVE) else cell for cell in row
     ]
-
-
-# Made once: `json.dumps` with these options would make one for each row. What JSON has no word for,
-# such as bytes and infinity, is an error.
-encode = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
-
-def as_ndjson(names: list[str], rows: Iterable[Row]) -> Iterator[str]:
-    for row in rows:
-        yield encode(dict(zip(names, row, strict=True))) + "\n"
-
-
-def as_array(names: list[str], rows: Iterable[Row]) -> Iterator[str]:
-    """Make one JSON array. It is closed when the last row was read, and not before."""
-    before = "["
-    for row in rows:
-        yield before + encode(dict(zip(names, row, strict=True)))
-        before = ",\n"
-    yield "[]\n" if before == "[" else "]\n"
 
 
 if __name__ == "__main__":
