@@ -141,7 +141,7 @@ async def serve(
                     else:
                         await only(req, res)
                         verb = res.unawaited
-                        if exchange.state != ENDED or (verb is not None and verb.cr_frame):
+                        if exchange.state != ENDED or res.earlier or (verb and verb.cr_frame):
                             look_back(req, res, only)
                         only = None
                     if exchange.state != ENDED and not exchange.closing:

@@ -10,41 +10,36 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
-from inspect import CORO_CREATED, getcoroutinestate, signature
-from types import CoroutineType
-from typing import Any, NoReturn, TypeAlias
+from inspect import signature
+from typing import Any, NoReturn
 
 from ._asgi.extensions import EARLY_HINT, extension
 from ._exchange.exchange import Exchange
+from ._http.fields import BODILESS_STATUSES
 from ._http.links import format_hints
 from ._models import encode_json
 from ._sending.feeds import EVENTS, EventStream, SendsItems, pump_array, pump_lines
 from ._sending.files import Caching, Dotfiles, Wanted, send_file
 from ._sending.head import GET, HEAD, HTML, JSON, OCTETS, OTHER, UTF8, ResponseHead
-from ._sending.reply import ReplyHead
 from ._sending.sources import piece_to_bytes, pump, to_bytes
+from ._sending.verbs import Verb, Verbs
 from ._sending.whole import LINES
 from .errors import FieldError, HTTPError, UsageError, reason_phrase
 from .request import Request
 
 __all__ = ["Response"]
 
-Verb: TypeAlias = Coroutine[Any, Any, None]
 
-
-class Response(ReplyHead):
+class Response(Verbs):
     """
     One HTTP response: a status, header fields, and a body that is sent whole or in pieces.
 
     Attributes:
         req: The request it answers.
         status_code: 200 to 999; set it with `status()` or directly, until the head is sent.
-        unawaited: For Nardis itself: the last verb called, to find one that was never awaited.
     """
 
-    __slots__ = ("_keeps_open", "unawaited")
-
-    _sends_events = False  # on the class: few responses do
+    __slots__ = ("_keeps_open",)
 
     def __init__(self, req: Request, exchange: Exchange) -> None:
         method = req.method
@@ -57,7 +52,7 @@ class Response(ReplyHead):
         self.req: Request = req
         self._exchange = exchange
         self._keeps_open = False  # a `send(more=True)`, or `send_head()`: the next `send` ends it
-        self.unawaited: CoroutineType[Any, Any, None] | None = None
+        self.unawaited = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._status}{' started' if self.started else ''}>"
@@ -106,6 +101,8 @@ class Response(ReplyHead):
             return self._keep(self._exchange.write(data), "send")
         if self.sealed and self._keeps_open:
             return self._keep(self._exchange.end(data), "send")
+        if self.unawaited is not None:
+            return self._keep(self._exchange.answer(data), "send")
         verb = self._exchange.answer(data)
         self.unawaited = verb  # type: ignore[assignment]  # as in write()
         return verb
@@ -253,6 +250,9 @@ class Response(ReplyHead):
             ClientDisconnected: The client left, and this handler is not cancelled for it (or is
                 shielded).
         """
+        last = self.unawaited
+        if last is not None and last.cr_frame is not None:
+            self.miss(last)
         verb = self._exchange.write(data if type(data) is bytes else to_bytes(data, "write()"))
         self.unawaited = verb  # type: ignore[assignment]  # mypy knows what an async def gives only by its interface
         return verb
@@ -386,8 +386,14 @@ class Response(ReplyHead):
             raise UsageError(f"ping= is seconds of silence, or None for no pings, not {ping!r}")
         self.forget_whole()
         known = self.headers
+        kind = known.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
+        if kind != "text/event-stream" or self._status in BODILESS_STATUSES:
+            raise UsageError(
+                f"events are text/event-stream, and have a body: take away the type {kind!r}, or "
+                f"answer with the status {self._status} and no events"
+            )
         self.set({name: value for name, value in EVENTS.items() if name not in known})
-        self._sends_events = True
+        self.sends_events: bool = True
         app = self.req.app
         return EventStream(self, self._exchange, app.draining, app.json_codec, ping, retry)
 
@@ -474,25 +480,9 @@ class Response(ReplyHead):
     def _whole(self, data: bytes, name: str) -> Verb:
         return self._keep(self._exchange.answer(data), name)
 
-    def _keep(self, verb: Verb, name: str) -> Verb:
-        # The name shows in tracebacks, in "was never awaited" warnings, and in ForgottenAwait.
-        verb.__name__ = name  # type: ignore[attr-defined]  # as in write()
-        self.unawaited = verb  # type: ignore[assignment]
-        return verb
-
     # --- for Nardis itself ----------------------------------------------------------------------
 
     def reset(self, error: BaseException | None = None) -> None:
         """Make room for the answer to *error*."""
         ResponseHead.reset(self, error)
         self._exchange.begin_anew()
-
-    def forgotten(self) -> str | None:
-        """Close the last verb if it was called and never awaited, and return its name."""
-        verb = self.unawaited
-        if verb is None or getcoroutinestate(verb) != CORO_CREATED:
-            return None
-        verb.close()
-        self.unawaited = None
-        names = {"answer": "send", "write": "events.send" if self._sends_events else "write"}
-        return names.get(verb.__name__, verb.__name__)

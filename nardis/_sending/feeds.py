@@ -6,10 +6,10 @@ Source: the HTML standard, "Server-sent events".
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from random import uniform
-from types import CoroutineType, TracebackType
-from typing import Any, Final, Protocol, TypeAlias, cast
+from types import TracebackType
+from typing import Any, Final, TypeAlias, cast
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -19,13 +19,13 @@ from .._exchange.pulse import Pulse
 from .._http.events import encode_comment, encode_event, encode_retry
 from .._models import encode_json
 from ..draining import Draining
-from ..errors import UsageError
+from ..errors import ForgottenAwait, UsageError
 from ..types import JSONCodec
 from .sources import pump
+from .verbs import Verb, Verbs
 
 __all__ = ["EVENTS", "EventStream", "SendsItems", "pump_array", "pump_lines"]
 
-Verb: TypeAlias = Coroutine[Any, Any, None]
 Encode: TypeAlias = Callable[[Any], bytes]
 SendsItems: TypeAlias = Callable[[Exchange, object, Encode], Verb]
 
@@ -43,17 +43,6 @@ RETURN_S: Final = 10.0
 
 # What a browser waits by itself before it comes back.
 USUAL_RETRY_S: Final = 3.0
-
-
-class Answer(Protocol):
-    """
-    The response that the events belong to.
-
-    Attributes:
-        unawaited: The last verb called, to find one that was never awaited.
-    """
-
-    unawaited: CoroutineType[Any, Any, None] | None
 
 
 class EventStream:
@@ -83,7 +72,7 @@ class EventStream:
 
     def __init__(
         self,
-        res: Answer,
+        res: Verbs,
         exchange: Exchange,
         draining: Draining,
         codec: JSONCodec | None,
@@ -125,6 +114,9 @@ class EventStream:
             return False
         is_quiet = bool(scope.__exit__(exc_type, exc, traceback))
         if exc is None or is_quiet:
+            name = self._res.forgotten()
+            if name is not None:
+                raise ForgottenAwait(name, "the block of res.sse()")
             await exchange.end(self._last_words(), at_once=is_quiet)
         return is_quiet
 
@@ -157,6 +149,9 @@ class EventStream:
         # A text of one line goes the short way: what encode_event() and _write() do.
         text: str = data if type(data) is str else self._text(data)
         if event is None and id is None and self._is_open and "\n" not in text and "\r" not in text:
+            last = self._res.unawaited
+            if last is not None and last.cr_frame is not None:
+                self._res.miss(last)
             try:
                 verb = self._write(f"data: {text}\n\n".encode())
             except UnicodeEncodeError:
@@ -185,6 +180,9 @@ class EventStream:
     def _send(self, piece: bytes) -> Verb:
         if self._scope is None:
             raise UsageError("events are sent inside of the block: async with res.sse() as events")
+        last = self._res.unawaited
+        if last is not None and last.cr_frame is not None:
+            self._res.miss(last)
         verb = self._write_late(piece) if self._is_leaving else self._exchange.write(piece)
         self._res.unawaited = verb  # type: ignore[assignment]  # mypy knows what an async def gives only by its interface
         return verb

@@ -212,8 +212,7 @@ def look_back(
     Raises:
         ForgottenAwait: It did not await the last verb that it called.
     """
-    verb = res.unawaited
-    if verb is not None and verb.cr_frame is not None and (name := res.forgotten()):
+    if res.unawaited is not None and (name := res.forgotten()):
         raise ForgottenAwait(name, name_of(handler))
     if ended and req.exchange.state == IDLE:
         req.trail.silent = handler
@@ -246,7 +245,7 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
                         trail.params = dict(walk.captured or {})
                     await handler(req, res, partial(advance, walk, ticket, at + 1))
                     verb = res.unawaited
-                    if exchange.state == IDLE or (verb is not None and verb.cr_frame):
+                    if exchange.state == IDLE or res.earlier or (verb and verb.cr_frame):
                         look_back(req, res, handler, walk.ticket == ticket)
                     return
                 at = _next_match(walk, at)

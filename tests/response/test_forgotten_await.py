@@ -10,6 +10,7 @@ import pytest
 from nardis import Nardis, Response
 from nardis.errors import ForgottenAwait
 from nardis.testing import Client
+from tests.peers.driver import Gate, Server, rest
 
 pytestmark = pytest.mark.anyio
 
@@ -143,3 +144,167 @@ async def test_a_verb_that_is_kept_and_awaited_later_is_fine(serve):
         await verb
 
     assert (await serve(handler)).text == "x"
+
+
+@pytest.mark.parametrize("verb", ["write", "flush", "pipe", "ndjson"])
+@pytest.mark.parametrize("last", ["write", "end", "pipe", None])
+async def test_one_in_the_middle_cuts_the_response(failure, seen_by_client, verb, last):
+    """What follows it is awaited; without its piece the body would look whole, and lack it."""
+
+    async def handler(req, res):
+        await res.write("a")
+        call(res, verb)
+        await res.write("c")
+        if last is not None:
+            await call(res, last)
+
+    error = await failure(handler)
+    assert isinstance(error, ForgottenAwait)
+    assert f"res.{verb}(...)" in str(error)
+    response = await seen_by_client(handler)
+    assert (response.status_code, response.complete) == (200, False)
+
+
+@pytest.mark.parametrize("last", ["send", "json", "end", "redirect", "send_file"])
+async def test_one_before_a_whole_answer_is_a_500(seen_by_client, last):
+    async def handler(req, res):
+        res.write("a")
+        await call(res, last)
+
+    response = await seen_by_client(handler)
+
+    assert (response.status_code, response.complete) == (500, True)
+
+
+async def test_one_of_several_is_named(failure):
+    async def handler(req, res):
+        await res.write("a")
+        kept = [res.write("b"), res.flush(), res.write("c")]
+        await kept[0]
+        await kept[2]
+
+    assert "res.flush(" in str(await failure(handler))
+
+
+async def test_verbs_that_are_called_before_any_is_awaited_are_fine(serve):
+    async def handler(req, res):
+        for _ in range(2):
+            verbs = [res.write("a"), res.write("b"), res.write("c")]
+            for verb in verbs:
+                await verb
+        first, last = res.write("d"), res.end("e")
+        await first
+        await last
+
+    response = await serve(handler)
+
+    assert (response.text, response.complete) == ("abcabcde", True)
+
+
+async def test_verbs_that_were_awaited_after_all_are_not_kept(serve):
+    kept = []
+
+    async def handler(req, res):
+        for verb in [res.write("a"), res.write("b")]:
+            await verb
+        for _ in range(10):
+            await res.flush()
+            kept.append(len(res.earlier or ()))
+
+    await serve(handler)
+
+    assert max(kept) <= 1
+
+
+async def test_verbs_beside_one_that_another_task_awaits_are_fine():
+    app, gate = Nardis(), Gate()
+
+    @app.get("/")
+    async def handler(req, res):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(res.write, "a")
+            await rest()
+            await res.write("b")
+            await res.flush()
+
+    async with Server(app) as server:
+        call = server.call("/", on_send=gate)
+        await gate.reached()
+        gate.open()
+        await call.wait()
+
+    assert (call.body, call.final) == (b"ab", True)
+
+
+async def test_it_is_found_in_a_middleware_that_streams(failure, seen_by_client):
+    app = Nardis()
+
+    @app.use
+    async def banner(req, res, next):
+        await res.write("a")
+        res.write("lost")
+        await next()
+
+    async def handler(req, res):
+        await res.write("b")
+
+    assert isinstance(await failure(handler, app=app), ForgottenAwait)
+
+
+@pytest.mark.parametrize("verb", ["write", "flush"])
+async def test_an_endless_loop_hears_of_it(verb):
+    """It has no end that could look."""
+    app, rounds = Nardis(), []
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.write("a")
+        while True:
+            rounds.append(None)
+            call(res, verb)
+            await turn()
+
+    async def turn():
+        server.now += 0.5
+        await anyio.lowlevel.checkpoint()
+
+    async with Server(app) as server:
+        seen = await server.finished("/")
+
+    assert seen.aborted
+    assert isinstance(seen.error, ForgottenAwait)
+    assert len(rounds) < 10
+
+
+async def test_a_clock_hears_of_it():
+    app, rounds = Nardis(), []
+
+    @app.get("/")
+    async def handler(req, res):
+        async with res.sse() as events:
+            while True:
+                rounds.append(None)
+                events.send("tick", id="1" if len(rounds) % 2 else None)
+                server.now += 1
+                await anyio.lowlevel.checkpoint()
+
+    async with Server(app) as server:
+        seen = await server.finished("/")
+
+    assert seen.aborted
+    assert "await events.send(...)" in str(seen.error)
+    assert len(rounds) < 10
+
+
+@pytest.mark.parametrize("awaited", [False, True], ids=["last", "in the middle"])
+async def test_a_forgotten_event_cuts_the_stream(seen_by_client, awaited):
+    async def handler(req, res):
+        async with res.sse() as events:
+            await events.send("a")
+            events.send("b")
+            if awaited:
+                await events.send("c")
+
+    response = await seen_by_client(handler)
+
+    assert (response.status_code, response.complete) == (200, False)

@@ -161,6 +161,18 @@ async def test_what_cannot_be_an_event_is_refused_and_the_stream_goes_on(serve, 
     assert [data for _, data, _ in events_of(response.content)] == ["before", "behind"]
 
 
+@pytest.mark.parametrize(
+    "change", [lambda res: res.type("html"), lambda res: res.status(204)], ids=["type", "status"]
+)
+async def test_what_a_browser_takes_for_no_events_is_refused(failure, change):
+    """It would stop for good."""
+
+    async def handler(req, res):
+        change(res).sse()
+
+    assert isinstance(await failure(handler), UsageError)
+
+
 @pytest.mark.parametrize("ping", [0, -1, float("nan")])
 async def test_a_ping_without_time_is_refused(failure, ping):
     async def handler(req, res):
