@@ -27,6 +27,7 @@ from ..handlers import Middleware
 from ..request import Request
 from ..response import Response
 from ..types import Next
+from .listing import listed
 
 __all__ = ["compression"]
 
@@ -124,23 +125,27 @@ def compression(
             page beside a secret, and the length then tells about the secret (BREACH).
 
     Raises:
-        UsageError: A coding that there is not, or a level that is no number.
+        UsageError: A coding that there is not, a level or a number of bytes that is no number, or a
+            text where a list belongs.
 
     Backpressure: as without it. A piece of more than 128 KiB is compressed in a thread.
     Cancellation: waits for the thread, which takes 1 MiB at a time.
 
     Source: RFC 9110 §8.4 and §12.5.3.
     """
+    if not isinstance(min_bytes, int):  # pyright: ignore[reportUnnecessaryIsInstance]  # for untyped callers
+        raise UsageError(f"compression(min_bytes=...) takes a number of bytes, not {min_bytes!r}")
     levels = {name: _level_of(name, level) for name in _checked(codings, level)}
     usable = [_Coding(name, levels[name]) for name in levels if name in decodable()]
     for coding in usable:
         compressor(*coding)  # so that its package is imported before the first request
-    return _Compression(usable, tuple(media_types), max(min_bytes, 1), with_cookies)
+    kinds = tuple(listed("compression(media_types=...)", media_types))
+    return _Compression(usable, kinds, max(min_bytes, 1), with_cookies)
 
 
 def _checked(codings: Iterable[str], level: int | Mapping[str, int] | None) -> list[str]:
     """Return the names of codings, each of which is one."""
-    names = list(codings)
+    names = listed("compression(codings=...)", codings)
     for name in [*names, *(level if isinstance(level, Mapping) else ())]:
         if name not in LEVELS:
             raise UsageError(f"compression() has no coding {name!r}, but {', '.join(LEVELS)}")

@@ -24,6 +24,7 @@ from ..handlers import Middleware
 from ..request import Request
 from ..response import Response
 from ..types import Next
+from .listing import listed
 
 __all__ = ["OriginCheck", "cors"]
 
@@ -87,7 +88,8 @@ def cors(
             They have bounds of their own, two hours in Chromium. None leaves it to them.
 
     Raises:
-        UsageError: An origin that is none, or `*` or `null` with *credentials*.
+        UsageError: An origin that is none, `*` or `null` with *credentials*, a text where a list
+            belongs, or a time that is none.
         FieldError: A method or field that is no token.
 
     Source: Fetch §3.3.
@@ -113,26 +115,16 @@ def _check_origins(origins: _Origins) -> frozenset[str] | OriginCheck:
     """Return the origins as browsers write them, or the function that knows them."""
     if callable(origins):
         return origins
-    named = _listed("origins", [origins] if isinstance(origins, str) else origins)
+    named = listed("cors(origins=...)", [origins] if isinstance(origins, str) else origins)
     return frozenset(each if each == ALL else check_origin(each) for each in named)
 
 
 def _check_names(option: str, names: Iterable[str]) -> list[str]:
     """Return names of fields, each of which is a token."""
-    listed = _listed(option, names)
-    for name in listed:
+    checked = listed(f"cors({option}=...)", names)
+    for name in checked:
         check_name(name)
-    return listed
-
-
-def _listed(option: str, names: Iterable[str]) -> list[str]:
-    try:
-        listed = list(names)
-    except TypeError:
-        listed = None
-    if listed is None or isinstance(names, (str, bytes)):
-        raise UsageError(f"cors({option}=...) takes a list, not {names!r}")
-    return listed
+    return checked
 
 
 def _check_credentials(origins: frozenset[str] | OriginCheck, names: list[str]) -> None:
@@ -148,7 +140,8 @@ def _check_credentials(origins: frozenset[str] | OriginCheck, names: list[str]) 
 
 def _check_seconds(time: float | timedelta) -> int:
     seconds = time.total_seconds() if isinstance(time, timedelta) else time
-    if not 0 <= seconds < float("inf"):  # nor is NaN
+    is_number = isinstance(seconds, (int, float))  # pyright: ignore[reportUnnecessaryIsInstance]  # for untyped callers
+    if not is_number or not 0 <= seconds < float("inf"):  # nor is NaN
         raise UsageError(
             f"cors(max_age=...) takes seconds or a timedelta, of 0 or more, not {time!r}"
         )

@@ -107,13 +107,14 @@ def request_id(
     Args:
         field: Where it is read from, and sent.
         trust: Whether the request's own field is taken, or a function of the request that says so.
-            Behind a proxy that sets the field it is right. A field of more than 128 characters, or
+            Behind a proxy that sets the field it is right: `lambda req: bool(req.ips)` takes it
+            from those that `Nardis(trust_proxy=...)` names. A field of more than 128 characters, or
             with others than letters, digits and `-._~+/=:;@`, is not taken.
         make: Makes an id where none is taken.
 
     Raises:
         FieldError: *field* is no field name.
-        UsageError: *trust* or *make* is an async function.
+        UsageError: *trust* or *make* is an async function, or none of what it may be.
 
     Cancellation: the id stays for what is logged of it, and is gone when the request is over.
     """
@@ -121,6 +122,14 @@ def request_id(
     for name, function in {"trust": trust, "make": make}.items():
         if iscoroutinefunction(function):
             raise UsageError(f"request_id({name}=...) takes a function that is not async")
+    if not (isinstance(trust, bool) or callable(trust)):  # "loopback" would be as good as True
+        raise UsageError(
+            f"request_id(trust=...) takes True, False, or a function of the request, not {trust!r}."
+            " For proxies that Nardis(trust_proxy=...) names write `trust=lambda req: "
+            "bool(req.ips)`: only they make req.ips"
+        )
+    if not callable(make):
+        raise UsageError(f"request_id(make=...) takes a function without parameters, not {make!r}")
     return _RequestID(field, trust, make)
 
 

@@ -112,11 +112,20 @@ async def big_text(req, res):
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"codings": ["lzma"]}, {"level": {"lzma": 1}}, {"level": "high"}, {"level": {"br": 2.5}}],
+    ("options", "says"),
+    [
+        ({"codings": ["lzma"]}, "no coding 'lzma'"),
+        ({"codings": "gzip"}, r"a list of texts, such as \['gzip'\]"),
+        ({"level": {"lzma": 1}}, "no coding 'lzma'"),
+        ({"level": "high"}, "a number, or a mapping"),
+        ({"level": {"br": 2.5}}, "a number, or a mapping"),
+        ({"media_types": "text/*"}, r"a list of texts, such as \['text/\*'\]"),
+        ({"media_types": [b"text/*"]}, "a list of texts, not"),
+        ({"min_bytes": "1kb"}, "a number of bytes"),
+    ],
 )
-def test_what_makes_no_sense_is_refused_at_once(options):
-    with pytest.raises(UsageError):
+def test_what_makes_no_sense_is_refused_at_once(options, says):
+    with pytest.raises(UsageError, match=says):
         compression(**options)
 
 

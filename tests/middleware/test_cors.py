@@ -393,6 +393,7 @@ async def test_the_opening_of_a_websocket_passes_untouched():
         ({"origins": A, "expose_headers": "X"}, "takes a list"),
         ({"origins": A, "max_age": -1}, "seconds"),
         ({"origins": A, "max_age": float("nan")}, "seconds"),
+        ({"origins": A, "max_age": "600"}, "seconds"),
     ],
 )
 def test_mistakes_are_found_when_it_is_made(options, says):

@@ -81,6 +81,23 @@ async def test_the_id_of_a_request_is_taken_from_who_is_trusted(trust, taken):
 
 
 @pytest.mark.parametrize(
+    ("proxy", "fields", "taken"),
+    [
+        ("loopback", {"x-forwarded-for": "198.51.100.7"}, True),
+        ("loopback", {}, False),
+        ("192.0.2.1", {"x-forwarded-for": "198.51.100.7"}, False),
+    ],
+)
+async def test_that_of_a_trusted_proxy_is_known_by_the_addresses_it_wrote(proxy, fields, taken):
+    app = Nardis(trust_proxy=proxy)
+    app.use(request_id(trust=lambda req: bool(req.ips), make=numbered()))
+    async with Client(app) as client:
+        answer = await client.get("/", headers={"x-request-id": "theirs", **fields})
+
+    assert answer.headers["x-request-id"] == ("theirs" if taken else "r1")
+
+
+@pytest.mark.parametrize(
     ("given", "taken"),
     [
         ("3f2c-._~+/=:;@Z", True),
@@ -149,6 +166,9 @@ async def test_the_access_log_has_it():
     [
         ({"field": "X Request"}, FieldError),
         ({"trust": anyio.sleep}, UsageError),
+        ({"trust": "loopback"}, UsageError),
+        ({"trust": 1}, UsageError),
+        ({"make": "x"}, UsageError),
         ({"make": anyio.sleep}, UsageError),
     ],
 )
