@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Final
 
-from ..errors import FieldError, HTTPError
+from ..errors import FieldError, HTTPError, UsageError
 
 __all__ = [
     "Event",
@@ -53,11 +53,17 @@ def encode_event(data: str, *, event: str | None = None, id: str | None = None) 
 
     Raises:
         FieldError: The type or the id has a line end, or the id has a NUL.
+        UsageError: One of the three is no text.
 
     Source: WHATWG HTML §9.2.5 and §9.2.6.
     >>> encode_event("two\nlines", event="note", id="7")
     b'event: note\nid: 7\ndata: two\ndata: lines\n\n'
     """
+    if not isinstance(data, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # for untyped callers
+        raise UsageError(
+            f"the data of an event is text, not {type(data).__name__}: write json.dumps(...) for "
+            "JSON, and decode bytes"
+        )
     # `in` for each finds them several times sooner than one regular expression.
     if "\n" in data or "\r" in data:
         data = _in_lines(data, "data: ")
@@ -108,6 +114,10 @@ def _in_lines(text: str, start: str) -> str:
 def _field(name: str, value: str | None) -> str:
     if value is None:
         return ""
+    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # for untyped callers
+        raise UsageError(
+            f"the {name} of an event is text, not {type(value).__name__}: write {name}=str(...)"
+        )
     if "\n" in value or "\r" in value:
         raise FieldError(
             f"the {name} of an event stands on one line, and {value[:64]!r} has a line end: "
@@ -255,11 +265,16 @@ class EventDecoder:
             EventTooLong: An event has more than `event_bytes`. It has not been kept, and the
                 stream cannot be read on: each further call raises the same. The events that this
                 piece had before it are its `events`.
+            UsageError: *data* is text. Give the bytes as they came.
 
         Source: WHATWG HTML §9.2.6.
         >>> EventDecoder().feed(b"data\n\nevent: add\ndata:  1\n\ndata: lost")
         [Event(data='', ...), Event(data=' 1', event='add', ...)]
         """
+        if not isinstance(data, (bytes, bytearray)):  # pyright: ignore[reportUnnecessaryIsInstance]  # for untyped callers
+            raise UsageError(
+                f"EventDecoder.feed() takes bytes, not {type(data).__name__}: it decodes them"
+            )
         events: list[Event] = []
         if self._too_long:
             raise EventTooLong(self._most, events)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -17,7 +18,7 @@ from nardis._http.events import (
     encode_event,
     encode_retry,
 )
-from nardis.errors import FieldError, HTTPError
+from nardis.errors import FieldError, HTTPError, UsageError
 from tests.fuzz.events import check, whole
 
 BOM = b"\xef\xbb\xbf"
@@ -223,6 +224,29 @@ def test_what_is_written_is_read_again(data: str, event: str | None, id: str | N
 def test_what_would_be_another_event_is_refused(options: dict[str, str], message: str) -> None:
     with pytest.raises(FieldError, match=message):
         encode_event("x", **options)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"data": {"a": 1}}, r"json\.dumps"),
+        ({"data": b"a"}, "is text, not bytes"),
+        ({"data": "a", "id": 7}, r"the id of an event is text, not int: write id=str\("),
+        ({"data": "a", "event": 7}, r"write event=str\("),
+    ],
+)
+def test_what_is_no_text_is_not_sent_as_its_repr(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        encode_event(**fields)
+
+
+def test_a_decoder_takes_bytes() -> None:
+    decoder = EventDecoder()
+    text: Any = "data: a\n\n"
+    with pytest.raises(UsageError, match="takes bytes, not str"):
+        decoder.feed(text)
+
+    assert decoder.feed(bytearray(b"data: a\n\n")) == [Event("a")]
 
 
 @pytest.mark.parametrize("seconds", [-0.001, float("inf"), float("nan")])
