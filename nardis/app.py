@@ -18,7 +18,7 @@ from ._serving import serve, serve_alone, serve_websocket
 from .draining import Draining
 from .errors import StartFailed, UsageError
 from .lifespan import Life
-from .limits import Limits
+from .limits import Limits, check_limits
 from .request import Request
 from .routing.router import Router
 from .routing.walk import Root, end_trail
@@ -76,6 +76,7 @@ class Nardis(Router):
         super().__init__(case_sensitive=case_sensitive, strict=strict)
         if errors not in ("auto", "problem"):
             raise UsageError(f'errors is "auto" or "problem", not {errors!r}')
+        check_limits(limits)
         self.errors: Literal["auto", "problem"] = errors
         self.debug = debug
         self.limits: Limits = Limits() if limits is None else limits

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-__all__ = ["Limits"]
+__all__ = ["Limits", "check_limits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,9 @@ class Limits:
     them. Over a limit the client gets 413 for the size of a body, 431 for header fields, 400 for
     counts in the query, 408 when it stopped sending, 503 when the handler took too long. After the
     head has left, a limit aborts the response.
+
+    Raises:
+        TypeError: A limit is no number of its kind.
 
     Attributes:
         buffered_body_bytes: Most that `req.bytes()`, `text()` and `json()` gather.
@@ -72,3 +75,42 @@ class Limits:
     json_depth: int = 200
     line_bytes: int = 1024 * 1024
     cleanup_s: float = 5
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, kinds = getattr(self, field.name), str(field.type)
+            if value is None and "None" in kinds:
+                continue
+            if not isinstance(value, (int, float) if "float" in kinds else int):
+                raise TypeError(
+                    f"Limits({field.name}=...) takes {_kind(field.name)}, not {value!r}"
+                )
+
+
+def _kind(name: str) -> str:
+    """
+    Say what a limit is counted in, by its name.
+
+    >>> _kind("line_bytes"), _kind("handler_s"), _kind("body_min_rate")
+    ('a whole number of bytes, such as 64 * 1024', 'a number of seconds', 'a number')
+    """
+    if name.endswith("_bytes"):
+        return "a whole number of bytes, such as 64 * 1024"
+    if name.endswith("_s"):
+        return "a number of seconds"
+    return "a number" if name.endswith("_rate") else "a whole number"
+
+
+def check_limits(given: object) -> None:
+    """
+    For Nardis itself: refuse what is given as `limits=` and is none.
+
+    Raises:
+        TypeError: It is neither `Limits` nor None.
+
+    >>> check_limits({"line_bytes": 100})
+    Traceback (most recent call last):
+    TypeError: limits= takes Limits, not {'line_bytes': 100}: write limits=Limits(...)
+    """
+    if not (given is None or isinstance(given, Limits)):
+        raise TypeError(f"limits= takes Limits, not {given!r}: write limits=Limits(...)")

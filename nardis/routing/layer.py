@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypedDict
 from .._paths.pattern import Pattern
 from .._paths.segments import Segments
 from ..handlers import F, Step, step_of
-from ..limits import Limits
+from ..limits import Limits, check_limits
 from .converters import Converter
 
 __all__ = ["Layer", "Match", "Path", "Plan", "Route", "RouteOptions", "check_options"]
@@ -39,7 +39,7 @@ class RouteOptions(TypedDict, total=False):
 
 
 def check_options(options: RouteOptions) -> None:
-    """Raise a TypeError for an option that no route has."""
+    """Raise a TypeError for an option that no route has, and for limits that are none."""
     known = RouteOptions.__annotations__
     for name in options:
         if name not in known:
@@ -47,6 +47,7 @@ def check_options(options: RouteOptions) -> None:
                 f"a route got an unexpected keyword argument {name!r}; "
                 f"its options are {', '.join(known)}"
             )
+    check_limits(options.get("limits"))
 
 
 class Layer:
