@@ -36,6 +36,9 @@ _HINT: Final = (
 _BLOCKING: Final = (
     "write `async def`, and give what blocks to `await anyio.to_thread.run_sync(...)`"
 )
+_GENERATOR: Final = (
+    "is a generator: send pieces with `await res.write(...)`, or give it to `await res.pipe(...)`"
+)
 
 
 class Handler(Protocol):
@@ -86,7 +89,7 @@ def step_of(handler: Any, where: _Where) -> Step:
         inspect.iscoroutinefunction(function)
         or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
     ):
-        wrong = f"is not async: {_BLOCKING}"
+        wrong = _unawaitable(function)
     elif (names := _positional(handler))[:3] == ["scope", "receive", "send"]:
         wrong = "looks like an ASGI application"
     elif not least <= len(names) <= most:
@@ -94,6 +97,17 @@ def step_of(handler: Any, where: _Where) -> Step:
     else:
         return handler, len(names) == 3
     raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} {wrong}. {_HINT}")
+
+
+def _unawaitable(function: Callable[..., Any]) -> str:
+    """Say what is wrong with a function that is no coroutine function."""
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        return _GENERATOR
+    if inspect.isfunction(function) and len(names := _positional(function)) < 2:
+        # A factory, such as compression(), or a handler of another framework.
+        call = f"If it makes what belongs here, call it: {function.__name__}()"
+        return f"takes {len(names)} parameters and is not async. {call}. Else {_BLOCKING}"
+    return f"is not async: {_BLOCKING}"
 
 
 def _positional(handler: Callable[..., Any]) -> list[str]:

@@ -1,10 +1,11 @@
 """What can be registered, and what is refused with a hint at what to write instead."""
 
 import functools
+from datetime import timedelta
 
 import pytest
 
-from nardis import Nardis, Router, UsageError, get
+from nardis import Limits, Nardis, Router, UsageError, get
 from nardis.errors import PatternError
 from nardis.routing import Get
 from nardis.testing import Client
@@ -177,6 +178,57 @@ def test_a_partial_of_a_class_is_refused(make):
 def test_a_sync_function_is_told_of_threads(handler):
     with pytest.raises(TypeError, match=r"not async: write `async def`.*anyio\.to_thread"):
         Nardis().get("/x", handler)
+
+
+def factory(*, level=1):
+    raise NotImplementedError  # pragma: no cover - never called
+
+
+async def generator(req, res):
+    yield b"piece"  # pragma: no cover - never called
+
+
+@pytest.mark.parametrize(
+    ("thing", "says"),
+    [
+        (factory, r"takes 0 parameters.* call it: factory\(\)\. Else write `async def`"),
+        (generator, r"is a generator.* `await res\.write\(\.\.\.\)`.* `await res\.pipe\("),
+    ],
+)
+def test_what_was_not_called_or_yields_is_told_so(thing, says):
+    with pytest.raises(TypeError, match=says):
+        Nardis().use(thing)
+    with pytest.raises(TypeError, match=says):
+        Nardis().get("/", thing)
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda given: Nardis(limits=given),
+        lambda given: Nardis().get("/", limits=given),
+        lambda given: get("/", limits=given),
+    ],
+    ids=["the application", "a route", "a route as data"],
+)
+def test_limits_are_limits(register):
+    with pytest.raises(TypeError, match=r"not \{'line_bytes': 1\}: write limits=Limits\("):
+        register({"line_bytes": 1})
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        ({"line_bytes": "1MB"}, r"Limits\(line_bytes=...\) takes a whole number of bytes"),
+        ({"headers": 1.5}, "a whole number, not 1.5"),
+        ({"body_min_rate": "1"}, "a number, not '1'"),
+        ({"handler_s": timedelta(seconds=1)}, "a number of seconds, not datetime"),
+        ({"cleanup_s": None}, "a number of seconds, not None"),
+    ],
+)
+def test_a_limit_is_a_number(limits, says):
+    with pytest.raises(TypeError, match=says):
+        Limits(**limits)
 
 
 def test_a_message_names_the_function():
