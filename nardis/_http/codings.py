@@ -21,7 +21,7 @@ from typing import Final, Protocol
 from ..errors import HTTPError
 from .grammar import MAX_MEMBERS, split
 
-__all__ = ["STEP_BYTES", "Decoder", "decodable", "decoder"]
+__all__ = ["STEP_BYTES", "Decoder", "decodable", "decoder", "still_coded"]
 
 # Most bytes that a step gives. All but br make them in a few hundred microseconds.
 STEP_BYTES: Final = 64 * 1024
@@ -94,9 +94,8 @@ def decoder(content_encoding: str | None) -> Decoder | None:
     """
     if content_encoding is None:
         return None
-    members = split(content_encoding, ",")
-    names = [name for each in members if (name := each.strip(" \t").lower()) not in _NO_CODINGS]
-    if len(names) > 1 or len(members) == MAX_MEMBERS:  # `split` drops the rest of a longer list
+    names, is_whole = _names(content_encoding)
+    if len(names) > 1 or not is_whole:
         raise _not_taken("only one content coding is taken")
     if not names:
         return None
@@ -104,6 +103,40 @@ def decoder(content_encoding: str | None) -> Decoder | None:
     if name not in decodable():
         raise _not_taken(f"the content coding {name[:64]!r} is not supported")
     return _DECODERS[name]()
+
+
+def still_coded(content_encoding: str | None) -> HTTPError | None:
+    """
+    Return the error for a body that makes no sense because its content coding was left on.
+
+    Its Accept-Encoding field says that none is taken.
+
+    Args:
+        content_encoding: As for `decoder`.
+
+    Returns:
+        A 415, or `None` if the body has no coding.
+
+    Source: RFC 9110 §12.5.3 and §15.5.16.
+    >>> still_coded("gzip, br").detail
+    "the request body is in the coding 'gzip, br', which nobody decodes here: ..."
+    """
+    names = _names(content_encoding or "")[0]
+    if not names:
+        return None
+    return HTTPError(
+        415,
+        f"the request body is in the coding {', '.join(names)[:64]!r}, which nobody decodes here: "
+        "send it without. A handler that calls req.decode_content() first can read it",
+        headers={"accept-encoding": "identity"},
+    )
+
+
+def _names(content_encoding: str) -> tuple[list[str], bool]:
+    """Return the names of codings, and whether these are all of them."""
+    members = split(content_encoding, ",")
+    names = [name for each in members if (name := each.strip(" \t").lower()) not in _NO_CODINGS]
+    return names, len(members) < MAX_MEMBERS  # `split` drops the rest of a longer list
 
 
 def _not_taken(why: str) -> HTTPError:

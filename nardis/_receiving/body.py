@@ -6,7 +6,7 @@ Source: RFC 9110 (semantics), RFC 8259 (JSON), RFC 7578 (forms).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextvars import copy_context
 from os import PathLike
 from typing import Any, Self, TypeAlias, TypeVar, overload
@@ -14,12 +14,13 @@ from typing import Any, Self, TypeAlias, TypeVar, overload
 from .._exchange.intake import too_large
 from .._files.saving import save
 from .._http import media_types
-from .._http.codings import decoder
+from .._http.codings import decoder, still_coded
 from .._http.strict_json import decode_json
 from .._models import decode_typed
 from ..body import Body, Decoded, Kept, Source, decode_text, gather, not_as_sent
 from ..errors import BodyAlreadyRead, HTTPError
-from ..forms import FormData, Parts, read_form
+from ..forms import FormData, Part, Parts, read_form
+from ..limits import Limits
 from .head import RequestHead
 from .lines import NDJSON_TYPES, Lines, json_reader, text_reader
 
@@ -68,7 +69,7 @@ class RequestBody(RequestHead):
 
         It takes gzip and deflate, and where `nardis[compression]` is installed br and zstd. A body
         without a coding is read as it is, and to call this once more changes nothing. Without this
-        a body in a content coding stays in it.
+        a body in a content coding stays in it, and a verb that can make no sense of it answers 415.
 
             order = await req.decode_content().json()
 
@@ -128,9 +129,13 @@ class RequestBody(RequestHead):
 
         Raises:
             HTTPError: 413 over the limit, 400 when the bytes do not fit the charset, 415 when that
-                is unknown.
+                is unknown, or they are in a content coding: see `decode_content()`.
         """
-        return decode_text(await self.bytes(limit), self.charset or "utf-8")
+        body = await self.bytes(limit)
+        try:
+            return decode_text(body, self.charset or "utf-8")
+        except HTTPError as exc:
+            raise self._explained(exc) from exc.__cause__
 
     @overload
     async def json(self, type: None = None, *, limit: int | None = None) -> Any: ...
@@ -160,11 +165,14 @@ class RequestBody(RequestHead):
             self._check_json()
         body = await self.bytes(limit)
         depth = self.exchange.limits.json_depth
-        return (
-            decode_json(body, depth, self.app.json_codec)
-            if type is None
-            else decode_typed(body, type, depth)
-        )
+        try:
+            return (
+                decode_json(body, depth, self.app.json_codec)
+                if type is None
+                else decode_typed(body, type, depth)
+            )
+        except HTTPError as exc:
+            raise self._explained(exc) from exc.__cause__
 
     def _check_json(self) -> None:
         """
@@ -203,7 +211,7 @@ class RequestBody(RequestHead):
         Backpressure: the client is asked for more when the lines that came are taken. Kept are a
         piece of the body and one line. Cancellation: loses nothing; the next call goes on.
         """
-        read = text_reader(self.charset or "utf-8")
+        read = text_reader(self.charset or "utf-8", self._explained)
         most = self.exchange.limits.line_bytes
         return Lines(self._claim("lines()"), most, read, skips_blanks=False)
 
@@ -237,7 +245,7 @@ class RequestBody(RequestHead):
         if "content-type" in self.headers:
             self._check_ndjson()
         limits = self.exchange.limits
-        read = json_reader(type, limits.json_depth, self.app.json_codec)
+        read = json_reader(type, limits.json_depth, self.app.json_codec, self._explained)
         return Lines(self._claim("ndjson()"), limits.line_bytes, read, skips_blanks=True)
 
     def _check_ndjson(self) -> None:
@@ -272,9 +280,14 @@ class RequestBody(RequestHead):
             kind, limits = self.headers.get("content-type"), self.exchange.limits
             empty = False if self.exchange.declared_body_bytes else None
             source = self._claim("form()")
-            form = await read_form(source, kind, limits, limit=limit, empty=empty)
+            try:
+                form = await read_form(source, kind, limits, limit=limit, empty=empty)
+            except HTTPError as exc:
+                raise self._explained(exc) from exc.__cause__
             if form.files:
                 self.exchange.defer(form.close, (), copy_context())
+            elif b"content-encoding" in self.exchange.fields:
+                self._check_meaning(form)
             self._form = form
         return self._form
 
@@ -301,7 +314,10 @@ class RequestBody(RequestHead):
         source = self._claim("parts()")
         if limit is not None:
             source.limit = limit if source.limit is None else min(limit, source.limit)
-        return Parts(source, self.headers.get("content-type"), self.exchange.limits)
+        kind, limits = self.headers.get("content-type"), self.exchange.limits
+        if b"content-encoding" in self.exchange.fields:
+            return _CodedParts(source, kind, limits, self._explained)
+        return Parts(source, kind, limits)
 
     async def save(self, path: str | PathLike[str], limit: int | None = None) -> int:
         """
@@ -331,6 +347,19 @@ class RequestBody(RequestHead):
             return await save(path, source.next_chunk)
         finally:
             source.limit = bound
+
+    def _explained(self, error: HTTPError) -> HTTPError:
+        """Return what to say instead where a body made no sense because nobody decoded it."""
+        if error.status != 400 or self._decoded is not None:
+            return error
+        return still_coded(self.headers.get("content-encoding")) or error
+
+    def _check_meaning(self, form: FormData) -> None:
+        """Refuse what a urlencoded form makes of coded bytes: any are text, with U+FFFD in it."""
+        if any("\ufffd" in text for pair in form.pairs() for text in pair):
+            error = self._explained(HTTPError(400))
+            if error.status != 400:
+                raise error
 
     # --- who may read it --------------------------------------------------------------------------
 
@@ -403,6 +432,28 @@ class RequestBody(RequestHead):
         """Let a request behind a foreign middleware have the form that was gathered before it."""
         if self._form is not None:
             inner._form, inner._claimed = self._form, "form()"
+
+
+class _CodedParts(Parts):
+    """The parts of a form in a content coding. Without `decode_content()` it has none."""
+
+    __slots__ = ("_explain",)
+
+    def __init__(
+        self,
+        source: Source,
+        content_type: str | None,
+        limits: Limits,
+        explain: Callable[[HTTPError], HTTPError],
+    ) -> None:
+        super().__init__(source, content_type, limits)
+        self._explain = explain
+
+    async def __anext__(self) -> Part:
+        try:
+            return await super().__anext__()
+        except HTTPError as exc:
+            raise self._explain(exc) from exc.__cause__
 
 
 class _Claimed:

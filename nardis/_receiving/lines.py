@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from functools import partial
 from time import monotonic
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from .._exchange.pace import FEED_BYTES, Pace, cut
 from .._http.lines import LineSplitter
@@ -23,6 +23,8 @@ from ..errors import BodyAlreadyRead, HTTPError
 __all__ = ["NDJSON_TYPES", "Lines", "json_reader", "text_reader"]
 
 T = TypeVar("T")
+
+Explain: TypeAlias = Callable[[HTTPError], HTTPError]
 
 # The first is the specification's; clients send the others as well.
 NDJSON_TYPES: Final = (
@@ -134,9 +136,17 @@ class Lines(Generic[T]):
         self._lines = self._splitter.feed(piece)
 
 
-def text_reader(charset: str) -> Callable[[bytes, int], str]:
+def _unchanged(error: HTTPError) -> HTTPError:
+    return error
+
+
+def text_reader(charset: str, explain: Explain = _unchanged) -> Callable[[bytes, int], str]:
     """
     Return what reads a line as a text.
+
+    Args:
+        charset: Of the body.
+        explain: Returns the error to raise instead of that of a line.
 
     Raises:
         HTTPError: 415, text in this charset cannot be read line by line.
@@ -147,15 +157,20 @@ def text_reader(charset: str) -> Callable[[bytes, int], str]:
         try:
             return line.decode(codec)
         except UnicodeError as exc:
-            raise HTTPError(
-                400, f"line {number:,} of the request body is not valid {charset}", line=number
-            ) from exc
+            what = f"line {number:,} of the request body is not valid {charset}"
+            raise explain(HTTPError(400, what, line=number)) from exc
 
     return read
 
 
-def json_reader(type: Any, depth: int, codec: Any) -> Callable[[bytes, int], Any]:
-    """Return what reads a line as JSON: into *type*, or as `decode_json` does if that is None."""
+def json_reader(
+    type: Any, depth: int, codec: Any, explain: Explain = _unchanged
+) -> Callable[[bytes, int], Any]:
+    """
+    Return what reads a line as JSON: into *type*, or as `decode_json` does if that is None.
+
+    *explain* is that of `text_reader`.
+    """
     decode: Callable[[bytes], Any] = (
         partial(decode_json, depth=depth, codec=codec)
         if type is None
@@ -166,7 +181,7 @@ def json_reader(type: Any, depth: int, codec: Any) -> Callable[[bytes, int], Any
         try:
             return decode(line)
         except HTTPError as exc:
-            raise _of_line(exc, number) from exc
+            raise explain(_of_line(exc, number)) from exc
 
     return read
 

@@ -129,6 +129,63 @@ async def test_without_it_a_coded_body_stays_as_it_is(ask: Any) -> None:
     assert await ask(undecoded, "POST", content=coded, headers=GZIP) == coded
 
 
+URLENCODED = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data; boundary=B"
+FORM = b'--B\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--B--\r\n'
+
+# What reads a body, and of which type.
+READERS: dict[str, tuple[Callable[[Any], Any], str, bytes]] = {
+    "json": (lambda req: req.json(), "application/json", b"[1]"),
+    "text": (lambda req: req.text(), "text/plain", b"text"),
+    "lines": (lambda req: anext(req.lines()), "text/plain", b"text"),
+    "ndjson": (lambda req: anext(req.ndjson()), "application/x-ndjson", b"1"),
+    "form": (lambda req: req.form(), URLENCODED, b"a=1"),
+    "multipart": (lambda req: req.form(), MULTIPART, FORM),
+    "parts": (lambda req: anext(req.parts()), MULTIPART, FORM),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+async def test_where_a_coding_makes_no_sense_it_is_a_415(refusal: Any, reader: str) -> None:
+    """The client learns that none is taken, and the developer what to call."""
+    read, kind, text = READERS[reader]
+    headers = {"content-encoding": "GZIP", "content-type": kind}
+
+    response = await refusal(read, "POST", content=gzip.compress(text), headers=headers)
+
+    assert response.status_code == 415
+    assert response.headers["accept-encoding"] == "identity"
+    assert "in the coding 'gzip'" in response.text
+    assert "req.decode_content()" in response.text
+
+
+@pytest.mark.parametrize("reader", ["json", "form", "parts"])
+async def test_what_makes_sense_as_it_is_is_read(ask: Any, reader: str) -> None:
+    """Some clients give a charset as the coding."""
+    read, kind, text = READERS[reader]
+    headers = {"content-encoding": "utf-8", "content-type": kind}
+
+    assert await ask(read, "POST", content=text, headers=headers)
+
+
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+async def test_what_is_in_no_coding_or_was_decoded_stays_a_400(refusal: Any, coding: str) -> None:
+    async def text(req: Any) -> str:
+        return cast(str, await (req.decode_content() if coding == "gzip" else req).text())
+
+    content = gzip.compress(b"\xff") if coding == "gzip" else b"\xff"
+    response = await refusal(text, "POST", content=content, headers={"content-encoding": coding})
+
+    assert response.status_code == 400
+
+
+async def test_half_a_character_in_a_form_is_no_coding(ask: Any) -> None:
+    headers = {"content-encoding": "identity", "content-type": URLENCODED}
+    form = await ask(lambda req: req.form(), "POST", content=b"a=%C3", headers=headers)
+
+    assert form["a"] == "\ufffd"
+
+
 @pytest.mark.parametrize("headers", [{}, {"content-encoding": "identity"}])
 async def test_a_body_without_a_coding_is_read_as_it_is(ask: Any, headers: dict[str, str]) -> None:
     coded = gzip.compress(b"text")
