@@ -145,6 +145,8 @@ def _reader(hint: Any, texts: bool) -> Reader:
         return reader_of(_filled(cls.__value__, cls.__type_params__, args), texts=texts)
     if isinstance(cls, type):
         return _of_class(hint, cls, args, texts)
+    if isinstance(hint, str):
+        raise UsageError(f"{hint!r} is the name of a type: give the class itself")
     return foreign.known_to_msgspec(hint, texts)
 
 

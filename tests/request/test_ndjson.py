@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nardis import HTTPError, Limits, Nardis
+from nardis import HTTPError, Limits, Nardis, UsageError
 from nardis._receiving.lines import Lines, json_reader
 from nardis.body import Kept
 
@@ -162,6 +162,13 @@ async def test_a_line_that_does_not_fit_is_a_422_with_every_fault(refusal, type_
     assert problem["line"] == 3
     assert problem["detail"].startswith("line 3 does not fit: 2 faults, the first at #/id: ")
     assert [fault["pointer"] for fault in problem["errors"]] == ["#/id", "#/name"]
+
+
+async def test_the_name_of_a_type_is_none(failure):
+    error = await failure(items("Row"), "POST", content=b"1")
+
+    assert isinstance(error, UsageError)
+    assert str(error) == "'Row' is the name of a type: give the class itself"
 
 
 async def test_an_error_of_the_program_keeps_its_fields(refusal):
