@@ -52,7 +52,7 @@ class Response(Verbs):
         self.req: Request = req
         self._exchange = exchange
         self._keeps_open = False  # a `send(more=True)`, or `send_head()`: the next `send` ends it
-        self.unawaited = None
+        self.unawaited = self.earlier = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._status}{' started' if self.started else ''}>"

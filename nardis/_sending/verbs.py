@@ -59,11 +59,13 @@ class Verbs(ReplyHead):
             none.
     """
 
-    __slots__ = ("unawaited",)
+    __slots__ = ("earlier", "unawaited")
 
-    unawaited: Called | None  # set by the response's constructor
-    earlier: list[Called] | None = None  # on the class, as the next: few responses have any
-    sends_events: bool = False
+    # Set by the response's constructor.
+    unawaited: Called | None
+    earlier: list[Called] | None
+
+    sends_events: bool = False  # on the class, as the next: few responses do
     _missed_at: float = 0.0
 
     def miss(self, verb: Called) -> None:

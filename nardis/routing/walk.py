@@ -212,7 +212,8 @@ def look_back(
     Raises:
         ForgottenAwait: It did not await the last verb that it called.
     """
-    if res.unawaited is not None and (name := res.forgotten()):
+    verb = res.unawaited
+    if (res.earlier or (verb and verb.cr_frame)) and (name := res.forgotten()):
         raise ForgottenAwait(name, name_of(handler))
     if ended and req.exchange.state == IDLE:
         req.trail.silent = handler
