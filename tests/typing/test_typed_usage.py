@@ -38,6 +38,7 @@ from nardis import (
 )
 from nardis.asgi import asgi2
 from nardis.draining import Draining
+from nardis.events import Event, EventDecoder, EventStream, encode_event
 from nardis.middleware import OriginCheck, compression, cors, current_request_id, request_id
 from nardis.routing import BaseHTTPMatcher, Get, RegexPattern
 from nardis.server import Config
@@ -336,6 +337,32 @@ async def test_the_middlewares_that_come_along_are_typed() -> None:
     async with Client(app) as client:
         answer = await client.get("/", headers={"origin": "https://a.com"})
     assert answer.headers["access-control-allow-origin"] == "*"
+
+
+async def test_events_are_typed() -> None:
+    app = Nardis()
+
+    @app.get("/events")
+    async def clock(req: Request, res: Response) -> None:
+        assert_type(req.last_event_id, str)
+        async with res.sse(ping=None, retry=1) as events:
+            assert_type(events, EventStream)
+            await events.send({"tick": 1}, event="tick", id="1")
+            await events.comment("still here")
+
+    @app.get("/lines")
+    async def lines(req: Request, res: Response) -> None:
+        await res.ndjson([1, 2])
+
+    @app.get("/array")
+    async def array(req: Request, res: Response) -> None:
+        await res.json_array({"n": n} for n in range(2))
+
+    async with Client(app) as client, client.sse("/events", last_event_id="0") as events:
+        assert_type([each.data async for each in events], list[str])
+        assert (await client.get("/lines")).content == b"1\n2\n"
+        assert (await client.get("/array")).json() == [{"n": 0}, {"n": 1}]
+    assert_type(EventDecoder().feed(encode_event("x", id="1")), list[Event])
 
 
 async def test_what_outlives_requests_is_typed() -> None:
