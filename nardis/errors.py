@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, Final, Self
 
 __all__ = [
     "BodyAlreadyRead",
@@ -56,18 +56,27 @@ __all__ = [
 ]
 
 
+# Before 3.13, Python has the names of RFC 7231 and RFC 4918 for these.
+_RENAMED: Final = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+
+
 @lru_cache(maxsize=64)
 def reason_phrase(status: int) -> str:
     """
     Return the name that RFC 9110 §15 gives a status; of an unregistered one, its number.
 
-    >>> reason_phrase(404), reason_phrase(299)
-    ('Not Found', '299')
+    >>> reason_phrase(422), reason_phrase(299)
+    ('Unprocessable Content', '299')
     """
     from http import HTTPStatus
 
     try:
-        return HTTPStatus(status).phrase
+        return _RENAMED.get(status) or HTTPStatus(status).phrase
     except ValueError:
         return str(status)
 
