@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ._exchange.exchange import Exchange
-from ._http.request_head import quoted
+from ._http.request_head import path_in, quoted
 from ._paths.trail import Found, Trail
 from ._receiving.body import RequestBody
 from .body import Body
@@ -83,9 +83,14 @@ class Request(RequestBody):
 
     @property
     def raw_path(self) -> bytes:
-        """The whole path as received: percent-encoded, without the query."""
+        """
+        The whole path as received: percent-encoded, without the query.
+
+        Of a target that is a whole URL it is the path (RFC 9112 §3.2.2). It begins with `/`, or is
+        the `*` of OPTIONS.
+        """
         raw: bytes = self.scope.get("raw_path") or quoted(self.scope["path"])
-        return raw.partition(b"?")[0]
+        return path_in(raw, self.method)
 
     @property
     def query_string(self) -> bytes:
@@ -107,7 +112,7 @@ class Request(RequestBody):
 
     @property
     def original_url(self) -> str:
-        """Path and query as received: `/a/b/c?d=1`."""
+        """Path and query as received: `/a/b/c?d=1`; never with a scheme and a host before it."""
         return self._with_query(self.raw_path)
 
     def _with_query(self, path: bytes) -> str:

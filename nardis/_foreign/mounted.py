@@ -36,6 +36,8 @@ def _foreign_scope(req: Request) -> dict[str, Any]:
     scope = carried(req.scope)
     root = str(scope.get("root_path", "")).rstrip("/")
     raw = req.raw_path
+    if scope["path"][:1] != "/":  # a whole URL, which some servers pass on as it came
+        scope["path"] = unquote(raw.decode("latin-1"))
     if root and not f"{scope['path']}/".startswith(f"{root}/"):
         # This server leaves its own root path out of the path; an application that takes off the
         # whole needs the whole.

@@ -17,7 +17,15 @@ from ..errors import HTTPError
 from .fields import content_length
 from .grammar import CACHED_VALUES
 
-__all__ = ["MAX_HOST_BYTES", "check_fields", "check_head", "path_of", "quoted", "valid_host"]
+__all__ = [
+    "MAX_HOST_BYTES",
+    "check_fields",
+    "check_head",
+    "path_in",
+    "path_of",
+    "quoted",
+    "valid_host",
+]
 
 # 255 for the name (RFC 3986 §3.2.2 asks for DNS syntax, RFC 1035 §2.3.4), 6 for the port: a longer
 # one resolves nowhere.
@@ -93,7 +101,8 @@ def path_of(scope: Mapping[str, Any], fields: Mapping[bytes, bytes]) -> bytes:
     raw: bytes = scope.get("raw_path") or quoted(scope["path"])
     # Looking for one byte costs a fifth of looking for a bytes object.
     if not raw or raw[0] != _SLASH or _QUESTION_MARK in raw:
-        raw = _path_of_target(raw.partition(b"?")[0], scope["method"], fields.get(b"host"))
+        _check_target(raw.partition(b"?")[0], scope["method"], fields.get(b"host"))
+        raw = path_in(raw, scope["method"])
     if _PERCENT in raw and b"%00" in raw:
         raise HTTPError(400, "the path has a NUL in it")
     root: str = scope.get("root_path", "")
@@ -102,6 +111,28 @@ def path_of(scope: Mapping[str, Any], fields: Mapping[bytes, bytes]) -> bytes:
         if raw.startswith(prefix) and raw[len(prefix) : len(prefix) + 1] in (b"", b"/"):
             raw = raw[len(prefix) :] or b"/"
     return raw
+
+
+def path_in(target: bytes, method: str) -> bytes:
+    """
+    Return the path of a target in any form: an absolute URL's without scheme and authority.
+
+    It begins with `/`, whatever *target* is, or is the `*` of OPTIONS. So behind the base URL of
+    another service it names no other host. What is no target at all gives `/`: `check_head` refuses
+    it.
+
+    Source: RFC 9112 §3.2.
+    >>> path_in(b"/a?b", "GET"), path_in(b"http://a.example/b?c", "GET")
+    (b'/a', b'/b')
+    >>> path_in(b"http://a.example", "GET"), path_in(b"a.example:443", "CONNECT")
+    (b'/', b'/')
+    """
+    path = target.partition(b"?")[0]
+    if path[:1] == b"/" or (path == b"*" and method == "OPTIONS"):
+        return path
+    _, _, rest = path.partition(b"://")
+    _, slash, path = rest.partition(b"/")
+    return slash + path or b"/"
 
 
 def quoted(path: str) -> bytes:
@@ -157,22 +188,18 @@ def _without(port: bytes, authority: bytes) -> bytes:
     return authority.lower().removesuffix(port).removesuffix(b":")
 
 
-def _path_of_target(raw: bytes, method: str, host: bytes | None) -> bytes:
+def _check_target(raw: bytes, method: str, host: bytes | None) -> None:
     """
-    Return the path of a target that is more than a path: `*`, or an absolute URL of this host.
+    Refuse what is no target for us: neither a path, nor `*`, nor an absolute URL of this host.
 
     Source: RFC 9112 §3.2.2 and §3.2.4.
     """
     if method == "CONNECT":
         raise HTTPError(501, "this is no proxy: CONNECT is not implemented")
-    if raw[:1] == b"/" or (raw == b"*" and method == "OPTIONS"):
-        return raw
-    if not raw:
-        return b"/"
+    if not raw or raw[0] == _SLASH or (raw == b"*" and method == "OPTIONS"):
+        return
     scheme, _, rest = raw.partition(b"://")
-    authority, slash, path = rest.partition(b"/")
     port = _DEFAULT_PORTS.get(scheme.lower())
-    named = _without(port, authority) if port else b""
-    if port and named and named == _without(port, host or b""):
-        return slash + path or b"/"
-    raise HTTPError(400, "the request target is neither a path nor a URL of this host")
+    named = _without(port, rest.partition(b"/")[0]) if port else b""
+    if not named or named != _without(port or b"", host or b""):
+        raise HTTPError(400, "the request target is neither a path nor a URL of this host")

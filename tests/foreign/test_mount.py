@@ -26,6 +26,30 @@ async def test_it_sees_the_prefix_as_root_path_and_the_whole_path():
     assert seen == [("/a b", "/a b/c/d", b"/a%20b/c%2Fd"), ("/a b", "/a b", b"/a%20b")]
 
 
+async def test_a_target_that_is_a_whole_url_is_its_path():
+    """Some servers pass on what they received, in `path` too."""
+    seen, sent = [], []
+
+    async def shows(scope, receive, send):
+        seen.append((scope["root_path"], scope["path"], scope["raw_path"]))
+        await says(start(), body())(scope, receive, send)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "path": "http://a/legacy/b c",
+        "raw_path": b"http://a/legacy/b%20c",
+        "headers": [(b"host", b"a")],
+    }
+    await mounted(shows)(scope, None, send)
+    assert seen == [("/legacy", "/legacy/b c", b"/legacy/b%20c")]
+    assert len(sent) == 2
+
+
 async def test_prefixes_of_routers_add_up():
     app, router, seen = Nardis(), Router(), []
 

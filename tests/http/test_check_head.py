@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from nardis._http.request_head import check_head
+from nardis._http.request_head import check_head, path_in
 from nardis.errors import HTTPError
 
 
@@ -63,6 +65,17 @@ def test_a_path_is_quoted_where_the_server_does_not_pass_on_the_raw_one() -> Non
 )
 def test_a_root_path_is_taken_off_at_the_end_of_a_segment(root: str, path: bytes) -> None:
     assert path_of(raw_path=b"/api/x", root_path=root) == path
+
+
+@given(st.binary(max_size=20) | st.from_regex(rb"(http://)?[a/?:*]{0,8}", fullmatch=True))
+@example(b"")
+def test_what_is_a_path_begins_with_a_slash(target: bytes) -> None:
+    """So behind the base URL of another service it names no other host."""
+    path = path_in(target, "GET")
+
+    assert path[:1] == b"/"
+    assert b"?" not in path
+    assert path in (b"/", target.partition(b"?")[0]) or b"://" in target
 
 
 def test_options_may_ask_about_the_server_as_a_whole() -> None:

@@ -147,6 +147,29 @@ async def test_a_raw_path_with_a_query_in_it_is_cut():
     assert seen == [(b"/x", "/x?a=1")]
 
 
+@pytest.mark.parametrize(
+    ("target", "original_url"),
+    [
+        ("http://example.com/x/y", "/x/y?a=1"),
+        ("http://example.com//b.example/y", "//b.example/y?a=1"),
+        ("http://example.com", "/?a=1"),
+    ],
+)
+async def test_a_target_that_is_a_whole_url_gives_its_path(target, original_url):
+    """A handler that asks another service for `original_url` must not ask the client's choice."""
+    app, seen = Nardis(), []
+
+    @app.get("/{*rest}")
+    async def handler(req, res):
+        seen.append((req.original_url, req.url, req.raw_path))
+        await res.send()
+
+    headers = [(b"host", b"example.com")]
+    await _scoped(app, path=target, raw_path=target.encode(), query_string=b"a=1", headers=headers)
+
+    assert seen == [(original_url, original_url, original_url.partition("?")[0].encode())]
+
+
 @pytest.mark.parametrize(("path", "seen_path"), [("/base/x", "/x"), ("/base", "/"), ("/x", "/x")])
 async def test_root_path_is_stripped_from_path(path, seen_path):
     app, seen = Nardis(), []

@@ -154,3 +154,15 @@ async def test_a_folder_is_a_redirect_that_keeps_the_query_and_stays_on_this_hos
     ]
 
     assert found == [(301, b"/sub/?a=b"), (301, b"/sub/"), (301, b"/%73ub/")]
+
+
+async def test_a_target_that_is_a_whole_url_is_its_path(base):
+    """It redirects within this host, and the root of the site has its slash (RFC 9112 §3.2.2)."""
+    app = app_of(base, "/")
+    here = b"http://127.0.0.1"
+    folder = await ask(app, here + b"/sub?a=b")
+    index, root = [await ask(app, target) for target in (here, b"/")]
+
+    assert (folder[0], folder[1][b"location"]) == (301, b"/sub/?a=b")
+    assert (index[0], index[2]) == (root[0], root[2])
+    assert b"location" not in index[1]
