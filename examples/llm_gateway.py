@@ -13,6 +13,7 @@ Clients show a token of ours instead, and never see the key:
 
 import logging
 import os
+import re
 from collections.abc import AsyncIterator, Iterable
 from hmac import compare_digest
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -20,6 +21,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 import httpx2
 
 from nardis import HTTPError, Limits, Nardis, Next, Request, Response
+from nardis.errors import FieldError
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +38,12 @@ CONNECTIONS = httpx2.Limits(max_connections=1000, max_keepalive_connections=50)
 # An Expect is answered here, as soon as upstream takes the body.
 DROPPED = frozenset(
     b"connection keep-alive te trailer transfer-encoding upgrade "
-    b"authorization cookie set-cookie expect host".split()
+    b"authorization openai-organization openai-project cookie set-cookie expect host".split()
 )
+
+# A path when it is decoded: segments, and none of them means another place. There is no `\`, `;` or
+# second `%` in it, which some servers read as such.
+PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~:@!$&'()*+,=-]+)+")
 
 app = Nardis(limits=Limits(streamed_body_bytes=32 * 1024**2, body_idle_s=15, write_stall_s=30))
 
@@ -70,19 +76,24 @@ async def known(req: Request, res: Response, next: Next) -> None:
     await next()
 
 
+# Without these lines they can only chat. They are all methods that the API has: a TRACE, for
+# instance, would show our key to the client.
+@app.get("/v1/*rest")
+@app.post("/v1/*rest")
+@app.delete("/v1/*rest")
 @app.post("/v1/chat/completions")
-@app.all("/v1/*rest")  # models, embeddings, files: without this line they can only chat
 async def relay(req: Request, res: Response) -> None:
     """Ask upstream, and pass its answer on. A client that leaves cancels this at any point."""
-    if ".." in req.path.split("/"):
-        raise HTTPError(404)  # the key is not for what else that server has
-    has_body = req.content_length or req.method in ("POST", "PUT", "PATCH")
+    url = place(req)
+    if req.method != "POST":
+        await req.bytes(limit=0)  # a body would be a 413: it must not be left out unseen
     try:
         async with app.state.client.stream(
             req.method,
-            req.original_url,
+            url,
             headers=[*passed_on(req.scope["headers"]), (b"via", b"1.1 nardis")],
-            content=req if has_body else None,  # a piece at a time, as upstream takes it
+            # A piece at a time, as upstream takes it.
+            content=req if req.method == "POST" else None,
         ) as answer:
             if answer.status_code == 401:  # it is about our key, and says more of it than it should
                 raise HTTPError(502, "the model's server does not take our key")
@@ -98,6 +109,19 @@ async def relay(req: Request, res: Response) -> None:
         raise HTTPError(504, "the model's server takes too long") from exc
     except httpx2.TransportError as exc:
         raise HTTPError(502, "the model's server cannot be reached, or broke off") from exc
+    except FieldError as exc:
+        raise HTTPError(502, "the model's server sent a malformed field") from exc
+
+
+def place(req: Request) -> httpx2.URL:
+    """Return the URL to ask. Scheme and host are ours: a client has its path and query alone."""
+    if not PATH.fullmatch(req.path):
+        raise HTTPError(404)  # the key is not for what else that server has
+    base: httpx2.URL = app.state.client.base_url
+    try:
+        return base.copy_with(raw_path=base.raw_path.rstrip(b"/") + req.url.encode("latin-1"))
+    except (httpx2.InvalidURL, UnicodeError) as exc:
+        raise HTTPError(400, "the target is no part of a URL") from exc
 
 
 def passed_on(lines: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
