@@ -12,7 +12,7 @@ import math
 import signal
 import sys
 from types import CodeType, TracebackType
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import anyio
 
@@ -22,15 +22,19 @@ __all__ = [
     "Carried",
     "ExcInfo",
     "as_exception",
+    "copied",
     "exc_info_of",
     "explained",
     "failure_of",
     "is_ours",
     "message_of",
     "name_of",
+    "one_line",
     "parted",
     "reduced",
 ]
+
+E = TypeVar("E", bound=BaseException)
 
 ExcInfo: TypeAlias = "tuple[type[BaseException], BaseException, TracebackType | None]"
 
@@ -182,6 +186,19 @@ def _module_of(error: BaseException) -> str:
     return "" if traceback is None else str(traceback.tb_frame.f_globals.get("__name__", ""))
 
 
+def copied(error: E) -> E:
+    """
+    Copy *error* without its traceback, which holds whatever frames it came through.
+
+    Unlike `copy.copy` it does not call the class, whose `__init__` may want other arguments than
+    those that the error has kept.
+    """
+    kind = type(error)
+    copy = kind.__new__(kind, *error.args)
+    copy.__dict__.update(error.__dict__)
+    return copy
+
+
 def name_of(handler: object) -> str:
     """Name a handler for a message: `module.function`."""
     name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
@@ -199,6 +216,17 @@ def message_of(thing: object) -> str:
 
 
 # --- for the log ----------------------------------------------------------------------------------
+
+
+def one_line(text: str) -> str:
+    r"""
+    Write what a client sent so that it cannot be a line of the log, or a command to a terminal.
+
+    >>> print(one_line("/a\n\x1b[2J"))
+    /a\n\x1b[2J
+    """
+    return text.encode("unicode_escape").decode("ascii")
+
 
 # The folder of Nardis, as code objects name it: that may be relative, where they were compiled
 # elsewhere.

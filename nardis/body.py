@@ -23,6 +23,7 @@ from ._exchange.exchange import TURN_S
 from ._exchange.intake import too_large
 from ._exchange.lifetime import Lifetime
 from ._exchange.pace import add_piece
+from ._failures import copied
 from ._http.codings import Decoder
 from .errors import BodyAlreadyRead, HTTPError
 
@@ -266,7 +267,7 @@ class Decoded:
                 await checkpoint()
                 self._yields_at = clock() + TURN_S
             if self._failure is not None:
-                raise _copied(self._failure)
+                raise copied(self._failure)
             if self._is_hungry():
                 await self._pull()
             if self._is_slow and not self._ended:
@@ -354,7 +355,7 @@ class Decoded:
 
     def _fail(self, error: HTTPError) -> HTTPError:
         """Keep a copy of *error* for later reads: with its traceback it would hold this object."""
-        self._failure = _copied(error)
+        self._failure = copied(error)
         self._decoder = None
         return error
 
@@ -485,7 +486,3 @@ def _modules() -> frozenset[str]:
     # A program that was packed into one file may have no folder to list.
     names = {*aliases.values(), *(module.name for module in iter_modules(encodings.__path__))}
     return frozenset({name for name in names if not name.startswith("_")} - _NO_CHARSETS)
-
-
-def _copied(error: HTTPError) -> HTTPError:
-    return HTTPError(error.status, error.detail, headers=error.headers, **error.extensions)

@@ -19,10 +19,18 @@ from ..errors import HTTPError
 if TYPE_CHECKING:
     from decimal import Decimal
 
-__all__ = ["decode_exactly", "decode_json", "may_be_deeper"]
+__all__ = ["JSONRefused", "decode_exactly", "decode_json", "may_be_deeper"]
 
 _BACKSLASH: Final = ord("\\")  # one byte is found sooner than a bytes object
 _BLANKS: Final = " \t\n\r"
+
+
+class JSONRefused(HTTPError):
+    """
+    A JSON body that our own decoders refuse; its detail calls it the body.
+
+    A class of its own tells it from an HTTPError of a model's, or of a codec's, in the same body.
+    """
 
 
 def decode_json(body: bytes, depth: int, codec: Any = None) -> Any:
@@ -45,14 +53,14 @@ def decode_json(body: bytes, depth: int, codec: Any = None) -> Any:
     try:
         value = _decode(body.decode()) if codec is None else codec.loads(body)
     except UnicodeDecodeError as exc:
-        raise HTTPError(400, "the JSON body is not valid UTF-8") from exc
+        raise JSONRefused(400, "the JSON body is not valid UTF-8") from exc
     except RecursionError as exc:
-        raise HTTPError(400, f"the JSON body is nested deeper than {depth} levels") from exc
+        raise JSONRefused(400, f"the JSON body is nested deeper than {depth} levels") from exc
     except ValueError as exc:
         what = "it begins with a byte order mark" if body.startswith(codecs.BOM_UTF8) else exc
-        raise HTTPError(400, f"the body is not valid JSON: {what}") from exc
+        raise JSONRefused(400, f"the body is not valid JSON: {what}") from exc
     if may_be_deeper(body, depth) and _is_deeper(value, depth):
-        raise HTTPError(400, f"the JSON body is nested deeper than {depth} levels")
+        raise JSONRefused(400, f"the JSON body is nested deeper than {depth} levels")
     # The body is UTF-8, so only an escape can have made a surrogate. Most bodies have no backslash,
     # which is found at once.
     halves = _BACKSLASH in body and (b"\\ud" in body or b"\\uD" in body)
@@ -99,7 +107,7 @@ def _finite(text: str) -> float:
     number = float(text)
     if isinf(number):
         shown = text if len(text) <= 20 else f"{text[:20]}..."
-        raise HTTPError(
+        raise JSONRefused(
             400, f"the number {shown} in the JSON body is too great: at most about 1.8e308 is taken"
         )
     return number
@@ -163,7 +171,7 @@ def _check_writable(value: Any, *, texts: bool) -> None:
                     each.encode()
             elif kind is float:
                 if not isfinite(each):
-                    raise HTTPError(
+                    raise JSONRefused(
                         400, f"the JSON body has {each} for a number, which is not JSON"
                     )
             elif isinstance(each, dict):
@@ -174,7 +182,7 @@ def _check_writable(value: Any, *, texts: bool) -> None:
             elif isinstance(each, list):
                 values += cast("list[Any]", each)
     except UnicodeEncodeError as exc:
-        raise HTTPError(
+        raise JSONRefused(
             400,
             "the JSON body has half of a surrogate pair, which is no character: "
             "\\ud800 or its like",

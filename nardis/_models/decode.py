@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final
 
-from .._http.strict_json import decode_exactly, decode_json, may_be_deeper
+from .._http.strict_json import JSONRefused, decode_exactly, decode_json, may_be_deeper
 from ..errors import HTTPError, UsageError
 
 __all__ = ["decode_typed", "typed_decoder"]
@@ -68,11 +68,11 @@ def decode_typed(body: bytes, type: Any, depth: int) -> Any:
     except TypeError:  # a type it does not know, or a set of what cannot be in one
         return _converted(body, type, depth)
     except RecursionError as exc:
-        raise HTTPError(400, f"the JSON body is nested deeper than {depth} levels") from exc
+        raise JSONRefused(400, f"the JSON body is nested deeper than {depth} levels") from exc
     except (msgspec.DecodeError, ValueError) as exc:  # the first is no ValueError before 0.21
         decode_json(body, depth)  # it says the same for all types
         # Nothing is known that msgspec alone refuses.
-        raise HTTPError(400, f"the body is not valid JSON: {exc}") from exc  # pragma: no cover
+        raise JSONRefused(400, f"the body is not valid JSON: {exc}") from exc  # pragma: no cover
     if decimals and _ODD_DECIMAL.search(body):
         _converted(body, type, depth)
     return value
@@ -93,9 +93,13 @@ def typed_decoder(type: Any, depth: int) -> Callable[[bytes], Any]:
     >>> read(b"[1, 2]"), read(b"[]")
     ([1, 2], [])
     """
-    decode = None
+    decode: Callable[[bytes], Any] | None = None
+    refusals: tuple[type[Exception], ...] = ()
     if not hasattr(type, "model_validate_json"):
         with suppress(ImportError, TypeError):  # no msgspec, or none that knows the type
+            from msgspec import DecodeError
+
+            refusals = (DecodeError, RecursionError, TypeError, ValueError)
             decode, decimals = _decoder(type)
             decode = None if decimals else decode
 
@@ -105,7 +109,7 @@ def typed_decoder(type: Any, depth: int) -> Callable[[bytes], Any]:
             return decode_typed(body, type, depth)
         try:
             return decode(body)
-        except Exception:  # what that means is said in one place
+        except refusals:  # what that means is said in one place; any other error is the type's own
             return decode_typed(body, type, depth)
 
     return read
@@ -139,7 +143,7 @@ def _converted(body: bytes, type: Any, depth: int) -> Any:
     except Misfit as exc:
         raise body_refused(exc) from exc
     except RecursionError as exc:  # a level takes two or three calls
-        raise HTTPError(400, "the JSON body is nested deeper than can be read") from exc
+        raise JSONRefused(400, "the JSON body is nested deeper than can be read") from exc
 
 
 def _refused(body: bytes, type: Any, depth: int, message: str) -> HTTPError:

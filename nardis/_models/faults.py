@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 from urllib.parse import quote
 
+from .._http.strict_json import JSONRefused
 from ..errors import HTTPError
 
 __all__ = [
@@ -204,7 +205,7 @@ def kind_of(value: object) -> str:
 # --- the answers ----------------------------------------------------------------------------------
 
 
-def body_refused(misfit: Misfit) -> HTTPError:
+def body_refused(misfit: Misfit) -> JSONRefused:
     """
     Return the 422 for a JSON body that does not fit; its problem details list the faults.
 
@@ -219,7 +220,8 @@ def body_refused(misfit: Misfit) -> HTTPError:
         {"detail": fault.detail, "pointer": "#" + quote(fault.pointer, _FRAGMENT, errors="replace")}
         for fault in misfit.faults
     ]
-    return _refused("JSON body", errors, "pointer", misfit.more)
+    said = _said_of("JSON body", errors, "pointer", misfit.more)
+    return JSONRefused(422, said, errors=errors)
 
 
 def pairs_refused(misfit: Misfit) -> HTTPError:
@@ -230,17 +232,18 @@ def pairs_refused(misfit: Misfit) -> HTTPError:
     {'errors': [{'detail': 'not an integer, such as 42', 'parameter': 'limit'}]}
     """
     errors = [_of_parameter(fault) for fault in misfit.faults]
-    return _refused("query", errors, "parameter", misfit.more)
+    said = _said_of("query", errors, "parameter", misfit.more)
+    return HTTPError(422, said, errors=errors)
 
 
-def _refused(what: str, errors: list[dict[str, str]], place: str, more: bool) -> HTTPError:
+def _said_of(what: str, errors: list[dict[str, str]], place: str, more: bool) -> str:
     first, count = errors[0], len(errors)
     at = f" at {first[place]}" if place in first else ""  # else it is of all of them together
     if count == 1:
         said = f"1 fault,{at}" if at else "1 fault"
     else:
         said = f"{'more than ' if more else ''}{count} faults, the first{at}"
-    return HTTPError(422, f"the {what} does not fit: {said}: {first['detail']}", errors=errors)
+    return f"the {what} does not fit: {said}: {first['detail']}"
 
 
 def _of_parameter(fault: Fault) -> dict[str, str]:

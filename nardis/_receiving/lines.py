@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from copy import copy
 from functools import partial
 from time import monotonic
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from .._exchange.pace import FEED_BYTES, Pace, cut
+from .._failures import copied
 from .._http.lines import LineSplitter
-from .._http.strict_json import decode_json
+from .._http.strict_json import JSONRefused, decode_json
 from .._models import typed_decoder
 from ..body import Source, codec_of_lines
 from ..errors import BodyAlreadyRead, HTTPError
@@ -98,7 +98,7 @@ class Lines(Generic[T]):
 
     async def __anext__(self) -> T:
         if self._failure is not None:
-            raise copy(self._failure)
+            raise copied(self._failure)
         try:
             while True:
                 if self._pace.is_due():
@@ -110,9 +110,13 @@ class Lines(Generic[T]):
                 self._number += 1
                 if self._skips_blanks and not line.strip(_BLANKS):
                     continue
-                return self._read(line, self._number)
+                try:
+                    return self._read(line, self._number)
+                except StopAsyncIteration as exc:  # a model's own: here it would be a good end
+                    what = f"what reads line {self._number:,} raised StopAsyncIteration"
+                    raise RuntimeError(what) from exc
         except HTTPError as exc:
-            self._failure = copy(exc)
+            self._failure = copied(exc)
             raise
 
     async def _feed(self) -> None:
@@ -169,7 +173,8 @@ def json_reader(
     """
     Return what reads a line as JSON: into *type*, or as `decode_json` does if that is None.
 
-    *explain* is that of `text_reader`.
+    *explain* is that of `text_reader`. An HTTPError of the type or the codec stays what it is, but
+    for the number of the line in its extensions.
     """
     decode: Callable[[bytes], Any] = (
         partial(decode_json, depth=depth, codec=codec)
@@ -180,17 +185,20 @@ def json_reader(
     def read(line: bytes, number: int) -> Any:
         try:
             return decode(line)
-        except HTTPError as exc:
+        except JSONRefused as exc:
             raise explain(_of_line(exc, number)) from exc
+        except HTTPError as exc:
+            exc.extensions["line"] = number
+            raise
 
     return read
 
 
-def _of_line(error: HTTPError, number: int) -> HTTPError:
+def _of_line(error: JSONRefused, number: int) -> HTTPError:
     """
     Say of a line what was said of a whole JSON body.
 
-    >>> _of_line(HTTPError(400, "the body is not valid JSON: it ends: line 1 column 2"), 7).detail
+    >>> _of_line(JSONRefused(400, "the body is not valid JSON: it ends: line 1 column 2"), 7).detail
     'line 7 is not valid JSON: it ends: column 2'
     """
     said = _BODY.sub(f"line {number:,}", error.detail, count=1)

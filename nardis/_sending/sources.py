@@ -162,6 +162,8 @@ def _received(receive: Callable[[], Awaitable[Any]]) -> Pull:
             return await receive()
         except EndOfStream:
             raise StopAsyncIteration from None
+        except StopAsyncIteration as exc:
+            raise _no_end("receive()", "raise anyio.EndOfStream") from exc
 
     return pull
 
@@ -169,18 +171,26 @@ def _received(receive: Callable[[], Awaitable[Any]]) -> Pull:
 def _read(read: Callable[[int], Any], *, is_async: bool) -> Pull:
     async def pull() -> Any:
         # In a list, because trio takes no coroutine from a thread, and a sync `read` may give one.
-        (piece,) = (
-            [read(FILE_CHUNK_BYTES)]
-            if is_async
-            else await to_thread.run_sync(lambda: [read(FILE_CHUNK_BYTES)])
-        )
-        if isawaitable(piece):
-            piece = await piece
+        try:
+            (piece,) = (
+                [read(FILE_CHUNK_BYTES)]
+                if is_async
+                else await to_thread.run_sync(lambda: [read(FILE_CHUNK_BYTES)])
+            )
+            if isawaitable(piece):
+                piece = await piece
+        except StopAsyncIteration as exc:
+            raise _no_end("read()", "return b''") from exc
         if not piece:
             raise StopAsyncIteration
         return piece
 
     return pull
+
+
+def _no_end(verb: str, end: str) -> RuntimeError:
+    """Make the error of what would look like an end: it may come from anywhere inside."""
+    return RuntimeError(f"a source's {verb} raised StopAsyncIteration: at the end, {end}")
 
 
 def _listed(iterator: Iterator[Any]) -> Pull:

@@ -124,6 +124,47 @@ async def test_a_body_over_its_limit_never_looks_whole(ask):
     assert first[0] == 413
 
 
+class Quota(HTTPError):
+    """Made of other arguments than it has."""
+
+    def __init__(self, user):
+        super().__init__(413, f"the quota of {user} is used up")
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-encoding": "gzip"}])
+async def test_an_error_of_a_middleware_is_raised_again_as_it_is(ask, headers):
+    """Its class wants other arguments than the error has: it is not asked for another one."""
+    app = Nardis()
+
+    class Metered:
+        def __init__(self, app):
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            async def metered():
+                await receive()
+                raise Quota("ada")
+
+            await self.app(scope, metered, send)
+
+    async def twice(req):
+        errors = []
+        lines = req.decode_content().lines()
+        for _ in range(2):
+            with pytest.raises(Quota) as caught:
+                await anext(lines)
+            errors.append(caught.value.detail)
+        return errors
+
+    app.use(wrap(Metered))
+
+    content = gzip.compress(b"a\n")
+    assert (
+        await ask(twice, "POST", app=app, content=content, headers=headers)
+        == ["the quota of ada is used up"] * 2
+    )
+
+
 async def test_a_loop_that_was_left_goes_on(ask):
     async def two_loops(req):
         rows, first = req.lines(), []

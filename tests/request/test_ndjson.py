@@ -183,6 +183,77 @@ async def test_an_error_of_the_program_keeps_its_fields(refusal):
     assert response.headers["retry-after"] == "5"
 
 
+class Taken(HTTPError):
+    """Made of other arguments than it has."""
+
+    def __init__(self, id):
+        super().__init__(409, f"the body has {id} twice", headers={"x-id": str(id)})
+
+
+@dataclass
+class Unique:
+    id: int
+
+    def __post_init__(self):
+        if self.id == 2:
+            raise Taken(self.id)
+
+
+class UniqueStruct(msgspec.Struct):
+    id: int
+    __post_init__ = Unique.__post_init__
+
+
+class UniqueModel:
+    @classmethod
+    def model_validate_json(cls, body):
+        return Unique(**json.loads(body))
+
+
+@pytest.mark.parametrize("type_", [Unique, UniqueStruct, UniqueModel])
+async def test_an_error_of_the_program_stays_what_it_is(ask, type_):
+    """Its class may have an error handler; only errors of our decoders are worded anew."""
+
+    async def read(req):
+        return await failures(req.ndjson(type_))
+
+    content = b'{"id": 1}\n{"id": 2}\n{"id": 3}\n'
+    for error in await ask(read, "POST", content=content):
+        assert type(error) is Taken
+        assert (error.status, error.detail) == (409, "the body has 2 twice")
+        assert (error.headers, error.extensions) == ({"x-id": "2"}, {"line": 2})
+
+
+async def test_a_type_is_not_made_twice_for_an_error_of_its_own(failure):
+    made = []
+
+    class Counted(msgspec.Struct):
+        id: int
+
+        def __post_init__(self):
+            made.append(self.id)
+            raise LookupError
+
+    error = await failure(items(Counted), "POST", content=b'{"id": 1}')
+
+    assert isinstance(error, LookupError)
+    assert made == [1]
+
+
+async def test_no_error_of_the_program_looks_like_the_end(failure):
+    class Exhausted(msgspec.Struct):
+        id: int
+
+        def __post_init__(self):
+            raise StopAsyncIteration
+
+    error = await failure(items(Exhausted), "POST", content=b'{"id": 1}\n')
+
+    assert isinstance(error, RuntimeError)
+    assert isinstance(error.__cause__, StopAsyncIteration)
+    assert "what reads line 1 raised" in str(error)
+
+
 async def test_a_long_line_is_a_413(refusal):
     app = Nardis(limits=Limits(line_bytes=3))
 

@@ -129,6 +129,27 @@ async def test_a_byte_stream_of_anyio_is_piped_to_its_end_and_closed():
         await stream.receive()
 
 
+@pytest.mark.parametrize("verb", ["receive", "read"])
+async def test_only_its_own_end_is_the_end_of_a_source(verb):
+    """StopAsyncIteration may come from anywhere inside: the response must not look whole."""
+
+    class Source:
+        async def fails(self, size=0):
+            raise StopAsyncIteration
+
+    setattr(Source, verb, Source.fails)
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.pipe(Source())
+
+    async with Client(app, raise_app_errors=False) as client:
+        response = await client.get("/")
+
+    assert response.status_code == 500
+
+
 class Upstream:
     """A stream that reads, receives and iterates: the response of some HTTP client."""
 
