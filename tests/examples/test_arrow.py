@@ -62,10 +62,10 @@ def batch(*numbers):
     return pa.record_batch([numbers, [n * n for n in numbers]], schema=arrow.SQUARES)
 
 
-def stream(*batches, schema=arrow.SQUARES):
+def stream(*batches, schema=arrow.SQUARES, **options):
     """Return a whole stream of Arrow, as pyarrow writes it."""
     file = io.BytesIO()
-    with pa.ipc.new_stream(file, schema) as writer:
+    with pa.ipc.new_stream(file, schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
         for each in batches:
             writer.write_batch(each)
     return file.getvalue()
@@ -199,6 +199,13 @@ async def test_a_batch_is_taken_before_the_next_is_sent(url, monkeypatch):
     assert await put(url, pieces()) == (200, {"rows": 2, "sum": 5})
 
 
+WORDS = pa.record_batch({"word": pa.array(["a"]).dictionary_encode()})
+# A dictionary behind the columns of a table of squares, which has none.
+DICTIONARY = (
+    stream()[:-8] + stream(WORDS, schema=WORDS.schema)[len(stream(schema=WORDS.schema)) - 8 :]
+)
+
+
 @pytest.mark.parametrize(
     ("body", "status", "word"),
     [
@@ -206,9 +213,27 @@ async def test_a_batch_is_taken_before_the_next_is_sent(url, monkeypatch):
         (b"id,name\n1,a\n" * 9, 413, "if this is Arrow at all"),
         (stream(batch(*range(100)))[:-100], 400, "Expected to be able to read"),
         (b"\xff\xff\xff\xff\xff\xff\xff\x7f", 413, "bytes are too much"),
+        (stream(batch(1), batch(2))[:-8], 400, "is it whole?"),
+        (stream(batch(1)) + b"a", 400, "is it whole?"),
+        (stream(batch(*[0] * 10_000), compression="zstd"), 415, "must not be compressed"),
+        (stream(batch(1), metadata_version=pa.ipc.MetadataVersion.V4), 415, "compressed"),
+        (stream(batch(1))[len(stream()) - 8 :], 400, "no stream of Arrow"),
+        (DICTIONARY, 400, "has no dictionary"),
         (stream(pa.record_batch({"n": [1]}), schema=pa.schema({"n": pa.int64()})), 422, "columns"),
     ],
-    ids=["empty", "csv", "cut", "huge", "columns"],
+    ids=[
+        "empty",
+        "csv",
+        "cut",
+        "huge",
+        "no end",
+        "more",
+        "bomb",
+        "old",
+        "no columns",
+        "dictionary",
+        "columns",
+    ],
 )
 async def test_what_is_no_table_of_squares_is_refused(url, body, status, word):
     found, text = await put(url, [body] if body else [])
