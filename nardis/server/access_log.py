@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from .._asgi.extensions import ACCESS, CLIENT, FILE, ORIGIN, PATH, extension
-from .._failures import failure_of, message_of, parted
+from .._failures import failure_of, message_of, one_line, parted
 from .._http.fields import declared_length
 from ..types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,8 +25,15 @@ __all__ = ["with_access_log"]
 
 logger: logging.Logger = logging.getLogger("nardis.access")
 
+# Where it is told that a line is lost.
+faults: logging.Logger = logging.getLogger("nardis")
+
 # What JSON lacks becomes text. Made once, because `json.dumps` would make one for each line.
 _encode: Final = json.JSONEncoder(default=message_of, allow_nan=False).encode
+
+# Half of a surrogate pair in JSON, for which strict readers refuse the whole line. What the first
+# group has is none: a backslash, or a pair.
+_HALF: Final = re.compile(r"(\\\\|\\ud[89ab]..\\ud[c-f]..)|\\ud[89a-f]..")
 
 # Below that it was the system that took its time, and a line of text says nothing of it.
 LEAST_BLOCKED_MS: Final = 1.0
@@ -73,14 +82,35 @@ def with_access_log(app: ASGIApp, *, as_json: bool, shutdown: Shutdown) -> ASGIA
             entry.failed = parted(exc)[0] is None
             raise
         finally:
-            fields = entry.fields(draining=bool(shutdown.draining))
-            line = _as_json(fields, entry.added) if as_json else _as_text(fields)
-            extra: dict[str, Any] = {"exchange": {**entry.added, **fields}}
-            if fields["request_id"]:
-                extra["request_id"] = message_of(fields["request_id"])  # as on other records
-            logger.info("%s", line, extra=extra)
+            if logger.isEnabledFor(logging.INFO):
+                _log(entry, as_json=as_json, draining=bool(shutdown.draining))
 
     return logged
+
+
+def _log(entry: _Entry, *, as_json: bool, draining: bool) -> None:
+    """
+    Write the line of an exchange.
+
+    A handler or filter may raise, and so may a record factory. That costs the line, not the answer.
+    """
+    try:
+        fields = entry.fields(draining=draining)
+        line = _as_json(fields, entry.added) if as_json else _as_text(fields)
+        # Not by `extra`, which refuses what a record factory has set already.
+        record = logger.makeRecord(
+            logger.name, logging.INFO, __file__, 0, "%s", (line,), None, "with_access_log"
+        )
+        vars(record)["exchange"] = {**entry.added, **fields}
+        if fields["request_id"] is not None:
+            vars(record)["request_id"] = message_of(fields["request_id"])  # as on other records
+        logger.handle(record)
+    except BaseException as exc:
+        failure = failure_of(exc)  # lets a cancellation go on
+        with suppress(Exception):  # of the same record factory
+            faults.error(
+                "a line of the access log is lost: %s", message_of(failure), exc_info=failure
+            )
 
 
 class _Entry:
@@ -110,9 +140,9 @@ class _Entry:
         self.left: bool = False
 
     @property
-    def added(self) -> dict[str, Any]:
-        """The fields that the application adds to the line."""
-        fields: dict[str, Any] = self.notes.get("fields") or {}
+    def added(self) -> dict[Any, Any]:
+        """The fields that the application adds to the line, by name, if it obeys the types."""
+        fields: dict[Any, Any] = self.notes.get("fields") or {}
         return fields
 
     def sent(self, message: Message, now: float) -> None:
@@ -193,18 +223,23 @@ def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode("latin-1")
 
 
-def _as_json(fields: dict[str, Any], added: dict[str, Any]) -> str:
+def _as_json(fields: dict[str, Any], added: dict[Any, Any]) -> str:
     """
     Write a line of JSON: our fields, and behind them what the application added under other names.
 
-    What JSON lacks becomes text: a line is never lost for a value in it.
+    What JSON lacks becomes text: a line is never lost for a value in it. No name comes twice.
     """
-    line = {**fields, **{key: value for key, value in added.items() if key not in fields}}
+    line = fields.copy()
+    for key, value in added.items():
+        name = str.__str__(key) if isinstance(key, str) else message_of(key)
+        if name not in fields:
+            line[name] = value
     try:
-        return _encode(line)
-    except BaseException as exc:  # NaN, a circle, a key that is a tuple, a number of 5,000 digits
+        text = _encode(line)
+    except BaseException as exc:  # NaN, a circle, a number of 5,000 digits
         failure_of(exc)  # lets a cancellation go on
-    return json.dumps({message_of(key): _plain(value) for key, value in line.items()})
+        text = json.dumps({name: _plain(value) for name, value in line.items()})
+    return _HALF.sub(lambda half: half[1] or "\\ufffd", text) if "\\ud" in text else text
 
 
 def _plain(value: object) -> object:
@@ -220,14 +255,14 @@ def _plain(value: object) -> object:
 def _as_text(fields: dict[str, Any]) -> str:
     first_byte = "-" if fields["first_byte_ms"] is None else f"{fields['first_byte_ms']}ms"
     line = (
-        f'{fields["client"] or "-"} "{fields["method"]} {_quotable(fields["path"])} '
+        f'{_word(fields["client"] or "-")} "{_word(fields["method"])} {_quotable(fields["path"])} '
         f'HTTP/{fields["http_version"]}" {fields["status"] or "-"} '
         f"{fields['bytes']}B first={first_byte} total={fields['duration_ms']}ms"
     )
     if fields["blocked_ms"] >= LEAST_BLOCKED_MS:
         line += f" blocked={fields['blocked_ms']}ms"
-    if fields["request_id"]:
-        line += f" id={_quotable(message_of(fields['request_id'])).replace(' ', '_')}"
+    if fields["request_id"] is not None:
+        line += f" id={_word(message_of(fields['request_id']))}"
     if fields["aborted"]:
         line += " aborted"
     if fields["close_reason"]:
@@ -235,6 +270,11 @@ def _as_text(fields: dict[str, Any]) -> str:
     return line
 
 
+def _word(text: str) -> str:
+    """Write a text so that it is one field of a line, without quotes around it."""
+    return _quotable(text).replace(" ", "_")
+
+
 def _quotable(text: str) -> str:
     """Write a text so that a line end in it is no line of the log, and a quote ends no field."""
-    return text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
+    return one_line(text).replace('"', '\\"')

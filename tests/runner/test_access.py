@@ -51,9 +51,28 @@ def log(caplog):
                 await logged(given, receive, nothing)
         [record] = caplog.records
         caplog.clear()
-        return json.loads(record.message) if form == "json" else record.message
+        return Said(record.message) if form == "json" else record.message
 
     return call
+
+
+async def logged(app):
+    """Call an application once, with a log of lines of text."""
+    logs = with_access_log(app, as_json=False, shutdown=SimpleNamespace(draining=0.0))
+    await logs({**SCOPE, "extensions": {}}, anyio.sleep_forever, nothing)
+
+
+class Said(dict):
+    """
+    A line of JSON.
+
+    Attributes:
+        raw: As it was written.
+    """
+
+    def __init__(self, raw):
+        super().__init__(json.loads(raw))
+        self.raw = raw
 
 
 async def nothing(message):
@@ -279,6 +298,7 @@ CIRCLE.append(CIRCLE)
         pytest.param("x", CIRCLE, "x", "[[...]]", id="a circle"),
         pytest.param("x", Mute(), "x", "<Mute that fails to say more>", id="mute"),
         pytest.param((1, 2), None, "(1, 2)", None, id="a key that is no text"),
+        pytest.param("x", "a\ud800😀\\ud800", "x", "a\ufffd😀\\ud800", id="half a character"),
     ],
 )
 async def test_no_value_costs_the_line(log, key, value, key_said, value_said):
@@ -289,13 +309,74 @@ async def test_no_value_costs_the_line(log, key, value, key_said, value_said):
     assert isinstance(said["duration_ms"], float)
 
 
+@pytest.mark.parametrize("value", [0.5, math.nan])
+async def test_no_name_comes_twice(log, value):
+    class Status:
+        def __str__(self):
+            return "status"
+
+    notes = {"fields": {1: 2, "1": value, Status(): 599}}
+    said = await log(answering(START, body(b""), notes=notes))
+
+    assert said["status"] == 200
+    assert str(said["1"]) == str(value)
+    assert len(said) == len(json.loads(said.raw, object_pairs_hook=list))
+
+
+async def test_a_record_factory_may_set_what_a_record_has(caplog):
+    """A recipe of the logging cookbook puts the id of the request on each record."""
+    caplog.set_level(logging.INFO, "nardis.access")
+    usual = logging.getLogRecordFactory()
+
+    def factory(*args, **kwargs):
+        record = usual(*args, **kwargs)
+        record.request_id, record.exchange = "-", None
+        return record
+
+    logging.setLogRecordFactory(factory)
+    try:
+        for fields in ({"request_id": "abc"}, {}):
+            await logged(answering(START, body(b""), notes={"fields": fields}))
+    finally:
+        logging.setLogRecordFactory(usual)
+
+    assert [record.request_id for record in caplog.records] == ["abc", "-"]
+    assert [record.exchange["status"] for record in caplog.records] == [200, 200]
+
+
+@pytest.mark.parametrize("keeps_failing", [False, True])
+async def test_a_log_that_fails_costs_the_line_and_not_the_request(caplog, keeps_failing):
+    caplog.set_level(logging.INFO, "nardis")
+
+    def fail(record):
+        if keeps_failing or record.name == "nardis.access":
+            raise LookupError("the disk is full")
+        return True
+
+    caplog.handler.addFilter(fail)
+    try:
+        await logged(answering(START, body(b"")))
+    finally:
+        caplog.handler.removeFilter(fail)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "a line of the access log is lost: the disk is full"
+    ] * (not keeps_failing)
+
+
+async def test_without_readers_no_line_is_made(caplog, monkeypatch):
+    caplog.set_level(logging.WARNING, "nardis.access")
+    monkeypatch.delattr("nardis.server.access_log._log")
+
+    await logged(answering(START, body(b"")))
+
+
 async def test_a_record_has_all_of_it_as_well(caplog):
     """For a formatter of the application's own."""
     caplog.set_level(logging.INFO, "nardis.access")
     app = answering(START, body(b""), notes={"fields": {"request_id": "abc", "status": 599}})
     for each in (app, answering(START, body(b""))):
-        logged = with_access_log(each, as_json=False, shutdown=SimpleNamespace(draining=0.0))
-        await logged({**SCOPE, "extensions": {}}, anyio.sleep_forever, nothing)
+        await logged(each)
     record, plain = caplog.records
 
     assert (record.request_id, record.exchange["status"]) == ("abc", 200)
@@ -391,11 +472,18 @@ async def test_nobody_writes_lines_of_their_own(log, form, end):
     assert text.isprintable()
 
 
-@pytest.mark.parametrize("path", ['/" 200 9999B', "/a b", "/\\", '/\\"'])
-async def test_the_fields_of_a_line_of_text_can_be_told_apart(log, path):
-    """Whatever a client has in its path, the quotes around the request are ours."""
-    line = await log(answering(START, body(b"")), scope={"path": path}, form="text")
+@pytest.mark.parametrize("sent", ['/" 200 9999B', "/a b", "/\\", '/\\"', "\x1b[2J"])
+@pytest.mark.parametrize("what", ["path", "method", "client"])
+async def test_the_fields_of_a_line_of_text_can_be_told_apart(log, what, sent):
+    """
+    Whatever a client sends, the quotes around the request are ours.
 
-    request, behind = re.match(r'192\.0\.2\.1:1234 "((?:[^"\\]|\\.)*)" (.*)', line).groups()
+    A proxy may name any client, and servers other than ours let other methods through.
+    """
+    scope = {what: (sent, 0) if what == "client" else sent}
+    line = await log(answering(START, body(b"")), scope=scope, form="text")
+
+    request, behind = re.match(r'[!#-~]\S* "((?:[^"\\]|\\.)*)" (.*)', line).groups()
+    assert line.isprintable()
     assert request.endswith(" HTTP/1.1")
     assert behind.split()[:2] == ["200", "0B"]
