@@ -846,6 +846,28 @@ async def test_a_connection_is_idle_when_its_last_stream_was_reset(conversing):
         assert conversation.idle is True
 
 
+async def test_a_method_or_path_that_is_none_ends_its_stream_alone(conversing):
+    """h2 lets them through, and they would forge lines of logs."""
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append((scope["method"], scope["raw_path"]))
+        await quick(scope, receive, send)
+
+    bad = [("GET", path) for path in ("/a b", "/a?\x1b[2J", "/\x7f", "a", "//é")]
+    bad += [(method, "/") for method in ('GET" 200 "', "GE\x1bT", "", "A" * 65, "a:b", "é")]
+    good = [("BREW!" * 12, "/"), ("OPTIONS", "*"), ("GET", '/"~?a[]|#\\')]
+    async with conversing(app) as conversation:
+        for method, path in bad + good:
+            await conversation.request(
+                [(":method", method), *REQUEST[1:3], (":path", path)], end=False
+            )
+
+        assert conversation.resets()[: len(bad)] == [ErrorCodes.PROTOCOL_ERROR] * len(bad)
+        assert not conversation.goodbyes()
+    assert seen == [(method, path.partition("?")[0].encode()) for method, path in good]
+
+
 # --- progress -------------------------------------------------------------------------------------
 
 STALL_S = 1.0  # a busy machine may keep a reader waiting for a good part of it

@@ -8,8 +8,9 @@ while the socket is full. h2 4.4 answers each late frame of a stream that was re
 reset.
 
 Cure: events are handled one by one, and none waits for the socket. DATA for a stream that is gone
-is dropped (its connection window is given back), and a request that cannot be read is reset with
-PROTOCOL_ERROR (RFC 9113 §8.1.1). A stream is reset once; late frames are discarded (§5.1).
+is dropped (its connection window is given back). A request that cannot be read is reset with
+PROTOCOL_ERROR (RFC 9113 §8.1.1), and so is one whose method or path is none: h2 does not look at
+them. A stream is reset once; late frames are discarded (§5.1).
 hypercorn closes a connection, under its open streams, after 1,000 requests, which bounds what a
 client can start and reset again and again (CVE-2023-44487); here one that does little else is
 closed.
@@ -17,6 +18,7 @@ closed.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import h2.connection
@@ -42,6 +44,11 @@ SPARE_RESETS: Final = 100
 # Streams that are remembered to have been reset. Late frames come within a round trip, and not this
 # many resets later.
 RESETS: Final = 10_000
+
+# A method is a token (RFC 9110 §9.1), and the longest of IANA's has 17 letters. A path has no
+# blanks and no controls (RFC 9113 §8.3.1): they would stand in logs.
+_METHOD: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
+_PATH: Final = re.compile(rb"[/*][!-~]*")
 
 
 class _ResetsOnce(h2.connection.H2Connection):
@@ -148,4 +155,4 @@ def _readable(fields: Any) -> bool:
         )
         if pseudo.get(b":protocol") != b"websocket" or not handshake_is_text:
             return False
-    return method.isascii() and path.isascii() and path[:1] in (b"/", b"*")
+    return bool(_METHOD.fullmatch(method) and _PATH.fullmatch(path))
