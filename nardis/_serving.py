@@ -24,6 +24,7 @@ from ._failures import (
     explained,
     failure_of,
     message_of,
+    one_line,
     parted,
     reduced,
 )
@@ -353,7 +354,7 @@ async def _answer_500(app: Served, error: BaseException, trail: Root) -> None:
     """Answer an error that nobody registered, outside of all middlewares."""
     req, res = trail.req, trail.res
     explained(error)
-    details = (req.method, req.original_url, message_of(error))
+    details = (*_asked(req), message_of(error))
     logger.error("%s %s failed: %s", *details, exc_info=exc_info_of(error))
     _report(req, error)
     handler = app.error_handlers.get(500)
@@ -417,7 +418,7 @@ async def _answer_anew(app: Served, error: BaseException, req: Request, exchange
 
 def _log_late(req: Request, error: BaseException, when: str) -> None:
     """Log an error that comes too late to be answered."""
-    details = (req.method, req.original_url, when, message_of(error))
+    details = (*_asked(req), when, message_of(error))
     logger.error("%s %s failed %s: %s", *details, exc_info=exc_info_of(explained(error)))
     _report(req, error)
 
@@ -436,8 +437,13 @@ def _log_cut(req: Request, error: BaseException | None, reason: str | None, size
     else:
         explained(error)
     text = "%s %s failed after %d body bytes, truncated=True: %s"
-    details = (req.method, req.original_url, size, reason if error is None else message_of(error))
+    details = (*_asked(req), size, reason if error is None else message_of(error))
     logger.log(level, text, *details, exc_info=exc_info, extra={"truncated": True})
+
+
+def _asked(req: Request) -> tuple[str, str]:
+    """Return method and URL for the log: not all servers refuse those that would forge lines."""
+    return one_line(req.method), one_line(req.original_url)
 
 
 def _note(scope: Scope, reason: str) -> None:

@@ -77,6 +77,27 @@ async def test_a_failure_past_the_head_goes_on_to_the_server():
     assert (response.complete, raised) == (False, [bug])
 
 
+@pytest.mark.parametrize("sent", ["", "write", "send"])
+async def test_no_client_writes_lines_of_the_log(caplog, sent):
+    """Servers other than ours may let controls through."""
+    app = Nardis()
+
+    @app.all("/x")
+    async def fails(req, res):
+        if sent:
+            await getattr(res, sent)("12345")
+        raise KeyError("k")
+
+    async def server(scope, receive, send):
+        scope |= {"method": "G\x1b[2J", "query_string": b"a\n2026 ERROR forged\x85"}
+        await app(scope, receive, send)
+
+    async with Client(server, raise_app_errors=False) as client:
+        await client.get("/x")
+    [record] = errors(caplog)
+    assert record.getMessage().startswith(r"G\x1b[2J /x?a\n2026 ERROR forged\x85 failed")
+
+
 @pytest.mark.parametrize("status", [400, 404, 405, 418, 503])
 async def test_what_a_client_did_wrong_is_not_logged(status, caplog):
     app = Nardis()
