@@ -13,14 +13,17 @@ that has not found its first row.
 
 import csv
 import os
+import re
 import sqlite3
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from datetime import date
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from nardis import Limits, Nardis, Request, Response
+from anyio import CapacityLimiter, fail_after
+
+from nardis import HTTPError, Limits, Nardis, Next, Request, Response
 from nardis.middleware import compression
 
 DATABASE = os.environ.get("DATABASE", ":memory:")
@@ -39,38 +42,66 @@ PIECE_CHARS = 64 * 1024
 # millisecond.
 STEPS = 10_000
 
-# What makes a spreadsheet take a text for a formula, which may send the other cells elsewhere.
-ACTIVE = ("=", "+", "-", "@", "\t", "\r")
+# An export holds a thread and a view of the data, at the pace of its client. So there are not many
+# at once, a client waits some seconds for its turn, and nobody may take for ever.
+EXPORTS = 50
+TURN_S = 5
+EXPORT_S = 15 * 60
+
+# Where a spreadsheet finds a formula, which may send the other cells elsewhere: at the beginning of
+# a text, and behind what some of them take for the end of a cell, whatever we say. Those of East
+# Asia know the wide signs.
+FORMULA = re.compile(r"""(^|[;,"\t\r\n])([^\S\t\r\n]*)(?=[-=+@\uff0d\uff1d\uff0b\uff20])""")
 
 Row: TypeAlias = Iterable[Any]
 # Makes the text of a table, a line at a time; the first row has the names of the columns.
 Form: TypeAlias = Callable[[Iterable[Row]], Iterable[str]]
 
-# A client that has taken nothing for 20 s is cut off: it holds a thread, and a view of the data.
-app = Nardis(limits=Limits(write_stall_s=20))
+# A client that has taken nothing for 20 s is cut off as well.
+app = Nardis(limits=Limits(write_stall_s=20, handler_s=EXPORT_S))
 app.use(compression())
 
 
-@app.get("/rows")
+@app.lifespan
+async def lifespan(app: Nardis) -> AsyncIterator[None]:
+    app.state.places = CapacityLimiter(EXPORTS)
+    yield
+
+
+async def in_turn(req: Request, res: Response, next: Next) -> None:
+    """Wait for one of the places, and hold it until the export has ended."""
+    places: CapacityLimiter = app.state.places
+    try:
+        with fail_after(TURN_S):
+            await places.acquire()
+    except TimeoutError as exc:
+        raise HTTPError(503, "too many exports at once", headers={"retry-after": "30"}) from exc
+    try:
+        await next()
+    finally:
+        places.release()
+
+
+@app.get("/rows", in_turn)
 async def rows(req: Request, res: Response) -> None:
     """Let programs choose by Accept; a link in a page cannot, and has names below."""
     types = {"csv": csv_rows, "application/x-ndjson": ndjson_rows, "json": json_rows}
     await res.format(types)
 
 
-@app.get("/rows.csv")
+@app.get("/rows.csv", in_turn)
 async def csv_rows(req: Request, res: Response) -> None:
     res.attachment(f"rows-{date.today()}.csv")
     await res.pipe(pieces(req, as_excel if req.query.get("for") == "excel" else as_csv))
 
 
-@app.get("/rows.ndjson")
+@app.get("/rows.ndjson", in_turn)
 async def ndjson_rows(req: Request, res: Response) -> None:
     res.attachment(f"rows-{date.today()}.ndjson")
     await res.ndjson(records(req))
 
 
-@app.get("/rows.json")
+@app.get("/rows.json", in_turn)
 async def json_rows(req: Request, res: Response) -> None:
     res.attachment(f"rows-{date.today()}.json")
     await res.json_array(records(req))
@@ -100,6 +131,8 @@ def records(req: Request) -> Iterator[dict[str, Any]]:
     """Give the rows by the names of their columns, for `res.ndjson()` and `res.json_array()`."""
     with closing(table(req)) as rows:
         names = list(next(rows, ()))  # none where the query was ended before
+        if len(set(names)) < len(names):
+            raise ValueError(f"an object has each name once: use AS in the query, for {names}")
         for row in rows:
             yield dict(zip(names, row, strict=True))
 
@@ -142,10 +175,8 @@ def as_excel(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def harmless(row: Row) -> list[Any]:
-    """Put an apostrophe before texts that a spreadsheet would compute; numbers are numbers."""
-    return [
-        f"'{cell}" if isinstance(cell, str) and cell.startswith(ACTIVE) else cell for cell in row
-    ]
+    """Put an apostrophe before what a spreadsheet would compute in a text; numbers are numbers."""
+    return [FORMULA.sub(r"\1\2'", cell) if isinstance(cell, str) else cell for cell in row]
 
 
 if __name__ == "__main__":

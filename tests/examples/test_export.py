@@ -174,8 +174,37 @@ async def test_a_spreadsheet_gets_a_mark_and_no_formula(table, fetch):
     cells = read_csv(body, "utf-8-sig")
     assert cells[2][1] == "'=1+1"
     assert cells[1][2] == "-0.5"
-    assert cells[3][3] == "'\t\\"
-    assert cells[3][1] == ROWS[2][1]
+    assert cells[3] == texts(ROWS[2])
+    assert cells[1][1] == ROWS[0][1]
+
+
+@pytest.mark.parametrize(
+    ("text", "harmless"),
+    [
+        ("=1+1", "'=1+1"),
+        ("-1", "'-1"),
+        ("\t=1", "\t'=1"),
+        ("\n@a", "\n'@a"),
+        (" \u3000+1", " \u3000'+1"),
+        ("\uff1d1", "'\uff1d1"),
+        ("a;=1; =2", "a;'=1; '=2"),
+        ('a",=1', "a\",'=1"),
+        ("list:\r\n- one", "list:\r\n'- one"),
+        ("a-b, c@d.example = +1", "a-b, c@d.example = +1"),
+    ],
+)
+def test_a_formula_is_none_behind_an_apostrophe(text, harmless):
+    """Also one where a spreadsheet that separates cells by another sign begins one."""
+    (_, line) = export.as_excel([[text]])
+
+    assert read_csv(line.encode()) == [[harmless]]
+
+
+def test_a_cell_of_a_million_separators_takes_no_longer_for_it():
+    """Were it quadratic, this test would take an hour."""
+    text = ",\t; " * 250_000
+
+    assert export.harmless([text]) == [text]
 
 
 @pytest.mark.parametrize("path", ["/rows.csv", "/rows.ndjson", "/rows.json"])
@@ -193,6 +222,36 @@ async def test_a_row_that_cannot_be_shown_cuts_the_export(query, fetch, path, ca
     assert b"40000" in unpacked.decompress(packed)
     assert not unpacked.eof
     assert ("TypeError" if path == "/rows.csv" else "ValueError") in caplog.text
+
+
+async def test_two_columns_of_one_name_are_no_object(query, fetch, caplog):
+    """Before the first row, and not half-way; CSV can show them."""
+    query("SELECT 1 AS '=id', 2 AS '=id'")
+    for path in ("/rows.ndjson", "/rows.json"):
+        _, head, _ = await fetch(path)
+
+        assert head.split()[1] == "500"
+        assert "attachment" not in head
+    assert "use AS in the query" in caplog.text
+    assert (await fetch("/rows.csv"))[2] == b"=id,=id\r\n1,2\r\n"
+    assert (await fetch("/rows.csv?for=excel"))[2] == b"\xef\xbb\xbf'=id,'=id\r\n1,2\r\n"
+
+
+async def test_one_export_too_many_is_asked_to_come_again(curl, url, query, fetch, monkeypatch):
+    """And the place of one that has ended is for the next."""
+    query(FLOOD)
+    export.app.state.places.total_tokens = 1
+    client = curl(f"{url}/rows.ndjson")
+    await to_thread.run_sync(client.stdout.read, KIB)
+    query("SELECT 1 AS id")
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "TURN_S", 0.1)
+        _, head, _ = await fetch("/rows.csv")
+    client.kill()
+
+    assert head.split()[1] == "503"
+    assert "\r\nretry-after: 30" in head
+    assert (await fetch("/rows.csv"))[2] == b"id\r\n1\r\n"
 
 
 async def test_a_query_that_fails_at_once_is_an_error_and_no_download(query, fetch, caplog):
