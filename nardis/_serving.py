@@ -165,7 +165,7 @@ async def serve(
             _note(scope, exchange.close_reason)
         if exchange.intake is not None or exchange.pulse is not None:
             exchange.let_go()
-        if exchange.deferred:
+        if exchange.deferred or exchange.pulse is not None:
             if client is not None:
                 client.answered()
             await exchange.run_deferred()

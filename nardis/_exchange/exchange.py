@@ -268,8 +268,6 @@ class Exchange(Ledger):
         self._bodiless = not has_body
         if self.filters:
             body = await self._filtered(body, finish=True)
-            if self.closing:
-                await self.raise_gone()
         self.state = STARTED
         await self._deliver(message)
         if self.closing:
@@ -384,6 +382,8 @@ class Exchange(Ledger):
         self._torn = True
         data = await passed(self.filters, data, flush=flush, finish=finish)
         self._torn = False
+        if self.closing or self.state == ABORTED:  # meanwhile
+            await self.raise_gone()
         return data
 
     async def _send_last(self, body: bytes) -> None:

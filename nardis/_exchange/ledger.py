@@ -51,6 +51,7 @@ class Ledger(Outgoing):
         self.end_data = None
         if self.state == IDLE:
             self._torn = False
+            self.written, self.content_length = 0, UNBOUNDED
 
     def is_over(self) -> bool:
         """Whether the final message has begun."""

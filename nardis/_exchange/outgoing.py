@@ -17,6 +17,7 @@ from .._failures import parted
 from ..errors import NardisError
 from ..types import Message, Send
 from .incoming import Incoming
+from .lifetime import shielded
 from .pulse import Pulse
 
 __all__ = ["Outgoing"]
@@ -75,7 +76,15 @@ class Outgoing(Incoming):
         """Let go of the server: the watcher ends, and what is sent in the handler's stead (C3)."""
         self.close_body()
         if self.pulse is not None:
+            self.closing: bool = self.closing or not self.is_over()  # nothing follows in its stead
             self.pulse.stop()
+
+    async def run_deferred(self) -> None:
+        """Run what was deferred, once nothing of this exchange is at work any more."""
+        if self.pulse is not None:
+            with shielded(self.limits.cleanup_s):
+                await self.pulse.ended()
+        await Incoming.run_deferred(self)
 
     @property
     def takes_files(self) -> bool:

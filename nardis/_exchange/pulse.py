@@ -80,6 +80,7 @@ class Pulse:
 
     __slots__ = (
         "_due_s",
+        "_ended",
         "_exchange",
         "_flushed",
         "_holds",
@@ -97,6 +98,7 @@ class Pulse:
         self._holds: bool = holds_back(exchange.filters)
         self._seen = self._flushed = 0  # of `exchange.written`: at the last look, at the last flush
         self._scope: anyio.CancelScope | None = None  # around the task
+        self._ended: anyio.Event | None = None  # of that task
 
     def start(self) -> None:
         """Begin, instead of the pulse that the exchange had."""
@@ -117,15 +119,18 @@ class Pulse:
         exchange = self._exchange
         if self._scope is not None or not exchange.is_silent():
             return
-        is_old = self._seen == exchange.written
-        self._seen = exchange.written
-        if self._holds and self._flushed != exchange.written:
-            if is_old:
-                self._flushed = exchange.written
-                self._begin(exchange.flush)
+        seen, self._seen = self._seen, exchange.written
+        if self._holds and self._flushed < seen:  # some of it waits since the last look
+            self._flushed = exchange.written
+            self._begin(exchange.flush)
         elif now - exchange.wrote_at >= self._due_s:
             self._due_s = self._next_s()
             self._begin(self._send_ping)
+
+    async def ended(self) -> None:
+        """Wait until nothing is being sent any more: a filter may be at work in a thread."""
+        if self._ended is not None:
+            await self._ended.wait()
 
     def interrupt(self, reason: CloseReason) -> None:
         """Leave that to the exchange, which is told too."""
@@ -142,10 +147,12 @@ class Pulse:
 
     def _begin(self, act: Callable[[], Awaitable[None]]) -> None:
         sweeper = self._exchange.sweeper
-        self._scope = sweeper.new_scope()
-        sweeper.group.start_soon(self._run, self._scope, act, name="nardis.pulse")
+        self._scope, self._ended = sweeper.new_scope(), anyio.Event()
+        sweeper.group.start_soon(self._run, self._scope, self._ended, act, name="nardis.pulse")
 
-    async def _run(self, scope: anyio.CancelScope, act: Callable[[], Awaitable[None]]) -> None:
+    async def _run(
+        self, scope: anyio.CancelScope, ended: anyio.Event, act: Callable[[], Awaitable[None]]
+    ) -> None:
         with scope:
             try:
                 await act()
@@ -156,4 +163,5 @@ class Pulse:
                     raise
                 self.give_up(failure_of(exc))
             finally:
-                self._scope = None
+                self._scope = self._ended = None
+                ended.set()

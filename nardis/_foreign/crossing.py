@@ -231,5 +231,6 @@ class WebSocketCrossing(_Crossing):
             await exchange.finish(outer.trail.silent)
         finally:
             self.leave()
+            exchange.let_go()
             exchange.sweeper.exchanges.discard(exchange)  # a long denial puts it there
             del exchange.head

@@ -9,6 +9,7 @@ from nardis import Limits, Nardis, Router, wrap
 from nardis.testing import Client
 from tests.foreign.applications import Through, greet
 from tests.peers.asgi import body, start, websocket
+from tests.peers.driver import Identity, Server
 
 pytestmark = pytest.mark.anyio
 
@@ -188,6 +189,28 @@ async def test_an_answer_of_its_own_needs_no_handler():
     async with Client(app) as client:
         assert (await client.get("/")).status_code == 204
     assert log == []
+
+
+async def test_a_websocket_that_is_denied_inside_it_leaves_nothing():
+    """A denial that is streamed has a pulse, which ends with it: else each is kept for ever."""
+    app = Nardis()
+    app.use(wrap(Through))
+
+    @app.use
+    async def deny(req, res, next):
+        res.filter(Identity())
+        await res.status(403).write("no")
+
+    async with Server(app) as server:
+        async with websocket(app, "/", extensions={"websocket.http.response": {}}) as socket:
+            pass
+        assert not server.exchanges
+
+    assert socket.sent[-1] == {
+        "type": "websocket.http.response.body",
+        "body": b"",
+        "more_body": False,
+    }
 
 
 async def test_a_websocket_passes_through_it():

@@ -8,7 +8,7 @@ import pytest
 from nardis import Limits, Nardis
 from nardis.errors import ContentLengthMismatch, ResponseAborted
 from nardis.testing import Client
-from tests.peers.driver import Server
+from tests.peers.driver import Identity, Server
 
 pytestmark = pytest.mark.anyio
 
@@ -398,3 +398,31 @@ async def test_a_codec_of_a_client_that_left_sends_nothing():
         await call.wait()
 
     assert not sent
+
+
+class Bad(Identity):
+    def feed(self, data):
+        raise ValueError("codec")
+
+
+@pytest.mark.parametrize("answer", ["write", "send_file"])
+async def test_an_error_answer_of_another_length_is_whole(serve, answer, tmp_path):
+    """What the failed answer counted does not count against it."""
+    app = Nardis()
+    (tmp_path / "page").write_bytes(b"sorry")
+
+    @app.error(ValueError)
+    async def explain(err, req, res):
+        res.status(503)
+        if answer == "write":
+            await res.set("content-length", 5).write("sorry")
+        else:
+            await res.send_file(tmp_path / "page")
+
+    async def handler(req, res):
+        res.filter(Bad())
+        await res.send("x" * 1000)
+
+    response = await serve(handler, app=app)
+
+    assert (response.status_code, response.content, response.complete) == (503, b"sorry", True)
