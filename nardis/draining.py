@@ -25,6 +25,7 @@ class Draining:
     def __init__(self) -> None:
         self._event = anyio.Event()
         self._until: float | None = None
+        self._listeners: list[Callable[[float | None], object]] = []
 
     def is_set(self) -> bool:
         """Whether the shutdown has begun."""
@@ -44,6 +45,12 @@ class Draining:
         if not self._event.is_set():
             self._until = None if seconds is None else time.monotonic() + seconds
             self._event.set()
+            for listener in self._listeners:
+                listener(seconds)
+
+    def tell(self, listener: Callable[[float | None], object]) -> None:
+        """Call *listener* with the same seconds when the shutdown begins."""
+        self._listeners.append(listener)
 
     @property
     def seconds_left(self) -> float | None:

@@ -138,7 +138,7 @@ class Life:
                 if life.function is not None:
                     context = asynccontextmanager(life.function)  # pyright: ignore[reportDeprecated]  # any async iterator will do
                     await stack.enter_async_context(context(life.owner))
-            await stack.enter_async_context(guests(router.mounts(), seconds))
+            await stack.enter_async_context(guests(router.mounts(), seconds, self.draining))
             await stack.enter_async_context(self.tasks.opened(seconds))
             for guest in reversed(around):
                 await guest.go_on()

@@ -384,6 +384,8 @@ class Response(Verbs):
         """
         if ping is not None and not ping > 0:
             raise UsageError(f"ping= is seconds of silence, or None for no pings, not {ping!r}")
+        if retry is not None and not 0 <= retry <= 3600:
+            raise UsageError(f"retry= is seconds, an hour at most, not {retry!r}")
         self.forget_whole()
         known = self.headers
         kind = known.get("content-type", "text/event-stream").partition(";")[0].strip().lower()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
 
+from .._asgi.extensions import RUNNER
 from .._asgi.lifespan import SHUTDOWN_ANSWERS, STARTUP_ANSWERS, LifespanServer
 from .._exchange.lifetime import shielded
 from .._failures import explained, parted
+from ..draining import Draining
 from ..errors import StartFailed, UsageError
 from ..types import ASGIApp, Message, Scope
 from .crossing import LifespanCrossing
@@ -50,19 +52,22 @@ async def surrounded(
 
 
 @asynccontextmanager
-async def guests(mounts: list[Mounted], seconds: float) -> AsyncGenerator[None, None]:
+async def guests(
+    mounts: list[Mounted], seconds: float, draining: Draining
+) -> AsyncGenerator[None, None]:
     """
     Run the lifespans of mounted applications, each once.
 
-    One starts after the other, and the last one stops first.
+    One starts after the other, and the last one stops first. Those of Nardis hear of the shutdown
+    when it begins, as *draining* says, and not only when all requests are over.
     """
     failure: BaseException | None = None
     apps = {id(mounted.app): mounted for mounted in mounts}
     async with anyio.create_task_group() as group:
-        started: list[Guest] = []
+        started: list[Mate] = []
         try:
             for mounted in apps.values():
-                guest = Guest(mounted.__qualname__, mounted.call)
+                guest = Mate(mounted.__qualname__, mounted.call, draining)
                 started.append(guest)
                 group.start_soon(guest.run, name=f"{mounted.__qualname__}.lifespan")
                 await guest.start()
@@ -130,6 +135,22 @@ class Guest(LifespanServer):
                 await self.stopped.wait()
         if scope.cancelled_caught:
             logger.error("the lifespan of %s did not end within %s s", self.name, seconds)
+
+
+class Mate(Guest):
+    """The lifespan of a mounted application; one of Nardis takes us for its runner."""
+
+    def __init__(self, name: str, app: ASGIApp, draining: Draining) -> None:
+        super().__init__(name, app)
+        self._draining = draining
+
+    def scope(self) -> Scope:
+        """Offer to tell of the shutdown."""
+        return {**super().scope(), "extensions": {RUNNER: self}}
+
+    def tell(self, drain: Callable[[float], object], interrupt: Callable[[], object]) -> None:
+        """Call *drain* when the shutdown begins; the requests around its own are interrupted."""
+        self._draining.tell(lambda seconds: drain(0.0 if seconds is None else seconds))
 
 
 class Surrounding(Guest):

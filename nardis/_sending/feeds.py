@@ -113,6 +113,8 @@ class EventStream:
         if scope is None:
             return False
         is_quiet = bool(scope.__exit__(exc_type, exc, traceback))
+        if isinstance(exc, Exception) and not is_quiet:
+            exchange.fail(exc)  # also where the handler catches it
         if exc is None or is_quiet:
             name = self._res.forgotten()
             if name is not None:
@@ -174,7 +176,8 @@ class EventStream:
     def leave(self) -> None:
         """End the block, because the server shuts down, as soon as nothing is being sent."""
         self._is_leaving, self._is_open = True, False
-        if self._scope is not None and self._exchange.is_silent():
+        exchange = self._exchange
+        if self._scope is not None and (exchange.is_silent() or exchange.closing):
             self._scope.cancel()
 
     def _send(self, piece: bytes) -> Verb:

@@ -10,7 +10,13 @@ from anyio.lowlevel import checkpoint
 
 from nardis import Limits, Nardis, UsageError, shielded
 from nardis._exchange.sweeper import TICK_S, sweep
-from nardis.errors import FieldError, ForgottenAwait, HeadersAlreadySent, ResponseAlreadyEnded
+from nardis.errors import (
+    FieldError,
+    ForgottenAwait,
+    HeadersAlreadySent,
+    ResponseAborted,
+    ResponseAlreadyEnded,
+)
 from nardis.events import EventDecoder
 from nardis.testing import Client
 from tests.peers.driver import Gate, Server, rest
@@ -173,10 +179,12 @@ async def test_what_a_browser_takes_for_no_events_is_refused(failure, change):
     assert isinstance(await failure(handler), UsageError)
 
 
-@pytest.mark.parametrize("ping", [0, -1, float("nan")])
-async def test_a_ping_without_time_is_refused(failure, ping):
+@pytest.mark.parametrize(
+    "options", [{"ping": 0}, {"ping": -1}, {"ping": float("nan")}, {"retry": -1}, {"retry": 5000}]
+)
+async def test_times_that_are_none_are_refused(failure, options):
     async def handler(req, res):
-        res.sse(ping=ping)
+        res.sse(**options)
 
     assert isinstance(await failure(handler), UsageError)
 
@@ -258,6 +266,34 @@ async def test_a_producer_that_fails_cuts_the_stream(seen_by_client):
     response = await seen_by_client(handler)
 
     assert (response.content, response.complete) == (b"data: x\n\n", False)
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+async def test_it_is_cut_also_where_the_handler_catches_what_failed(seen_by_client, goes_on):
+    async def handler(req, res):
+        with pytest.raises(ValueError, match="producer"):
+            async with res.sse() as events:
+                await events.send("x")
+                raise ValueError("producer")
+        if goes_on:
+            with pytest.raises(ResponseAborted):
+                await events.send("y")
+
+    response = await seen_by_client(handler)
+
+    assert (response.content, response.complete) == (b"data: x\n\n", False)
+
+
+async def test_a_block_that_runs_out_of_time_ends_it_well(serve):
+    async def handler(req, res):
+        with anyio.move_on_after(0.01):
+            async with res.sse() as events:
+                await events.send("x")
+                await anyio.sleep_forever()
+
+    response = await serve(handler)
+
+    assert (response.content, response.complete) == (b"data: x\n\n", True)
 
 
 async def test_several_tasks_send_whole_events(serve):
@@ -493,6 +529,43 @@ async def test_the_client_leaves_while_it_is_being_left():
         gate.open()
         await call.wait()
         assert not server.exchanges
+
+
+async def test_a_stream_that_goes_on_without_its_client_is_left_too():
+    app = Nardis(cancel_on_disconnect=False)
+
+    @app.get("/")
+    async def handler(req, res):
+        async with res.sse():
+            await anyio.sleep_forever()
+
+    async with Server(app) as server:
+        call = server.call("/")
+        await server.lose(call)
+        assert not call.ended.is_set()
+        app.draining.set()
+        await server.tick()
+        await call.wait()
+
+
+@pytest.mark.parametrize("deep", [False, True])
+async def test_in_a_mounted_application_it_ends_at_the_shutdown_too(deep):
+    inner, middle, app = Nardis(), Nardis(), Nardis()
+    middle.mount("/deep", inner)
+    app.mount("/in", middle if deep else inner)
+
+    @inner.get("/")
+    async def handler(req, res):
+        async with res.sse():
+            await anyio.sleep_forever()
+
+    path = "/in/deep/" if deep else "/in/"
+    async with Client(app) as client, client.stream("GET", path) as response:
+        assert response.status_code == 200
+        app.draining.set()
+        assert inner.draining.is_set()
+        assert returns(await response.read())
+        assert response.complete
 
 
 async def test_an_error_of_the_clean_up_at_the_shutdown_cuts_it():
