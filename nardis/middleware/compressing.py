@@ -197,9 +197,13 @@ class _Compression:
         if coding is None:
             return
         if res.status_code == 304:
-            _weaken(res)
+            _weaken(res.remove("accept-ranges"))
         else:
-            res.set("content-encoding", coding.name).remove("accept-ranges")
+            res.set("content-encoding", coding.name)
+            if "accept-ranges" in fields:
+                # Else a client that resumes what it has (If-Range with this date) would get bytes
+                # of the file as it is, behind coded ones.
+                res.remove("accept-ranges").remove("last-modified")
             res.filter(_Coded(partial(compressor, *coding, is_live=is_live), coding, is_live))
 
     def _may_vary(self, status: int, fields: Mapping[str, str]) -> bool:
@@ -245,7 +249,16 @@ class _Coded:
     That is made for the first byte, and forgotten at the end.
     """
 
-    __slots__ = ("_compressor", "_held", "_is_live", "_is_slow", "_make", "_most", "holds_back")
+    __slots__ = (
+        "_compressor",
+        "_held",
+        "_is_live",
+        "_is_slow",
+        "_make",
+        "_most",
+        "_raw",
+        "holds_back",
+    )
 
     def __init__(self, make: Callable[[], Compressor], coding: _Coding, is_live: bool) -> None:
         self._make = make
@@ -254,6 +267,7 @@ class _Coded:
         self._is_slow = is_slow(*coding)
         self._most = SLOW_LOOP_BYTES if self._is_slow else LOOP_BYTES
         self._held = 0  # bytes fed since all that was fed could be decoded
+        self._raw = 0  # those of them that a slow one may have gathered without compressing them
         self._compressor: Compressor | None = None
 
     def feed(self, data: bytes) -> bytes | Awaitable[bytes]:
@@ -261,8 +275,8 @@ class _Coded:
         if codec is None:
             codec = self._compressor = self._make()
         self._held += len(data)
-        # A slow one may have gathered small pieces, to compress them with this one.
-        if (self._held if self._is_slow else len(data)) > self._most:
+        self._raw = self._raw + len(data) if self._is_slow else len(data)
+        if self._raw > self._most:
             return self._feed_in_steps(codec, data)
         given = codec.feed(data)
         if self._is_live:
@@ -272,6 +286,7 @@ class _Coded:
 
     async def _feed_in_steps(self, codec: Compressor, data: bytes) -> bytes:
         view, step = memoryview(data), STEP * self._most
+        self._raw = 0
         pieces = [
             await to_thread.run_sync(codec.feed, view[at : at + step])
             for at in range(0, len(view), step)
@@ -292,5 +307,5 @@ class _Coded:
 
     def _rest(self, take: Callable[[], bytes]) -> bytes | Awaitable[bytes]:
         """Take what is held back, in a thread if that may take long."""
-        held, self._held = self._held, 0
+        held, self._held, self._raw = self._held, 0, 0
         return to_thread.run_sync(take) if self._is_slow and held > self._most else take()
