@@ -26,6 +26,7 @@ from typing import Any, Final, TypeAlias, cast
 from anyio import EndOfStream, to_thread
 
 from .._exchange.exchange import Exchange
+from .._failures import parted
 from .._sources.closing import Closing
 from .._sources.stepper import Gatherer, Stepper
 from ..errors import UsageError
@@ -113,6 +114,11 @@ async def _pour(exchange: Exchange, pull: Pull, convert: Convert) -> None:
             piece = await pull()
         except StopAsyncIteration:
             break
+        except GeneratorExit as exc:
+            if parted(exc)[0] is not None:
+                raise  # this very coroutine is thrown away
+            # As itself it would keep `Closing` from the close.
+            raise RuntimeError("a source raised GeneratorExit") from exc
         await exchange.write(convert(piece))
 
 

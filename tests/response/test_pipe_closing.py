@@ -525,3 +525,26 @@ async def test_the_source_has_its_own_time_when_its_iterator_took_all(caplog, mo
     assert [record.getMessage() for record in caplog.records] == [
         "closing Slow took longer than 0.0 s"
     ]
+
+
+@pytest.mark.parametrize("verb", ["pipe", "ndjson"])
+async def test_a_source_that_raises_generator_exit_is_closed(verb):
+    """It is an error of the source, and not the end of whoever waits for it."""
+    source, app = Source(GeneratorExit()), Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        await (res.pipe(source) if verb == "pipe" else res.ndjson(map_to_text(source)))
+
+    async def map_to_text(given):
+        try:
+            async for piece in given:
+                yield piece.decode()
+        finally:
+            await given.aclose()
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert source.closed
+    assert call.aborted
