@@ -122,7 +122,9 @@ def compression(
         media_types: What is compressed: types, `"text/*"`, or `"*/*+json"` for a suffix.
         with_cookies: Compress also what sets a cookie in answer to a request with a query string,
             or with another method than GET and HEAD. What such a request sends may stand in the
-            page beside a secret, and the length then tells about the secret (BREACH).
+            page beside a secret, and the length then tells about the secret (BREACH). A parameter
+            of the path counts as nothing that was sent, and of the cookies those are seen that were
+            set inside of this middleware: use it first.
 
     Raises:
         UsageError: A coding that there is not, a level or a number of bytes that is no number, or a
