@@ -74,7 +74,8 @@ def cors(
     It answers preflights by itself: 204, without what stands behind it. Any other OPTIONS request
     passes. So do WebSockets, to which CORS does not apply. Give it to `app.use` or `router.use`: a
     route of one method never sees the preflight, which is an OPTIONS request. Of two around one
-    route the inner one says who may read, and the outer one answers preflights.
+    route the inner one says who may read, and the outer one answers preflights. One in a mounted
+    application, or behind a wrapped middleware, only adds to what the outer one has set.
 
     Args:
         origins: Who may: exact origins (`"https://example.com:8443"`), `"*"` for all, or a function
