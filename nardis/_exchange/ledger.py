@@ -48,10 +48,8 @@ class Ledger(Outgoing):
 
     def begin_anew(self) -> None:
         """Make room for another answer, where nothing was sent of the one before."""
-        self.end_data = None
-        if self.state == IDLE:
-            self._torn = False
-            self.written, self.content_length = 0, UNBOUNDED
+        self.end_data, self._torn = None, False
+        self.written, self.content_length = 0, UNBOUNDED
 
     def is_over(self) -> bool:
         """Whether the final message has begun."""

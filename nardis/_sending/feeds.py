@@ -181,19 +181,20 @@ class EventStream:
             self._scope.cancel()
 
     def _send(self, piece: bytes) -> Verb:
-        if self._scope is None:
+        scope = self._scope
+        if scope is None:
             raise UsageError("events are sent inside of the block: async with res.sse() as events")
         last = self._res.unawaited
         if last is not None and last.cr_frame is not None:
             self._res.miss(last)
-        verb = self._write_late(piece) if self._is_leaving else self._exchange.write(piece)
+        leaves = self._is_leaving
+        verb = self._write_late(scope, piece) if leaves else self._exchange.write(piece)
         self._res.unawaited = verb  # type: ignore[assignment]  # mypy knows what an async def gives only by its interface
         return verb
 
-    async def _write_late(self, piece: bytes) -> None:
+    async def _write_late(self, scope: anyio.CancelScope, piece: bytes) -> None:
         """Let the block be left first, but for clean-up behind a shield, and for other tasks."""
-        if self._scope is not None:
-            self._scope.cancel()
+        scope.cancel()
         await checkpoint()
         await self._exchange.write(piece)
 

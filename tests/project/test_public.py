@@ -94,11 +94,8 @@ FACES = {
 
 # What users may import from. Of the server, the test client and the middlewares that is the folder
 # itself.
-OPEN = [
-    name
-    for name in MODULES
-    if "._" not in name and not name.startswith(("nardis.middleware.", "nardis.server.", "nardis.testing."))
-]
+FOLDERS = ("nardis.middleware.", "nardis.server.", "nardis.testing.")
+OPEN = [name for name in MODULES if "._" not in name and not name.startswith(FOLDERS)]
 
 
 def test_the_public_names_are_these() -> None:

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import traceback
 from collections import deque
+from types import SimpleNamespace
 
 import anyio
 import anyio.to_thread
@@ -14,6 +15,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from nardis import Nardis, UsageError
+from nardis._sending.sources import pump
 from nardis._sources.closing import Closing
 from nardis._sources.stepper import Stepper, steps_in_flight
 from nardis.testing import Client
@@ -732,6 +734,25 @@ def test_a_generator_is_closed_when_its_coroutine_is_thrown_away_in_the_close():
         coro.throw(GeneratorExit)
     rows.let_on.set()
     thread.join(WAIT_S)
+
+
+def test_a_pipe_whose_event_loop_was_abandoned_is_thrown_away_without_an_error():
+    """GeneratorExit at the source is none of the source's then."""
+    asked = []
+
+    async def pieces():
+        asked.append(True)
+        await anyio.sleep_forever()
+        yield b"never"  # pragma: no cover  # it makes this a generator
+
+    async def until_asked():
+        while not asked:
+            await checkpoint()
+
+    source = pieces()
+    coro = pump(SimpleNamespace(scope={"method": "GET"}), source, bytes)
+    abandon(coro, until_asked)
+    coro.close()
 
 
 async def piping_by_hand(rows):
