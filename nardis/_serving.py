@@ -197,7 +197,7 @@ def _part(req: Request, exchange: Exchange) -> None:
     if exchange.operations is not None and req.found is not None:
         req.found[2].streams = True
     # Not `del`, which costs ten times as much.
-    exchange.head = exchange.intake = None  # type: ignore[assignment]  # it is over
+    exchange.head = exchange.intake = exchange.pulse = None  # type: ignore[assignment]  # over
     exchange.gone = True  # for who reads on: the server is not asked again
     exchange.cancel_scope = None  # a scope that was lent is another call's from now on
     if exchange.client is not None:

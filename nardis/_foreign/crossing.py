@@ -174,6 +174,7 @@ class HTTPCrossing(_Crossing):
             self.leave()
             if exchange.pulse is not None:
                 exchange.pulse.stop()
+                exchange.pulse = None  # a circle
             del exchange.head
         if error is None and (exchange.state == ENDED or doorway.ended):
             return

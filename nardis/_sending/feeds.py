@@ -16,6 +16,7 @@ from anyio.lowlevel import checkpoint
 
 from .._exchange.exchange import Exchange
 from .._exchange.pulse import Pulse
+from .._failures import parted
 from .._http.events import encode_comment, encode_event, encode_retry
 from .._models import encode_json
 from ..draining import Draining
@@ -113,8 +114,9 @@ class EventStream:
         if scope is None:
             return False
         is_quiet = bool(scope.__exit__(exc_type, exc, traceback))
-        if isinstance(exc, Exception) and not is_quiet:
-            exchange.fail(exc)  # also where the handler catches it
+        failure = None if exc is None or is_quiet else parted(exc)[1]
+        if failure is not None:
+            exchange.fail(failure)  # also where the handler catches it
         if exc is None or is_quiet:
             name = self._res.forgotten()
             if name is not None:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 from nardis import HTTPError, Nardis
-from tests.peers.driver import Server, part
+from nardis.middleware import compression
+from tests.peers.driver import Identity, Server, part
 
 pytestmark = pytest.mark.anyio
 
@@ -51,6 +52,29 @@ async def adorned(req, res):
 async def streamed(req, res):
     for _ in range(3):
         await res.write("x")
+
+
+@app.get("/events")
+async def events(req, res):
+    async with res.sse(retry=1) as events:
+        await events.send("x", id="1")
+
+
+@app.get("/items")
+async def items(req, res):
+    res.filter(Identity())
+    await res.ndjson([1, 2])
+
+
+@app.get("/compressed", compression())
+async def compressed(req, res):
+    await res.type("text").write("x")
+    await res.write("y")
+
+
+@app.post("/lines")
+async def lines(req, res):
+    await res.ndjson(req.ndjson())
 
 
 @app.get("/refused")
@@ -113,6 +137,10 @@ async def ignored(req, res):
         ("GET", "/adorned"),
         ("HEAD", "/streamed"),
         ("GET", "/streamed"),
+        ("GET", "/events"),
+        ("GET", "/items"),
+        ("GET", "/compressed"),
+        ("POST", "/lines"),
         ("GET", "/refused"),
         ("GET", "/failed"),
         ("GET", "/behind"),
@@ -127,7 +155,8 @@ async def test_a_request_leaves_nothing_to_the_garbage_collector(method, path):
     async with Server(app) as server:
 
         async def answered():
-            options = {"headers": {"content-length": "8"}} if method == "POST" else {}
+            length = {"content-length": "8"} if method == "POST" else {}
+            options = {"headers": {**length, "accept-encoding": "gzip"}}
             messages = BODY if method == "POST" else ()
             call = await server.finished(path, *messages, method=method, **options)
             assert call.status
