@@ -127,7 +127,9 @@ def examples(session: nox.Session) -> None:
     if not any((ROOT / "tests" / "examples").glob("**/test_*.py")):
         session.skip("tests/examples/ has no tests yet")
     session.install("-e", ".[all]", *group("examples"))
-    session.run("pytest", "tests/examples", *session.posargs)
+    # Most of them wait, for servers and for a browser.
+    spread = ("--numprocesses=3", "--dist=loadfile")
+    session.run("pytest", *spread, "tests/examples", *session.posargs)
 
 
 @nox.session
