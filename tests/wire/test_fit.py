@@ -26,7 +26,7 @@ import trustme
 
 from nardis import HTTPError, Nardis, Request, Response
 from nardis._cli.parser import main
-from tests.peers.client import Connection
+from tests.peers.client import Connection, eventually
 from tests.wire.servers import COMMANDS, LEAKS, OURS, ROOT, Server
 
 pytestmark = pytest.mark.skipif(
@@ -201,6 +201,7 @@ def everywhere(
             NARDIS_WRITE_STALL=7,
         )
         with running as server:
+            eventually(lambda: len(server.addresses()) == 4)  # a line each
             first, second, third, fourth = server.addresses()
             assert first == f"http://127.0.0.1:{server.port}"
             assert second.startswith("http://[::1]:")
