@@ -20,6 +20,7 @@ The tables of settings and limits are read, and compared with the code.
 from __future__ import annotations
 
 import ast
+import builtins
 import os
 import re
 import subprocess
@@ -197,6 +198,7 @@ async def executed(block: Block, page: Path, folder: Path) -> dict[str, Any]:
         dont_inherit=True,
     )
     module = ModuleType("__main__")
+    module.__dict__["__builtins__"] = builtins  # for names at its top, from Python 3.12 on
     result = FunctionType(code, module.__dict__)()
     if code.co_flags & CO_COROUTINE:
         await result
