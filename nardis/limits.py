@@ -103,7 +103,7 @@ def _kind(name: str) -> str:
 
 def check_limits(given: object) -> None:
     """
-    For Nardis itself: refuse what is given as `limits=` and is none.
+    Refuse what is given as `limits=` and is none.
 
     Raises:
         TypeError: It is neither `Limits` nor None.

@@ -22,7 +22,7 @@ from ._sending.feeds import EVENTS, EventStream, SendsItems, pump_array, pump_li
 from ._sending.files import Caching, Dotfiles, Wanted, send_file
 from ._sending.head import GET, HEAD, HTML, JSON, OCTETS, OTHER, UTF8, ResponseHead
 from ._sending.sources import piece_to_bytes, pump, to_bytes
-from ._sending.verbs import Verb, Verbs
+from ._sending.verbs import Called, Verb, Verbs
 from ._sending.whole import LINES
 from .errors import FieldError, HTTPError, UsageError, reason_phrase
 from .request import Request
@@ -52,7 +52,8 @@ class Response(Verbs):
         self.req: Request = req
         self._exchange = exchange
         self._keeps_open = False  # a `send(more=True)`, or `send_head()`: the next `send` ends it
-        self.unawaited = self.earlier = None
+        self.unawaited: Called | None = None
+        self.earlier: list[Called] | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._status}{' started' if self.started else ''}>"

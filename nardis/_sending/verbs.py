@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 from ..errors import ForgottenAwait
 from .reply import ReplyHead
 
-__all__ = ["Verb", "Verbs"]
+__all__ = ["Called", "Verb", "Verbs"]
 
 Verb: TypeAlias = Coroutine[Any, Any, None]
 
