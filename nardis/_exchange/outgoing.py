@@ -79,11 +79,15 @@ class Outgoing(Incoming):
             self.closing: bool = self.closing or not self.is_over()  # nothing follows in its stead
             self.pulse.stop()
 
-    async def run_deferred(self) -> None:
-        """Run what was deferred, once nothing of this exchange is at work any more."""
+    async def pulse_ended(self) -> None:
+        """Wait until nothing is sent in the handler's stead: a filter may be in a thread."""
         if self.pulse is not None:
             with shielded(self.limits.cleanup_s):
                 await self.pulse.ended()
+
+    async def run_deferred(self) -> None:
+        """Run what was deferred, once nothing of this exchange is at work any more."""
+        await self.pulse_ended()
         await Incoming.run_deferred(self)
 
     @property

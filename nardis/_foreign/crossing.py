@@ -173,7 +173,8 @@ class HTTPCrossing(_Crossing):
             outer.share_body(req)
             self.leave()
             if exchange.pulse is not None:
-                exchange.pulse.stop()
+                exchange.let_go()
+                await exchange.pulse_ended()
                 exchange.pulse = None  # a circle
             del exchange.head
         if error is None and (exchange.state == ENDED or doorway.ended):

@@ -11,7 +11,7 @@ import anyio
 from .._asgi.extensions import RUNNER
 from .._asgi.lifespan import SHUTDOWN_ANSWERS, STARTUP_ANSWERS, LifespanServer
 from .._exchange.lifetime import shielded
-from .._failures import explained, parted
+from .._failures import explained, failure_of, parted
 from ..draining import Draining
 from ..errors import StartFailed, UsageError
 from ..types import ASGIApp, Message, Scope
@@ -150,7 +150,15 @@ class Mate(Guest):
 
     def tell(self, drain: Callable[[float], object], interrupt: Callable[[], object]) -> None:
         """Call *drain* when the shutdown begins; the requests around its own are interrupted."""
-        self._draining.tell(lambda seconds: drain(0.0 if seconds is None else seconds))
+
+        def hear(seconds: float | None) -> None:
+            try:
+                drain(0.0 if seconds is None else seconds)
+            except BaseException as exc:
+                failure = failure_of(exc)
+                logger.error("%s failed to hear of the shutdown", self.name, exc_info=failure)
+
+        self._draining.tell(hear)
 
 
 class Surrounding(Guest):

@@ -190,3 +190,30 @@ async def test_a_nardis_app_can_be_mounted_too():
     async with Client(mounted(inner)) as client:
         assert (await client.get("/legacy/x")).text == "x "
         assert (await client.get("/legacy/x/y")).status_code == 404
+
+
+async def test_one_that_fails_to_hear_of_the_shutdown_is_left_to_itself(caplog):
+    """It took us for its runner; the others hear of it all the same."""
+    app, told = Nardis(), []
+
+    def listening(drain):
+        async def mounted(scope, receive, send):
+            await receive()
+            scope["extensions"]["nardis.runner"].tell(drain, print)
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+
+        return mounted
+
+    def fail(seconds):
+        raise SystemExit(seconds)
+
+    app.mount("/a", listening(fail))
+    app.mount("/b", listening(told.append))
+    async with Client(app):
+        app.draining.set(3.0)
+        app.draining.set(5.0)
+        assert told == [3.0]
+
+    assert "failed to hear of the shutdown" in caplog.text
