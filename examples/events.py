@@ -85,7 +85,7 @@ class Job:
             for step in range(1, STEPS + 1):
                 await anyio.sleep(STEP_S)
                 self.say("progress", {"step": step, "steps": STEPS})
-        except Exception:
+        except BaseException:  # cancelled, too: nobody is to wait for it
             self.say("failed", None)
             raise  # the log of the server has it
         self.say("done", {"steps": STEPS})

@@ -49,8 +49,11 @@ class Draining:
                 listener(seconds)
 
     def tell(self, listener: Callable[[float | None], object]) -> None:
-        """Call *listener* with the same seconds when the shutdown begins."""
-        self._listeners.append(listener)
+        """Call *listener* with the seconds when the shutdown begins; at once if it has begun."""
+        if self._event.is_set():
+            listener(self.seconds_left)
+        else:
+            self._listeners.append(listener)
 
     @property
     def seconds_left(self) -> float | None:

@@ -7,14 +7,14 @@ import io
 import json
 import re
 import threading
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from urllib.request import ProxyHandler, build_opener
 
 import anyio
 import pytest
 from anyio import to_thread
 
-from nardis.server import Config, serve
+from tests.examples.beside import serving
 
 pa = pytest.importorskip("pyarrow", reason="there is no pyarrow for this Python")
 
@@ -30,20 +30,6 @@ open_url = build_opener(ProxyHandler({})).open
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request):
     return request.param
-
-
-@asynccontextmanager
-async def serving(app, backend):
-    stop = anyio.Event()
-    config = Config(bind=["127.0.0.1:0"], backend=backend, drain_s=1)
-
-    async def run(*, task_status):
-        await serve(app, config, shutdown=stop.wait, task_status=task_status)
-
-    async with anyio.create_task_group() as group:
-        (url,) = await group.start(run)
-        yield url
-        stop.set()
 
 
 @pytest.fixture

@@ -10,16 +10,14 @@ import re
 import sqlite3
 import threading
 import zlib
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-import anyio
 import pytest
 from anyio import to_thread
 
 from examples import export
-from nardis.server import Config, serve
+from tests.examples.beside import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -46,20 +44,6 @@ SEARCH = f"{COUNT} FROM n WHERE i < 0".format("")  # for a row that never comes
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request):
     return request.param
-
-
-@asynccontextmanager
-async def serving(app, backend):
-    stop = anyio.Event()
-    config = Config(bind=["127.0.0.1:0"], backend=backend, drain_s=1)
-
-    async def run(*, task_status):
-        await serve(app, config, shutdown=stop.wait, task_status=task_status)
-
-    async with anyio.create_task_group() as group:
-        (url,) = await group.start(run)
-        yield url
-        stop.set()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ import pytest
 
 from examples import llm_gateway
 from nardis import Limits, Nardis
-from nardis.server import Config, serve
+from tests.examples.beside import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -51,20 +51,6 @@ async def ports(anyio_backend_name):
             return await stack.enter_async_context(serving(app, anyio_backend_name))
 
         yield start
-
-
-@asynccontextmanager
-async def serving(app, backend) -> AsyncIterator[str]:
-    stop = anyio.Event()
-    config = Config(bind=["127.0.0.1:0"], backend=backend, drain_s=1)
-
-    async def run(*, task_status):
-        await serve(app, config, shutdown=stop.wait, task_status=task_status)
-
-    async with anyio.create_task_group() as group:
-        (url,) = await group.start(run)
-        yield url
-        stop.set()
 
 
 @pytest.fixture

@@ -217,3 +217,19 @@ async def test_one_that_fails_to_hear_of_the_shutdown_is_left_to_itself(caplog):
         assert told == [3.0]
 
     assert "failed to hear of the shutdown" in caplog.text
+
+
+async def test_one_that_asks_during_the_shutdown_hears_of_it_at_once():
+    app, told = Nardis(), []
+
+    async def slow(scope, receive, send):
+        await receive()
+        app.draining.set(3.0)
+        scope["extensions"]["nardis.runner"].tell(told.append, print)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    app.mount("/slow", slow)
+    async with Client(app):
+        assert told == [pytest.approx(3.0, abs=1)]
