@@ -64,6 +64,15 @@ class Listener(Protocol):
         """Hear that the client took nothing for too long, and that its connection is being cut."""
         ...
 
+    def closed(self, code: int, reason: str) -> None:
+        """
+        Hear how a WebSocket ended.
+
+        It comes when the end is known, also where unread messages lie before the
+        `websocket.disconnect` that says the same.
+        """
+        ...
+
 
 class Client(Protocol):
     """
@@ -77,12 +86,16 @@ class Client(Protocol):
             it raises.
         scope: Around the call, and lent to it for the call's time: see `Runner.lend_to`. None is
             none.
+        message_bytes: The largest message of a WebSocket that the call takes, set before it
+            accepts: the runner refuses a larger one (1009) before it is in memory. None leaves the
+            bound to the runner.
     """
 
     progressed: float
     listener: Listener | None
     claimed: bool
     scope: anyio.CancelScope | None
+    message_bytes: int | None
 
     def has_left(self) -> bool:
         """Whether the client is gone, also where an unread body lies before the news of it."""

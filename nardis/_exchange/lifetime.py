@@ -232,6 +232,10 @@ class Lifetime(ABC):
         """Hear from the runner that the client took nothing for too long."""
         self.interrupt("stalled")
 
+    def closed(self, code: int, reason: str) -> None:
+        """Hear from the runner that a client left before its WebSocket was accepted."""
+        self.left()
+
     def give_up(self, error: BaseException) -> None:
         """End the handler, because *error* keeps us from looking after it."""
         self.fail(error)

@@ -150,8 +150,8 @@ class EventStream:
             ResponseAlreadyEnded: The block was left.
             ClientDisconnected: The client left, and this handler is not cancelled for it.
         """
-        # A text of one line goes the short way: what encode_event() and _send() do, for a tenth less
-        # of an event's instructions.
+        # A text of one line goes the short way: what encode_event() and _send() do, for a tenth
+        # less of an event's instructions.
         text: str = data if type(data) is str else self._text(data)
         if event is None and id is None and self._is_open and "\n" not in text and "\r" not in text:
             last = self._res.unawaited
