@@ -18,7 +18,7 @@ The response (`exchange`) moves `IDLE → STARTED → ENDED | ABORTED`, and neve
  R7  What filters hold back leaves within two ticks, and pings after their silence, in turn with the
      chunks of R5 (`pulse`). A stream has a task for that only while something is being sent.
 
-The request body (`intake`) has one reader at a time.
+The request body (`intake`, on `inflow`) has one reader at a time.
  Q1  One task at a time is inside the server's `receive`: the reader, or the watcher of this
      exchange.
  Q2  Every body byte reaches the reader once, in order, or is discarded after the answer. A

@@ -32,12 +32,9 @@ from .ledger import ABORTED, ENDED, IDLE, STARTED, UNBOUNDED, Ledger, State
 from .lifetime import Lifetime
 from .pulse import Pulse
 from .sweeper import Sweeper
+from .turns import TURN_S
 
 __all__ = ["ABORTED", "ENDED", "IDLE", "PIECE_BYTES", "STARTED", "Exchange"]
-
-# A write loop gives the event loop a turn this often: a server's send may return without
-# suspending. A checkpoint costs 4 to 5 us, so one in a millisecond costs half a percent.
-TURN_S: Final = 0.001
 
 # What is handed to the server at once. A larger body goes out in pieces of this size, so that a
 # slow client's progress shows: `write_stall_s` is the time without any.

@@ -6,20 +6,19 @@ Source: RFC 9112 §6.3 and RFC 9113 §8.1 (which requests have a body).
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import ClassVar
 
 from .._http.fields import declared_length
 from ..limits import Limits
 from ..types import Receive
 from .intake import Intake
-from .lifetime import Lifetime
 from .sweeper import TICK_S
+from .turns import Turns
 
 __all__ = ["Incoming"]
 
 
-class Incoming(Lifetime):
+class Incoming(Turns):
     """
     One request.
 
@@ -40,10 +39,6 @@ class Incoming(Lifetime):
     fields: dict[bytes, bytes]
     http1: bool
     intake: Intake | None
-
-    @abstractmethod
-    def is_stalled(self, now: float) -> bool:
-        """Whether the client takes nothing of the response."""
 
     def set_limits(self, limits: Limits) -> None:
         """Apply the limits of the route that matched."""

@@ -1,21 +1,14 @@
-"""
-The body of one request on its way in: the only caller of the server's `receive`. Rules Q1 to Q4.
-
-The reader takes messages one by one as it asks. So does the watcher: a task that waits in `receive`
-to notice the client leaving while the handler is busy elsewhere. They take turns.
-"""
+"""The body of one request on its way in: rules Q1 to Q4."""
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
-
-import anyio
 
 from .._failures import parted
 from ..errors import BodyAlreadyRead, HTTPError, NardisError
 from ..limits import Limits
 from ..types import Message, Receive
+from .inflow import Inflow
 from .lifetime import Lifetime
 
 __all__ = ["Intake", "UnwatchedIntake", "too_large"]
@@ -40,7 +33,7 @@ DRAIN_BYTES: Final = 4 * 1024 * 1024
 GRACE_S: Final = 5.0
 
 
-class Intake:
+class Intake(Inflow):
     """
     The request body.
 
@@ -54,7 +47,6 @@ class Intake:
     Attributes:
         complete: The reader took the last message.
         received: Body bytes given to the reader.
-        reading: Since when the reader waits; 0.0 while it does not.
         limit: Most bytes for the reader; None is no bound.
         spent: Seconds that the reader has waited and its client has not made good, by
             `body_min_rate`.
@@ -68,15 +60,9 @@ class Intake:
         "_declared",
         "_discarded",
         "_discarding",
-        "_lifetime",
-        "_queue",
-        "_receive",
         "_streamed",
-        "_wakeup",
-        "_watcher",
         "complete",
         "limit",
-        "reading",
         "received",
         "spent",
     )
@@ -84,19 +70,14 @@ class Intake:
     def __init__(
         self, lifetime: Lifetime, receive: Receive, declared: int | None, awaits_invitation: bool
     ) -> None:
-        self._lifetime = lifetime
-        self._receive = receive
+        super().__init__(lifetime, receive)
         self._declared = declared
         self._awaits_invitation = awaits_invitation
         self.complete: bool = False
         self.received: int = 0
-        self.reading: float = 0.0
         self.spent: float = 0.0
         self._clock = lifetime.sweeper.clock
-        self._queue: deque[Message] = deque()  # taken by the watcher, not yet by the reader
         self._ahead = AHEAD
-        self._watcher: anyio.CancelScope | None = None
-        self._wakeup: anyio.Event | None = None  # the reader waits for the watcher
         self._discarding = False
         self._discarded = 0
         self.limit: int | None = None
@@ -173,25 +154,6 @@ class Intake:
         idle_s = self._lifetime.limits.body_idle_s
         return waited > idle_s or (waited > 0 and waited + self.spent > max(idle_s, GRACE_S))
 
-    async def _next_message(self) -> Message:
-        """
-        Take the next message by way of the watcher.
-
-        Where the handler has no scope, it is taken in one of its own.
-        """
-        lifetime = self._lifetime
-        while not self._queue:
-            if lifetime.gone:
-                return {"type": "http.disconnect"}
-            if self._watcher is None:
-                return await lifetime.bounded(self._receive)
-            self._wakeup = anyio.Event()
-            try:
-                await lifetime.bounded(self._wakeup.wait)
-            finally:
-                self._wakeup = None
-        return self._queue.popleft()
-
     def _check_declared(self, size: int) -> None:
         """Refuse a body that declares itself to be larger than the limit (413)."""
         if self.limit is not None and size > self.limit:
@@ -215,22 +177,12 @@ class Intake:
         return self._declared is None or self._declared - taken > SMALL_REST_BYTES
 
     def watch(self) -> None:
-        """
-        Start the watcher, if it may take something.
-
-        It notices the client leaving while the handler is busy elsewhere.
-        """
-        if self._watcher is not None or self.reading:
-            return  # a reader is in the server's receive itself, and will notice (Q1)
+        """Start the watcher, unless that would ask for a body that the handler may yet refuse."""
         if self._asks_first():
             return
         if self._queue:
             self._ahead = AHEAD_UNREAD
-        if self._discarding or len(self._queue) < self._ahead:
-            # Made here and not in the task: from now on the reader must leave `receive` alone (Q1).
-            sweeper = self._lifetime.sweeper
-            self._watcher = sweeper.new_scope()
-            sweeper.group.start_soon(self._watch, self._watcher, name="nardis.watcher")
+        super().watch()
 
     def _asks_first(self) -> bool:
         """
@@ -241,45 +193,27 @@ class Intake:
         asked = self.received or self._discarding or self._lifetime.has_started()
         return self._awaits_invitation and not asked
 
-    async def _watch(self, scope: anyio.CancelScope) -> None:
-        queue = self._queue
-        with scope:
-            try:
-                while self._discarding or len(queue) < self._ahead:
-                    message = await self._receive()
-                    if message["type"] != "http.request":
-                        self._lifetime.disconnected()
-                        break
-                    if self._discarding:
-                        self._discarded += len(message.get("body", b""))
-                        if self._discarded > DRAIN_BYTES:
-                            break
-                        continue
-                    queue.append(message)
-                    # The reader goes on by itself: by way of the watcher each chunk would cost a
-                    # hand-over between two tasks.
-                    if self._wakeup is not None:
-                        break
-            except BaseException as exc:
-                if parted(exc)[0] is not None:
-                    raise
-                self._lifetime.server_failed(exc)
-            finally:
-                self._watcher = None
-                if self._wakeup is not None:
-                    self._wakeup.set()
+    def _has_room(self) -> bool:
+        if self._discarding:
+            return self._discarded <= DRAIN_BYTES
+        return len(self._queue) < self._ahead
+
+    def _keeps(self, message: Message) -> bool:
+        if message["type"] != "http.request":
+            self._lifetime.disconnected()
+            return False
+        if self._discarding:
+            self._discarded += len(message.get("body", b""))
+        return not self._discarding
+
+    def _end(self) -> Message | None:
+        return {"type": "http.disconnect"} if self._lifetime.gone else None
 
     def discard(self) -> None:
         """Drop the rest of the body beside the last send: servers wait for that (measured)."""
         self._discarding = True
         self._queue.clear()
-        if not self._lifetime.gone and self._discarded <= DRAIN_BYTES:
-            self.watch()
-
-    def close(self) -> None:
-        """End the watcher (C3)."""
-        if self._watcher is not None:
-            self._watcher.cancel()
+        self.watch()
 
 
 class UnwatchedIntake(Intake):

@@ -1,21 +1,15 @@
 """
-The response side of an exchange: whose turn it is to send, and a message on its way to the server.
+The response side of an exchange: a message on its way to the server.
 
 What is sent, and in which order, is the exchange's affair.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
 from typing import NoReturn
 
-import anyio
-
 from .._asgi.extensions import FILE, PATH, extension
-from .._failures import parted
-from ..errors import NardisError
-from ..types import Message, Send
+from ..types import Message
 from .incoming import Incoming
 from .lifetime import shielded
 from .pulse import Pulse
@@ -29,48 +23,19 @@ class Outgoing(Incoming):
 
     Attributes:
         pulse: What is sent while the handler is silent; None where that is nothing.
-        writing: Since when a send is pending; 0.0 is never.
     """
 
-    __slots__ = (
-        "_busy",
-        "_clock",
-        "_is_cancelled",
-        "_plain",
-        "_send",
-        "_torn",
-        "_turns",
-        "_yields_at",
-        "pulse",
-        "writing",
-    )
+    __slots__ = ("_plain", "_torn", "pulse")
 
     # Set by the exchange's constructor, as those of the request side.
-    _busy: bool  # a task is sending
-    _clock: Callable[[], float]
-    _is_cancelled: Callable[[], bool]  # a cancellation of the running task is due
     _plain: bool  # started, may have a body, unfiltered, untorn: the short way through write()
-    _send: Send
     _torn: bool  # a send was interrupted half-way (R5)
-    _turns: deque[anyio.Event] | None  # the tasks that wait to send
-    _yields_at: float  # when the event loop has its next turn
     pulse: Pulse | None
-    writing: float
 
     @property
     def wrote_at(self) -> float:
         """When something of the body was last sent, a little late; 0.0 is never."""
         return self._yields_at
-
-    def is_stalled(self, now: float) -> bool:
-        """
-        Whether the client has taken nothing of a pending send for `write_stall_s`.
-
-        Our own runner sees each byte of a piece; other servers show whole pieces.
-        """
-        taken = 0.0 if self.client is None else self.client.progressed
-        waits = now - max(self.writing, taken)
-        return bool(self.writing) and waits > self.limits.write_stall_s
 
     def let_go(self) -> None:
         """Let go of the server: the watcher ends, and what is sent in the handler's stead (C3)."""
@@ -121,36 +86,7 @@ class Outgoing(Incoming):
             self.writing = 0.0
 
     async def _interrupted(self, exc: BaseException) -> NoReturn:
-        """Note that a send was cut short by the client, by cancellation or by the server (R5)."""
+        """Note that the response is torn, because a send was cut short (R5)."""
         self._torn = True
         self._plain = False
-        # hypercorn's trio worker fails in the last send when the client has all it wants and closes
-        # meanwhile (0.18).
-        if not isinstance(exc, NardisError) and parted(exc)[0] is None:
-            self.server_failed(exc)
-            await self.raise_gone()
-        raise exc
-
-    async def _take_turn(self) -> None:
-        """Wait until no other task is sending; first come, first served (R5)."""
-        if not self._busy:
-            self._busy = True
-            return
-        if self._turns is None:
-            self._turns = deque()
-        turn = anyio.Event()
-        self._turns.append(turn)
-        try:
-            await turn.wait()
-        except BaseException:
-            if turn.is_set():
-                self._give_turn()
-            else:
-                self._turns.remove(turn)
-            raise
-
-    def _give_turn(self) -> None:
-        if self._turns:
-            self._turns.popleft().set()
-        else:
-            self._busy = False
+        await Incoming._interrupted(self, exc)

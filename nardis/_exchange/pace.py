@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from anyio.lowlevel import checkpoint
 
-from .exchange import TURN_S
+from .turns import TURN_S
 
 __all__ = ["FEED_BYTES", "Pace", "add_piece", "cut", "paced"]
 
