@@ -28,6 +28,7 @@ from ..errors import UsageError
 from ..types import ASGIApp
 from .call import Call, Manners
 from .events import StreamedEvents, asked_for_events
+from .http_call import HTTPCall
 from .jar import CookieJar, Place
 from .lifespan import Lifespan
 from .requests import Content, Fields, Pairs, RequestOptions, content_of, pairs_of, target_of
@@ -275,7 +276,7 @@ class Client:
     @asynccontextmanager
     async def _running(
         self, method: str, url: str, options: RequestOptions, *, by_hand: bool
-    ) -> AsyncGenerator[Call, None]:
+    ) -> AsyncGenerator[HTTPCall, None]:
         tasks = self._group()
         call = self._call(method.upper(), url, options, by_hand=by_hand)
         self._calls.append(call)
@@ -291,7 +292,7 @@ class Client:
         self._calls.remove(call)
         call.settle()
 
-    def _call(self, method: str, url: str, options: RequestOptions, *, by_hand: bool) -> Call:
+    def _call(self, method: str, url: str, options: RequestOptions, *, by_hand: bool) -> HTTPCall:
         if unknown := options.keys() - RequestOptions.__annotations__.keys():
             raise UsageError(
                 f"a request takes {', '.join(RequestOptions.__annotations__)}, "
@@ -325,7 +326,7 @@ class Client:
         if self._lifespan and self._lifespan.running:
             scope["state"] = self._lifespan.state.copy()
         manners = Manners(self.strict, self.raise_app_errors, self.close_s)
-        return Call(scope, content.body, manners, partial(self._keep_cookies, place))
+        return HTTPCall(scope, content.body, manners, partial(self._keep_cookies, place))
 
     def _cookie_field(self, place: Place, own: Mapping[str, str]) -> bytes:
         kept = [pair for pair in self._cookies.matching(place) if pair[0] not in own]

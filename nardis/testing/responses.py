@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import anyio
 
 from ..datastructures import Headers
-from .call import Call
+from .http_call import HTTPCall
 
 __all__ = ["StreamedResponse", "TestResponse"]
 
@@ -54,7 +54,7 @@ class StreamedResponse:
 
     __test__: ClassVar[bool] = False
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: HTTPCall) -> None:
         self._call = call
         self._taken = bytearray()
 
