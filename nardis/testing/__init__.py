@@ -7,6 +7,7 @@ from .events import NotAnEventStream, StreamedEvents
 from .requests import RequestOptions
 from .responses import StreamedResponse, TestResponse
 from .rules import AppError, ASGIViolation
+from .websocket import TestWebSocket, WebSocketClosed, WebSocketDenied
 
 __all__ = [
     "ASGIViolation",
@@ -17,4 +18,7 @@ __all__ = [
     "StreamedEvents",
     "StreamedResponse",
     "TestResponse",
+    "TestWebSocket",
+    "WebSocketClosed",
+    "WebSocketDenied",
 ]

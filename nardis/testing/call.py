@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import ClassVar, NoReturn
 
 import anyio
+from anyio.abc import TaskGroup
 
 from ..types import ASGIApp, Message, Scope
 from .rules import AppError, ASGIViolation, is_departure
 
-__all__ = ["Call", "Manners", "ends"]
+__all__ = ["Call", "Manners", "ends", "reader_took"]
 
 # `send` returns at once when nobody listens, as on a server. One turn of the event loop in so many
 # calls lets the client cancel an application that never notices.
 _SENDS_PER_TURN = 1000
+
+# The call that a task of the application belongs to, if any.
+_CALLING: ContextVar[Call | None] = ContextVar("calling", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ class Call(ABC):
         self._done, self._task_scope = anyio.Event(), anyio.CancelScope()
         self._receiving = self._told = self._hung = self._reported = False
         self._unheard_sends = 0
+        self._leaving = False
+        self._held_up: set[anyio.Event] = set()
         self._error: Exception | None = None
         self._test_error: Exception | None = None  # of what the test gave to send
         self._violation: ASGIViolation | None = None
@@ -64,6 +71,7 @@ class Call(ABC):
 
     async def run(self, app: ASGIApp) -> None:
         """Call the application, to its end."""
+        _CALLING.set(self)
         with self._task_scope:
             try:
                 await app(self.scope, self.receive, self.send)
@@ -132,15 +140,43 @@ class Call(ABC):
 
     # The test's side.
 
+    def start(self, tasks: TaskGroup, app: ASGIApp) -> None:
+        """Start the call, in a task of *tasks*."""
+        tasks.start_soon(self.run, app, name=f"{self.name} (app)")
+
     @abstractmethod
     def hang_up(self) -> None:
         """Disconnect."""
 
-    async def leave(self, close_s: float) -> None:
-        """Disconnect, and wait for the application; shielded, so that no task is left behind."""
+    def depart(self) -> None:
+        """Leave as a client that has what it wants."""
         self.hang_up()
+
+    async def leave(self, close_s: float) -> None:
+        """Depart, and wait for the application; shielded, so that no task is left behind."""
+        self.depart()
+        self._leaving = True
+        for taken in self._held_up:
+            taken.set()
         if not await ends(self._done, self._task_scope, close_s):
             self._hung = True
+            self.hang_up()
+        self._leaving = False
+
+    async def held_up_by(self, taken: anyio.Event) -> None:
+        """
+        Wait for the reader of a message that this call sends, on itself or on another.
+
+        A test that leaves one WebSocket, and waits for its handler, reads no other meanwhile. So
+        what that handler then says on others is not waited for: it lies there, as in a socket.
+        """
+        if self._leaving:
+            taken.set()
+        self._held_up.add(taken)
+        try:
+            await taken.wait()
+        finally:
+            self._held_up.discard(taken)
 
     @property
     def failed(self) -> bool:
@@ -171,6 +207,12 @@ class Call(ABC):
             return self._violation or self._test_error
         errors = [*self.scope["extensions"]["nardis.errors"], self._error]
         return next((exc for exc in errors if exc and not (self.gone and is_departure(exc))), None)
+
+
+async def reader_took(taken: anyio.Event) -> None:
+    """Wait in the application's `send` until a reader set *taken*."""
+    call = _CALLING.get()
+    await (taken.wait() if call is None else call.held_up_by(taken))
 
 
 async def ends(done: anyio.Event, scope: anyio.CancelScope, close_s: float) -> bool:

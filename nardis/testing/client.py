@@ -14,7 +14,7 @@ where `send` does nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
@@ -28,11 +28,26 @@ from ..errors import UsageError
 from ..types import ASGIApp
 from .call import Call, Manners
 from .events import StreamedEvents, asked_for_events
+from .forms import Form
 from .http_call import HTTPCall
 from .jar import CookieJar, Place
 from .lifespan import Lifespan
-from .requests import Content, Fields, Pairs, RequestOptions, content_of, pairs_of, target_of
+from .requests import (
+    Content,
+    Fields,
+    Pairs,
+    RequestOptions,
+    content_of,
+    handshake_of,
+    joined,
+    offered_in,
+    pairs_of,
+    target_of,
+)
 from .responses import StreamedResponse, TestResponse
+from .rules import DENIAL
+from .websocket import TestWebSocket, WebSocketDenied
+from .websocket_call import WebSocketCall
 
 __all__ = ["Client"]
 
@@ -202,7 +217,8 @@ class Client:
 
         Cancellation: disconnects, and waits for the application to end, `close_s` at most.
         """
-        async with self._running(method, url, options, by_hand=False) as call:
+        call = self._call(method, url, options, by_hand=False)
+        async with self._running(call):
             await call.headed.wait()
             call.require_head()
             response = StreamedResponse(call)
@@ -225,7 +241,8 @@ class Client:
         errors and cancellation are those of `request()`; an error is raised on entering, by a read,
         or on leaving the block unless it is being left by another exception.
         """
-        async with self._running(method, url, options, by_hand=True) as call:
+        call = self._call(method, url, options, by_hand=True)
+        async with self._running(call):
             await call.headed_or_idle()
             if call.headed.is_set():
                 call.require_head()
@@ -266,7 +283,8 @@ class Client:
         """
         given = pairs_of(options.get("headers"))
         options["headers"] = asked_for_events(self._headers, given, last_event_id)
-        async with self._running(method, url, options, by_hand=True) as call:
+        call = self._call(method, url, options, by_hand=True)
+        async with self._running(call):
             await call.headed_or_idle()
             events = StreamedEvents(StreamedResponse(call), last_event_id)
             if call.headed.is_set():
@@ -274,17 +292,62 @@ class Client:
             yield events
 
     @asynccontextmanager
-    async def _running(
-        self, method: str, url: str, options: RequestOptions, *, by_hand: bool
-    ) -> AsyncGenerator[HTTPCall, None]:
+    async def websocket(
+        self,
+        url: str,
+        subprotocols: Sequence[str] = (),
+        *,
+        headers: Fields | None = None,
+        params: Form | None = None,
+        cookies: Mapping[str, str] | None = None,
+    ) -> AsyncGenerator[TestWebSocket, None]:
+        """
+        Open a WebSocket: `async with client.websocket("/chat") as ws: await ws.send("hello")`.
+
+        Entering waits until the application accepts or denies, however long that takes. Leaving
+        closes with 1000, unless the WebSocket has ended, and waits for the application, `close_s`
+        at most. What a handler that is waited for sends on other WebSockets is kept for them, as in
+        a socket: the test reads it later.
+
+        The handshake is that of HTTP/1.1, or that of the client's `http_version`. There is no
+        Origin among its fields, which browsers send: `headers={"origin": ...}` has one.
+
+        Args:
+            url: A path with a query, or an absolute URL of ws, wss, http or https. A Secure cookie
+                needs `wss://testserver/...`.
+            subprotocols: Offered to the application, the preferred one first.
+            headers: Sent beside those of the client, and replace them by name.
+            params: Added to the query.
+            cookies: Sent beside those of the client, and replace them by name.
+
+        Raises:
+            WebSocketDenied: The application did not accept; it has the answer. An application may
+                deny with any answer, because the scope has the extension `websocket.http.response`,
+                unless the client's `extensions` have None for it.
+            AppError: The application raised, or was still running `close_s` after the end.
+            ASGIViolation: The application broke a rule of ASGI.
+
+        Cancellation: while it waits for the answer, the client vanishes. The application is waited
+        for, `close_s` at most.
+
+        Source: RFC 6455 §4.1; RFC 8441 for HTTP/2; RFC 9220 for HTTP/3.
+        """
+        given: RequestOptions = {"headers": headers, "params": params, "cookies": cookies}
+        call = self._websocket_call(url, subprotocols, given)
+        async with self._running(call):
+            await call.answered.wait()
+            if call.accepted:
+                yield TestWebSocket(call)
+        if not call.accepted:
+            raise WebSocketDenied(call.denied())
+
+    @asynccontextmanager
+    async def _running(self, call: Call) -> AsyncGenerator[None, None]:
         tasks = self._group()
-        call = self._call(method.upper(), url, options, by_hand=by_hand)
         self._calls.append(call)
-        tasks.start_soon(call.run, self.app, name=f"{call.name} (app)")
-        if isinstance(call.content, AsyncIterable):
-            tasks.start_soon(call.pump, call.content, name=f"{call.name} (body)")
+        call.start(tasks, self.app)
         try:
-            yield call
+            yield
         finally:
             await call.leave(self.close_s)
         # Left by an exception, the call stays in the list: what it has to say is said when the
@@ -298,35 +361,61 @@ class Client:
                 f"a request takes {', '.join(RequestOptions.__annotations__)}, "
                 f"not {', '.join(sorted(unknown))}"
             )
-        target = target_of(url, options.get("params"))
-        authority: bytes = target.pop("authority")
-        scope = target | self._base | {"type": "http", "method": method, "root_path": ""}
-        scope["asgi"] = {"version": "3.0", "spec_version": "2.3"}
-        fields = pairs_of(options.get("headers"))
-        fields = [*(pair for pair in self._headers if pair[0] not in dict(fields)), *fields]
-        given = dict(fields)
+        method = method.upper()
+        scope, usual, place = self._addressed(url, options)
+        given = dict(scope["headers"])
         content = content_of(options, given.get(b"content-type"))
         if content.body is None and not (by_hand and method in ("POST", "PUT", "PATCH")):
             content = Content(b"", length=0)
-        usual = {b"host": authority, b"content-type": content.media_type}
-        host = host_name(given.get(b"host", authority).decode("latin-1"))
-        place = Place(host, target["raw_path"].decode("latin-1"), target["scheme"] == "https")
-        usual[b"cookie"] = self._cookie_field(place, options.get("cookies") or {})
+        usual[b"content-type"] = content.media_type
         if not {b"content-length", b"transfer-encoding"} & given.keys():
             if content.length is not None:
                 has_length = content.length or method in ("POST", "PUT", "PATCH")
                 usual[b"content-length"] = b"%d" % content.length if has_length else b""
             elif scope["http_version"].startswith("1"):
                 usual[b"transfer-encoding"] = b"chunked"
-        scope["headers"] = [
-            *((name, value) for name, value in usual.items() if value and name not in given),
-            *fields,
-        ]
+        scope |= {"type": "http", "method": method, "headers": joined(usual, scope["headers"])}
         scope["extensions"] = {**self._extensions, "nardis.errors": []}
+        return HTTPCall(scope, content.body, self._manners(), partial(self._keep_cookies, place))
+
+    def _websocket_call(
+        self, url: str, subprotocols: Sequence[str], options: RequestOptions
+    ) -> WebSocketCall:
+        url = f"http{url[2:]}" if url.startswith(("ws://", "wss://")) else url
+        scope, usual, place = self._addressed(url, options)
+        usual |= handshake_of(subprotocols, scope["http_version"])
+        fields = joined(usual, scope["headers"])
+        scope |= {"type": "websocket", "scheme": "wss" if place.secure else "ws", "headers": fields}
+        scope["subprotocols"] = offered_in(fields)
+        offered: dict[str, Any] = {DENIAL: {}, **self._extensions, "nardis.errors": []}
+        scope["extensions"] = {
+            name: value
+            for name, value in offered.items()
+            if value is not None and not name.startswith("http.")
+        }
+        return WebSocketCall(scope, self._manners(), partial(self._keep_cookies, place))
+
+    def _addressed(
+        self, url: str, options: RequestOptions
+    ) -> tuple[dict[str, Any], dict[bytes, bytes], Place]:
+        # The scope with the fields of the test, those that are usual, and the place of cookies.
+        self._group()  # the client has to be open
+        target = target_of(url, options.get("params"))
+        authority: bytes = target.pop("authority")
+        scope: dict[str, Any] = target | self._base
+        own = pairs_of(options.get("headers"))
+        fields = [*(pair for pair in self._headers if pair[0] not in dict(own)), *own]
+        host = host_name(dict(fields).get(b"host", authority).decode("latin-1"))
+        place = Place(host, scope["raw_path"].decode("latin-1"), scope["scheme"] == "https")
+        cookie = self._cookie_field(place, options.get("cookies") or {})
+        scope["asgi"] = {"version": "3.0", "spec_version": "2.3"}
+        scope |= {"root_path": "", "headers": fields}
         if self._lifespan and self._lifespan.running:
             scope["state"] = self._lifespan.state.copy()
-        manners = Manners(self.strict, self.raise_app_errors, self.close_s)
-        return HTTPCall(scope, content.body, manners, partial(self._keep_cookies, place))
+        return scope, {b"host": authority, b"cookie": cookie}, place
+
+    def _manners(self) -> Manners:
+        return Manners(self.strict, self.raise_app_errors, self.close_s)
 
     def _cookie_field(self, place: Place, own: Mapping[str, str]) -> bytes:
         kept = [pair for pair in self._cookies.matching(place) if pair[0] not in own]

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterable, Callable
 from typing import ClassVar
 
 import anyio.to_thread
+from anyio.abc import TaskGroup
 
 from .._sources.closing import Closing
 from .._sources.stepper import steps_in_flight
 from ..errors import UsageError
-from ..types import Message, Scope
+from ..types import ASGIApp, Message, Scope
 from .call import Call, Manners
 from .requests import Pairs
 from .rules import Answer
@@ -126,8 +127,14 @@ class HTTPCall(Call):
 
     # The test's side.
 
-    async def pump(self, chunks: AsyncIterable[bytes]) -> None:
-        """Send *chunks* up, each pulled when the application has asked for it."""
+    def start(self, tasks: TaskGroup, app: ASGIApp) -> None:
+        """Start the call, and the source of its body."""
+        super().start(tasks, app)
+        if isinstance(self.content, AsyncIterable):
+            tasks.start_soon(self._pump, self.content, name=f"{self.name} (body)")
+
+    async def _pump(self, chunks: AsyncIterable[bytes]) -> None:
+        # Each chunk is pulled when the application has asked for it.
         try:
             with self._pump_scope:
                 async with Closing(

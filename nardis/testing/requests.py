@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypedDict, cast
 from urllib.parse import quote, unquote, urlencode, urlsplit
@@ -18,11 +18,15 @@ __all__ = [
     "Pairs",
     "RequestOptions",
     "content_of",
+    "handshake_of",
+    "joined",
+    "offered_in",
     "pairs_of",
     "target_of",
 ]
 
 _URL = re.compile(r"(?:(https?)://(?:[^/?#@]*@)?([^/?#]+))?(/[^?#]*|\*)?(?:\?([^#]*))?(?:#.*)?")
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 Pairs: TypeAlias = list[tuple[bytes, bytes]]
 Fields: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
@@ -101,6 +105,49 @@ def target_of(url: str, params: Form | None) -> dict[str, Any]:
         "query_string": query.encode(),
         "authority": authority.encode(),
     }
+
+
+def joined(usual: Mapping[bytes, bytes], fields: Pairs) -> Pairs:
+    """Return *fields* behind those of *usual* that they do not have, and that are not empty."""
+    given = {name for name, _ in fields}
+    return [
+        *((name, value) for name, value in usual.items() if value and name not in given),
+        *fields,
+    ]
+
+
+def handshake_of(subprotocols: Sequence[str], http_version: str) -> dict[bytes, bytes]:
+    """
+    Return the fields by which a client asks for a WebSocket.
+
+    Source: RFC 6455 §4.1; RFC 8441 §5, where a request of HTTP/2 has neither Upgrade nor a key.
+    """
+    names = [] if isinstance(subprotocols, str) else list(subprotocols)
+    if isinstance(subprotocols, str) or len(set(names)) < len(names):
+        raise UsageError(f"subprotocols are different names in a sequence, not {subprotocols!r}")
+    for name in names:
+        if not _TOKEN.fullmatch(name):
+            raise UsageError(f"{name!r} is no subprotocol: that is a token (RFC 6455 §4.1)")
+    if http_version == "1.0":
+        raise UsageError("HTTP/1.0 has no WebSockets: give the client another http_version")
+    upgrade = {
+        b"connection": b"Upgrade",
+        b"upgrade": b"websocket",
+        b"sec-websocket-key": b"dGhlIHNhbXBsZSBub25jZQ==",  # that of RFC 6455 §1.3
+    }
+    return {
+        **(upgrade if http_version == "1.1" else {}),
+        b"sec-websocket-version": b"13",
+        b"sec-websocket-protocol": ", ".join(names).encode(),
+    }
+
+
+def offered_in(fields: Pairs) -> list[str]:
+    """Return the subprotocols that a client offers."""
+    values = [
+        value.decode("latin-1") for name, value in fields if name == b"sec-websocket-protocol"
+    ]
+    return [name for name in (each.strip(" \t") for each in ",".join(values).split(",")) if name]
 
 
 @dataclass(frozen=True, slots=True)
