@@ -122,12 +122,9 @@ def handshake_of(subprotocols: Sequence[str], http_version: str) -> dict[bytes, 
 
     Source: RFC 6455 §4.1; RFC 8441 §5, where a request of HTTP/2 has neither Upgrade nor a key.
     """
-    names = [] if isinstance(subprotocols, str) else list(subprotocols)
-    if isinstance(subprotocols, str) or len(set(names)) < len(names):
-        raise UsageError(f"subprotocols are different names in a sequence, not {subprotocols!r}")
-    for name in names:
-        if not _TOKEN.fullmatch(name):
-            raise UsageError(f"{name!r} is no subprotocol: that is a token (RFC 6455 §4.1)")
+    tokens = not isinstance(subprotocols, str) and all(map(_TOKEN.fullmatch, subprotocols))
+    if not tokens or len(set(subprotocols)) < len(subprotocols):
+        raise UsageError(f"subprotocols are different tokens in a sequence, not {subprotocols!r}")
     if http_version == "1.0":
         raise UsageError("HTTP/1.0 has no WebSockets: give the client another http_version")
     upgrade = {
@@ -138,7 +135,7 @@ def handshake_of(subprotocols: Sequence[str], http_version: str) -> dict[bytes, 
     return {
         **(upgrade if http_version == "1.1" else {}),
         b"sec-websocket-version": b"13",
-        b"sec-websocket-protocol": ", ".join(names).encode(),
+        b"sec-websocket-protocol": ", ".join(subprotocols).encode(),
     }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 import anyio
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from ..datastructures import Headers
 from ..errors import UsageError
@@ -27,10 +28,67 @@ _INTERNAL_ERROR: Final = 1011
 
 @dataclass(eq=False, slots=True)
 class _Handed:
-    """A message of the application, which lies there until somebody reads it."""
-
     said: str | bytes
     taken: anyio.Event = field(default_factory=anyio.Event)
+    dropped: bool = False
+
+
+class _Line:
+    """Messages that go one way. Each lies here, and its sender waits, until somebody takes it."""
+
+    def __init__(self) -> None:
+        self._lying: deque[_Handed] = deque()
+        self._news = anyio.Event()
+        self._closed = False
+
+    async def put(self, said: str | bytes) -> bool:
+        """Wait until *said* was taken; return False if nobody will take it."""
+        await checkpoint_if_cancelled()  # without a turn: messages keep the order of calls
+        if self._closed:
+            await checkpoint()
+            return False
+        handed = _Handed(said)
+        self._lying.append(handed)
+        self._wake()
+        try:
+            await reader_took(handed.taken)
+        finally:
+            if not handed.taken.is_set():
+                self._lying.remove(handed)
+        return not handed.dropped
+
+    async def take(self) -> str | bytes | None:
+        """Wait for the next message and take it; None at the end."""
+        await checkpoint()
+        while not self._lying:
+            if self._closed:
+                return None
+            await self._news.wait()
+        handed = self._lying.popleft()
+        handed.taken.set()
+        return handed.said
+
+    def close(self) -> None:
+        """Let nothing more be put; what lies here can be taken."""
+        self._closed = True
+        self._wake()
+
+    def let_go(self) -> None:
+        """Close, and let no sender wait for what lies here."""
+        self.close()
+        for handed in self._lying:
+            handed.taken.set()
+
+    def drop(self) -> None:
+        """Close, and drop what lies here."""
+        for handed in self._lying:
+            handed.dropped = True
+        self.let_go()
+        self._lying.clear()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = anyio.Event()
 
 
 class WebSocketCall(Call):
@@ -56,9 +114,7 @@ class WebSocketCall(Call):
         self.code: int = 0
         self.reason: str = ""
         self._connected = False
-        self._up_out, self._up_in = anyio.create_memory_object_stream[str | bytes](0)
-        self._line: deque[_Handed] = deque()
-        self._news = anyio.Event()
+        self._up, self._down = _Line(), _Line()
 
     # The application's side.
 
@@ -66,17 +122,15 @@ class WebSocketCall(Call):
         """Note that the application has ended."""
         if not self.gone and not self.talk.denial.status:
             self.talk.denial.status = 500  # what servers answer where nobody does
-        self._end(_INTERNAL_ERROR if self.accepted else ABNORMAL, "")
-        self._up_in.close()
+        self._close(_INTERNAL_ERROR if self.accepted else ABNORMAL)
 
     async def next_message(self) -> Message:
         """Wait for the next message of the client, or for the end."""
         if not self._connected:
             self._connected = True
             return {"type": "websocket.connect"}
-        try:
-            said = await self._up_in.receive()
-        except (anyio.EndOfStream, anyio.ClosedResourceError):
+        said = await self._up.take()
+        if said is None:
             message = {"type": self.farewell, "code": self.code}
             return {**message, "reason": self.reason} if self.reason else message
         return {"type": "websocket.receive", "text" if isinstance(said, str) else "bytes": said}
@@ -87,54 +141,39 @@ class WebSocketCall(Call):
 
     async def take(self, message: Message) -> bool:
         """Take what the application says; a message waits for its reader."""
-        expected, kind = self.talk.take(message), message.get("type")
-        if not expected or self.gone:
-            return False
-        if kind == "websocket.send":
-            await self._hand_over(_Handed(payload_of(message) or b""))
-            return True
+        kind, payload = message.get("type"), payload_of(message)
+        if not self.talk.take(message) or self.gone:
+            return False  # a server without lint ignores what it does not expect
+        if kind == "websocket.send" and payload is not None:
+            return await self._down.put(payload)
         if kind == "websocket.accept":
             self.accepted = True
             self._on_head(self.talk.headers)
             self.answered.set()
         elif self.accepted:
-            self._end(message.get("code") or NORMAL, message.get("reason") or "")
+            self._close(message.get("code") or NORMAL, message.get("reason") or "")
         elif kind == "websocket.http.response.start":
             self._on_head(self.talk.denial.headers)
         elif self.talk.stage == "over":
-            self._end(ABNORMAL, "")
+            self._close(ABNORMAL)
         return False
 
-    async def _hand_over(self, handed: _Handed) -> None:
-        self._line.append(handed)
-        self._wake()
-        try:
-            await reader_took(handed.taken)
-        finally:
-            if not handed.taken.is_set():
-                self._line.remove(handed)
+    def _close(self, code: int, reason: str = "") -> None:
+        self._end(code, reason)
+        self._down.let_go()
+        self._up.drop()
 
-    def _wake(self) -> None:
-        self._news.set()
-        self._news = anyio.Event()
-
-    def _end(self, code: int, reason: str, *, heard: bool = False) -> None:
-        # *heard*: what the test has said before is still for the application to receive.
+    def _end(self, code: int, reason: str) -> None:
         if not self.code:
             self.code, self.reason = code, reason
-        self._up_out.close()
-        if not heard:
-            self._up_in.close()
-        for handed in self._line:  # no send waits any more; the test reads what lies there
-            handed.taken.set()
         self.answered.set()
-        self._wake()
 
     # The test's side.
 
     def hang_up(self) -> None:
         """Vanish, without a Close frame."""
-        self._depart(ABNORMAL, "", heard=False)
+        self._depart(ABNORMAL, "")
+        self._up.drop()
 
     def depart(self) -> None:
         """Close, or vanish where nothing was accepted."""
@@ -144,34 +183,28 @@ class WebSocketCall(Call):
             self.hang_up()
 
     def close(self, code: int, reason: str) -> None:
-        """Send a Close frame, after what is being sent; nothing more is read."""
-        self._depart(code, reason, heard=True)
+        """Send a Close frame, behind what others are sending; nothing more is read."""
+        self._depart(code, reason)
+        self._up.close()
 
-    def _depart(self, code: int, reason: str, *, heard: bool) -> None:
+    def _depart(self, code: int, reason: str) -> None:
         self.gone = True
-        self._end(code, reason, heard=heard)
-        self._line.clear()
+        self._end(code, reason)
+        self._down.drop()
 
     async def say(self, said: str | bytes) -> bool:
-        """Send a message; return whether the application took it, and did not end before."""
-        try:
-            await self._up_out.send(said)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            self.settle()
-            return False
-        return True
+        """Send a message; return False if the WebSocket ended before the application took it."""
+        if await self._up.put(said):
+            return True
+        self.settle()
+        return False
 
     async def next_said(self) -> str | bytes | None:
         """Return the next message of the application, None at the end."""
-        await anyio.lowlevel.checkpoint()
-        while not self._line:
-            if self.code:
-                self.settle()
-                return None
-            await self._news.wait()
-        handed = self._line.popleft()
-        handed.taken.set()
-        return handed.said
+        said = await self._down.take()
+        if said is None:
+            self.settle()
+        return said
 
     def denied(self) -> TestResponse:
         """Return the answer of an application that did not accept."""

@@ -29,6 +29,8 @@ PUBLIC = [
     "Router",
     "SkipRoute",
     "UsageError",
+    "WebSocket",
+    "WebSocketHandler",
     "delete",
     "get",
     "head",
@@ -89,6 +91,9 @@ FACES = {
         "StreamedEvents",
         "StreamedResponse",
         "TestResponse",
+        "TestWebSocket",
+        "WebSocketClosed",
+        "WebSocketDenied",
     ],
 }
 
