@@ -42,7 +42,7 @@ from nardis.events import Event, EventDecoder, EventStream, encode_event
 from nardis.middleware import OriginCheck, compression, cors, current_request_id, request_id
 from nardis.routing import BaseHTTPMatcher, Get, RegexPattern
 from nardis.server import Config
-from nardis.testing import Client, TestResponse
+from nardis.testing import Client, TestResponse, TestWebSocket, WebSocketClosed, WebSocketDenied
 from nardis.types import App
 
 pytestmark = pytest.mark.anyio
@@ -363,6 +363,32 @@ async def test_events_are_typed() -> None:
         assert (await client.get("/lines")).content == b"1\n2\n"
         assert (await client.get("/array")).json() == [{"n": 0}, {"n": 1}]
     assert_type(EventDecoder().feed(encode_event("x", id="1")), list[Event])
+
+
+async def talks_asgi(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    if scope["path"] == "/":
+        await send({"type": "websocket.accept", "subprotocol": "v1"})
+        await send({"type": "websocket.send", "text": (await receive())["text"]})
+    await send({"type": "websocket.close", "code": 4000, "reason": "enough"})
+
+
+async def test_a_websocket_of_a_test_is_typed() -> None:
+    async with Client(talks_asgi, lifespan=False) as client:
+        with pytest.raises(WebSocketDenied) as denied:
+            async with client.websocket("/no", cookies={"a": "1"}, params={"b": "2"}):
+                pass
+        async with client.websocket("/", ["v1"], headers={"origin": "http://testserver"}) as ws:
+            assert_type(ws, TestWebSocket)
+            assert_type(ws.subprotocol, str | None)
+            await ws.send_json({"n": 1})
+            assert_type(await ws.receive_json(), Any)
+            assert_type([message async for message in ws], list[str | bytes])
+            assert_type(ws.close_code, int | None)
+            with pytest.raises(WebSocketClosed) as closed:
+                assert_type(await ws.receive_text(), str)
+    assert_type(denied.value.response, TestResponse)
+    assert (closed.value.code, closed.value.reason) == (4000, "enough")
 
 
 async def test_what_outlives_requests_is_typed() -> None:
