@@ -56,9 +56,9 @@ class Client:
     """
     Drive *app* in process: `async with Client(app) as client: response = await client.get("/")`.
 
-    Entering starts the lifespan; leaving disconnects every request, ends the lifespan and leaves no
-    task behind. Redirects are not followed. Cookies are kept and sent as browsers do it; `cookies`
-    has them.
+    Entering starts the lifespan; leaving disconnects every request, closes every WebSocket, ends
+    the lifespan and leaves no task behind. Redirects are not followed. Cookies are kept and sent as
+    browsers do it; `cookies` has them.
 
     Args:
         app: Any ASGI 3 application.
@@ -70,7 +70,8 @@ class Client:
         strict: Turn broken rules of ASGI into `ASGIViolation`. Otherwise they pass, or are ignored
             as servers do.
         extensions: What the scope offers beside `nardis.errors`, such as
-            `{"http.response.trailers": {}}`.
+            `{"http.response.trailers": {}}`. That of a WebSocket has those that do not begin with
+            `http.`, and `websocket.http.response`, unless it is None here.
         raise_app_errors: Turn exceptions of the application into `AppError`: those it raises, and
             those it answers itself and appends to `scope["extensions"]["nardis.errors"]`. Otherwise
             one before the head is an empty 500, one after it a response that is not complete. Each
@@ -321,9 +322,7 @@ class Client:
             cookies: Sent beside those of the client, and replace them by name.
 
         Raises:
-            WebSocketDenied: The application did not accept; it has the answer. An application may
-                deny with any answer, because the scope has the extension `websocket.http.response`,
-                unless the client's `extensions` have None for it.
+            WebSocketDenied: The application did not accept; the error has its answer.
             AppError: The application raised, or was still running `close_s` after the end.
             ASGIViolation: The application broke a rule of ASGI.
 
