@@ -189,6 +189,10 @@ class Config:
         backlog: Connections that the system keeps waiting.
         http2: Speak HTTP/2 as well, in the clear (by prior knowledge or upgrade) and over TLS.
             False is HTTP/1.1 alone, and WebSockets over it.
+        ws_ping_s: A client of a WebSocket that was silent for so long is asked whether it is there
+            (a Ping), and is gone when it is silent for as long after that; 0 never asks.
+        ws_compression: Compress the messages of WebSockets where the client can do that, which
+            costs processor time and saves bandwidth.
         reuse_port: Let each worker have sockets of its own (SO_REUSEPORT). One that ends then
             resets what it has queued.
         certfile: A certificate chain, PEM: serve TLS.
@@ -240,6 +244,12 @@ class Config:
     backlog: int = _count(1024, "--backlog", "connections that the system keeps waiting")
     http2: bool = _setting(
         True, "--no-http2", lambda text: not yes_or_no(text), "speak HTTP/1.1 alone", switch=False
+    )
+    ws_ping_s: float = _seconds(
+        20.0, "--ws-ping", "seconds until a silent WebSocket is asked; 0 is never", _is_time_or_zero
+    )
+    ws_compression: bool = _setting(
+        False, "--ws-compression", yes_or_no, "compress messages of WebSockets", switch=True
     )
     reuse_port: bool = _setting(
         False,

@@ -75,6 +75,19 @@ class SecureStream(ByteStream):
                 raise
             return True
 
+    def try_write(self, data: bytes) -> bool:
+        """Encrypt and send a few bytes if there is room for them now; see `ByteStream`."""
+        # A record that is made has to go out, so there has to be room before.
+        if self._turn.locked() or not self._stream.has_room:
+            return False
+        try:
+            self.tls.encrypt(data)
+        except ssl.SSLError:
+            return False
+        if not self._stream.try_write(self.tls.outgoing()):
+            self._stream.cut()
+        return True
+
     async def finish(self, *, whole: bool) -> None:
         """Close our sending half; if nothing is missing, say close_notify (RFC 8446 §6.1)."""
         if whole:

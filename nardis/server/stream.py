@@ -109,6 +109,14 @@ class ByteStream(ABC):
         """
 
     @abstractmethod
+    def try_write(self, data: bytes) -> bool:
+        """
+        Send a few bytes if there is room for them now, and nobody writes; return whether it was so.
+
+        The stream is cut if there was room for a part.
+        """
+
+    @abstractmethod
     async def finish(self, *, whole: bool) -> None:
         """Close our sending half; *whole* says that nothing is missing, which TLS can tell."""
 
@@ -249,6 +257,26 @@ class Stream(ByteStream):
         finally:
             if had_turn:
                 self._give_turn()
+
+    def try_write(self, data: bytes) -> bool:
+        """Send a few bytes if there is room for them now; see `ByteStream`."""
+        if self._busy or self.closed:
+            return False
+        try:
+            sent = self.socket.send(data)
+        except OSError:  # no room, or no client: who reads learns of that
+            return False
+        self.sent += sent
+        if sent < len(data):
+            self.cut()
+        return True
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a few bytes could be sent now."""
+        poll = select.poll()
+        poll.register(self.socket.fileno(), select.POLLOUT)
+        return not self._busy and not self.closed and bool(poll.poll(0))
 
     async def _wait_for_turn(self) -> None:
         """Wait for all that wait already: writes go out in the order of the calls."""

@@ -172,6 +172,8 @@ SAID = {
     "max_requests_jitter": ("100", 100),
     "backlog": ("10", 10),
     "http2": ("1", False),  # of --no-http2
+    "ws_ping_s": ("5", 5.0),
+    "ws_compression": ("1", True),
     "reuse_port": ("1", True),
     "certfile": ("/etc/chain.pem", "/etc/chain.pem"),
     "keyfile": ("/etc/key.pem", "/etc/key.pem"),

@@ -163,6 +163,7 @@ class Wire:
     """A client's socket that lists what is done to it."""
 
     client = server = None
+    read_at = sent = 0
 
     def __init__(self, *pieces):
         self.log = []
@@ -209,11 +210,11 @@ class Protocol:
     def hears_to_the_end(self):
         return self.hears
 
-    def websockets(self):
+    def close_websockets(self):
         return self.open
 
-    async def close_websockets(self):
-        self.handled.append("close websockets")
+    def look(self, now, wire, *, busy):
+        self.handled.append(f"look, {busy=}")
 
     def goodbye(self):
         return self.http2
@@ -314,15 +315,20 @@ async def test_a_client_that_left_unheard_is_read_to_its_end_and_is_then_gone():
     assert talk.protocol.handled == [Closed()]
 
 
+async def test_websockets_are_looked_after_whether_or_not_somebody_reads():
+    talk, _, _ = guest()
+    talk.look(clock())
+    talk.handling = clock()
+    talk.look(clock())
+
+    assert talk.protocol.handled == ["look, busy=False", "look, busy=True"]
+
+
 @pytest.mark.parametrize("websockets", [True, False])
-async def test_open_websockets_are_closed_and_it_is_known_whether_there_is_one(websockets):
+async def test_it_is_known_whether_there_are_websockets_to_be_closed(websockets):
     talk, _, _ = guest(websockets=websockets)
 
     assert talk.close_websockets() is websockets
-
-    for close in talk.tasks.spawned:
-        await close()
-    assert talk.protocol.handled == ["close websockets"] * websockets
     assert talk.goodbye() is talk.multiplexed is True
 
 

@@ -61,6 +61,11 @@ def server(running: Server) -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture(params=OURS)
+def compressing(request: pytest.FixtureRequest, shared: Sharing) -> Server:
+    return shared(request.param, "--ws-compression", target=TARGET)
+
+
 def heard(server: Server, key: str) -> tuple[int, str]:
     """Give the code and the reason that an application heard; no reason is an empty one."""
     message = server.event(key, "disconnect")
@@ -282,16 +287,21 @@ def test_a_broken_rule_at_the_end_of_a_stream_is_answered_as_well(server: Server
         assert websocket.stream.reset is None, "both halves have ended"
 
 
+TOO_MUCH = {
+    "in one frame": frame(BINARY, bytes(MESSAGE_BYTES + 1))[:KIB],
+    "in two": frame(BINARY, bytes(KIB), first=0)
+    + frame(CONTINUATION, bytes(MESSAGE_BYTES - KIB + 1))[:KIB],
+}
+
+
 @over
-@pytest.mark.parametrize(
-    "sizes", [(MESSAGE_BYTES + 1,), (MESSAGE_BYTES, 1)], ids=["in one frame", "in two"]
-)
+@pytest.mark.parametrize("data", TOO_MUCH.values(), ids=TOO_MUCH)
 def test_a_message_that_is_too_big_ends_with_1009_on_both_sides(
-    server: Server, key: str, over: Over, sizes: tuple[int, ...]
+    server: Server, key: str, over: Over, data: bytes
 ):
+    """Before it is here: by the length that the head of its last frame declares."""
     with over(server.port, key) as websocket:
-        for number, size in enumerate(sizes):
-            websocket.send_raw(frame(CONTINUATION if number else BINARY, bytes(size), first=0))
+        websocket.send_raw(data)
 
         [(opcode, payload)] = websocket.said()
         assert (opcode, payload[:2]) == (CLOSE, struct.pack("!H", TOO_BIG))
@@ -558,20 +568,27 @@ def test_a_client_that_vanished_gets_no_answer(server: Server, key: str):
 
 @pytest.mark.parametrize("parameter", ["client_max_window_bits=many", "server_max_window_bits="])
 def test_an_offer_of_compression_that_cannot_be_read_is_declined(
-    server: Server, key: str, parameter: str
+    compressing: Server, key: str, parameter: str
 ):
-    with server.connect() as connection:
+    with compressing.connect() as connection:
         connection.send(websocket_request(f"/websocket/{key}", f"permessage-deflate; {parameter}"))
         status, fields = connection.head()
         connection.send(close_frame(4001))
 
         assert status == 101
         assert "sec-websocket-extensions" not in fields
-        assert heard(server, key) == (4001, "")
+        assert heard(compressing, key) == (4001, "")
 
 
-def test_an_offer_of_compression_that_can_be_read_is_taken(server: Server, key: str):
+def test_nothing_is_compressed_unless_the_server_is_told_to(server: Server, key: str):
     with server.connect() as connection:
+        connection.send(websocket_request(f"/websocket/{key}", "permessage-deflate"))
+
+        assert "sec-websocket-extensions" not in connection.head()[1]
+
+
+def test_an_offer_of_compression_that_can_be_read_is_taken(compressing: Server, key: str):
+    with compressing.connect() as connection:
         client = WSConnection(ConnectionType.CLIENT)
         connection.send(
             client.send(Request("localhost", f"/websocket/{key}", extensions=[PerMessageDeflate()]))
@@ -579,22 +596,26 @@ def test_an_offer_of_compression_that_can_be_read_is_taken(server: Server, key: 
         while not list(client.events()):
             client.receive_data(connection.socket.recv(KIB))
         connection.send(client.send(TextMessage(KIB * "x")))
-        while not (events := list(client.events())):
-            client.receive_data(connection.socket.recv(KIB))
+        text = ""
+        while len(text) < KIB:
+            data = connection.socket.recv(KIB)
+            assert len(data) < KIB
+            client.receive_data(data)
+            text += "".join(event.data for event in client.events())
         connection.send(client.send(CloseConnection(4001)))
 
-        assert events == [TextMessage(KIB * "x")]
-        assert heard(server, key) == (4001, "")
+        assert text == KIB * "x"
+        assert heard(compressing, key) == (4001, "")
 
 
-def test_compressed_data_that_is_none_is_refused(server: Server, key: str):
-    with server.connect() as connection:
+def test_compressed_data_that_is_none_is_refused(compressing: Server, key: str):
+    with compressing.connect() as connection:
         connection.send(websocket_request(f"/websocket/{key}", "permessage-deflate"))
         assert "sec-websocket-extensions" in connection.head()[1]
         connection.send(frame(TEXT, b"\xff\xff\xff", first=0xC0))
 
         assert connection.take(4)[2:] == struct.pack("!H", NOT_TEXT)
-        assert heard(server, key)[0] == NOT_TEXT
+        assert heard(compressing, key)[0] == NOT_TEXT
 
 
 # --- the handshake is denied ----------------------------------------------------------------------

@@ -4,7 +4,8 @@ The seam to hypercorn: everything that knows its insides, one module for each fa
 It speaks HTTP/2 and WebSockets here; HTTP/1.1 is our own (`server.http1`). What the rest of the
 runner uses is small, so that another server of the same descent (anycorn) could take its place:
 `guest.Guest`, the conversation that a connection is handed over to, `guest.takes`, which says when,
-and `settings.Settings`.
+and `settings.Settings`. The frames of WebSockets are not wsproto's but `server.websocket`'s, for
+what is said there.
 
 | module | fault of hypercorn 0.18 |
 |---|---|
@@ -12,7 +13,8 @@ and `settings.Settings`.
 | `guest` | a fault in one connection ends the trio worker; a write to a stalled reader cannot be ended; a connection whose client left goes on writing |
 | `protocol` | cleartext HTTP/2 cannot be switched off, and a broken upgrade is a fault |
 | `h1` | a message glued to a WebSocket handshake is a fault; a denial says nothing of closing |
-| `websockets` | the application hears 1006 however one ended, or nothing; a broken rule is not answered; a shutdown cuts |
+| `websockets` | the application hears 1006 however one ended, or nothing; a broken rule is not answered; a shutdown cuts; one that vanished is not found |
+| `speech` | half a frame that was cancelled, and another inside of it; answers to Pings hold up the reader, or come late |
 | `h2_window` | responses are buffered without bound while the client's window is shut |
 | `h2_honesty` | a failed response stays open; lengths and fields are not checked; an upload goes on after its answer |
 | `h2_frames` | late or broken frames of one stream are faults of the connection; a reset waits behind other frames |

@@ -95,6 +95,7 @@ class Guest:
                 self.send,
                 self._alpn,
                 service.config,
+                self,
             )
             await protocol.initiate()
             if service.draining:
@@ -118,14 +119,35 @@ class Guest:
         """Do what the protocol wants done with the socket."""
         connection = self._connection
         if isinstance(event, RawData):
-            if event.data and not connection.over and not await connection.stream.write(event.data):
-                await self._broken()
+            if event.data:
+                await self.write(event.data)
         elif isinstance(event, Updated):
             connection.head_since = 0.0
             connection.idle_since = clock() if event.idle else 0.0
         elif not connection.over:
             await connection.finish(whole=not self.protocol.is_unfinished())
             await self._lost()
+
+    async def write(self, *pieces: bytes) -> None:
+        """Send *pieces* as one, unless nobody takes them any more; see `Line`."""
+        connection = self._connection
+        if connection.over:
+            return
+        try:
+            if not await connection.stream.write(*pieces):
+                await self._broken()
+        except BaseException:
+            if connection.wire.closed:  # a part is on the wire
+                await self._lost()
+            raise
+
+    def try_write(self, data: bytes) -> bool:
+        """Send *data* if there is room for all of it now; return whether there was."""
+        return not self._connection.over and self._connection.stream.try_write(data)
+
+    def cut(self) -> None:
+        """Reset the connection."""
+        self._connection.wire.cut()
 
     async def _broken(self) -> None:
         """End what cannot be written to; a reader does it where a Close frame may still come."""
@@ -152,7 +174,12 @@ class Guest:
                 inbox.progressed = now
 
     def look(self, now: float) -> bool:
-        """Return whether what was read is being worked on for some time: nobody reads."""
+        """
+        Look after the WebSockets.
+
+        Return whether what was read is being worked on for some time: nobody reads.
+        """
+        self.protocol.look(now, self._connection.wire, busy=bool(self.handling))
         return bool(self.handling) and now - self.handling > TICK_S
 
     def hung_up(self) -> None:
@@ -173,7 +200,4 @@ class Guest:
 
     def close_websockets(self) -> bool:
         """Say 1012 at both ends of each open WebSocket; return whether there is one."""
-        if not self.protocol.websockets():
-            return False
-        self.tasks.spawn(self.protocol.close_websockets)
-        return True
+        return self.protocol.close_websockets()

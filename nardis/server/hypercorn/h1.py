@@ -27,7 +27,8 @@ from hypercorn.typing import ConnectionState, TaskGroup, WorkerContext
 from ..config import Config
 from ..http1.request import RequestHead
 from .settings import Settings
-from .websockets import HANDSHAKE_FIELDS, awaits_answer, give_up, new_websocket
+from .speech import Line
+from .websockets import HANDSHAKE_FIELDS, WebSocket, awaits_answer, give_up, new_websocket
 
 __all__ = ["H1", "opens_http2", "opens_websocket"]
 
@@ -54,23 +55,23 @@ class H1(H11Protocol):
         server: tuple[str, int] | None,
         send: Callable[[Event], Awaitable[None]],
         config: Config,
+        line: Line,
     ) -> None:
         super().__init__(app, settings, context, tasks, state, ssl, client, server, send)
         # It was measured before it came here; this bound is on what h11 itself keeps.
         self.connection: Any = h11.Connection(
             h11.SERVER, max_incomplete_event_size=2 * config.head_bytes
         )
+        self._line = line
 
     async def handle(self, event: Event) -> None:
         """Take what came from the socket."""
         try:
             stream = self.stream
-            if (
-                isinstance(event, RawData)
-                and isinstance(stream, WSStream)
-                and not stream.handshake.accepted
-            ):
-                if awaits_answer(stream):
+            if isinstance(event, RawData) and isinstance(stream, WebSocket):
+                if stream.handshake.accepted:
+                    await stream.take(event.data)
+                elif awaits_answer(stream):
                     await self._refuse_early_message(stream)
                 return  # it is being denied: what the client says is of no matter
             await super().handle(event)
@@ -80,7 +81,7 @@ class H1(H11Protocol):
     async def _create_stream(self, request: h11.Request) -> None:
         if not all(value.isascii() for name, value in request.headers if name in HANDSHAKE_FIELDS):
             await self._refuse(400)  # wsproto cannot read it
-        stream = new_websocket(self, STREAM_ID)
+        stream = new_websocket(self, STREAM_ID, self._line)
         self.stream: Any = stream
         connection = H11WSConnection(self.connection)
         self.connection = connection
@@ -107,6 +108,7 @@ class H1(H11Protocol):
             await self._send_h11_event(
                 h11.InformationalResponse(status_code=101, headers=[*event.headers, *self._ours()])
             )
+            self.connection.h11_connection = None  # ten thousand of them would cost 40 MiB
         else:
             fields = [each for each in event.headers if each[0].lower() != b"connection"]
             await self._send_h11_event(

@@ -33,7 +33,7 @@ from hyperframe.frame import Frame, RstStreamFrame
 from .h2_websockets import SocketsH2
 from .h2_window import ANSWERS_BYTES
 from .inbox import found_inbox
-from .websockets import HANDSHAKE_FIELDS
+from .websockets import HANDSHAKE_FIELDS, WebSocket
 
 __all__ = ["SteadyH2"]
 
@@ -128,7 +128,9 @@ class SteadyH2(SocketsH2):
         self._to_stop.pop(stream_id, None)
         if stream_id in self.streams:  # else it has its answer, and only stops its upload
             self._count_reset()
-            found_inbox(self.streams[stream_id]).leave()
+            stream = self.streams[stream_id]
+            if not isinstance(stream, WebSocket):  # which may still find a Close frame
+                found_inbox(stream).leave()
             await self._close_stream(stream_id)
             await self.send(Updated(idle=self.idle))
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import h2.errors
 import h2.events
 import h2.exceptions
-from hypercorn.protocol.events import Request
+from hypercorn.protocol.events import Data, Request
 from hypercorn.protocol.ws_stream import ASGIWebsocketState
 from hypercorn.utils import filter_pseudo_headers
 
@@ -27,17 +28,43 @@ from .websockets import WebSocket, awaits_answer, give_up, new_websocket
 __all__ = ["SocketsH2"]
 
 
+class StreamLine:
+    """What carries one WebSocket: a stream."""
+
+    __slots__ = ("_protocol", "_stream_id")
+
+    def __init__(self, protocol: SocketsH2, stream_id: int) -> None:
+        self._protocol = protocol
+        self._stream_id = stream_id
+
+    async def write(self, *pieces: bytes) -> None:
+        """Send *pieces* as one; see `speech.Line`."""
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        await self._protocol.stream_send(Data(stream_id=self._stream_id, data=data))
+
+    def try_write(self, data: bytes) -> bool:
+        """Send *data* if the window has room for all of it, and the connection too."""
+        return self._protocol.try_to_send(self._stream_id, data)
+
+    def cut(self) -> None:
+        """Reset the stream: what a reset of the connection is in HTTP/1.1 (RFC 8441 §5)."""
+        self._protocol.task_group.spawn(self._protocol.cut, self._stream_id)
+
+
 class SocketsH2(FairH2):
     """HTTP/2 whose WebSockets end as they do in HTTP/1.1."""
 
     keep_alive_requests: int
+    task_group: Any
 
     async def _create_stream(self, request: h2.events.RequestReceived) -> None:
         fields = dict(request.headers)
         if fields[b":method"].upper() != b"CONNECT":
             return await super()._create_stream(request)
         stream_id = request.stream_id
-        stream = self.streams[stream_id] = new_websocket(self, stream_id)
+        stream = self.streams[stream_id] = new_websocket(
+            self, stream_id, StreamLine(self, stream_id)
+        )
         stream.give_back = partial(self._give_back, stream_id)
         await stream.handle(
             Request(
@@ -61,10 +88,22 @@ class SocketsH2(FairH2):
         if size:
             self.connection.increment_flow_control_window(size)
         if stream.handshake.accepted:
-            stream.hear(event.data, size)
+            await stream.hear(event.data, size)
         elif event.data and awaits_answer(stream):
             give_up(stream)
             await self._end_stream(stream_id, h2.errors.ErrorCodes.PROTOCOL_ERROR)
+
+    async def interrupted(self, stream_id: int, sent: int, size: int) -> None:
+        """Let no other frame of a WebSocket come behind a part of one."""
+        stream = self.streams.get(stream_id)
+        if isinstance(stream, WebSocket):
+            stream.went_out = sent == size
+            if 0 < sent < size:
+                await self.cut(stream_id)
+
+    async def cut(self, stream_id: int) -> None:
+        """Reset a WebSocket; its application hears that the client is gone."""
+        await self._end_stream(stream_id, h2.errors.ErrorCodes.CANCEL)
 
     def _settle(self, stream_id: int) -> None:
         stream, account = self.streams.get(stream_id), self._accounts.get(stream_id)

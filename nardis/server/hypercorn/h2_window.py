@@ -181,25 +181,53 @@ class WindowedH2(H2Protocol):
         except h2.exceptions.ProtocolError:
             return  # the stream or the connection has ended: nobody hears any more
 
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait to be written."""
+        return len(self._out)
+
     async def _send_body(self, stream_id: int, data: bytes) -> None:
         rest = memoryview(data)
         since = clock()
-        while rest and not self.closed and stream_id in self.streams:
-            inbox = found_inbox(self.streams[stream_id])
-            room = min(self.connection.local_flow_control_window(stream_id), OUT_BYTES)
-            if room <= 0:
-                await self._wait_for_window(stream_id, inbox, max(since, inbox.progressed))
-                continue
-            if len(self._out) <= OUT_BYTES:  # else other streams have filled it
-                for start in range(
-                    0, min(room, len(rest)), self.connection.max_outbound_frame_size
-                ):
-                    end = min(start + self.connection.max_outbound_frame_size, room)
-                    self.connection.send_data(stream_id, rest[start:end].tobytes())
-                rest = rest[room:]
-                inbox.progressed = clock()
-            await self._flush_for(stream_id)
-            since = clock()
+        try:
+            while rest and not self.closed and stream_id in self.streams:
+                inbox = found_inbox(self.streams[stream_id])
+                room = min(self.connection.local_flow_control_window(stream_id), OUT_BYTES)
+                if room <= 0:
+                    await self._wait_for_window(stream_id, inbox, max(since, inbox.progressed))
+                    continue
+                if len(self._out) <= OUT_BYTES:  # else other streams have filled it
+                    self._send_some(stream_id, rest[:room])
+                    rest = rest[room:]
+                    inbox.progressed = clock()
+                await self._flush_for(stream_id)
+                since = clock()
+        except BaseException:
+            await self.interrupted(stream_id, len(data) - len(rest), len(data))
+            raise
+
+    def _send_some(self, stream_id: int, data: memoryview) -> None:
+        """Give h2 what the window allows, in frames."""
+        for start in range(0, len(data), self.connection.max_outbound_frame_size):
+            end = start + self.connection.max_outbound_frame_size
+            self.connection.send_data(stream_id, data[start:end].tobytes())
+
+    async def interrupted(self, stream_id: int, sent: int, size: int) -> None:
+        """Hear that a write of *size* bytes was cancelled behind the first *sent* of them."""
+
+    def try_to_send(self, stream_id: int, data: bytes) -> bool:
+        """Send a few bytes of a stream if there is room for them now; return whether it was so."""
+        try:
+            if self.closed or len(self._out) > OUT_BYTES:
+                return False
+            if self.connection.local_flow_control_window(stream_id) < len(data):
+                return False
+            self.connection.send_data(stream_id, data)
+        except h2.exceptions.ProtocolError:  # the stream or the connection has ended
+            return False
+        self._collect()
+        self.kick()
+        return True
 
     async def _flush_for(self, stream_id: int) -> None:
         """Flush; what that takes is the socket's time, and none in which a window is shut."""

@@ -46,6 +46,9 @@ SMALL_BYTES: Final = 1024
 # so it is counted.
 MESSAGE_OVERHEAD_BYTES: Final = 64
 
+# A character costs up to this much.
+MOST_CHARACTER_BYTES: Final = 4
+
 
 class Inbox:
     """
@@ -69,6 +72,8 @@ class Inbox:
             never.
         flushing: Bytes of it wait because the socket is full, and not because the window of their
             stream is shut.
+        message_bytes: The largest message of a WebSocket that the application takes; None leaves
+            the bound to the runner.
     """
 
     scope: ClassVar[None] = None  # each call has a task, and needs a scope of its own in it
@@ -87,6 +92,7 @@ class Inbox:
         "closed",
         "flushing",
         "listener",
+        "message_bytes",
         "owed",
         "progressed",
         "stalled",
@@ -114,6 +120,7 @@ class Inbox:
         self.stalled: bool = False
         self.progressed: float = 0.0
         self.flushing: bool = False
+        self.message_bytes: int | None = None
 
     def has_left(self) -> bool:
         """Whether the client is gone, also where something lies before the news of it."""
@@ -144,10 +151,30 @@ class Inbox:
         elif kind.endswith("disconnect"):
             self.close(message)
         else:
-            self._messages.append(message)
-            self.weight += _weight(message)
-            self._wake()
-        while self.bounded and self.weight > BOUND_BYTES and self.closed is None:
+            self._append(message)
+        await self.room()
+
+    def take(self, message: str | bytes) -> bool:
+        """Take a message of a WebSocket; return whether there is room for another."""
+        if isinstance(message, str):
+            self._append({"type": "websocket.receive", "bytes": None, "text": message})
+        else:
+            self._append({"type": "websocket.receive", "bytes": message, "text": None})
+        return not (self.bounded and self.is_full)
+
+    def _append(self, message: Message) -> None:
+        self._messages.append(message)
+        self.weight += _weight(message)
+        self._wake()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much lies here that the client should wait."""
+        return self.weight > BOUND_BYTES
+
+    async def room(self) -> None:
+        """Wait until there is room."""
+        while self.bounded and self.is_full and self.closed is None:
             self._room = self._room or anyio.Event()
             await self._room.wait()
 
@@ -170,14 +197,20 @@ class Inbox:
         self._wake()
 
     def close(self, message: Message) -> None:
-        """Let *message*, a disconnect, be the last one; drop what came of an unfinished body."""
-        self.closed = message
+        """
+        Let *message*, a disconnect, be the last one; drop what came of an unfinished body.
+
+        A listener hears at once how a WebSocket ended.
+        """
+        is_news, self.closed = self.closed is None, message
         if not self.whole:
             self.weight -= sum(len(data) for data, _ in self._pieces)
             self.owed = 0
             self._pieces.clear()
         self._wake()
         self.lift()
+        if is_news and self.listener is not None and message["type"] == "websocket.disconnect":
+            self.listener.closed(message["code"], message.get("reason", ""))
 
     def leave(self) -> None:
         """Let it be known at once that the client does not want the answer any more."""
@@ -258,7 +291,9 @@ class Inbox:
 
 
 def _weight(message: Message) -> int:
-    return len(message.get("bytes") or message.get("text") or b"") + MESSAGE_OVERHEAD_BYTES
+    text: str = message.get("text") or ""
+    size = len(text) if text.isascii() else MOST_CHARACTER_BYTES * len(text)
+    return len(message.get("bytes") or b"") + size + MESSAGE_OVERHEAD_BYTES
 
 
 def inbox_of(stream: object) -> Inbox | None:

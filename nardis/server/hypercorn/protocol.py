@@ -18,11 +18,13 @@ from hypercorn.protocol.h11 import H2CProtocolRequiredError
 from hypercorn.typing import ConnectionState, TaskGroup, WorkerContext
 
 from ..config import Config
+from ..stream import Stream
 from .h1 import H1
 from .h2 import H2
 from .inbox import Inbox, inbox_of
 from .settings import Settings
-from .websockets import WebSocket, close_websocket, open_websockets
+from .speech import Line
+from .websockets import WebSocket, open_websockets
 
 __all__ = ["Protocols"]
 
@@ -45,12 +47,13 @@ class Protocols:
         send: Callable[[Event], Awaitable[None]],
         alpn: str | None,
         config: Config,
+        line: Line,
     ) -> None:
         self._arguments = (app, settings, context, tasks, state, ssl, client, server, send)
         self._config = config
         self._send = send
         self.protocol: H1 | H2 = (
-            H2(*self._arguments, config) if alpn == "h2" else H1(*self._arguments, config)
+            H2(*self._arguments, config) if alpn == "h2" else H1(*self._arguments, config, line)
         )
 
     @property
@@ -85,18 +88,27 @@ class Protocols:
             return list(protocol.streams.values())
         return [] if protocol.stream is None else [protocol.stream]
 
-    def websockets(self) -> list[WebSocket]:
-        """List the WebSockets that are open."""
-        return open_websockets(self.streams())
-
     def hears_to_the_end(self) -> bool:
         """Whether there is a WebSocket whose client may have said how it ends."""
         return any(isinstance(stream, WebSocket) and stream.is_open() for stream in self.streams())
 
-    async def close_websockets(self) -> None:
-        """Tell those at both ends of each open WebSocket that it is over."""
-        for stream in self.websockets():
-            close_websocket(stream)
+    def close_websockets(self) -> bool:
+        """Say 1012 at both ends of each open WebSocket; return whether there is one."""
+        websockets = open_websockets(self.streams())
+        for each in websockets:
+            each.restart()
+        return bool(websockets)
+
+    def look(self, now: float, wire: Stream, *, busy: bool) -> None:
+        """Look after the WebSockets; *busy* says that nobody reads what their clients say."""
+        protocol = self.protocol
+        if isinstance(protocol, H2):
+            sent = wire.sent + protocol.unsent
+            for stream in tuple(protocol.streams.values()):
+                if isinstance(stream, WebSocket):
+                    stream.look(now, now if busy else stream.heard(now), sent, wire)
+        elif isinstance(protocol.stream, WebSocket):
+            protocol.stream.look(now, now if busy else wire.read_at, wire.sent, wire)
 
     def is_unfinished(self) -> bool:
         """Whether a response has begun and not ended."""

@@ -23,6 +23,9 @@ class Settings(HypercornConfig):
 
     Attributes:
         draining: Say goodbye with each response.
+        ws_ping_s: See `Config`, as for the others.
+        ws_compression: Of WebSockets.
+        write_stall_s: Of all clients.
     """
 
     def __init__(self, config: Config) -> None:
@@ -37,6 +40,9 @@ class Settings(HypercornConfig):
         self.root_path: str = config.root_path
         if not config.http2:
             self.alpn_protocols: list[str] = ["http/1.1"]
+        self.ws_ping_s: float = config.ws_ping_s
+        self.ws_compression: bool = config.ws_compression
+        self.write_stall_s: float = config.write_stall_s
         self._second = 0
         self._date: list[tuple[bytes, bytes]] = []
 

@@ -1,94 +1,113 @@
 """
-WebSockets: who hears what when one ends (RFC 6455 §7).
+WebSockets: their handshake, and who hears what when one ends (RFC 6455 §7).
 
 Faults (hypercorn 0.18): the application hears 1006, whatever the client's Close frame said. A
 broken rule ends the connection without a Close frame. A message that is too big gets a Close frame,
 and the application is told nothing. Nor is it at a shutdown, which cuts an open WebSocket without a
 word. An offer of compression that cannot be read, and a field that cannot be sent, are faults of
-the connection.
+the connection. A message is inflated without a bound. A client that vanished is never found.
 
 Cure: the application hears the code and the reason of the client's Close frame, 1005 if there is
 no code in it, the code of what was refused, and 1006 only if the client vanished (§7.1.5). A broken
 rule is answered by one Close frame, and then the connection ends (§7.1.7). At a shutdown both sides
 are told 1012, "service restart" (§7.4.2 and IANA's registry), and the client's Close frame ends it.
+What is said once it is accepted is `socket`.
 """
 
 from __future__ import annotations
 
-import struct
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-import anyio
-from hypercorn.protocol.events import Data, EndBody, Event, Request, Response, StreamClosed
+from hypercorn.protocol.events import EndBody, EndData, Event, Request, Response, StreamClosed
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.protocol.ws_stream import ASGIWebsocketState, FrameTooLargeError, WSStream
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.typing import ASGISendEvent, WebsocketAcceptEvent
-from wsproto.connection import ConnectionState
-from wsproto.events import CloseConnection, Message, Ping, Pong
-from wsproto.events import Event as Said
-from wsproto.extensions import PerMessageDeflate
-from wsproto.frame_protocol import CloseReason, Frame, FrameProtocol
-from wsproto.utilities import LocalProtocolError
+from hypercorn.utils import UnexpectedMessageError
 
-from .inbox import found_inbox, inbox_of
+from ..service import logger
+from ..stream import Stream, clock
+from ..websocket.deflate import SMALL_BYTES, agree
+from ..websocket.frames import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    Broken,
+    Control,
+    Frames,
+    close_payload,
+    frame,
+    read_close,
+)
+from .inbox import Inbox, found_inbox, inbox_of
+from .settings import Settings
+from .speech import Line, Speech
 
 __all__ = [
     "HANDSHAKE_FIELDS",
     "WebSocket",
     "awaits_answer",
-    "close_websocket",
     "give_up",
     "new_websocket",
     "open_websockets",
 ]
 
-# Registered with IANA after RFC 6455, and unknown to wsproto 1.3, which takes it for a broken rule.
-BAD_GATEWAY: Final = 1014
-
-# What wsproto reads as ASCII, or not at all.
+# What hypercorn reads as ASCII, or not at all.
 HANDSHAKE_FIELDS: Final = (b"connection", b"sec-websocket-protocol", b"sec-websocket-extensions")
 
+# The largest message, unless the application sets a bound.
+MESSAGE_BYTES: Final = 16 * 1024 * 1024
 
-class _Frames(FrameProtocol):
-    """The frames of one WebSocket; a Close frame may have each code that IANA registered."""
+# From our Close frame to the client's; and to the first byte of ours that it takes.
+CLOSE_S: Final = 5.0
 
-    def _process_close(self, frame: Frame) -> Frame:
-        payload = bytes(frame.payload)  # type: ignore[arg-type]  # bytes, until it was processed
-        if payload[:2] != struct.pack("!H", BAD_GATEWAY):
-            return super()._process_close(frame)
-        known = struct.pack("!H", CloseReason.NORMAL_CLOSURE) + payload[2:]
-        processed = super()._process_close(frame._replace(payload=known))
-        return processed._replace(payload=(BAD_GATEWAY, str(processed.payload[1])))
+# Close codes (RFC 6455 §7.4.1 and IANA's registry).
+NORMAL: Final = 1000
+VANISHED: Final = 1006
+INTERNAL_ERROR: Final = 1011
+SERVICE_RESTART: Final = 1012
+
+PING_FRAME: Final = frame(PING, b"")
 
 
-class WebSocket(WSStream):
+class WebSocket(Speech):
     """
     One WebSocket, from its handshake to its end.
 
     Attributes:
         unwelcome: The client was not accepted, or broke a rule, and may still be sending.
         give_back: Called with the flow-controlled bytes that were worked on (HTTP/2).
+        inbox: What its application receives from.
     """
 
+    config: Settings
     give_back: Callable[[int], None]
-
-    # hypercorn's annotations of these are incomplete
-    buffer: Any
-    task_group: Any
+    inbox: Inbox
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.unwelcome: bool = True
-        # HTTP/2 sends a frame in parts, as the window opens: no other frame may come between them.
-        self._turn = anyio.Lock(fast_acquire=True)
-        self._answers: dict[type[Said], Said] = {}
-        self._answering = False
+        self._frames: Frames | None = None  # what the client says, from the acceptance to the end
+        self._window_bits = 0  # to compress with; 0 is not at all
         self._unheard = bytearray()
         self._credit = 0
         self._hearing = False
+        self._heard_at = 0.0  # something had last come on its stream then
         self._last: EndBody | StreamClosed | None = None
+        self._closing_since = 0.0  # our Close frame was asked for then
+        self._deaf = False  # after our Close frame a message was dropped: all others are, too
+        self._pinged_at = 0.0  # a Ping waits for anything to be heard
+        self._pinged_to = 0  # it is among so many bytes of the connection
+        self._taken = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing more is to come of it."""
+        return self.closed
 
     def is_open(self) -> bool:
         """Whether it was accepted, and its end was not heard."""
@@ -105,7 +124,7 @@ class WebSocket(WSStream):
         if isinstance(event, (EndBody, StreamClosed)):
             if self._hearing:  # there may be a Close frame in what was not heard yet
                 self._last = event
-                found_inbox(self).lift()
+                self.inbox.lift()
             else:
                 await self._vanish(event)
         elif isinstance(event, Request):
@@ -116,169 +135,276 @@ class WebSocket(WSStream):
     async def _open(self, event: Request) -> None:
         await super().handle(event)
         if self.closed:
-            await self._over()  # hypercorn has refused the handshake, and would keep the stream
+            await self.end()  # hypercorn has refused the handshake, and would keep the stream
+        else:
+            self.inbox = found_inbox(self)
 
-    def hear(self, data: bytes, credit: int) -> None:
+    async def take(self, data: bytes) -> None:
+        """Work on what has arrived; waits while the application has enough that it has not read."""
+        self._feed(data)
+        while not self._work():
+            await self.inbox.room()
+        if self.over:
+            await self.end()
+
+    async def hear(self, data: bytes, credit: int) -> None:
         """Take a piece of *credit* flow-controlled bytes, without holding the connection up."""
-        self._unheard += data
-        self._credit += credit
-        if not self._hearing:
-            self._hearing = True
-            self.task_group.spawn(self._hear)
-
-    async def _hear(self) -> None:
-        while self._credit and not self.closed:
-            data, credit = bytes(self._unheard), self._credit
-            self._unheard, self._credit = bytearray(), 0
-            await super().handle(Data(stream_id=self.stream_id, data=data))
+        self._heard_at = clock()
+        if self._hearing:
+            self._unheard += data
+            self._credit += credit
+            return
+        self._feed(data)
+        if self._work():
             self.give_back(credit)
+            if self.over:
+                await self.end()
+        else:
+            self._hearing = True
+            self.task_group.spawn(self._hear, credit)
+
+    async def _hear(self, credit: int) -> None:
+        """Work on what has arrived when there is room for it."""
+        while self._frames is not None:
+            await self.inbox.room()
+            if self._work():
+                self.give_back(credit)
+                data, credit = bytes(self._unheard), self._credit
+                self._unheard, self._credit = bytearray(), 0
+                if not credit:
+                    break
+                self._feed(data)
         self._hearing = False
         if self._last is not None and not self.closed:
             await self._vanish(self._last)
+        elif self.over:
+            await self.end()
 
-    async def _vanish(self, event: EndBody | StreamClosed) -> None:
-        """End what the client has left without a Close frame; a denial that has begun goes on."""
-        if isinstance(event, StreamClosed):
-            self.closed: bool = True
-            self.tell(CloseReason.ABNORMAL_CLOSURE)
-        elif awaits_answer(self):
-            give_up(self)
-            await self._send_error_response(400)
-            await self._over()
-        elif self.handshake.accepted:
-            self.tell(CloseReason.ABNORMAL_CLOSURE)
-            self.state = ASGIWebsocketState.CLOSED
-            self.closed = True
-            await self._over()
+    def _feed(self, data: bytes) -> None:
+        if self._frames is not None:
+            self._frames.feed(data)
 
-    async def _handle_events(self) -> None:
-        for event in self.connection.events():
-            if isinstance(event, Message):
-                try:
-                    self.buffer.extend(event)
-                except FrameTooLargeError:
-                    self.fail(
-                        CloseReason.MESSAGE_TOO_BIG,
-                        f"a message is larger than {self.buffer.max_length}",
-                    )
-                else:
-                    if event.message_finished:
-                        await found_inbox(self).put(self.buffer.to_message())
-                        self.buffer.clear()
-            elif isinstance(event, Ping):
-                self.say(event.response())
-            elif isinstance(event, CloseConnection):
-                if self.connection.state in (
-                    ConnectionState.REMOTE_CLOSING,
-                    ConnectionState.CLOSED,
-                ):
-                    self._end(event)
-                else:  # so wsproto tells of a broken rule
-                    self.fail(event.code, event.reason or "")
-            if self.closed:
-                return
+    def heard(self, now: float) -> float:
+        """Return when anything last came on its stream; *now* while nobody reads that (HTTP/2)."""
+        return now if self._hearing else self._heard_at
+
+    def _work(self) -> bool:
+        """Work on the frames that are here; False says that the application has enough."""
+        frames, inbox = self._frames, self.inbox
+        try:
+            while frames is not None and (said := frames.next()) is not None:
+                if isinstance(said, Control):
+                    self._heed(said)
+                    frames = self._frames
+                elif self._closing_since:
+                    self._take_late(said)
+                elif not inbox.take(said):
+                    return False
+        except Broken as exc:
+            self.fail(exc.code, exc.reason)
+        return True
+
+    def _heed(self, said: Control) -> None:
+        """Do what a control frame asks for."""
+        if said.opcode == PING:
+            self.answer(PONG, said.payload)
+        elif said.opcode == CLOSE:
+            code, reason = read_close(said.payload)
+            self._end(code, reason, said.payload)
+
+    def _take_late(self, message: str | bytes) -> None:
+        """Take a message after our Close frame, if there is room; else drop it, and all others."""
+        self._deaf = self._deaf or self.inbox.is_full
+        if not self._deaf:
+            self.inbox.take(message)
 
     def fail(self, code: int, reason: str) -> None:
         """Refuse what the client does: tell both sides why, and close (RFC 6455 §7.1.7)."""
         self.unwelcome = self._last is None
-        self._end(CloseConnection(code=code, reason=reason))
+        self._end(code, reason, close_payload(code, reason))
 
-    def _end(self, close: CloseConnection) -> None:
-        self.tell(close.code, close.reason or "")
-        self.state = ASGIWebsocketState.CLOSED
-        self.closed = True
-        self.buffer.clear()
-        self.say(close.response())
+    def _end(self, code: int, reason: str, payload: bytes) -> None:
+        self.tell(code, reason)
+        self._shut()
+        self.over = True
+        self.answer(CLOSE, payload)
+
+    def _shut(self) -> None:
+        """Hear nothing more."""
+        self.state: ASGIWebsocketState = ASGIWebsocketState.CLOSED
+        self.closed: bool = True
+        self._frames = None
+        self._closing_since = self._closing_since or clock()
+        self.inbox.lift()
+
+    async def _vanish(self, event: EndBody | StreamClosed) -> None:
+        """End what the client has left without a Close frame; a denial that has begun goes on."""
+        if isinstance(event, StreamClosed):
+            self.closed = True
+            self._frames = None
+            self.tell(VANISHED)
+        elif awaits_answer(self):
+            give_up(self)
+            await self._send_error_response(400)
+            await self.end()
+        elif self.handshake.accepted:
+            self.tell(VANISHED)
+            self._shut()
+            await self.end()
 
     def tell(self, code: int, reason: str = "") -> None:
         """Let the application hear how it ended, after what came before; the first end counts."""
         inbox = inbox_of(self)
         if inbox is not None and inbox.closed is None:
-            message = {"type": "websocket.disconnect", "code": int(code)}
+            message = {"type": "websocket.disconnect", "code": code}
             inbox.close({**message, "reason": reason} if reason else message)
 
-    # --- to the client ----------------------------------------------------------------------------
+    # --- from the application ---------------------------------------------------------------------
 
     async def app_send(self, message: ASGISendEvent | None) -> None:
         """Take what the application sends; what it sends after the end is dropped."""
-        if self.is_open():
-            if message is None:
-                return await self._returned()
-            if found_inbox(self).closed is not None:
-                return
-        await super().app_send(message)
+        if not self.is_open():
+            return await super().app_send(message)
+        if message is None:
+            return await self._returned()
+        if self.inbox.closed is not None:
+            return
+        kind: str = message["type"]
+        if self.state is not ASGIWebsocketState.CONNECTED:
+            raise UnexpectedMessageError(self.state, kind)
+        if kind == "websocket.send":
+            opcode, payload = _message_of(message)
+            if self._window_bits and len(payload) >= SMALL_BYTES:
+                await self.say_compressed(opcode, payload, self._window_bits)
+            else:
+                await self.say_message(opcode, payload)
+        elif kind == "websocket.close":
+            await self._close_for(message)
+        else:
+            raise UnexpectedMessageError(self.state, kind)
+
+    async def _close_for(self, message: Any) -> None:
+        """Close; cancelled before the first byte of its frame it is as open as before (S3)."""
+        code, reason = int(message.get("code", NORMAL)), message.get("reason") or ""
+        close = frame(CLOSE, close_payload(code, reason))
+        self.state, self._closing_since = ASGIWebsocketState.CLOSED, clock()
+        self.inbox.lift()
+        try:
+            await self.say(close, last=True)
+        except BaseException:
+            if not self.said_close and not self.closed:
+                self.state, self._closing_since = ASGIWebsocketState.CONNECTED, 0.0
+                self.inbox.bounded = True
+            raise
+        await self.send(EndData(stream_id=self.stream_id))
 
     async def _returned(self) -> None:
         """Close what the application left open, after what is being said."""
-        self.state = ASGIWebsocketState.CLOSED
-        self.closed = True
-        self._answers.setdefault(CloseConnection, CloseConnection(code=CloseReason.INTERNAL_ERROR))
-        if not self._answering:
-            await self._answer()
+        self._shut()
+        self.over = True
+        self.answer(CLOSE, close_payload(INTERNAL_ERROR))
+        await self.end()
 
     async def _accept(self, message: WebsocketAcceptEvent) -> None:
         handshake = self.handshake
-        handshake.extensions = [each for each in handshake.extensions or () if _is_readable(each)]
-        status, fields, connection = handshake.accept(
-            message.get("subprotocol"), message.get("headers", [])
+        handshake.extensions = None  # wsproto would take them
+        status, fields, _ = handshake.accept(message.get("subprotocol"), message.get("headers", []))
+        agreed = agree(self._offers()) if self.config.ws_compression else None
+        if agreed is not None:
+            fields.append((b"sec-websocket-extensions", agreed[0].encode()))
+            self._window_bits = agreed[1]
+        bound = self.inbox.message_bytes
+        self._frames = Frames(
+            MESSAGE_BYTES if bound is None else bound, compresses=agreed is not None
         )
-        # wsproto has no other door to its frames.
-        extensions = connection._proto.extensions  # pyright: ignore[reportPrivateUsage]
-        connection._proto = _Frames(client=False, extensions=extensions)  # pyright: ignore[reportPrivateUsage]
-        self.connection = connection
         self.state = ASGIWebsocketState.CONNECTED
         self.unwelcome = False
+        self._heard_at = clock()
         try:
             await self.send(Response(stream_id=self.stream_id, status_code=status, headers=fields))
         except Exception:  # whatever is wrong with the application's fields
-            self.state: ASGIWebsocketState = ASGIWebsocketState.HANDSHAKE
+            self.state = ASGIWebsocketState.HANDSHAKE
             self.unwelcome = True
+            self._frames = None
             handshake.accepted = False
             raise
 
-    async def _send_wsproto_event(self, event: Said) -> None:
-        async with self._turn:
-            try:
-                data = self.connection.send(event)
-            except LocalProtocolError:
-                return  # nothing may be said after a Close frame
-            await self.send(Data(stream_id=self.stream_id, data=data))
+    def _offers(self) -> list[str]:
+        """List the extensions that the client offers; they may stand in several fields."""
+        return [
+            offer
+            for name, value in self.scope["headers"]
+            if name.lower() == b"sec-websocket-extensions"
+            for offer in value.decode("ascii").split(",")
+        ]
 
-    def say(self, event: Said) -> None:
-        """Send what the protocol has to say by itself, without making the client's reader wait."""
-        if isinstance(event, Pong):
-            # One is enough for all Pings before it (RFC 6455 §5.5.3): a client cannot pile them up.
-            self._answers[Pong] = event
-        else:
-            self._answers.setdefault(type(event), event)
-        if not self._answering:
-            self._answering = True
-            self.task_group.spawn(self._answer)
+    # --- from the sweep ---------------------------------------------------------------------------
 
-    async def _answer(self) -> None:
-        self._answering = True
-        while self._answers:
-            await self._send_wsproto_event(self._answers.pop(next(iter(self._answers))))
-        self._answering = False
-        if self.closed:
-            await self._over()
+    def restart(self) -> None:
+        """Say 1012 to both sides; the client's answer ends it."""
+        self.tell(SERVICE_RESTART, "the server restarts")
+        self.state = ASGIWebsocketState.CLOSED
+        self._closing_since = clock()
+        self.answer(CLOSE, close_payload(SERVICE_RESTART))
 
-    async def _over(self) -> None:
-        await self.send(StreamClosed(stream_id=self.stream_id))
+    def look(self, now: float, heard: float, sent: int, wire: Stream) -> None:
+        """
+        Enforce the times of a close, and of a silent client.
+
+        *heard* is when anything last came of the client, *now* where nobody reads; *sent* counts
+        the bytes of the connection that are out, or on their way to *wire*.
+        """
+        if self._closing_since:
+            taken = self.inbox.progressed if self.is_speaking else 0.0
+            if now - max(self._closing_since, taken) > CLOSE_S:
+                self._lose(f"its client did not answer a Close frame for {CLOSE_S:g} s")
+        elif self._frames is not None and self.config.ws_ping_s:
+            if self._pinged_at > heard:
+                self._look_for_answer(now, wire)
+            elif now - heard > self.config.ws_ping_s:
+                self._ping(now, heard, sent)
+
+    def _ping(self, now: float, heard: float, sent: int) -> None:
+        """Ask a silent client whether it is there; one with no room for that takes nothing."""
+        if self.is_speaking:
+            return  # it is another's business that this takes so long
+        if self.line.try_write(PING_FRAME):
+            self._pinged_at, self._pinged_to, self._taken = now, sent + len(PING_FRAME), -1
+        elif now - heard > self.config.ws_ping_s + self.config.write_stall_s:
+            self.inbox.stall()
+            self._lose(f"its client took nothing for {self.config.write_stall_s:g} s")
+
+    def _look_for_answer(self, now: float, wire: Stream) -> None:
+        """Lose a client that is silent; while the Ping is on its way, what it takes is a sign."""
+        taken = wire.taken()
+        if self._taken != taken < self._pinged_to:
+            self._pinged_at, self._taken = now, taken
+        elif now - self._pinged_at > self.config.ws_ping_s:
+            self._lose(f"its client did not answer a Ping for {self.config.ws_ping_s:g} s")
+
+    def _lose(self, why: str) -> None:
+        """Count the client as gone, and cut what leads to it."""
+        logger.info("a WebSocket is cut: %s", why)
+        self.tell(VANISHED)
+        self._shut()
+        self._closing_since = math.inf
+        self.line.cut()
 
 
-def _is_readable(offer: str) -> bool:
-    """Whether wsproto can read an offer of compression; else it is declined (RFC 7692 §7.1)."""
-    try:
-        PerMessageDeflate().accept(offer)
-    except ValueError:  # a size that is no number
-        return False
-    return True
+def _message_of(message: Any) -> tuple[int, bytes]:
+    """Return the opcode and the payload of what an application sends."""
+    payload = message.get("bytes")
+    if payload is not None:
+        return BINARY, payload if type(payload) is bytes else bytes(payload)
+    text = message["text"]
+    if not isinstance(text, str):
+        raise TypeError(f"{text!r} should be a str")
+    return TEXT, text.encode()
 
 
-def new_websocket(protocol: H11Protocol | H2Protocol, stream_id: int) -> WebSocket:
+def new_websocket(protocol: H11Protocol | H2Protocol, stream_id: int, line: Line) -> WebSocket:
     """Make the stream of one more WebSocket, with what hypercorn gives to its own."""
-    return WebSocket(
+    stream = WebSocket(
         protocol.app,
         protocol.config,
         protocol.context,
@@ -289,6 +415,8 @@ def new_websocket(protocol: H11Protocol | H2Protocol, stream_id: int) -> WebSock
         protocol.stream_send,
         stream_id,
     )
+    stream.line = line
+    return stream
 
 
 def awaits_answer(stream: WSStream) -> bool:
@@ -299,9 +427,7 @@ def awaits_answer(stream: WSStream) -> bool:
 def give_up(stream: WSStream) -> None:
     """Let nothing more come of a handshake; the application learns that the client is gone."""
     stream.closed = True
-    found_inbox(stream).close(
-        {"type": "websocket.disconnect", "code": int(CloseReason.ABNORMAL_CLOSURE)}
-    )
+    found_inbox(stream).close({"type": "websocket.disconnect", "code": VANISHED})
 
 
 def open_websockets(streams: Iterable[object]) -> list[WebSocket]:
@@ -311,10 +437,3 @@ def open_websockets(streams: Iterable[object]) -> list[WebSocket]:
         for each in streams
         if isinstance(each, WebSocket) and each.state is ASGIWebsocketState.CONNECTED
     ]
-
-
-def close_websocket(stream: WebSocket) -> None:
-    """Say 1012 to both sides."""
-    stream.tell(CloseReason.SERVICE_RESTART, "the server restarts")
-    stream.state = ASGIWebsocketState.CLOSED
-    stream.say(CloseConnection(code=CloseReason.SERVICE_RESTART))

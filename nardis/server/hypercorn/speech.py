@@ -1,0 +1,217 @@
+"""
+What we say on a WebSocket: frames, each of them whole, in the order of the calls.
+
+Fault (hypercorn 0.18): each answer to a Ping is a task of the reader, so it comes behind what was
+asked later, or holds up what comes next. A `send` that is cancelled within a frame leaves half of
+it on the wire, and the next frame goes out inside of it.
+
+Cure: rules S1 to S4; the tests cite them by number.
+ S1  Frames take turns. What waits goes out in the order of the calls, one frame after the other.
+ S2  A control frame of ours (a Pong, a Ping, the Close of a client's fault) waits for nobody. It
+     goes out at once, or in front of the next frame: of several Pongs that wait the last is enough
+     (RFC 6455 §5.5.3).
+ S3  A frame that is cancelled before its first byte leaves no trace; a Close frame neither, and the
+     WebSocket is as open as before. After its first byte nothing else may go out: it ends by a cut,
+     of the connection, or of its stream in HTTP/2. Both sides hear that as 1006.
+ S4  Nothing goes out behind a Close frame.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final, Protocol
+
+import anyio
+from anyio import to_thread
+from hypercorn.protocol.events import StreamClosed
+from hypercorn.protocol.ws_stream import WSStream
+
+from ..websocket.deflate import SLOW_BYTES, deflated
+from ..websocket.frames import CLOSE, PONG, frame, frame_head
+
+__all__ = ["Line", "Speech"]
+
+# Beyond this a frame's head and its payload are not copied together: members of a room have the
+# payload in common.
+JOINED_BYTES: Final = 16 * 1024
+
+
+class Line(Protocol):
+    """What carries the frames of one WebSocket: a connection, or a stream of HTTP/2."""
+
+    async def write(self, *pieces: bytes) -> None:
+        """
+        Send *pieces* as one; return when they are taken, or nobody takes them any more.
+
+        Cancellation: after the first byte the line is cut, and `StreamClosed` is handled.
+        """
+        ...
+
+    def try_write(self, data: bytes) -> bool:
+        """Send *data* if there is room for all of it now; return whether there was."""
+        ...
+
+    def cut(self) -> None:
+        """End it in a way that nobody takes for a regular end."""
+        ...
+
+
+class Speech(WSStream):
+    """
+    The sending half of a WebSocket.
+
+    Attributes:
+        line: What carries it.
+        said_close: A Close frame has gone out.
+        went_out: The frame whose write was cancelled went out as a whole (HTTP/2).
+        over: It ends when what waits has gone out.
+    """
+
+    line: Line
+
+    # hypercorn's annotations of these are incomplete
+    config: Any
+    task_group: Any
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.said_close: bool = False
+        self.went_out: bool = False
+        self.over: bool = False
+        self._speaking = False
+        self._turns: deque[anyio.Event] | None = None  # those that wait
+        self._pong: bytes | None = None  # answers that wait, as frames
+        self._close: bytes | None = None
+        self._answering = False  # a task has begun to send them
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether a frame is on its way."""
+        return self._speaking
+
+    async def say(self, *pieces: bytes, last: bool = False) -> None:
+        """Send a frame in its turn (S1), behind what waits to be answered; *last* is a Close."""
+        await self._take_turn()
+        try:
+            await self._speak(pieces, last=last)
+        finally:
+            self._give_turn()
+        if self.over:
+            await self.end()
+
+    async def say_message(self, opcode: int, payload: bytes) -> None:
+        """Send a message that is not compressed."""
+        if len(payload) <= JOINED_BYTES:
+            await self.say(frame(opcode, payload))
+        else:
+            await self.say(frame_head(opcode, len(payload)), payload)
+
+    async def say_compressed(self, opcode: int, payload: bytes, bits: int) -> None:
+        """Send a message compressed, unless that makes it larger; a large one in a thread."""
+        await self._take_turn()
+        try:
+            if len(payload) < SLOW_BYTES:
+                small = deflated(payload, bits)
+            else:
+                small = await to_thread.run_sync(deflated, payload, bits)
+            if len(small) < len(payload):
+                pieces = frame_head(opcode, len(small), compressed=True), small
+            else:
+                pieces = frame_head(opcode, len(payload)), payload
+            await self._speak(pieces)
+        finally:
+            self._give_turn()
+        if self.over:
+            await self.end()
+
+    async def _speak(self, pieces: tuple[bytes, ...], *, last: bool = False) -> None:
+        """Send answers that wait, and a frame, as one (S2)."""
+        pong, close = self._pong, self._close
+        if self.said_close:
+            return
+        if close is not None or self.closed:
+            pieces, last = (), False
+        if pong is not None or close is not None:
+            pieces = ((pong or b"") + (close or b"") + (pieces[0] if pieces else b""), *pieces[1:])
+        if not pieces:
+            return
+        # Set before: what is asked for meanwhile may not come behind it (S4).
+        self.said_close = last or close is not None
+        self.went_out = False
+        try:
+            await self.line.write(*pieces)
+        except BaseException:
+            if not self.went_out:
+                self.said_close = False
+                raise
+            self._have_answered(pong, close)
+            raise
+        self._have_answered(pong, close)
+
+    def _have_answered(self, pong: bytes | None, close: bytes | None) -> None:
+        if self._pong is pong:  # else there is one to a later Ping
+            self._pong = None
+        if close is not None:
+            self._close = None
+
+    def answer(self, opcode: int, payload: bytes) -> None:
+        """Send a control frame without making anybody wait (S2)."""
+        if self.said_close or self._close is not None:
+            return
+        data = frame(opcode, payload)
+        if not self._speaking and self._pong is None and self.line.try_write(data):
+            self.said_close = opcode == CLOSE
+            return
+        if opcode == PONG:
+            self._pong = data
+        else:
+            self._close = data
+        self._send_answers()
+
+    @property
+    def _has_answers(self) -> bool:
+        return self._pong is not None or self._close is not None
+
+    def _send_answers(self) -> None:
+        """Have a task send what waits, unless somebody takes it along."""
+        if not self._speaking and not self._answering:
+            self._answering = True
+            self.task_group.spawn(self._answer)
+
+    async def _answer(self) -> None:
+        self._answering = False
+        if self._has_answers:
+            await self.say()
+
+    async def end(self) -> None:
+        """Say that nothing more comes, once a Close frame that waits has gone out."""
+        if self._close is None:
+            await self.send(StreamClosed(stream_id=self.stream_id))
+
+    # --- turns ------------------------------------------------------------------------------------
+
+    async def _take_turn(self) -> None:
+        """Wait until no other frame is on its way; first come, first served (S1)."""
+        if not self._speaking:
+            self._speaking = True
+            return
+        if self._turns is None:
+            self._turns = deque()
+        turn = anyio.Event()
+        self._turns.append(turn)
+        try:
+            await turn.wait()
+        except BaseException:
+            if turn.is_set():
+                self._give_turn()
+            else:
+                self._turns.remove(turn)
+            raise
+
+    def _give_turn(self) -> None:
+        if self._turns:
+            self._turns.popleft().set()
+            return
+        self._speaking = False
+        if self._has_answers and not self.said_close:
+            self._send_answers()
