@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -215,9 +216,9 @@ def fuzz_python() -> str | None:
     return next((python for python in found if runs(f"python{python}")), None)
 
 
-def runs(command: str) -> bool:
-    """Return whether a Python starts."""
-    return not subprocess.run([command, "-c", ""], stderr=subprocess.DEVNULL).returncode
+def runs(command: str, program: str = "") -> bool:
+    """Return whether a Python starts, and runs *program*."""
+    return not subprocess.run([command, "-c", program], stderr=subprocess.DEVNULL).returncode
 
 
 FUZZ_PYTHON = fuzz_python()
@@ -234,6 +235,40 @@ def fuzz(session: nox.Session) -> None:
         session.skip("atheris has no wheel for a Python of this machine")
     session.install("--only-binary=atheris", "-e", ".", *group("fuzz"))
     session.run("python", "-m", "tests.fuzz", *session.posargs)
+
+
+@nox.session
+def autobahn(session: nox.Session) -> None:
+    """
+    Have the Autobahn testsuite talk to our WebSockets, on both event loops: about ten minutes.
+
+    It is the command in $WSTEST, or the `wstest` on the PATH, or is installed for a Python 2.7.
+    `-- -k "not compressed"` is half a minute.
+    """
+    wstest = os.environ.get("WSTEST") or shutil.which("wstest") or new_wstest(session)
+    if not wstest:
+        session.skip(f"no `wstest` was found, and no python2.7 with pip to install {AUTOBAHN} for")
+    session.install("-e", ".[all]", *group("test"))
+    spread = ("--numprocesses=2", "--dist=load")  # the testsuite is what takes the time
+    session.run("pytest", *spread, "tests/autobahn", *session.posargs, env={"WSTEST": wstest})
+
+
+# It never came to Python 3, and pins what it needs itself.
+AUTOBAHN = "autobahntestsuite==25.10.1"
+
+
+def new_wstest(session: nox.Session) -> str:
+    """Return a command of the testsuite, installed for a Python 2.7; empty if there is none."""
+    python = shutil.which("python2.7")
+    if python is None or not runs(python, "import pip"):
+        return ""
+    # virtualenv makes no environments for Python 2 any more. A folder of --target would not do: the
+    # namespace of zope.interface needs a file that only the folder of a site is read for.
+    base = Path(session.create_tmp()).resolve() / "wstest"
+    env = {"PYTHONUSERBASE": str(base)}
+    install = (python, "-m", "pip", "install", "--quiet", "--no-warn-script-location", "--user")
+    session.run(*install, AUTOBAHN, external=True, env=env)
+    return shlex.join(["env", f"PYTHONUSERBASE={base}", python, str(base / "bin" / "wstest")])
 
 
 @nox.session
@@ -261,6 +296,7 @@ def pytest(session: nox.Session, *wrapper: str) -> None:
         *wrapper,
         "pytest",
         *spread,
+        "--ignore=tests/autobahn",
         "--ignore=tests/examples",
         "--ignore=tests/demo",
         *session.posargs,
