@@ -15,7 +15,7 @@ from ._foreign.wrapped import wrap
 from .app import Nardis
 from .asgi import main
 from .errors import ClientDisconnected, HTTPError, SkipRoute, UsageError
-from .handlers import ErrorHandler, Handler, Middleware
+from .handlers import ErrorHandler, Handler, Middleware, WebSocketHandler
 from .limits import Limits
 from .request import Request
 from .response import Response
@@ -23,6 +23,7 @@ from .routing import Router
 from .routing.matchers import delete, get, head, options, patch, post, put
 from .static_files import static
 from .types import Next
+from .websocket import WebSocket
 
 __all__ = [
     "ClientDisconnected",
@@ -38,6 +39,8 @@ __all__ = [
     "Router",
     "SkipRoute",
     "UsageError",
+    "WebSocket",
+    "WebSocketHandler",
     "delete",
     "get",
     "head",

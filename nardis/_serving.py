@@ -17,6 +17,7 @@ import anyio
 from ._asgi.extensions import ACCESS, CLIENT, ERRORS, Client, extension
 from ._exchange.exchange import ENDED, IDLE, Exchange
 from ._exchange.handshake import Handshake
+from ._exchange.socket import Socket
 from ._exchange.sweeper import Sweeper
 from ._failures import (
     as_exception,
@@ -273,19 +274,50 @@ def _error_of(
 async def serve_websocket(
     app: Served, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper
 ) -> None:
-    """Run the chain for the opening of a WebSocket: it denies the connection, or hands it over."""
+    """
+    Serve a WebSocket to its honest end: its opening, as a request, and its conversation.
+
+    The chain may also hand the connection over, to an application that is mounted.
+    """
     exchange = Handshake(scope, receive, send, sweeper, app.limits)
+    exchange.meet(extension(scope, CLIENT))
     req = Request(exchange.scope, exchange, app)
     exchange.head = Response(req, exchange)
+    exchange.cancels = app.cancel_on_disconnect
+    sweeper.exchanges.add(exchange)
+    error: BaseException | None = None
     try:
-        error = await _run(app, req, exchange)
-        if error is not None:
-            raise as_exception(error)
+        try:
+            with sweeper.new_scope() as exchange.cancel_scope:
+                error = await _run(app, req, exchange)
+        except BaseException as exc:
+            error = _error_of(exc, req, exchange, None)
+        if exchange.socket is not None:
+            await _conclude(req, exchange.socket, error)
+        elif exchange.is_handed_over:
+            if error is not None:
+                raise as_exception(error)
+        elif exchange.state != ENDED or error is not None:
+            await _settle(app, req, exchange, error)
     finally:
-        sweeper.exchanges.discard(exchange)
-        exchange.let_go()
+        if exchange.close_reason is not None:
+            _note(scope, exchange.close_reason)
+        exchange.leave()
         await exchange.run_deferred()
         _part(req, exchange)
+
+
+async def _conclude(req: Request, socket: Socket, error: BaseException | None) -> None:
+    """Close a WebSocket whose handler has ended, and log what it raised."""
+    error = await socket.finish(error)
+    if isinstance(error, HTTPError) and error.status < 500:  # of the client
+        logger.warning(
+            "%s %s was closed with %d: %s", *_asked(req), socket.close_code, message_of(error)
+        )
+    elif error is not None:
+        _log_late(req, error, "after it was accepted")
+    if socket.close_reason == "stalled":
+        raise ResponseAborted("the WebSocket was cut: its client takes nothing")
 
 
 async def _run(app: Served, req: Request, exchange: Exchange) -> BaseException | None:

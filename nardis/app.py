@@ -12,6 +12,7 @@ from ._exchange.sweeper import Sweeper
 from ._failures import name_of
 from ._http.forwarded import Trust, TrustProxy, compile_trust
 from ._http.hosts import HostPatterns, compile_hosts
+from ._http.origins import check_origins
 from ._http.signing import Signer
 from ._models import as_codec
 from ._serving import serve, serve_alone, serve_websocket
@@ -48,6 +49,9 @@ class Nardis(Router):
         errors: The form of answers to errors. It follows the client's Accept; where that takes
             anything, as `*/*`, `"auto"` gives plain text, and `"problem"` problem details (RFC
             9457), as an API should. A client that asks for HTML gets HTML.
+        websocket_origins: The pages that may open WebSockets beside those of the same origin:
+            `["https://app.example.com"]`, or `"*"` for all. A route may say otherwise. What is no
+            browser sends no Origin, and is let in.
         case_sensitive: Whether `/Users` and `/users` differ.
         strict: Whether `/users` and `/users/` differ.
         method_not_allowed: Answer 405 where only other methods match, else 404.
@@ -68,6 +72,7 @@ class Nardis(Router):
         secret_keys: Sequence[str | bytes] = (),
         json: object | None = None,
         errors: Literal["auto", "problem"] = "auto",
+        websocket_origins: str | Iterable[str] | None = None,
         case_sensitive: bool = True,
         strict: bool = False,
         method_not_allowed: bool = True,
@@ -86,6 +91,9 @@ class Nardis(Router):
             None if allowed_hosts is None else compile_hosts(allowed_hosts)
         )
         self.signer: Signer = Signer(secret_keys)
+        self.websocket_origins: frozenset[str] = check_origins(
+            "Nardis(websocket_origins=...)", websocket_origins or ()
+        )
         self.method_not_allowed = method_not_allowed
         self.cancel_on_disconnect = cancel_on_disconnect
         self.state: SimpleNamespace = SimpleNamespace()

@@ -19,10 +19,10 @@ from anyio import to_thread
 from anyio.abc import ByteReceiveStream
 from anyio.lowlevel import checkpoint
 
-from ._exchange.exchange import TURN_S
 from ._exchange.intake import too_large
 from ._exchange.lifetime import Lifetime
 from ._exchange.pace import add_piece
+from ._exchange.turns import TURN_S
 from ._failures import copied
 from ._http.codings import Decoder
 from .errors import BodyAlreadyRead, HTTPError

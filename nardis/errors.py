@@ -155,14 +155,14 @@ class NextCalledTwice(UsageError):
     """A middleware called its `next()` more than once."""
 
 
+_HOW_TO_ANSWER = "call `await res.send(...)` or another verb, or `await next()` to pass on"
+
+
 class NoResponse(UsageError):
     """The handlers returned, and none of them sent an answer."""
 
-    def __init__(self, handler: str) -> None:
-        super().__init__(
-            f"{handler} returned without answering: call `await res.send(...)` or another verb, or "
-            "`await next()` to pass on"
-        )
+    def __init__(self, handler: str, how: str = _HOW_TO_ANSWER) -> None:
+        super().__init__(f"{handler} returned without answering: {how}")
 
 
 class PatternError(UsageError, ValueError):
@@ -271,7 +271,21 @@ class RangeNotSatisfiable(HTTPError):
 
 
 class ClientDisconnected(NardisError):
-    """The client left while something was still being read or written for it."""
+    """
+    The client left while something was still being read or written for it.
+
+    Args:
+        message: What happened.
+        code: Of a WebSocket, how it ended: the code of the first Close frame (RFC 6455 §7.4), 1005
+            if that had none, 1006 if there was none. None for a request.
+
+    Attributes:
+        code: As given.
+    """
+
+    def __init__(self, message: str = "the client left", *, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class ResponseAborted(NardisError):

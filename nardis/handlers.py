@@ -13,19 +13,30 @@ from .types import Next
 if TYPE_CHECKING:
     from .request import Request
     from .response import Response
+    from .websocket import WebSocket
 
-__all__ = ["ErrorHandler", "Handler", "Middleware", "Step", "flattened", "step_of"]
+__all__ = [
+    "ErrorHandler",
+    "Handler",
+    "Middleware",
+    "Step",
+    "WebSocketHandler",
+    "Where",
+    "flattened",
+    "step_of",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 # A handler or middleware, and whether it takes `next`.
 Step: TypeAlias = tuple[Callable[..., Awaitable[None]], bool]
 
-_Where: TypeAlias = Literal["a route", "use()", "error()"]
+Where: TypeAlias = Literal["a route", "websocket()", "use()", "error()"]
 
 # The shape of what is registered there, and the least and the largest number of its parameters.
-_WANTED: Final[dict[_Where, tuple[str, int, int]]] = {
+_WANTED: Final[dict[Where, tuple[str, int, int]]] = {
     "a route": ("async (req, res[, next])", 2, 3),
+    "websocket()": ("async (req, ws), behind any number of async (req, res, next)", 2, 3),
     "use()": ("a Router or async (req, res, next)", 3, 3),
     "error()": ("async (err, req, res)", 3, 3),
 }
@@ -46,6 +57,14 @@ class Handler(Protocol):
 
     def __call__(self, req: Request, res: Response, /) -> Awaitable[None]:
         """Answer, or pass on."""
+        ...
+
+
+class WebSocketHandler(Protocol):
+    """What a WebSocket talks to: `async def handler(req, ws)`."""
+
+    def __call__(self, req: Request, ws: WebSocket, /) -> Awaitable[None]:
+        """Accept and talk, or refuse."""
         ...
 
 
@@ -72,7 +91,7 @@ def flattened(things: Any) -> list[Any]:
     return [each for thing in cast("Sequence[Any]", things) for each in flattened(thing)]
 
 
-def step_of(handler: Any, where: _Where) -> Step:
+def step_of(handler: Any, where: Where) -> Step:
     """
     Check a handler, and return it with whether it takes `next`.
 

@@ -50,8 +50,10 @@ class Limits:
             `req.decode_content()` makes of it.
         json_depth: Deepest nesting of a JSON body.
         line_bytes: Longest line of `req.lines()` and `req.ndjson()`, without its end.
-        cleanup_s: Time for everything that was given to `req.defer()`, and for the application's
-            tasks at shutdown.
+        websocket_message_bytes: Largest message of a WebSocket, after it was decompressed; a text
+            counts as UTF-8. Over it the WebSocket is closed with 1009.
+        cleanup_s: Time for everything that was given to `req.defer()`, for the application's
+            tasks at shutdown, and for a handler whose WebSocket was closed while it read.
     """
 
     buffered_body_bytes: int = 1024 * 1024
@@ -74,6 +76,7 @@ class Limits:
     decoded_ratio: int = 100
     json_depth: int = 200
     line_bytes: int = 1024 * 1024
+    websocket_message_bytes: int = 1024 * 1024
     cleanup_s: float = 5
 
     def __post_init__(self) -> None:

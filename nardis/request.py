@@ -54,6 +54,11 @@ class Request(RequestBody):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.method} {self.original_url}>"
 
+    @property
+    def is_websocket(self) -> bool:
+        """Whether it opens a WebSocket: the answer to it is an accept, or a denial."""
+        return bool(self.scope["type"] == "websocket")
+
     # --- the target -----------------------------------------------------------------------------
 
     @property

@@ -138,6 +138,7 @@ class App(Protocol):
         signer: Signs cookies with `Nardis(secret_keys=...)`.
         trust: Which proxies are believed.
         method_not_allowed: Whether a path that only other methods match is a 405; otherwise a 404.
+        websocket_origins: Pages of these may open WebSockets, beside those of the same origin.
     """
 
     state: SimpleNamespace
@@ -148,6 +149,7 @@ class App(Protocol):
     signer: Signer
     trust: Trust
     method_not_allowed: bool
+    websocket_origins: frozenset[str]
 
     @property
     def tasks(self) -> Tasks:

@@ -193,7 +193,7 @@ class Lifetime(ABC):
         if reason == "gone" and self.is_over():
             return
         if self.close_reason is None:
-            self.close_reason = reason
+            self.note(reason)
             self.timeout_status = status
         if reason != "gone" or self.cancels:
             if self.dependant is not None and self.dependant.listening:
@@ -202,6 +202,11 @@ class Lifetime(ABC):
                 self.cancel()
         if self.dependant is not None:
             self.dependant.interrupt(reason, status)
+
+    def note(self, reason: CloseReason) -> None:
+        """Note why the handler is ended; the first reason counts (C1)."""
+        if self.close_reason is None:
+            self.close_reason = reason
 
     def cancel(self) -> None:
         """Cancel the handler, or where it has no scope the read or write that it waits in."""

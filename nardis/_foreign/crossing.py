@@ -141,6 +141,25 @@ class _Crossing:
             trail.req, trail.res = self.req, self.res
             self._is_inside = False
 
+    async def _run(self, exchange: Exchange) -> BaseException | None:
+        """Run the rest of the chain in its own scope, and return what failed."""
+        error: BaseException | None = None
+        try:
+            with exchange.sweeper.new_scope() as exchange.cancel_scope:
+                try:
+                    await self.next()
+                    if not exchange.closing:
+                        await exchange.finish(self.req.trail.silent)
+                except BaseException as exc:
+                    error = failure_of(exc)
+        except BaseException as exc:
+            going, failure = parted(exc)
+            if going is not None:
+                raise
+            # Of a cancelled task group, whose cancellation our scope has kept.
+            error = reduced(failure or exc)
+        return error
+
 
 class HTTPCrossing(_Crossing):
     """The crossing of an HTTP request."""
@@ -185,25 +204,6 @@ class HTTPCrossing(_Crossing):
             doorway.fail(error)
         raise error if isinstance(error, Exception) else Carried(error)
 
-    async def _run(self, exchange: Exchange) -> BaseException | None:
-        """Run the rest of the chain in its own scope, and return what failed."""
-        error: BaseException | None = None
-        try:
-            with exchange.sweeper.new_scope() as exchange.cancel_scope:
-                try:
-                    await self.next()
-                    if not exchange.closing:
-                        await exchange.finish(self.req.trail.silent)
-                except BaseException as exc:
-                    error = failure_of(exc)
-        except BaseException as exc:
-            going, failure = parted(exc)
-            if going is not None:
-                raise
-            # Of a cancelled task group, whose cancellation our scope has kept.
-            error = reduced(failure or exc)
-        return error
-
     def close(self) -> None:
         """End what a middleware has left running, in a task of its own."""
         # A circle, which would leave the request to the garbage collector.
@@ -220,7 +220,7 @@ def _end_of(exchange: Exchange) -> Exception:
 
 
 class WebSocketCrossing(_Crossing):
-    """The crossing of the opening of a WebSocket."""
+    """The crossing of the opening of a WebSocket, and of its conversation."""
 
     async def cross(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Be the application that the middleware calls."""
@@ -228,11 +228,16 @@ class WebSocketCrossing(_Crossing):
         exchange = Handshake(scope, receive, send, outer.exchange.sweeper, outer.exchange.limits)
         req = Request(exchange.scope, exchange, outer.app, outer.trail)
         self.enter(exchange, req, Response(req, exchange))
+        exchange.sweeper.exchanges.add(exchange)
         try:
-            await self.next()
-            await exchange.finish(outer.trail.silent)
+            error = await self._run(exchange)
+            if exchange.socket is not None:
+                error = await exchange.socket.finish(error)
         finally:
             self.leave()
-            exchange.let_go()
-            exchange.sweeper.exchanges.discard(exchange)  # a long denial puts it there
+            exchange.leave()
             del exchange.head
+        if error is None and exchange.state != ENDED:
+            error = _end_of(exchange)
+        if error is not None:
+            raise error if isinstance(error, Exception) else Carried(error)

@@ -7,12 +7,17 @@ Source: RFC 6454 §6.2 and §7; WHATWG HTML, "serialization of an origin"; Fetch
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from ipaddress import IPv6Address
 from typing import Final
 
 from ..errors import UsageError
+from .listing import listed
 
-__all__ = ["NULL", "check_origin", "is_origin"]
+__all__ = ["ANY", "NULL", "check_origin", "check_origins", "is_origin", "is_same_origin"]
+
+# Stands for all of them.
+ANY: Final = "*"
 
 # What a browser sends for a page without an origin of its own: a sandboxed frame, a `data:` URL, a
 # file. Any site can make one.
@@ -68,6 +73,46 @@ def check_origin(text: str) -> str:
             raise UsageError(f"{text!r} is no origin: {exc}") from None
     is_written = port is not None and port != _DEFAULT_PORTS.get(scheme)
     return f"{scheme}://{host}:{port}" if is_written else f"{scheme}://{host}"
+
+
+def check_origins(option: str, given: str | Iterable[str]) -> frozenset[str]:
+    """
+    Check the origins that are given to an option, one or several; `*` is taken.
+
+    Raises:
+        UsageError: One is no origin, or they are no list.
+
+    >>> sorted(check_origins("cors(origins=...)", ["https://a.example", "*"]))
+    ['*', 'https://a.example']
+    """
+    named = listed(option, [given] if isinstance(given, str) else given)
+    return frozenset(each if each == ANY else check_origin(each) for each in named)
+
+
+def is_same_origin(origin: str, scheme: str, host: str | None) -> bool:
+    """
+    Return whether an Origin field names where a request itself went.
+
+    A secure page may ask a server that sees no TLS: a proxy in front of it speaks that. The other
+    way round the page was not secure, and anybody on the way may have changed it.
+
+    Args:
+        origin: As the browser wrote it.
+        scheme: Of the request, `http` or `https`.
+        host: That the request asked for, with its port.
+
+    Source: RFC 6454 §5.
+    >>> is_same_origin("https://a.example", "http", "a.example")
+    True
+    >>> is_same_origin("http://a.example", "https", "a.example")
+    False
+    """
+    found = _ORIGIN.fullmatch(origin)
+    if found is None or not host or (scheme == "https" and found[1] == "http"):
+        return False
+    port = found[3] or _DEFAULT_PORTS.get(found[1])
+    here = host.lower()
+    return here == f"{found[2]}:{port}" or (found[3] is None and here == found[2])
 
 
 def _advice(text: object) -> str:

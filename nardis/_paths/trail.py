@@ -61,6 +61,7 @@ class Trail(Protocol):
         allowed: Methods of the routes that matched the path.
         served: A route of this very method matched.
         silent: The last function that returned and had not answered.
+        upgrade: The route of a WebSocket would have matched, and this is a request.
         req: The request that the next step is given.
         res: The response that the next step is given.
     """
@@ -72,5 +73,6 @@ class Trail(Protocol):
     allowed: frozenset[str]
     served: bool
     silent: Callable[..., object] | None
+    upgrade: bool
     req: Any
     res: Any

@@ -1,5 +1,5 @@
 """
-The lines of a body as they arrive, each read as a text or as JSON.
+The lines of a body as they arrive, each read as a text or as JSON; and messages as JSON.
 
 Source: the NDJSON specification §3 (one JSON text a line, in UTF-8); RFC 8259 (JSON).
 """
@@ -16,11 +16,11 @@ from .._exchange.pace import FEED_BYTES, Pace, cut
 from .._failures import copied
 from .._http.lines import LineSplitter
 from .._http.strict_json import JSONRefused, decode_json
-from .._models import typed_decoder
+from .._models import decode_typed, typed_decoder
 from ..body import Source, codec_of_lines
 from ..errors import BodyAlreadyRead, HTTPError
 
-__all__ = ["NDJSON_TYPES", "Lines", "json_reader", "text_reader"]
+__all__ = ["NDJSON_TYPES", "Lines", "json_of_message", "json_reader", "text_reader"]
 
 T = TypeVar("T")
 
@@ -194,6 +194,21 @@ def json_reader(
     return read
 
 
+def json_of_message(message: bytes, type: Any, depth: int, codec: Any) -> Any:
+    """
+    Read a whole message as JSON, as `json_reader` reads a line.
+
+    Raises:
+        HTTPError: 400: it is not JSON; 422: it does not fit *type*.
+    """
+    try:
+        if type is None:
+            return decode_json(message, depth, codec)
+        return decode_typed(message, type, depth)
+    except JSONRefused as exc:
+        raise _renamed(exc, "the message") from exc
+
+
 def _of_line(error: JSONRefused, number: int) -> HTTPError:
     """
     Say of a line what was said of a whole JSON body.
@@ -201,7 +216,13 @@ def _of_line(error: JSONRefused, number: int) -> HTTPError:
     >>> _of_line(JSONRefused(400, "the body is not valid JSON: it ends: line 1 column 2"), 7).detail
     'line 7 is not valid JSON: it ends: column 2'
     """
-    said = _BODY.sub(f"line {number:,}", error.detail, count=1)
-    said = said.replace(": line 1 column ", ": column ", 1)
-    members = {**error.extensions, "line": number}
-    return HTTPError(error.status, said, headers=error.headers, **members)
+    refused = _renamed(error, f"line {number:,}")
+    refused.detail = refused.detail.replace(": line 1 column ", ": column ", 1)
+    refused.extensions["line"] = number
+    return refused
+
+
+def _renamed(error: JSONRefused, what: str) -> HTTPError:
+    """Say of *what* it is, instead of the body, that it cannot be read."""
+    said = _BODY.sub(what, error.detail, count=1)
+    return HTTPError(error.status, said, headers=error.headers, **error.extensions)

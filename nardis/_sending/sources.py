@@ -52,8 +52,8 @@ def piece_to_bytes(piece: Any) -> bytes:
     return to_bytes(piece, "each piece given to pipe()")
 
 
-def to_bytes(data: Any, verb: str) -> bytes:
-    """Return `str` (as UTF-8) or bytes-like as bytes; else raise a UsageError."""
+def to_bytes(data: Any, verb: str, hint: str | None = None) -> bytes:
+    """Return `str` (as UTF-8) or bytes-like as bytes; else raise a UsageError with a *hint*."""
     kind: type[Any] = type(cast(object, data))
     if kind is bytes:
         return cast(bytes, data)
@@ -63,11 +63,12 @@ def to_bytes(data: Any, verb: str) -> bytes:
         return bytes(memoryview(data))
     except TypeError:
         pass
-    hint = (
-        "for JSON use res.json()"
-        if issubclass(kind, (dict, list))
-        else "for a file or an iterable of bytes use res.pipe()"
-    )
+    if hint is None:
+        hint = (
+            "for JSON use res.json()"
+            if issubclass(kind, (dict, list))
+            else "for a file or an iterable of bytes use res.pipe()"
+        )
     raise UsageError(f"{verb} takes str or a bytes-like object, not {kind.__name__}: {hint}")
 
 

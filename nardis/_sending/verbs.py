@@ -106,6 +106,20 @@ class Verbs(ReplyHead):
         self.unawaited = called
         return cast(Verb, called)
 
+    def keep(self, verb: Verb, name: str) -> Verb:
+        """For Nardis itself: keep a verb that ends nothing, as `write()` does with its own."""
+        last = self.unawaited
+        if last is not None and last.cr_frame is not None:
+            try:
+                self.miss(last)
+            except BaseException:
+                verb.close()
+                raise
+        called = cast(Called, verb)
+        called.__name__ = name
+        self.unawaited = called
+        return verb
+
     async def _behind(self, verb: Any) -> None:
         """Await *verb*, which may end the response, if all before it have begun."""
         name = self._first_of([each for each in self.earlier or () if each is not verb])

@@ -20,6 +20,7 @@ from anyio import to_thread
 
 from .._http.codings import decodable
 from .._http.compressors import LEVELS, Compressor, compressor, is_slow, usual_level
+from .._http.listing import listed
 from .._http.media_types import type_is
 from .._http.negotiation import choose_coding
 from ..errors import UsageError
@@ -27,7 +28,6 @@ from ..handlers import Middleware
 from ..request import Request
 from ..response import Response
 from ..types import Next
-from .listing import listed
 
 __all__ = ["compression"]
 

@@ -18,13 +18,13 @@ from typing import Final, Protocol, TypeAlias
 
 from .._http.fields import check_name
 from .._http.grammar import TOKEN
-from .._http.origins import NULL, check_origin, is_origin
+from .._http.listing import listed
+from .._http.origins import ANY, NULL, check_origins, is_origin
 from ..errors import UsageError
 from ..handlers import Middleware
 from ..request import Request
 from ..response import Response
 from ..types import Next
-from .listing import listed
 
 __all__ = ["OriginCheck", "cors"]
 
@@ -41,8 +41,6 @@ FIELDS: Final = (
 # How long a browser may remember the answer to a preflight: ten minutes. Left to themselves they
 # ask again after five seconds (Fetch §4.9).
 MAX_AGE_S: Final = 600
-
-ALL: Final = "*"
 
 
 class OriginCheck(Protocol):
@@ -116,8 +114,7 @@ def _check_origins(origins: _Origins) -> frozenset[str] | OriginCheck:
     """Return the origins as browsers write them, or the function that knows them."""
     if callable(origins):
         return origins
-    named = listed("cors(origins=...)", [origins] if isinstance(origins, str) else origins)
-    return frozenset(each if each == ALL else check_origin(each) for each in named)
+    return check_origins("cors(origins=...)", origins)
 
 
 def _check_names(option: str, names: Iterable[str]) -> list[str]:
@@ -130,12 +127,12 @@ def _check_names(option: str, names: Iterable[str]) -> list[str]:
 
 def _check_credentials(origins: frozenset[str] | OriginCheck, names: list[str]) -> None:
     """Refuse what would let every site read with the cookies of its visitors (Fetch §3.3.5)."""
-    if not callable(origins) and not origins.isdisjoint({ALL, NULL}):
+    if not callable(origins) and not origins.isdisjoint({ANY, NULL}):
         raise UsageError(
             "cors(credentials=True) takes no '*' and no 'null': any site could read what its "
             "visitors may read. Name the origins, or give a function of origin and request"
         )
-    if ALL in names:
+    if ANY in names:
         raise UsageError("with cors(credentials=True) a '*' is no wildcard: list the names")
 
 
@@ -164,10 +161,10 @@ class _Cors:
         self._answers = answers
         self._preflights = preflights
         self._reflects = reflects
-        self._is_open = not callable(origins) and ALL in origins
+        self._is_open = not callable(origins) and ANY in origins
 
     async def __call__(self, req: Request, res: Response, next: Next) -> None:
-        if req.scope["type"] != "http":
+        if req.is_websocket:
             return await next()
         origin = req.get("origin")
         # Without Origin, or without the method that a browser is about to use, it is a question
@@ -187,7 +184,7 @@ class _Cors:
         if res.get(FIELDS[0]) is not None:
             for field in FIELDS:
                 res.remove(field)
-        allowed = ALL if self._is_open else await self._allowed(origin, req)
+        allowed = ANY if self._is_open else await self._allowed(origin, req)
         if allowed is not None:
             res.set(FIELDS[0], allowed)
             res.set(self._preflights if is_preflight else self._answers)

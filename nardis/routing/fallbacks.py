@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from .._failures import failure_of, message_of
 from .._http import negotiation
-from ..errors import HTTPError, reason_phrase
+from ..errors import HTTPError, NotModified, reason_phrase
 
 if TYPE_CHECKING:
     from ..request import Request
     from ..response import Response
 
-__all__ = ["answer_options", "answer_problem", "unmatched"]
+__all__ = ["answer_not_modified", "answer_options", "answer_problem", "unmatched"]
 
 # A media type that is offered, or a page in it; and the fields of such a page.
 _Form: TypeAlias = "tuple[str, Sequence[tuple[bytes, bytes]]]"
@@ -37,6 +37,16 @@ _OFFERS_OF_AN_API: Final = (*_PROBLEMS, _TEXT, _HTML)
 # Of a member of problem details that needs care. No reader of JSON wants more.
 _MOST_NESTED: Final = 50
 _MOST_BITS: Final = 1024
+
+# What a 304 does not have, because it has no body. The rest may bring a stored answer up to date
+# (RFC 9111 §3.2).
+_OF_A_BODY: Final = (
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-range",
+    "content-type",
+)
 
 # The fields of each form.
 _TYPE: Final = b"content-type"  # first, where it is looked for
@@ -145,6 +155,14 @@ def unmatched(req: Request) -> HTTPError | None:
     allowed = trail.allowed
     if allowed and req.method == "OPTIONS":
         return None
+    if trail.upgrade and not (allowed or trail.served):
+        return HTTPError(
+            426,
+            "this is a WebSocket: open it with the ws: or wss: scheme",
+            headers={"upgrade": "websocket", "connection": "upgrade"},
+        )
+    if req.is_websocket:
+        return HTTPError(404, "no WebSocket is served at this path")
     # Where a route of this very method passed on, the method is allowed and nothing was found.
     if not allowed or trail.served or not req.app.method_not_allowed:
         return HTTPError(404, f"no route answers {req.method} for this path")
@@ -157,6 +175,18 @@ def unmatched(req: Request) -> HTTPError | None:
 async def answer_options(req: Request, res: Response) -> None:
     """Answer OPTIONS with the methods of the routes that matched the path."""
     await res.status(204).set("allow", _listed(req.trail.allowed)).send()
+
+
+async def answer_not_modified(error: NotModified, res: Response) -> None:
+    """Answer 304 with the fields that are set, except those of a body (RFC 9110 §15.4.5)."""
+    res.req.exchange.end_data = None
+    res.sealed = False  # nothing was sent, whatever went wrong after the head was composed
+    for name in _OF_A_BODY:
+        res.remove(name)
+    for name, value in error.headers.items():
+        if res.get(name) is None:
+            res.set(name, value)
+    await res.status(304).send()
 
 
 def _listed(allowed: frozenset[str]) -> str:

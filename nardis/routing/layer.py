@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, TypeAlias, TypedDict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias, TypedDict
 
 from .._paths.pattern import Pattern
 from .._paths.segments import Segments
-from ..handlers import F, Step, step_of
+from ..handlers import F, Step, Where, step_of
 from ..limits import Limits, check_limits
 from .converters import Converter
 
-__all__ = ["Layer", "Match", "Path", "Plan", "Route", "RouteOptions", "check_options"]
+__all__ = [
+    "Layer",
+    "Match",
+    "Path",
+    "Plan",
+    "Route",
+    "RouteOptions",
+    "WebSocketOptions",
+    "check_options",
+]
 
 Path: TypeAlias = "str | Sequence[str]"
 
@@ -38,9 +47,24 @@ class RouteOptions(TypedDict, total=False):
     name: str | None
 
 
-def check_options(options: RouteOptions) -> None:
-    """Raise a TypeError for an option that no route has, and for limits that are none."""
-    known = RouteOptions.__annotations__
+class WebSocketOptions(RouteOptions, total=False):
+    """
+    What the route of a WebSocket takes beside path and handlers.
+
+    Attributes:
+        subprotocols: Those that the handler speaks, the best first. The first that the client
+            offers is chosen, unless `ws.accept` names another.
+        origins: The pages that may open it, beside those of the same origin, instead of the
+            application's `websocket_origins`: a list, or `"*"`.
+    """
+
+    subprotocols: Sequence[str]
+    origins: str | Iterable[str] | None
+
+
+def check_options(options: RouteOptions, kind: type[RouteOptions] = RouteOptions) -> None:
+    """Raise a TypeError for an option that no such route has, and for limits that are none."""
+    known = kind.__annotations__
     for name in options:
         if name not in known:
             raise TypeError(
@@ -64,7 +88,10 @@ class Layer:
         streams: Its handler opted out of disconnects, and was seen to read or to stream.
         only: Of a route for one method: its handler, if calling that is all there is to do.
         converters: What converts its captures, by their names; None where nothing does.
+        is_websocket: It is the route of a WebSocket, which no request matches.
     """
+
+    is_websocket: ClassVar[bool] = False
 
     __slots__ = (
         "always",
@@ -128,12 +155,14 @@ class Route(Layer):
         path: The pattern as written; for logs and metrics, which a path itself would flood.
         name: For `url_for`; the name of the last handler unless given.
         changed: For Nardis itself: called when a handler is added to a route of a table.
+        where: For Nardis itself: what it is registered by, for messages.
     """
+
+    where: ClassVar[Where] = "a route"
 
     __slots__ = ("_name", "changed")
 
     def __init__(self, pattern: Pattern, method: str | None, options: RouteOptions) -> None:
-        check_options(options)
         super().__init__(pattern)
         self.is_route = True
         self.method = method
@@ -153,7 +182,7 @@ class Route(Layer):
 
     def __call__(self, handler: F) -> F:
         """Add a handler; it is returned, so that a route decorates."""
-        self.steps.append(step_of(handler, "a route"))
+        self.steps.append(step_of(handler, self.where))
         first, takes_next = self.steps[0]
         is_only = len(self.steps) == 1 and self.straight and not takes_next
         # A handler for HEAD has a scope of its own, as GET's has for HEAD.

@@ -18,11 +18,12 @@ from ..handlers import F, flattened, step_of
 from .chain import RouterRoute
 from .converters import C, Converter, check_capture
 from .hosts import Host
-from .layer import Layer, Path, Route, RouteOptions
+from .layer import Layer, Path, Route, RouteOptions, WebSocketOptions, check_options
+from .sockets import WebSocketRoute
 from .table import Entrance, RouteTable
 
 if TYPE_CHECKING:
-    from ..handlers import Handler, Middleware
+    from ..handlers import Handler, Middleware, WebSocketHandler
     from ..types import ASGIApp
 
 __all__ = ["Router", "RouterRoute"]
@@ -101,6 +102,7 @@ class Router(RouteTable):
         /,
     ) -> Route:
         """For Nardis itself: do what `method` does; None is any method."""
+        check_options(options)
         route = Route(self._pattern(path), method, options)
         for handler in flattened(handlers):
             route(handler)
@@ -154,6 +156,41 @@ class Router(RouteTable):
     ) -> Route:
         """Answer any method on *path*."""
         return self.register(None, path, handlers, options)
+
+    def websocket(
+        self,
+        path: Path,
+        *handlers: WebSocketHandler | Middleware,
+        **options: Unpack[WebSocketOptions],
+    ) -> Route:
+        """
+        Talk to the WebSockets that are opened on *path*: middlewares first, a handler last.
+
+        Without the last handler it is a decorator for that one. Requests never match it: one that
+        no other route answers gets 426, "Upgrade Required" (RFC 9110 §15.5.22).
+
+        A handshake by a page of another origin is refused with 403, because browsers send cookies
+        with it: `origins` lets others in.
+
+        Args:
+            path: A pattern, or a list of them.
+            handlers: `async (req, ws)`, and before it any number of `async (req, res, next)`, to
+                which it is a GET: what they set goes out with the accept, and what they answer
+                refuses it.
+            options: `subprotocols`, `origins`, `limits`, `cancel_on_disconnect` and `name`: see
+                `WebSocketOptions`.
+
+        Raises:
+            PatternError: The pattern cannot be compiled.
+            TypeError: A handler is not an async function of two or three parameters, or there is
+                no such option.
+            UsageError: An origin that is none.
+        """
+        route = WebSocketRoute(self._pattern(path), options)
+        for handler in flattened(handlers):
+            route(handler)
+        self.add(route)
+        return route
 
     def route(self, path: Path) -> RouterRoute:
         """Name a path once for several methods: `app.route("/x").get(show).post(change)`."""

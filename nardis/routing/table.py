@@ -44,7 +44,7 @@ class RouteInfo(_Row):
     A route as `routes()` lists it: a tuple of method, path and name, with more beside it.
 
     Attributes:
-        method: What it answers; None for any method.
+        method: What it answers; None for any method, and `WEBSOCKET` for the opening of one.
         path: Its pattern, behind the prefixes of the routers around it.
         name: What `url_for` finds it by.
         host: The host of the innermost router that is for one; None for any host.
@@ -57,7 +57,8 @@ class RouteInfo(_Row):
     @classmethod
     def of(cls, route: Route, base: str, host: str | None) -> RouteInfo:
         """Describe *route*, behind the prefixes *base*."""
-        info = cls(route.method, base + route.path, route.name)
+        method = "WEBSOCKET" if route.is_websocket else route.method
+        info = cls(method, base + route.path, route.name)
         info.host = host
         info.handlers = tuple(handler for handler, _ in route.steps)
         return info

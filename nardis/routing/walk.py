@@ -36,8 +36,9 @@ from ..request import Request
 from ..response import Response
 from ..types import Next
 from .converters import Conversions
-from .fallbacks import answer_options, answer_problem, unmatched
+from .fallbacks import answer_not_modified, answer_options, answer_problem, unmatched
 from .layer import Layer, Match, Plan
+from .sockets import WebSocketRoute
 from .table import Entrance
 
 __all__ = [
@@ -55,16 +56,6 @@ __all__ = [
 OVER: Final = -1
 
 _NONE: Final[frozenset[str]] = frozenset()
-
-# What a 304 does not have, because it has no body. The rest may bring a stored answer up to date
-# (RFC 9111 §3.2).
-_OF_A_BODY: Final = (
-    "content-encoding",
-    "content-language",
-    "content-length",
-    "content-range",
-    "content-type",
-)
 
 _STALE: Final = (
     "next() was called twice: each next() runs the rest of the chain once, and only while its "
@@ -150,6 +141,7 @@ class Root(Walk):
     Attributes:
         walk: Through the innermost router entered so far; None when it is over.
         offered: An error on its way outward: every error handler was asked.
+        upgrade: The route of a WebSocket would have matched, and this is a request.
     """
 
     __slots__ = (
@@ -162,6 +154,7 @@ class Root(Walk):
         "route",
         "served",
         "silent",
+        "upgrade",
         "walk",
     )
 
@@ -187,6 +180,7 @@ class Root(Walk):
         self.route: Layer | None = None
         self.allowed: frozenset[str] = _NONE
         self.served: bool = False
+        self.upgrade: bool = False
         self.silent: Callable[..., object] | None = None
         self.offered: BaseException | None = None
         self.walk: Walk | None = self
@@ -342,7 +336,8 @@ def _arrive(walk: Walk, layer: Layer, match: Match | None) -> bool:
             if wanted != method and not (wanted == "GET" and method == "HEAD"):
                 trail.allowed |= {wanted}
                 return False
-        if trail.req.scope["type"] == "websocket":
+        if trail.req.is_websocket is not layer.is_websocket:
+            trail.upgrade = trail.upgrade or layer.is_websocket
             return False
         trail.route = layer
         trail.served |= wanted is not None
@@ -359,6 +354,11 @@ async def _detour(
 ) -> None:
     """Run a step that needs more than a call: captures to load, a prefix, HEAD, or options."""
     exchange = walk.trail.req.exchange
+    if isinstance(layer, WebSocketRoute):
+        if handler is layer.steps[0][0]:
+            layer.check_origin(walk.trail.req)
+        if len(args) == 2:
+            args = (args[0], layer.open(*args))
     if layer.converters is not None and walk.conversions is not None:
         await walk.conversions.load(walk.trail.req, walk.trail.params)
     if not layer.is_route:
@@ -460,7 +460,7 @@ async def answer_error(walk: Walk, error: BaseException) -> None:
         if isinstance(error, HTTPError) and not exchange.closing:
             return await answer_problem(error, req, res)
         if isinstance(error, NotModified):
-            return None if exchange.closing else await _answer_not_modified(error, exchange, res)
+            return None if exchange.closing else await answer_not_modified(error, res)
     exchange.fail(error)
     # Everyone was asked: on its way outward through the middlewares it is not offered again. Past
     # the head nobody was, and outside of a foreign middleware that keeps the head back they may be.
@@ -481,15 +481,3 @@ async def run_error_handler(
     if (forgotten := res.forgotten()) is not None:
         return ForgottenAwait(forgotten, name_of(handler))
     return NoResponse(name_of(handler)) if not res.started else None
-
-
-async def _answer_not_modified(error: NotModified, exchange: Exchange, res: Response) -> None:
-    """Answer 304 with the fields that are set, except those of a body (RFC 9110 §15.4.5)."""
-    exchange.end_data = None
-    res.sealed = False  # nothing was sent, whatever went wrong after the head was composed
-    for name in _OF_A_BODY:
-        res.remove(name)
-    for name, value in error.headers.items():
-        if res.get(name) is None:
-            res.set(name, value)
-    await res.status(304).send()

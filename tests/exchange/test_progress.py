@@ -8,6 +8,7 @@ import pytest
 from nardis import ClientDisconnected, Limits, Nardis
 from nardis._asgi.extensions import CLIENT
 from nardis._exchange.exchange import PIECE_BYTES
+from nardis.errors import ResponseAborted
 from tests.peers.driver import Gate, Identity, Server, rest
 
 pytestmark = pytest.mark.anyio
@@ -243,7 +244,7 @@ async def test_a_denial_that_nobody_takes_is_given_up():
     async def run():
         try:
             await app(scope, receive, send)
-        except ClientDisconnected:
+        except ResponseAborted:
             ended.append(True)
 
     async with Server(app) as server:

@@ -29,6 +29,7 @@ LEVELS = [
     ["request"],
     ["_sending"],
     ["events", "response"],
+    ["websocket"],
     ["handlers"],
     ["_foreign", "middleware", "static_files"],
     ["routing"],

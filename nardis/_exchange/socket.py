@@ -1,0 +1,396 @@
+"""
+A WebSocket once it is accepted: messages, backpressure, and how it ends. Rules W1 to W4.
+
+Source: RFC 6455 §5.4 to §7.4; the ASGI specification, "WebSocket".
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final, NoReturn
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from .._failures import parted
+from ..errors import ClientDisconnected, HTTPError, NardisError, UsageError
+from ..types import CloseReason, Message, Receive, Send
+from .inflow import Inflow
+from .lifetime import Lifetime
+from .sweeper import TICK_S
+from .turns import TURN_S, Turns
+
+__all__ = ["REASON_BYTES", "Messages", "Socket", "close_code_of"]
+
+# What the watcher takes ahead of the reader, about: a message counts with its overhead.
+AHEAD_BYTES: Final = 64 * 1024
+MESSAGE_OVERHEAD_BYTES: Final = 64
+
+# Bytes of a character, at most.
+_MOST_UTF8: Final = 4
+
+# RFC 6455 §7.4.1, and IANA's registry.
+NORMAL: Final = 1000
+UNSUPPORTED: Final = 1003
+NO_STATUS: Final = 1005
+VANISHED: Final = 1006
+INVALID: Final = 1007
+POLICY: Final = 1008
+TOO_BIG: Final = 1009
+INTERNAL_ERROR: Final = 1011
+RESTART: Final = 1012
+
+# What a handler finds wrong with the client, as it would say it in HTTP.
+_BY_STATUS: Final = {400: INVALID, 413: TOO_BIG, 415: UNSUPPORTED, 422: INVALID}
+
+# Of a Close frame: 125 bytes, two of which are the code (RFC 6455 §5.5).
+REASON_BYTES: Final = 123
+
+
+class Messages(Inflow):
+    """
+    What the server says of one WebSocket.
+
+    Attributes:
+        last: The `websocket.disconnect`, once it was taken.
+    """
+
+    __slots__ = ("_weight", "last")
+
+    def __init__(self, lifetime: Lifetime, receive: Receive) -> None:
+        super().__init__(lifetime, receive)
+        self.last: Message | None = None
+        self._weight = 0
+
+    def serve(self, lifetime: Lifetime) -> None:
+        """Tell *lifetime* what happens from now on."""
+        self._lifetime = lifetime
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing was taken ahead, so that `receive` can be called directly."""
+        return self._watcher is None and not self._queue and self.last is None
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether a message lies here that nobody has read."""
+        return bool(self._queue)
+
+    async def take(self) -> Message:
+        """Take the next message; it is an ASGI `receive`."""
+        message = await (self._receive() if self.is_untouched else self._next_message())
+        if not self._queue:
+            self._weight = 0
+        if message["type"] == "websocket.disconnect":
+            self.last = message
+        return message
+
+    def _has_room(self) -> bool:
+        return self._weight < AHEAD_BYTES
+
+    def _keeps(self, message: Message) -> bool:
+        if message["type"] == "websocket.disconnect":
+            self.last = message
+            self._lifetime.closed(*_how(message))
+            return False
+        self._weight += _size(message) + MESSAGE_OVERHEAD_BYTES
+        return True
+
+    def _end(self) -> Message | None:
+        return self.last
+
+
+class Socket(Turns):
+    """
+    The conversation of one WebSocket.
+
+    It lives in the scope of its handler, as the handshake before it.
+
+    Attributes:
+        subprotocol: The one that was chosen; None where none was.
+        open: Both sides may send.
+        closed_here: We have closed it.
+        close_code: Of the first Close; None while it is open.
+        close_text: What was said with that.
+    """
+
+    __slots__ = (
+        "_messages",
+        "_opening",
+        "_until",
+        "close_code",
+        "close_text",
+        "closed_here",
+        "open",
+        "subprotocol",
+    )
+
+    def __init__(
+        self, opening: Lifetime, messages: Messages, send: Send, subprotocol: str | None
+    ) -> None:
+        super().__init__(opening.scope, opening.sweeper, opening.limits)
+        self._opening = opening
+        self.since: float = opening.since
+        self.cancels: bool = opening.cancels
+        self.cancel_scope: anyio.CancelScope | None = opening.cancel_scope
+        self.client = opening.client
+        self.subprotocol: str | None = subprotocol
+        self.open: bool = True
+        self.closed_here: bool = False
+        self.close_code: int | None = None
+        self.close_text: str = ""
+        self._messages = messages
+        self._until: float = 0.0  # when a handler that was reading is cancelled; 0.0 is never
+        self._send = send
+        self._busy, self._turns = False, None
+        self._clock, self._is_cancelled = opening.sweeper.clock, opening.sweeper.is_cancelled
+        self._yields_at = self.writing = 0.0
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    async def next_message(self) -> str | bytes:
+        """
+        Return the next message.
+
+        Raises `StopAsyncIteration` at the end, so that it serves as `__anext__` without one more
+        coroutine. Cancellation loses nothing: the message stays with the server or the watcher.
+        """
+        messages = self._messages
+        if messages.reading:
+            raise UsageError(
+                "two tasks receive from this WebSocket at once: give it one reader, and let that "
+                "one pass messages on"
+            )
+        if self._is_cancelled():
+            await checkpoint()
+        if self.closed_here:
+            raise StopAsyncIteration
+        messages.reading = self._clock()
+        try:
+            message = await messages.take()
+            if message["type"] == "websocket.disconnect":
+                self.closed(*_how(message))  # as a reader
+        except BaseException as exc:
+            if isinstance(exc, NardisError) or parted(exc)[0] is not None:
+                raise
+            message = self.server_failed(exc)
+        finally:
+            messages.reading = 0.0
+        # What comes before the client's answer to our Close interests nobody.
+        if message["type"] == "websocket.disconnect" or self._is_closed_here():
+            raise StopAsyncIteration
+        text: str | None = message.get("text")
+        data: str | bytes = message["bytes"] if text is None else text
+        if len(data) * _MOST_UTF8 > self.limits.websocket_message_bytes:
+            await self._check_size(_size(message))
+        return data
+
+    def _is_closed_here(self) -> bool:
+        return self.closed_here  # meanwhile
+
+    async def _check_size(self, size: int) -> None:
+        """Close, where a server that was not told of the limit has let a larger one pass (W3)."""
+        most = self.limits.websocket_message_bytes
+        if size > most:
+            await self.close(TOO_BIG, f"a message is larger than {most}")
+            raise StopAsyncIteration
+
+    # --- sending ----------------------------------------------------------------------------------
+
+    async def send(self, message: Message) -> None:
+        """
+        Send one message, whole.
+
+        Backpressure: returns when the server took it. Cancellation: a message that was cancelled
+        before its turn leaves no trace; one that was interrupted half-way ends the WebSocket.
+
+        Raises:
+            ClientDisconnected: It is closed.
+        """
+        if self._is_cancelled():
+            await checkpoint()
+        await self._take_turn()
+        try:
+            if not self.open or self.closing:
+                await self._refuse()
+            now = self.writing = self._clock()
+            await self._send(message)
+        except BaseException as exc:
+            await self._interrupted(exc)
+        finally:
+            self.writing = 0.0
+            self._give_turn()
+        if now > self._yields_at:
+            self._yields_at = now + TURN_S
+            await checkpoint()
+
+    async def _refuse(self) -> NoReturn:
+        """Let a cancellation land; where it cannot, say how the conversation ended."""
+        await checkpoint()
+        raise self.over()
+
+    def over(self) -> ClientDisconnected:
+        """Make the error for whoever goes on with a conversation that is over."""
+        if self.close_code is None:
+            what = f"the client is no longer served: {self.close_reason}"
+        elif self.closed_here:
+            what = f"this WebSocket was closed here, with {self.close_code}"
+        else:
+            what = f"the client closed this WebSocket, with {self.close_code}"
+        return ClientDisconnected(what, code=self.close_code)
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close, after what is being sent; does nothing where that was done."""
+        await self._take_turn()
+        try:
+            if self.open:
+                self.open, self.closed_here = False, True
+                self.close_code, self.close_text = code, reason
+                self.writing = self._clock()
+                await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        except BaseException as exc:
+            await self._interrupted(exc)
+        finally:
+            self.writing = 0.0
+            self._give_turn()
+
+    async def finish(self, error: BaseException | None) -> BaseException | None:
+        """
+        Close what the handler has left open, saying how it ended (W4); within `cleanup_s`.
+
+        Return *error*, unless it says only that the conversation was over.
+        """
+        is_known = isinstance(error, ClientDisconnected) and not self.open
+        if self.open and self.close_reason != "stalled":
+            with anyio.move_on_after(self.limits.cleanup_s):
+                with suppress(ClientDisconnected):  # meanwhile
+                    await self.close(*close_code_of(error, self.close_reason))
+        return None if is_known else error
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def closed(self, code: int, reason: str) -> None:
+        """
+        Hear how it ended: from the reader, the watcher or the runner; the first one counts (W2).
+
+        A handler that reads has `cleanup_s` to return. So has one to which an orderly close came
+        before it could read all messages. Any other is cancelled at once.
+        """
+        if not self.open:
+            return
+        self.open = False
+        self.close_code, self.close_text = code, reason
+        self.note("gone")
+        if self.cancels:
+            if self._messages.reading or (code != VANISHED and self._has_unread()):
+                self._until = self._clock() + self.limits.cleanup_s
+            else:
+                self.cancel()
+
+    def _has_unread(self) -> bool:
+        if self._messages.has_unread:
+            return True
+        asked = getattr(self.client, "has_unread", None)  # absent and None are the same
+        return asked is not None and asked()
+
+    def disconnected(self) -> None:
+        """Hear that the client left without a word."""
+        self.closed(VANISHED, "")
+
+    def left(self) -> None:
+        """Hear from the runner that the client left without a word."""
+        self.disconnected()
+
+    def server_failed(self, exc: BaseException) -> Message:
+        """Count the client as gone; see `Lifetime.server_failed`."""
+        super().server_failed(exc)
+        self._messages.last = last = {"type": "websocket.disconnect", "code": VANISHED}
+        return last
+
+    def interrupt(self, reason: CloseReason, status: int = 503) -> None:
+        """
+        End the handler for *reason* (C1, C2).
+
+        At the shutdown our runner closes the WebSocket, and a reader hears of that.
+        """
+        if not self.open:
+            return
+        self.note(reason)
+        if reason == "shutdown" and self._messages.reading and self.client is not None:
+            self._until = self._clock() + self.limits.cleanup_s
+        else:
+            self.cancel()
+
+    def note(self, reason: CloseReason) -> None:
+        """Note why it ended; `req` asks the handshake."""
+        super().note(reason)
+        self._opening.note(reason)
+
+    def is_over(self) -> bool:
+        """Whether it is closed."""
+        return not self.open
+
+    def has_started(self) -> bool:
+        """Whether something was sent: the accept."""
+        return True
+
+    def fail(self, error: BaseException) -> None:
+        """Leave an error to `finish`."""
+
+    def look(self, now: float) -> None:
+        """Enforce the limits and see to a watcher; the sweeper calls this once a tick."""
+        limits = self.limits
+        if self.is_stalled(now):
+            self.interrupt("stalled")
+        elif limits.handler_s is not None and now - self.since > limits.handler_s:
+            self.interrupt("deadline")
+        elif self._until and now > self._until:
+            self.cancel()
+        if self.client is None and self.open and now - self.since > TICK_S:
+            self._messages.watch()
+
+
+def close_code_of(error: BaseException | None, reason: CloseReason | None) -> tuple[int, str]:
+    """
+    Return the code and the reason to close with, after a handler that ended with *error*.
+
+    *reason* is that for which it was ended from outside.
+
+    Source: RFC 6455 §7.4.1; IANA's registry (1012).
+    >>> close_code_of(None, None), close_code_of(HTTPError(415, "text, please"), None)
+    ((1000, ''), (1003, 'text, please'))
+    >>> close_code_of(KeyError("secret"), None), close_code_of(None, "shutdown")
+    ((1011, ''), (1012, 'the server restarts'))
+    """
+    if isinstance(error, HTTPError) and error.status < 500:
+        return _BY_STATUS.get(error.status, POLICY), shortened(str(error.detail))
+    if error is not None:
+        return INTERNAL_ERROR, ""
+    if reason == "shutdown":
+        return RESTART, "the server restarts"
+    if reason == "deadline":
+        return INTERNAL_ERROR, "the handler took too long"
+    return NORMAL, ""
+
+
+def shortened(reason: str) -> str:
+    """
+    Cut a text to what a Close frame has room for.
+
+    >>> len(shortened("x" * 200)), len(shortened("\u20ac" * 50))
+    (123, 41)
+    """
+    return reason.encode("utf-8", "replace")[:REASON_BYTES].decode("utf-8", "ignore")
+
+
+def _how(message: Message) -> tuple[int, str]:
+    """Read how a WebSocket ended; servers leave out what they do not know."""
+    return message.get("code") or NO_STATUS, message.get("reason") or ""
+
+
+def _size(message: Message) -> int:
+    """Count the bytes of a message."""
+    text: str | None = message.get("text")
+    if text is None:
+        return len(message.get("bytes") or b"")
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,307 @@
+"""
+The WebSocket that a handler of `app.websocket` holds. What moves bytes is awaited.
+
+Source: RFC 6455; the ASGI specification, "WebSocket".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, Final, Literal, NoReturn, Self, TypeVar, overload
+
+from ._exchange.handshake import Handshake
+from ._exchange.socket import REASON_BYTES, Socket
+from ._models import encode_json
+from ._receiving.lines import json_of_message
+from ._sending.sources import to_bytes
+from ._sending.verbs import Verb
+from .errors import HTTPError, UsageError
+from .request import Request
+from .response import Response
+from .types import Message
+
+__all__ = ["WebSocket"]
+
+T = TypeVar("T")
+
+# What an endpoint may close with: those that RFC 6455 §7.4.1 and IANA's registry let one send, and
+# those for libraries, frameworks and applications (§7.4.2).
+_CODES: Final = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
+
+# What the handshake itself says.
+_OWN_FIELDS: Final = ("connection", "upgrade")
+_OWN_PREFIX: Final = "sec-websocket-"
+
+
+class WebSocket:
+    """
+    One WebSocket: a handshake, which can be refused, and then a conversation.
+
+        @app.websocket("/echo")
+        async def echo(req, ws):
+            async for message in ws:
+                await ws.send(message)
+
+    The handshake is accepted by `accept`, or at the first message that is received or sent. To
+    refuse it, raise `HTTPError(403)` or another status before that. When the handler returns the
+    WebSocket is closed with 1000; when it raises, with 1011, or for an `HTTPError` of a status
+    below 500 with 1003, 1007, 1008 or 1009.
+
+    When the client closes it, or vanishes, iteration ends. A handler that was reading then has
+    `Limits.cleanup_s` to return; any other is cancelled at once, unless its route says
+    `cancel_on_disconnect=False`.
+
+    Args:
+        req: The request that opened it.
+        res: The answer to that.
+
+    Source: RFC 6455.
+    """
+
+    __slots__ = ("_handshake", "_res", "_socket", "_wanted")
+
+    def __init__(self, req: Request, res: Response, wanted: Sequence[str] = ()) -> None:
+        handshake = req.exchange
+        if not isinstance(handshake, Handshake):
+            raise UsageError("this request opens no WebSocket")
+        self._handshake: Handshake = handshake
+        self._res = res
+        self._socket: Socket | None = None
+        self._wanted = wanted
+
+    def __repr__(self) -> str:
+        return f"<WebSocket {self._res.req.original_url} {self.state}>"
+
+    # --- the handshake ----------------------------------------------------------------------------
+
+    @property
+    def subprotocols(self) -> list[str]:
+        """The subprotocols that the client offers, the one it likes best first."""
+        return list(self._handshake.scope.get("subprotocols") or ())
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that was chosen; None before the accept, and where none was."""
+        return None if self._socket is None else self._socket.subprotocol
+
+    async def accept(
+        self, subprotocol: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """
+        Accept the handshake; the fields that middlewares have set go out with it.
+
+        Args:
+            subprotocol: One of those that the client offers. None takes the first of the route's
+                that it offers, if there is one.
+            headers: Fields of the answer, beside those already set.
+
+        Raises:
+            UsageError: It was accepted before, the client does not offer that subprotocol, or a
+                field belongs to the handshake itself.
+            FieldError: A field that HTTP does not allow.
+            ClientDisconnected: The client left, and this handler is not cancelled for it.
+
+        Source: RFC 6455 §4.2.2.
+        """
+        if self._socket is not None:
+            raise UsageError("ws.accept() was called twice, or after a message: once is enough")
+        offered = self.subprotocols
+        if subprotocol is None:
+            subprotocol = next((each for each in self._wanted if each in offered), None)
+        elif subprotocol not in offered:
+            raise UsageError(
+                f"the client does not offer the subprotocol {subprotocol!r}, only {offered}: it "
+                "would end the connection (RFC 6455 §4.1)"
+            )
+        for name, value in (headers or {}).items():
+            self._res.set(name, value)
+        for name in self._res.headers:
+            if name in _OWN_FIELDS or name.startswith(_OWN_PREFIX):
+                raise UsageError(
+                    f"{name} belongs to the handshake itself; a subprotocol is given to "
+                    "ws.accept(subprotocol=...)"
+                )
+        self._socket = await self._handshake.accept(subprotocol)
+
+    # --- messages ---------------------------------------------------------------------------------
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Coroutine[Any, Any, str | bytes]:
+        socket = self._socket
+        return self._first_message() if socket is None else socket.next_message()
+
+    async def receive(self) -> str | bytes:
+        """
+        Return the next message, as text or bytes, as the client sent it.
+
+        Backpressure: what is not received is not taken from the client. Cancellation: loses
+        nothing.
+
+        Raises:
+            ClientDisconnected: There is none any more, with the code of the Close.
+            UsageError: Another task is receiving.
+        """
+        try:
+            return await self.__anext__()
+        except StopAsyncIteration:
+            self._raise_over()
+
+    async def receive_text(self) -> str:
+        """
+        Return the next message, which is to be text.
+
+        Raises:
+            HTTPError: 415: it is binary. Unhandled, that closes with 1003.
+            ClientDisconnected: As `receive`.
+        """
+        message = await self.receive()
+        if not isinstance(message, str):
+            raise HTTPError(415, "a text message is wanted here, and this one is binary")
+        return message
+
+    async def receive_bytes(self) -> bytes:
+        """
+        Return the next message, which is to be binary.
+
+        Raises:
+            HTTPError: 415: it is text. Unhandled, that closes with 1003.
+            ClientDisconnected: As `receive`.
+        """
+        message = await self.receive()
+        if isinstance(message, str):
+            raise HTTPError(415, "a binary message is wanted here, and this one is text")
+        return message
+
+    @overload
+    async def receive_json(self, type: None = None) -> Any: ...
+    @overload
+    async def receive_json(self, type: type[T]) -> T: ...
+    async def receive_json(self, type: Any = None) -> Any:
+        """
+        Return the next message, text or binary, decoded from JSON; with a *type*, validated too.
+
+        Args:
+            type: As for `req.json`.
+
+        Raises:
+            HTTPError: 400: it is not JSON; 422: it does not fit the type. Unhandled, both close
+                with 1007.
+            ClientDisconnected: As `receive`.
+        """
+        message = await self.receive()
+        data = message.encode() if isinstance(message, str) else message
+        req = self._res.req
+        return json_of_message(data, type, req.exchange.limits.json_depth, req.app.json_codec)
+
+    def send(self, message: str | bytes | bytearray | memoryview) -> Verb:
+        """
+        Send one message: a str as text, bytes-like data as binary.
+
+        Several tasks may send: each message is whole, in the order of the calls.
+
+        Backpressure: returns when the system took it. Cancellation: one that was cancelled before
+        its turn leaves no trace; one that was interrupted half-way may end the WebSocket.
+
+        Raises:
+            ClientDisconnected: It is closed, with the code of the Close.
+            UsageError: It is neither.
+            UnicodeEncodeError: Half of a surrogate pair is in it.
+        """
+        socket, said = self._socket, _as_message(message)
+        verb = self._send_first(said) if socket is None else socket.send(said)
+        return self._res.keep(verb, "ws.send")
+
+    def send_json(self, obj: object) -> Verb:
+        """
+        Send *obj* as JSON, in one text message; see `send`.
+
+        Raises:
+            TypeError: It is nothing that JSON has.
+            ClientDisconnected: As `send`.
+        """
+        codec = self._res.req.app.json_codec
+        return self.send(encode_json(obj, codec).decode())
+
+    async def _first_message(self) -> str | bytes:
+        if self._socket is None:
+            await self.accept()
+        return await self._open.next_message()
+
+    async def _send_first(self, message: Message) -> None:
+        if self._socket is None:
+            await self.accept()
+        await self._open.send(message)
+
+    @property
+    def _open(self) -> Socket:
+        assert self._socket is not None
+        return self._socket
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> Literal["connecting", "open", "closed"]:
+        """Where it is: `connecting` before the accept, then `open`, and `closed`."""
+        if self._socket is None:
+            return "closed" if self._res.started else "connecting"
+        return "open" if self._socket.open else "closed"
+
+    @property
+    def close_code(self) -> int | None:
+        """
+        The code of the Close that ended it, ours or the client's; None while it is open.
+
+        1005 is a Close without a code, 1006 is none at all (RFC 6455 §7.1.5).
+        """
+        return None if self._socket is None else self._socket.close_code
+
+    @property
+    def close_reason(self) -> str:
+        """What was said with that, for people to read."""
+        return "" if self._socket is None else self._socket.close_text
+
+    def close(self, code: int = 1000, reason: str = "") -> Verb:
+        """
+        Close, after the messages that are being sent; does nothing where it is closed.
+
+        Before the accept it refuses the handshake with 403, and *reason* for its text.
+
+        Args:
+            code: 1000 to 1003, 1007 to 1014, or an application's own from 3000 to 4999 (RFC 6455
+                §7.4).
+            reason: At most 123 bytes of UTF-8.
+
+        Raises:
+            UsageError: A code that nobody may send, or a reason that is too long.
+        """
+        if code not in _CODES:
+            raise UsageError(
+                f"ws.close() takes a code that may be sent, 1000 or 3000 to 4999 among others, not "
+                f"{code!r} (RFC 6455 §7.4)"
+            )
+        if len(reason.encode()) > REASON_BYTES:
+            raise UsageError(
+                f"the reason of ws.close() has at most {REASON_BYTES} bytes (RFC 6455 §5.5)"
+            )
+        return self._res.keep(self._close(code, reason), "ws.close")
+
+    async def _close(self, code: int, reason: str) -> None:
+        if self._socket is not None:
+            await self._socket.close(code, reason)
+        elif not self._res.started:
+            await self._res.status(403).send(reason)
+
+    def _raise_over(self) -> NoReturn:
+        raise self._open.over() from None
+
+
+def _as_message(message: Any) -> Message:
+    """Make what a server is told."""
+    if isinstance(message, str):
+        if not message.isascii():
+            message.encode()  # half of a surrogate pair has no UTF-8, and is no fault of the server
+        return {"type": "websocket.send", "text": message}
+    data = to_bytes(message, "ws.send()", "ws.send_json() encodes the rest")
+    return {"type": "websocket.send", "bytes": data}
