@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.worker_context import WorkerContext
@@ -20,3 +22,11 @@ class ConnectionTasks(SpawnsApps, TaskGroup):  # type: ignore[misc]  # its own i
         super().__init__(asyncio.get_running_loop())
         self.service = service
         self.context: WorkerContext = WorkerContext(None)
+
+    def spawn(self, func: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+        """Start a task, unless all of them are being cancelled."""
+        coroutine = func(*args)
+        try:
+            self._task_group.create_task(coroutine)
+        except RuntimeError:  # the group is shutting down: its loop would complain of what is left
+            coroutine.close()

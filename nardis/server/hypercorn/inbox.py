@@ -103,7 +103,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._pieces: deque[tuple[bytes | bytearray, int]] = deque()  # each with its credit
-        self._messages: deque[Message] = deque()  # of a WebSocket
+        self._messages: deque[Message] | None = None  # of a WebSocket, which has no body
         self._arrived: anyio.Event | None = None
         self._room: anyio.Event | None = None
         self._said_whole = False
@@ -126,6 +126,10 @@ class Inbox:
         """Whether the client is gone, also where something lies before the news of it."""
         return self.closed is not None
 
+    def has_unread(self) -> bool:
+        """Whether messages of a WebSocket lie here."""
+        return bool(self._messages)
+
     @property
     def waited_for(self) -> bool:
         """Whether the application waits in `get`."""
@@ -134,7 +138,8 @@ class Inbox:
     @property
     def waits_since(self) -> float:
         """Since when the application waits for the rest of a body; 0.0 if others look after it."""
-        return self._waiting if not (self.whole or self.claimed) else 0.0
+        has_body = self._messages is None and not self.whole
+        return self._waiting if has_body and not self.claimed else 0.0
 
     def answered(self) -> None:
         """Hear that the call goes on: each has a task of its own here."""
@@ -163,6 +168,8 @@ class Inbox:
         return not (self.bounded and self.is_full)
 
     def _append(self, message: Message) -> None:
+        if self._messages is None:
+            self._messages = deque()
         self._messages.append(message)
         self.weight += _weight(message)
         self._wake()

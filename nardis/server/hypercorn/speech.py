@@ -170,7 +170,7 @@ class Speech(WSStream):
 
     @property
     def _has_answers(self) -> bool:
-        return self._pong is not None or self._close is not None
+        return not self.said_close and (self._pong is not None or self._close is not None)
 
     def _send_answers(self) -> None:
         """Have a task send what waits, unless somebody takes it along."""
@@ -179,9 +179,11 @@ class Speech(WSStream):
             self.task_group.spawn(self._answer)
 
     async def _answer(self) -> None:
-        self._answering = False
-        if self._has_answers:
-            await self.say()
+        try:
+            while self._has_answers:
+                await self.say()
+        finally:
+            self._answering = False
 
     async def end(self) -> None:
         """Say that nothing more comes, once a Close frame that waits has gone out."""
@@ -213,5 +215,5 @@ class Speech(WSStream):
             self._turns.popleft().set()
             return
         self._speaking = False
-        if self._has_answers and not self.said_close:
+        if self._has_answers:
             self._send_answers()
