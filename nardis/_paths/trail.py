@@ -58,10 +58,9 @@ class Trail(Protocol):
         place: Where the current router or prefix stands; None outside of any prefix.
         params: What the patterns captured.
         route: The route that matched; None before one did.
-        allowed: Methods of the routes that matched the path.
+        allowed: Methods of the routes that matched the path; `WEBSOCKET` of one for those.
         served: A route of this very method matched.
         silent: The last function that returned and had not answered.
-        upgrade: The route of a WebSocket would have matched, and this is a request.
         req: The request that the next step is given.
         res: The response that the next step is given.
     """
@@ -73,6 +72,5 @@ class Trail(Protocol):
     allowed: frozenset[str]
     served: bool
     silent: Callable[..., object] | None
-    upgrade: bool
     req: Any
     res: Any

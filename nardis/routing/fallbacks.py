@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from .._failures import failure_of, message_of
 from .._http import negotiation
 from ..errors import HTTPError, NotModified, reason_phrase
+from .layer import WEBSOCKET
 
 if TYPE_CHECKING:
     from ..request import Request
@@ -25,6 +26,8 @@ __all__ = ["answer_not_modified", "answer_options", "answer_problem", "unmatched
 
 # A media type that is offered, or a page in it; and the fields of such a page.
 _Form: TypeAlias = "tuple[str, Sequence[tuple[bytes, bytes]]]"
+
+_WEBSOCKET: Final = frozenset({WEBSOCKET})
 
 _TEXT: Final = "text/plain"
 _HTML: Final = "text/html"
@@ -153,16 +156,18 @@ def unmatched(req: Request) -> HTTPError | None:
     """Return the error where no route matched; None for OPTIONS, which gets a list of methods."""
     trail = req.trail
     allowed = trail.allowed
+    if allowed:
+        if req.is_websocket:
+            return HTTPError(404, "no WebSocket is served at this path")
+        if allowed == _WEBSOCKET and not trail.served:
+            return HTTPError(
+                426,
+                "this is a WebSocket: open it with the ws: or wss: scheme",
+                headers={"upgrade": "websocket", "connection": "upgrade"},
+            )
+        allowed -= _WEBSOCKET
     if allowed and req.method == "OPTIONS":
         return None
-    if trail.upgrade and not (allowed or trail.served):
-        return HTTPError(
-            426,
-            "this is a WebSocket: open it with the ws: or wss: scheme",
-            headers={"upgrade": "websocket", "connection": "upgrade"},
-        )
-    if req.is_websocket:
-        return HTTPError(404, "no WebSocket is served at this path")
     # Where a route of this very method passed on, the method is allowed and nothing was found.
     if not allowed or trail.served or not req.app.method_not_allowed:
         return HTTPError(404, f"no route answers {req.method} for this path")
@@ -174,7 +179,7 @@ def unmatched(req: Request) -> HTTPError | None:
 
 async def answer_options(req: Request, res: Response) -> None:
     """Answer OPTIONS with the methods of the routes that matched the path."""
-    await res.status(204).set("allow", _listed(req.trail.allowed)).send()
+    await res.status(204).set("allow", _listed(req.trail.allowed - _WEBSOCKET)).send()
 
 
 async def answer_not_modified(error: NotModified, res: Response) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, TypeAlias, TypedDict
+from typing import Any, ClassVar, Final, TypeAlias, TypedDict
 
 from .._paths.pattern import Pattern
 from .._paths.segments import Segments
@@ -12,6 +12,7 @@ from ..limits import Limits, check_limits
 from .converters import Converter
 
 __all__ = [
+    "WEBSOCKET",
     "Layer",
     "Match",
     "Path",
@@ -21,6 +22,9 @@ __all__ = [
     "WebSocketOptions",
     "check_options",
 ]
+
+# Stands for a method where routes are listed.
+WEBSOCKET: Final = "WEBSOCKET"
 
 Path: TypeAlias = "str | Sequence[str]"
 

@@ -19,7 +19,7 @@ from .._paths.segments import Segments, split_path
 from ..errors import HTTPError, UsageError
 from .converters import Converter
 from .hosts import Host, HostIndex, Labels
-from .layer import Layer, Match, Plan, Route
+from .layer import WEBSOCKET, Layer, Match, Plan, Route
 
 if TYPE_CHECKING:
     from ..handlers import ErrorHandler, Step
@@ -57,7 +57,7 @@ class RouteInfo(_Row):
     @classmethod
     def of(cls, route: Route, base: str, host: str | None) -> RouteInfo:
         """Describe *route*, behind the prefixes *base*."""
-        method = "WEBSOCKET" if route.is_websocket else route.method
+        method = WEBSOCKET if route.is_websocket else route.method
         info = cls(method, base + route.path, route.name)
         info.host = host
         info.handlers = tuple(handler for handler, _ in route.steps)

@@ -37,7 +37,7 @@ from ..response import Response
 from ..types import Next
 from .converters import Conversions
 from .fallbacks import answer_not_modified, answer_options, answer_problem, unmatched
-from .layer import Layer, Match, Plan
+from .layer import WEBSOCKET, Layer, Match, Plan
 from .sockets import WebSocketRoute
 from .table import Entrance
 
@@ -141,7 +141,6 @@ class Root(Walk):
     Attributes:
         walk: Through the innermost router entered so far; None when it is over.
         offered: An error on its way outward: every error handler was asked.
-        upgrade: The route of a WebSocket would have matched, and this is a request.
     """
 
     __slots__ = (
@@ -154,7 +153,6 @@ class Root(Walk):
         "route",
         "served",
         "silent",
-        "upgrade",
         "walk",
     )
 
@@ -180,7 +178,6 @@ class Root(Walk):
         self.route: Layer | None = None
         self.allowed: frozenset[str] = _NONE
         self.served: bool = False
-        self.upgrade: bool = False
         self.silent: Callable[..., object] | None = None
         self.offered: BaseException | None = None
         self.walk: Walk | None = self
@@ -336,8 +333,9 @@ def _arrive(walk: Walk, layer: Layer, match: Match | None) -> bool:
             if wanted != method and not (wanted == "GET" and method == "HEAD"):
                 trail.allowed |= {wanted}
                 return False
-        if trail.req.is_websocket is not layer.is_websocket:
-            trail.upgrade = trail.upgrade or layer.is_websocket
+        if (trail.req.scope["type"] == "websocket") is not layer.is_websocket:
+            if layer.is_websocket:
+                trail.allowed |= {WEBSOCKET}
             return False
         trail.route = layer
         trail.served |= wanted is not None
