@@ -309,13 +309,16 @@ async def serve_websocket(
 
 async def _conclude(req: Request, socket: Socket, error: BaseException | None) -> None:
     """Close a WebSocket whose handler has ended, and log what it raised."""
-    error = await socket.finish(error)
-    if isinstance(error, HTTPError) and error.status < 500:  # of the client
-        logger.warning(
-            "%s %s was closed with %d: %s", *_asked(req), socket.close_code, message_of(error)
-        )
+    error = await socket.finish(error or socket.failure)
+    said = None
+    if isinstance(error, HTTPError) and error.status < 500:  # the client's fault
+        said = message_of(error)
     elif error is not None:
         _log_late(req, error, "after it was accepted")
+    elif socket.close_reason == "deadline":
+        said = "the handler took too long"
+    if said is not None:
+        logger.warning("%s %s was closed with %s: %s", *_asked(req), socket.close_code, said)
     if socket.close_reason == "stalled":
         raise ResponseAborted("the WebSocket was cut: its client takes nothing")
 

@@ -231,8 +231,12 @@ class WebSocketCrossing(_Crossing):
         exchange.sweeper.exchanges.add(exchange)
         try:
             error = await self._run(exchange)
-            if exchange.socket is not None:
-                error = await exchange.socket.finish(error)
+            socket = exchange.socket
+            if socket is not None:
+                error = await socket.finish(error)
+                socket.failure = (
+                    socket.failure or error
+                )  # past the middleware, which may swallow it
         finally:
             self.leave()
             exchange.leave()

@@ -210,6 +210,16 @@ def test_fields_of_the_connection_are_heard_and_left_to_the_server(
     assert start.lines == b"HTTP/1.1 200 OK\r\nc: d"
 
 
+def test_an_upgrade_is_named_among_the_fields_of_the_connection() -> None:
+    """As whoever sends one has to (RFC 9110 §7.8); that says nothing of this connection."""
+    start = Start(426, [(b"upgrade", b"websocket"), (b"Connection", b"Upgrade")])
+
+    assert not start.closes
+    assert start.lines == (
+        b"HTTP/1.1 426 Upgrade Required\r\nupgrade: websocket\r\nConnection: Upgrade"
+    )
+
+
 @pytest.mark.parametrize("name", [b"connection", b"Transfer-Encoding"])
 def test_a_line_break_in_a_field_of_the_connection_reaches_nobody(name: bytes) -> None:
     with suppress(FieldError):

@@ -129,7 +129,9 @@ class Start:
                 raise FieldError("a header field has a line break or another control character")
             tokens = re.split(rb"[\s,]+", value.lower())
             self.closes = self.closes or (lower == b"connection" and b"close" in tokens)
-            return None
+            # It goes with an Upgrade field (RFC 9110 §7.8), and says nothing of this connection.
+            is_upgrade = lower == b"connection" and tokens == [b"upgrade"]
+            return name + b": " if is_upgrade else None
         if lower == b"content-length":
             return self._declared(name + b": ", value, status)
         if lower == b"date":
