@@ -30,9 +30,9 @@ The request body (`intake`, on `inflow`) has one reader at a time.
 A WebSocket (`handshake`, then `socket`) is accepted or denied once, and closed once; R5 and Q1 hold
 for its messages too.
  W1  Nothing is sent before the accept, after the Close of either side, or after a denial but that.
- W2  The first end counts, whoever hears it: the reader, the watcher or the runner, or our own close.
-     A handler that reads has `cleanup_s` then. So has one that has not read all that came before an
-     orderly Close. Any other is cancelled at once, unless it opted out.
+ W2  The first end counts, whoever hears it: the reader, the watcher or the runner, or our own
+     close. A handler that reads has `cleanup_s` then. So has one that has not read all that came
+     before an orderly Close. Any other is cancelled at once, unless it opted out.
  W3  No message is larger than `websocket_message_bytes`: 1009. The watcher takes 64 KiB ahead, and
      none where the runner tells of the end.
  W4  The end of the handler is said to the client: 1000 if it returned, 1003, 1007, 1008 or 1009 for
