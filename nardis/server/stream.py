@@ -274,9 +274,11 @@ class Stream(ByteStream):
     @property
     def has_room(self) -> bool:
         """Whether a few bytes could be sent now."""
+        if self._busy or self.closed:
+            return False
         poll = select.poll()
         poll.register(self.socket.fileno(), select.POLLOUT)
-        return not self._busy and not self.closed and bool(poll.poll(0))
+        return bool(poll.poll(0))
 
     async def _wait_for_turn(self) -> None:
         """Wait for all that wait already: writes go out in the order of the calls."""

@@ -11,7 +11,7 @@ import trustme
 
 from nardis.server.secure import SecureStream
 from nardis.server.stream import READ_BYTES
-from tests.runner.ends import STREAMS, cancelled, fill
+from tests.runner.ends import STREAMS, cancelled, fill, meanwhile
 
 pytestmark = pytest.mark.anyio
 
@@ -386,6 +386,27 @@ async def test_what_a_client_says_after_our_end_is_still_read(agreed):
     client.send()
 
     assert await secure.read() == b""
+
+
+async def test_a_few_bytes_go_out_at_once_where_there_is_room_and_nobody_writes(agreed):
+    secure, _, client = agreed
+    assert secure.try_write(b"hello") is True
+    assert await client.hear(5) == b"hello"
+
+    async with meanwhile(secure.write(LARGE)):
+        assert secure.try_write(b"never") is False
+        assert await client.hear(len(LARGE)) == LARGE
+    await secure.finish(whole=True)
+    assert secure.try_write(b"late") is False
+
+
+async def test_a_record_for_which_there_is_no_room_after_all_is_the_last(agreed, monkeypatch):
+    secure, stream, _ = agreed
+    monkeypatch.setattr(type(stream), "has_room", True)
+    fill(stream)
+
+    assert secure.try_write(b"hello") is True
+    assert stream.closed
 
 
 async def test_what_a_session_that_ended_cannot_encrypt_is_for_a_client_that_is_gone(agreed):

@@ -1,8 +1,12 @@
 """What is said on a WebSocket, over each HTTP: rules S1 to S4 of `speech`."""
 
+import random
+
 import anyio
 import pytest
 
+from nardis.server.websocket.deflate import SLOW_BYTES, SMALL_BYTES, deflated
+from nardis.server.websocket.frames import frame as server
 from tests.peers.wsclient import BINARY, CLOSE, PING, PONG, TEXT, close_frame, frame
 from tests.runner.ends import cancelled
 from tests.runner.talks import TALKS, settled, talking
@@ -16,6 +20,11 @@ SAID = {"type": "websocket.send", "bytes": b"said"}
 
 def ours(opcode, payload=b""):
     return frame(opcode, payload, masked=False)
+
+
+def server_frame(payload):
+    """Return a compressed message of ours."""
+    return server(BINARY, deflated(payload, 15), compressed=True)
 
 
 @pytest.fixture(params=TALKS)
@@ -160,3 +169,62 @@ async def test_s4_what_waited_when_the_client_closed_is_dropped(opened):
         said = ours(BINARY, b"said") + ours(CLOSE, closed(4001))
         assert await talk.read(len(said)) == said
         assert await talk.rest() == b""
+
+
+# --- compression ----------------------------------------------------------------------------------
+
+OFFER = {"offer": "permessage-deflate", "ws_compression": True}
+
+
+async def test_a_message_is_compressed_where_that_is_worth_it(opened):
+    app, noise = Listens(), random.Random(1).randbytes(SMALL_BYTES)
+    async with opened(app, **OFFER) as talk:
+        assert b"server_no_context_takeover" in str(talk.head).encode()
+        for payload, expected in (
+            ((SMALL_BYTES - 1) * b"x", ours(BINARY, (SMALL_BYTES - 1) * b"x")),
+            (SMALL_BYTES * b"x", server_frame(SMALL_BYTES * b"x")),
+            (noise, ours(BINARY, noise)),
+            (SLOW_BYTES * b"x", server_frame(SLOW_BYTES * b"x")),  # in a thread
+        ):
+            await app.send({**SAID, "bytes": payload})
+            assert await talk.read(len(expected)) == expected
+
+
+async def test_messages_keep_their_order_where_one_is_compressed_in_a_thread(opened):
+    app, large = Listens(), server_frame(SLOW_BYTES * b"x")
+    async with opened(app, **OFFER) as talk, anyio.create_task_group() as group:
+        group.start_soon(app.send, {**SAID, "bytes": SLOW_BYTES * b"x"})
+        await settled()
+        await app.send(SAID)
+
+        assert await talk.read(len(large)) == large
+        assert await talk.read(6) == ours(BINARY, b"said")
+
+
+async def test_a_compressed_message_beyond_the_bound_is_refused_when_it_is(opened):
+    app = Listens(1000)
+    async with opened(app, **OFFER) as talk:
+        fits, over = (
+            frame(BINARY, deflated(bytes(size), 15), first=0xC0) for size in (1000, 10**6)
+        )
+        await talk.send(fits + over)
+        assert (await talk.read(4))[2:] == closed(1009)
+        app.reads.set()
+        await app.left.wait()
+    assert app.messages() == [1000]
+
+
+async def test_compression_is_asked_for_on_both_sides(opened):
+    for options in ({**OFFER, "ws_compression": False}, {**OFFER, "offer": "x-unheard"}):
+        async with opened(Listens(), **options) as talk:
+            assert b"extensions" not in str(talk.head).encode()
+
+
+async def test_a_close_of_the_client_goes_out_behind_a_message_that_is_being_compressed(opened):
+    app = Listens()
+    async with opened(app, **OFFER) as talk, anyio.create_task_group() as group:
+        group.start_soon(app.send, {**SAID, "bytes": 64 * SLOW_BYTES * b"x"})
+        await settled()
+        await talk.send(close_frame(4001))
+
+        assert (await talk.rest())[-4:] == ours(CLOSE, closed(4001))

@@ -323,6 +323,37 @@ async def test_a_write_that_is_cancelled_half_way_cuts_the_stream(connect, piece
         await take(client, len(LARGE))
 
 
+async def test_a_few_bytes_go_out_at_once_where_there_is_room_and_nobody_writes(connect):
+    stream, client = connect()
+    assert stream.has_room
+    assert stream.try_write(b"hello") is True
+    assert await take(client, 5) == b"hello"
+
+    async with meanwhile(stream.write(LARGE)):
+        assert not stream.has_room
+        assert stream.try_write(b"never") is False
+        assert await take(client, len(LARGE)) == LARGE
+    fill(stream)
+    assert not stream.has_room
+    assert stream.try_write(b"never") is False
+    stream.close()
+    assert not stream.has_room
+    assert stream.try_write(b"never") is False
+
+
+async def test_a_few_bytes_of_which_the_system_takes_a_part_are_the_last(connect):
+    stream, _ = connect()
+
+    class Narrow(socket.socket):
+        def send(self, data):
+            return super().send(data[:1])
+
+    stream.socket = Narrow(fileno=stream.socket.detach())
+
+    assert stream.try_write(b"hello") is True
+    assert stream.closed
+
+
 @on_asyncio
 async def test_a_turn_that_is_given_to_a_task_that_is_cancelled_meanwhile_goes_to_the_next(connect):
     stream, client = connect()

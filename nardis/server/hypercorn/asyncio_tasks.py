@@ -18,6 +18,8 @@ __all__ = ["ConnectionTasks"]
 class ConnectionTasks(SpawnsApps, TaskGroup):  # type: ignore[misc]  # its own is annotated in part
     """A task group for one connection."""
 
+    _task_group: asyncio.TaskGroup
+
     def __init__(self, service: Service) -> None:
         super().__init__(asyncio.get_running_loop())
         self.service = service

@@ -37,11 +37,11 @@ from ..websocket.frames import (
     PONG,
     TEXT,
     Broken,
+    Close,
     Control,
     Frames,
     close_payload,
     frame,
-    read_close,
 )
 from .inbox import Inbox, found_inbox, inbox_of
 from .settings import Settings
@@ -194,8 +194,11 @@ class WebSocket(Speech):
         try:
             while frames is not None and (said := frames.next()) is not None:
                 if isinstance(said, Control):
-                    self._heed(said)
-                    frames = self._frames
+                    if said.opcode == PING:
+                        self.answer(PONG, said.payload)
+                elif isinstance(said, Close):
+                    self._end(said.code, said.reason)
+                    break
                 elif self._closing_since:
                     self._take_late(said)
                 elif not inbox.take(said):
@@ -203,14 +206,6 @@ class WebSocket(Speech):
         except Broken as exc:
             self.fail(exc.code, exc.reason)
         return True
-
-    def _heed(self, said: Control) -> None:
-        """Do what a control frame asks for."""
-        if said.opcode == PING:
-            self.answer(PONG, said.payload)
-        elif said.opcode == CLOSE:
-            code, reason = read_close(said.payload)
-            self._end(code, reason, said.payload)
 
     def _take_late(self, message: str | bytes) -> None:
         """Take a message after our Close frame, if there is room; else drop it, and all others."""
@@ -221,13 +216,13 @@ class WebSocket(Speech):
     def fail(self, code: int, reason: str) -> None:
         """Refuse what the client does: tell both sides why, and close (RFC 6455 §7.1.7)."""
         self.unwelcome = self._last is None
-        self._end(code, reason, close_payload(code, reason))
+        self._end(code, reason)
 
-    def _end(self, code: int, reason: str, payload: bytes) -> None:
+    def _end(self, code: int, reason: str) -> None:
         self.tell(code, reason)
         self._shut()
         self.over = True
-        self.answer(CLOSE, payload)
+        self.answer(CLOSE, close_payload(code, reason))
 
     def _shut(self) -> None:
         """Hear nothing more."""
