@@ -48,7 +48,7 @@ class Handshake(Exchange):
         socket: What it became, also where it was accepted behind a foreign middleware.
     """
 
-    __slots__ = ("_to_server", "is_handed_over", "messages", "outer", "socket")
+    __slots__ = ("_is_met", "_to_server", "is_handed_over", "messages", "outer", "socket")
 
     intake_type: ClassVar[type[Intake]] = UnwatchedIntake
 
@@ -59,6 +59,7 @@ class Handshake(Exchange):
         super().__init__(scope, _no_body, self._deny, sweeper, limits)
         self.messages = Messages(self, receive)
         self._to_server = send
+        self._is_met = False
         self.is_handed_over: bool = False
         self.outer: Handshake | None = None
         self.socket: Socket | None = None
@@ -73,13 +74,15 @@ class Handshake(Exchange):
         """
         await self._take_turn()
         try:
+            if self.socket is not None:
+                return self.socket  # another task, which receives or sends, was first
             await self._may_send("accept the WebSocket")
             await self._meet_client()
             if self.client is not None:
                 self.client.message_bytes = self.limits.websocket_message_bytes
+            message = self._with_fields({"type": "websocket.accept", "subprotocol": subprotocol})
             self.state = STARTED
-            message = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": ()}
-            await self._tell_server(self._with_fields(message))
+            await self._tell_server(message)
             return self._become_socket(subprotocol)
         finally:
             self._give_turn()
@@ -121,10 +124,12 @@ class Handshake(Exchange):
         return {**message, "headers": [*ours, *message.get("headers", ())]}
 
     async def _meet_client(self) -> None:
-        """Hear that there is a client, which a server says first."""
-        if (await self.messages.take())["type"] == "websocket.disconnect":
-            self.disconnected()
-            await self.raise_gone()
+        """Hear that there is a client, which a server says first, and once."""
+        if not self._is_met:
+            if (await self.messages.take())["type"] == "websocket.disconnect":
+                self.disconnected()
+                await self.raise_gone()
+            self._is_met = True
 
     async def _tell_server(self, message: Message) -> None:
         try:
@@ -186,12 +191,20 @@ class Handshake(Exchange):
             self.sweeper.exchanges.discard(self.socket)
         if self.client is not None:
             self.client.listener = None
+        # Circles, which would be the garbage collector's work.
+        self.messages.serve(self)
+        del self.messages
+        self.socket, self._send = None, _over
 
     def _look_for_client(self) -> None:
         if self.cancels and self.client is not None and self.client.has_left():
             self.disconnected()
         elif not self.is_over():
             self.messages.watch()
+
+
+async def _over(message: Message) -> None:
+    """Be the `send` of a handshake that is over."""
 
 
 async def _no_body() -> Message:
