@@ -29,7 +29,7 @@ from hypercorn.protocol.ws_stream import WSStream
 from ..websocket.deflate import SLOW_BYTES, deflated
 from ..websocket.frames import CLOSE, PONG, frame, frame_head
 
-__all__ = ["Line", "Speech"]
+__all__ = ["Line", "Speech", "pieces_of"]
 
 # Beyond this a frame's head and its payload are not copied together: members of a room have the
 # payload in common.
@@ -91,34 +91,33 @@ class Speech(WSStream):
 
     async def say(self, *pieces: bytes, last: bool = False) -> None:
         """Send a frame in its turn (S1), behind what waits to be answered; *last* is a Close."""
-        await self._take_turn()
+        if self._speaking:
+            await self._wait_for_turn()
+        self._speaking = True
         try:
-            await self._speak(pieces, last=last)
+            if last or self.closed or self.said_close or self._pong or self._close:
+                await self._speak(pieces, last=last)
+            else:
+                await self.line.write(*pieces)
         finally:
             self._give_turn()
         if self.over:
             await self.end()
 
-    async def say_message(self, opcode: int, payload: bytes) -> None:
-        """Send a message that is not compressed."""
-        if len(payload) <= JOINED_BYTES:
-            await self.say(frame(opcode, payload))
-        else:
-            await self.say(frame_head(opcode, len(payload)), payload)
-
     async def say_compressed(self, opcode: int, payload: bytes, bits: int) -> None:
         """Send a message compressed, unless that makes it larger; a large one in a thread."""
-        await self._take_turn()
+        if self._speaking:
+            await self._wait_for_turn()
+        self._speaking = True
         try:
             if len(payload) < SLOW_BYTES:
                 small = deflated(payload, bits)
             else:
                 small = await to_thread.run_sync(deflated, payload, bits)
             if len(small) < len(payload):
-                pieces = frame_head(opcode, len(small), compressed=True), small
+                await self._speak(pieces_of(opcode, small, compressed=True))
             else:
-                pieces = frame_head(opcode, len(payload)), payload
-            await self._speak(pieces)
+                await self._speak(pieces_of(opcode, payload))
         finally:
             self._give_turn()
         if self.over:
@@ -168,10 +167,6 @@ class Speech(WSStream):
             self._close = data
         self._send_answers()
 
-    @property
-    def _has_answers(self) -> bool:
-        return not self.said_close and (self._pong is not None or self._close is not None)
-
     def _send_answers(self) -> None:
         """Have a task send what waits, unless somebody takes it along."""
         if not self._speaking and not self._answering:
@@ -180,7 +175,7 @@ class Speech(WSStream):
 
     async def _answer(self) -> None:
         try:
-            while self._has_answers:
+            while (self._pong or self._close) and not self.said_close:
                 await self.say()
         finally:
             self._answering = False
@@ -192,11 +187,8 @@ class Speech(WSStream):
 
     # --- turns ------------------------------------------------------------------------------------
 
-    async def _take_turn(self) -> None:
-        """Wait until no other frame is on its way; first come, first served (S1)."""
-        if not self._speaking:
-            self._speaking = True
-            return
+    async def _wait_for_turn(self) -> None:
+        """Wait for all that wait already; first come, first served (S1)."""
         if self._turns is None:
             self._turns = deque()
         turn = anyio.Event()
@@ -215,5 +207,12 @@ class Speech(WSStream):
             self._turns.popleft().set()
             return
         self._speaking = False
-        if self._has_answers:
+        if (self._pong or self._close) and not self.said_close:
             self._send_answers()
+
+
+def pieces_of(opcode: int, payload: bytes, *, compressed: bool = False) -> tuple[bytes, ...]:
+    """Make a frame; in two pieces if it is not worth while to copy them together."""
+    if len(payload) <= JOINED_BYTES:
+        return (frame(opcode, payload, compressed=compressed),)
+    return frame_head(opcode, len(payload), compressed=compressed), payload

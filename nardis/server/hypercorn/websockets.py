@@ -45,7 +45,7 @@ from ..websocket.frames import (
 )
 from .inbox import Inbox, found_inbox, inbox_of
 from .settings import Settings
-from .speech import Line, Speech
+from .speech import Line, Speech, pieces_of
 
 __all__ = [
     "HANDSHAKE_FIELDS",
@@ -258,7 +258,7 @@ class WebSocket(Speech):
 
     async def app_send(self, message: ASGISendEvent | None) -> None:
         """Take what the application sends; what it sends after the end is dropped."""
-        if not self.is_open():
+        if self.closed or not self.handshake.accepted:
             return await super().app_send(message)
         if message is None:
             return await self._returned()
@@ -272,7 +272,7 @@ class WebSocket(Speech):
             if self._window_bits and len(payload) >= SMALL_BYTES:
                 await self.say_compressed(opcode, payload, self._window_bits)
             else:
-                await self.say_message(opcode, payload)
+                await self.say(*pieces_of(opcode, payload))
         elif kind == "websocket.close":
             await self._close_for(message)
         else:
