@@ -9,6 +9,9 @@ from __future__ import annotations
 import select
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 from types import TracebackType
 
 from .rounds import Failed
@@ -46,12 +49,13 @@ class Members:
         self._handshake = HANDSHAKE.format(path).encode()
         self._sockets: dict[int, socket.socket] = {}
         self._poll = select.epoll()
+        self.pings = 0
         for _ in range(count):
             member = self._open(deaf)
             self._sockets[member.fileno()] = member
             self._poll.register(member, select.EPOLLIN)
             if not deaf and not len(self._sockets) % 100:
-                self.stay(0)
+                self.answer(0)
 
     def __enter__(self) -> Members:
         return self
@@ -110,16 +114,30 @@ class Members:
                         raise Failed("a message was wrong")
                 missing -= len(ready)
 
-    def stay(self, seconds: float) -> int:
-        """Answer pings until none comes for *seconds*, and return their number."""
-        pings = 0
-        while ready := self._poll.poll(seconds):
-            for fd, _ in ready:
-                member = self._sockets[fd]
-                ping = member.recv(128)
-                if ping[:1] != bytes([PING]) or len(ping) != 2 + ping[1]:
-                    raise Failed(f"in place of a ping came {ping!r}")
-                # a mask of zeros
-                member.sendall(bytes([PONG, 0x80 | ping[1], 0, 0, 0, 0]) + ping[2:])
-                pings += 1
-        return pings
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Answer pings beside the block."""
+        ended = Event()
+
+        def answer() -> None:
+            while not ended.is_set():
+                self.answer(0.1)
+
+        thread = Thread(target=answer)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def answer(self, seconds: float) -> None:
+        """Answer the pings that came, or come within *seconds*."""
+        for fd, _ in self._poll.poll(seconds):
+            member = self._sockets[fd]
+            ping = member.recv(128)
+            if ping[:1] != bytes([PING]) or len(ping) != 2 + ping[1]:
+                raise Failed(f"in place of a ping came {ping!r}")
+            # a mask of zeros
+            member.sendall(bytes([PONG, 0x80 | ping[1], 0, 0, 0, 0]) + ping[2:])
+            self.pings += 1

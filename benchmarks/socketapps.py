@@ -120,6 +120,21 @@ async def lifespan(receive: Any, send: Any) -> None:
             return
 
 
+def nardis() -> Any:
+    from nardis import Nardis
+
+    app = Nardis()
+
+    def add(path: str) -> None:
+        @app.websocket(path)
+        async def endpoint(req: Any, ws: Any) -> None:
+            await HANDLERS[path](ws.send, ws)
+
+    for path in HANDLERS:
+        add(path)
+    return app
+
+
 def starlette() -> Any:
     from starlette.applications import Starlette
     from starlette.routing import WebSocketRoute
@@ -132,3 +147,6 @@ def starlette() -> Any:
         return WebSocketRoute(path, endpoint)
 
     return Starlette(routes=[route(path) for path in HANDLERS])
+
+
+served = nardis()

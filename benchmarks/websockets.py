@@ -21,6 +21,7 @@ from functools import partial
 
 from .members import Members
 from .report import markdown
+from .rounds import Failed
 from .served import Running, Server, many_files
 
 ROUNDS = 5
@@ -31,20 +32,28 @@ BROADCASTS = 100
 IDLE = 10_000
 PING_S = 10
 
-UVICORN = f"-m uvicorn --no-access-log --log-level warning --ws-ping-interval {PING_S}"
+UVICORN = "-m uvicorn --no-access-log --log-level warning --ws-ping-interval {ping}"
 UVICORN = f"{UVICORN} --port {{port}} benchmarks.socketapps:"
-SERVE = "-m nardis serve --max-connections 11000"
+SERVE = "-m nardis serve --max-connections 11000 --ws-ping {ping}"
 SERVE = f"{SERVE} --bind 127.0.0.1:{{port}} benchmarks.socketapps:"
 
 # The first is what the others are compared with.
-SERVERS = (
-    Server("Starlette, uvicorn", f"{UVICORN}starlette --factory"),
-    Server("raw ASGI, uvicorn", f"{UVICORN}raw"),
-    Server("raw ASGI, nardis serve, asyncio", f"{SERVE}raw --backend asyncio"),
-    Server("raw ASGI, nardis serve, trio", f"{SERVE}raw --backend trio"),
-)
+COMMANDS = {
+    "Starlette, uvicorn": f"{UVICORN}starlette --factory",
+    "raw ASGI, uvicorn": f"{UVICORN}raw",
+    "Nardis, asyncio": f"{SERVE}served --backend asyncio",
+    "Nardis, trio": f"{SERVE}served --backend trio",
+    "raw ASGI, nardis serve, asyncio": f"{SERVE}raw --backend asyncio",
+    "raw ASGI, nardis serve, trio": f"{SERVE}raw --backend trio",
+}
 
-Take = Callable[[Server, Running], tuple[float, ...]]
+Take = Callable[[str, Running], tuple[float, ...]]
+
+
+def begin(title: str, ping_s: int = 600) -> Running:
+    """Start a server; it pings only where that is measured."""
+    command = COMMANDS[title].replace("{ping}", str(ping_s))
+    return Running(Server(title, command, app=""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,7 @@ class Measure:
     digits: int = 0
 
 
-def echo(at_once: int, server: Server, running: Running) -> tuple[float, ...]:
+def echo(at_once: int, title: str, running: Running) -> tuple[float, ...]:
     """Return messages for a second of the server's CPU time, and for one of the clock."""
     with Members(running.port, "/echo", 1) as members:
         begun, spent = time.monotonic(), running.cpu_s()
@@ -64,7 +73,7 @@ def echo(at_once: int, server: Server, running: Running) -> tuple[float, ...]:
         return ECHOES / (running.cpu_s() - spent), ECHOES / (time.monotonic() - begun)
 
 
-def broadcast(path: str, server: Server, running: Running) -> tuple[float, ...]:
+def broadcast(path: str, title: str, running: Running) -> tuple[float, ...]:
     """Return µs of CPU time for each delivery."""
     with Members(running.port, path, MEMBERS) as members:
         spent = running.cpu_s()
@@ -72,9 +81,9 @@ def broadcast(path: str, server: Server, running: Running) -> tuple[float, ...]:
         return ((running.cpu_s() - spent) / BROADCASTS / MEMBERS * 1e6,)
 
 
-def with_deaf(server: Server, _: Running) -> tuple[float, ...]:
+def with_deaf(title: str, _: Running) -> tuple[float, ...]:
     """Return µs of CPU time for each delivery to who reads, and KiB of a member that is deaf."""
-    with Running(server) as running, Members(running.port, "/mailbox", MEMBERS - DEAF) as members:
+    with begin(title) as running, Members(running.port, "/mailbox", MEMBERS - DEAF) as members:
         members.broadcast(1)
         before = running.memory()
         with Members(running.port, "/flooded", DEAF, deaf=True):
@@ -86,21 +95,21 @@ def with_deaf(server: Server, _: Running) -> tuple[float, ...]:
     return spent / BROADCASTS / (MEMBERS - DEAF) * 1e6, grown / DEAF / 1024
 
 
-def idle(server: Server, _: Running) -> tuple[float, ...]:
-    """Return KiB for each WebSocket, before and after pings."""
-    with Running(server) as running:
-        Members(running.port, "/idle", 20).__exit__(None, None, None)
+def idle(title: str, _: Running) -> tuple[float, ...]:
+    """Return KiB for each WebSocket, and ms of CPU time for all of them in a second, with pings."""
+    with begin(title, PING_S) as running:
+        with Members(running.port, "/idle", 20):
+            pass
         before = running.memory()
-        with Members(running.port, "/idle", IDLE) as members:
+        with Members(running.port, "/idle", IDLE) as members, members.answering():
+            time.sleep(2 * PING_S)
+            begun, spent, pings = time.monotonic(), running.cpu_s(), members.pings
+            time.sleep(3 * PING_S)
+            spent = (running.cpu_s() - spent) / (time.monotonic() - begun)
+            if members.pings - pings < 2 * IDLE:
+                raise Failed(f"{title}: not all members were pinged")
             grown = running.memory() - before
-            deadline = time.monotonic() + 2 * PING_S
-            pings = 0
-            while time.monotonic() < deadline:
-                pings += members.stay(1)
-            if pings < IDLE:
-                print(f"{running.name}: {pings} pings came")
-            later = running.memory() - before
-    return grown / IDLE / 1024, later / IDLE / 1024
+    return grown / IDLE / 1024, spent * 1000
 
 
 MEASURES = {
@@ -109,22 +118,22 @@ MEASURES = {
     "loop": Measure(("broadcast by a loop, µs",), partial(broadcast, "/loop"), 1),
     "mailbox": Measure(("by mailboxes, µs",), partial(broadcast, "/mailbox"), 1),
     "deaf": Measure((f"{DEAF} do not read, µs", "KiB for each of them"), with_deaf, 1),
-    "idle": Measure((f"idle, of {IDLE:,}, KiB", "after pings"), idle, 1),
+    "idle": Measure((f"idle, of {IDLE:,}, KiB", "ms / s"), idle, 1),
 }
 ONCE = {"deaf", "idle"}  # memory differs little from one process to the next, and takes long
 
 
-def measure(name: str, rounds: int, running: list[tuple[Server, Running]]) -> dict[str, list[str]]:
+def measure(name: str, rounds: int, running: dict[str, Running]) -> dict[str, list[str]]:
     """Return the cells of each server for one measure."""
     one = MEASURES[name]
-    figures: dict[str, list[tuple[float, ...]]] = {server.title: [] for server, _ in running}
+    figures: dict[str, list[tuple[float, ...]]] = {title: [] for title in running}
     # The first round warms up.
     for turn in [1] if name in ONCE else range(rounds + 1):
-        for server, process in running if turn % 2 else reversed(running):
-            figure = one.take(server, process)
+        for title in COMMANDS if turn % 2 else reversed(COMMANDS):
+            figure = one.take(title, running[title])
             if turn:
-                figures[server.title].append(figure)
-    base = figures[SERVERS[0].title]
+                figures[title].append(figure)
+    base = next(iter(figures.values()))
     cells = {title: [*cells_of(rows, base, one.digits)] for title, rows in figures.items()}
     for title, row in cells.items():
         print(f"{name}; {title}: {'; '.join(row)}", flush=True)
@@ -148,12 +157,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args()
     with many_files(), ExitStack() as stack:
-        running = [(each, stack.enter_context(Running(each))) for each in SERVERS]
+        running = {title: stack.enter_context(begin(title)) for title in COMMANDS}
         columns = {name: measure(name, options.rounds, running) for name in options.measures}
     head = ["", *(title for name in columns for title in MEASURES[name].titles)]
     rows = [
-        [server.title, *(cell for column in columns.values() for cell in column[server.title])]
-        for server in SERVERS
+        [title, *(cell for column in columns.values() for cell in column[title])]
+        for title in COMMANDS
     ]
     print("\n" + markdown(head, rows))
 
