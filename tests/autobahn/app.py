@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from nardis import Limits, Nardis, Request, WebSocket
+
+# The largest message of its cases.
+app = Nardis(limits=Limits(websocket_message_bytes=16 * 2**20))
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None:
-    if scope["type"] == "lifespan":
-        for _ in range(2):
-            message = await receive()
-            await send({"type": f"{message['type']}.complete"})
-        return
-    await receive()
-    await send({"type": "websocket.accept"})
-    while (message := await receive())["type"] == "websocket.receive":
-        await send({**message, "type": "websocket.send"})
+@app.websocket("/")
+async def echo(req: Request, ws: WebSocket) -> None:
+    async for message in ws:
+        await ws.send(message)
