@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import pytest
 
 import nardis
-from nardis import Limits, Nardis, Request, Response, Router, middleware
+from nardis import Limits, Nardis, Request, Response, Router, WebSocket, middleware
 from nardis._http.cache_control import Directives
 from nardis.datastructures import Cookies, Headers, MutableHeaders, Query
 from nardis.draining import Draining
-from nardis.routing.layer import Route, RouteOptions
+from nardis.routing.layer import Route, RouteOptions, WebSocketOptions
 from nardis.routing.router import RouterRoute
 from nardis.tasks import Tasks
 
@@ -67,6 +67,7 @@ ROOTS: dict[str, object] = {
     "req": Request,
     "res": Response,
     "router": Router(),
+    "ws": WebSocket,
 }
 KINDS: dict[str, object] = {
     "app.draining": Draining,
@@ -88,6 +89,7 @@ OPEN = {"app.state", "req.app.state", "req.state"}
 VERBS = ("get", "post", "put", "patch", "delete", "head", "options", "all", "method")
 MORE_KEYWORDS: dict[str, set[str] | None] = {
     "app.url_for": None,
+    "app.websocket": {*WebSocketOptions.__annotations__},
     "res.cache": {*Directives.__annotations__},
     **{f"app.{verb}": {*RouteOptions.__annotations__} for verb in VERBS},
 }
