@@ -101,6 +101,7 @@ class Service:
         call: Runs the application for one scope.
         lends: The application can be lent the scope of a connection's task.
         start: Starts a task that serves a client, and counts it as admitted.
+        context: hypercorn's, by the worker: of a connection nothing is in it.
         innermost: Makes, in a task, what tells the cancel scope that it is in: it is another one
             after a call that has left a scope of its own open. It is told whether the task is
             being cancelled, by that scope.
@@ -122,6 +123,7 @@ class Service:
         self.call: ASGIApp = app
         self.lends: bool = False
         self.start: Callable[[Coroutine[Any, Any, None]], object]  # both by the worker
+        self.context: Any = None
         self.innermost: Callable[[], Callable[[bool], object]]
         self.max_requests: int | None = max_requests
         self._told: list[tuple[Callable[[float], object], Callable[[], object]]] = []

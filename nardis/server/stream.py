@@ -169,7 +169,7 @@ class Stream(ByteStream):
         self.sent: int = 0
         self.closed: bool = False
         self._busy = False  # a write waits for room
-        self._turns: deque[anyio.Event] = deque()  # the others, which wait for it
+        self._turns: deque[anyio.Event] | None = None  # the others, which wait for it
         self._more = False  # the last read took all that it could: there may be more
         if sock.family == socket.AF_UNIX:
             # ASGI has a path without a port; proxies on this host are told by that.
@@ -282,6 +282,8 @@ class Stream(ByteStream):
 
     async def _wait_for_turn(self) -> None:
         """Wait for all that wait already: writes go out in the order of the calls."""
+        if self._turns is None:
+            self._turns = deque()
         turn = anyio.Event()
         self._turns.append(turn)
         try:

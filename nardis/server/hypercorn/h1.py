@@ -40,6 +40,16 @@ class _Refused(Exception):
     """The request was answered, and the connection closed, without the application."""
 
 
+class _Nobody:
+    """Stands for the event of a reader that waits, where there is none."""
+
+    async def set(self) -> None:
+        """Do nothing."""
+
+
+NOBODY: Final = _Nobody()
+
+
 class H1(H11Protocol):
     """One connection that begins in HTTP/1.1."""
 
@@ -108,7 +118,9 @@ class H1(H11Protocol):
             await self._send_h11_event(
                 h11.InformationalResponse(status_code=101, headers=[*event.headers, *self._ours()])
             )
-            self.connection.h11_connection = None  # ten thousand of them would cost 40 MiB
+            # Nothing more is needed of these; ten thousand of them would take 60 MiB.
+            self.connection.h11_connection = None
+            self.can_read: Any = NOBODY
         else:
             fields = [each for each in event.headers if each[0].lower() != b"connection"]
             await self._send_h11_event(

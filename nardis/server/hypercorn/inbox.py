@@ -80,6 +80,7 @@ class Inbox:
 
     __slots__ = (
         "_arrived",
+        "_has_body",
         "_messages",
         "_pieces",
         "_room",
@@ -102,8 +103,10 @@ class Inbox:
     )
 
     def __init__(self) -> None:
-        self._pieces: deque[tuple[bytes | bytearray, int]] = deque()  # each with its credit
-        self._messages: deque[Message] | None = None  # of a WebSocket, which has no body
+        # Both are made when they are needed: an empty one takes 760 bytes.
+        self._pieces: deque[tuple[bytes | bytearray, int]] | None = None  # each with its credit
+        self._messages: deque[Message] | None = None  # of a WebSocket
+        self._has_body = True
         self._arrived: anyio.Event | None = None
         self._room: anyio.Event | None = None
         self._said_whole = False
@@ -138,8 +141,7 @@ class Inbox:
     @property
     def waits_since(self) -> float:
         """Since when the application waits for the rest of a body; 0.0 if others look after it."""
-        has_body = self._messages is None and not self.whole
-        return self._waiting if has_body and not self.claimed else 0.0
+        return self._waiting if self._has_body and not (self.whole or self.claimed) else 0.0
 
     def answered(self) -> None:
         """Hear that the call goes on: each has a task of its own here."""
@@ -168,6 +170,7 @@ class Inbox:
         return not (self.bounded and self.is_full)
 
     def _append(self, message: Message) -> None:
+        self._has_body = False
         if self._messages is None:
             self._messages = deque()
         self._messages.append(message)
@@ -191,6 +194,8 @@ class Inbox:
             return
         if not data:  # padding alone: no message would be taken for it
             return self._give_back(credit)
+        if self._pieces is None:
+            self._pieces = deque()
         pieces = self._pieces
         if pieces and len(data) < SMALL_BYTES and len(pieces[-1][0]) + len(data) <= MESSAGE_BYTES:
             last, before = pieces.pop()
@@ -211,9 +216,9 @@ class Inbox:
         """
         is_news, self.closed = self.closed is None, message
         if not self.whole:
-            self.weight -= sum(len(data) for data, _ in self._pieces)
+            self.weight -= sum(len(data) for data, _ in self._pieces or ())
             self.owed = 0
-            self._pieces.clear()
+            self._pieces = None
         self._wake()
         self.lift()
         if is_news and self.listener is not None and message["type"] == "websocket.disconnect":
@@ -256,6 +261,8 @@ class Inbox:
         if self._messages:
             message = self._messages.popleft()
             self.weight -= _weight(message)
+            if not self._messages:
+                self._messages = None
         else:
             message = self._next_of_body()
         if self.weight <= BOUND_BYTES:

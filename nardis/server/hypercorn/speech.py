@@ -67,9 +67,23 @@ class Speech(WSStream):
         over: It ends when what waits has gone out.
     """
 
+    # hypercorn's own have a dictionary, which is small while few are in it.
+    __slots__ = (
+        "_answering",
+        "_close",
+        "_pong",
+        "_speaking",
+        "_turns",
+        "line",
+        "over",
+        "said_close",
+        "went_out",
+    )
+
     line: Line
 
     # hypercorn's annotations of these are incomplete
+    buffer: Any
     config: Any
     task_group: Any
 

@@ -17,4 +17,4 @@ class ConnectionTasks(SpawnsApps, TaskGroup):  # type: ignore[misc]  # its own i
     def __init__(self, service: Service) -> None:
         super().__init__()
         self.service = service
-        self.context: WorkerContext = WorkerContext(None)
+        service.context = self.context = service.context or WorkerContext(None)

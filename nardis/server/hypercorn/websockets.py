@@ -23,7 +23,7 @@ from typing import Any, Final
 from hypercorn.protocol.events import EndBody, EndData, Event, Request, Response, StreamClosed
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, Handshake, WSStream
 from hypercorn.typing import ASGISendEvent, WebsocketAcceptEvent
 from hypercorn.utils import UnexpectedMessageError
 
@@ -71,6 +71,10 @@ VANISHED: Final = 1006
 INTERNAL_ERROR: Final = 1011
 SERVICE_RESTART: Final = 1012
 
+# Stands for each handshake that is over.
+ACCEPTED: Final = Handshake([], "1.1")
+ACCEPTED.accepted = True
+
 PING_FRAME: Final = frame(PING, b"")
 
 
@@ -83,6 +87,24 @@ class WebSocket(Speech):
         give_back: Called with the flow-controlled bytes that were worked on (HTTP/2).
         inbox: What its application receives from.
     """
+
+    __slots__ = (
+        "_closing_since",
+        "_credit",
+        "_deaf",
+        "_frames",
+        "_heard_at",
+        "_hearing",
+        "_last",
+        "_pinged_at",
+        "_pinged_to",
+        "_taken",
+        "_unheard",
+        "_window_bits",
+        "give_back",
+        "inbox",
+        "unwelcome",
+    )
 
     config: Settings
     give_back: Callable[[int], None]
@@ -323,6 +345,7 @@ class WebSocket(Speech):
             self._frames = None
             handshake.accepted = False
             raise
+        self.handshake, self.buffer = ACCEPTED, None  # of hypercorn's nothing more is needed
 
     def _offers(self) -> list[str]:
         """List the extensions that the client offers; they may stand in several fields."""
