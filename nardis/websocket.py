@@ -6,7 +6,9 @@ Source: RFC 6455; the ASGI specification, "WebSocket".
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, Literal, NoReturn, Self, TypeVar, overload
 
 from ._exchange.handshake import Handshake
@@ -27,6 +29,10 @@ T = TypeVar("T")
 # What an endpoint may close with: those that RFC 6455 §7.4.1 and IANA's registry let one send, and
 # those for libraries, frameworks and applications (§7.4.2).
 _CODES: Final = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
+
+# Whose handler, or a task of it, is running. A verb that another one calls, as a broadcast does, is
+# not this handler's to await.
+_TALKING: Final[ContextVar[object]] = ContextVar("nardis.websocket")
 
 # What the handshake itself says.
 _OWN_FIELDS: Final = ("connection", "upgrade")
@@ -211,7 +217,7 @@ class WebSocket:
         """
         socket, said = self._socket, _as_message(message)
         verb = self._send_first(said) if socket is None else socket.send(said)
-        return self._res.keep(verb, "ws.send")
+        return self._kept(verb, "ws.send")
 
     def send_json(self, obj: object) -> Verb:
         """
@@ -285,7 +291,7 @@ class WebSocket:
             raise UsageError(
                 f"the reason of ws.close() has at most {REASON_BYTES} bytes (RFC 6455 §5.5)"
             )
-        return self._res.keep(self._close(code, reason), "ws.close")
+        return self._kept(self._close(code, reason), "ws.close")
 
     async def _close(self, code: int, reason: str) -> None:
         if self._socket is not None:
@@ -293,8 +299,20 @@ class WebSocket:
         elif not self._res.started:
             await self._res.status(403).send(reason)
 
+    def _kept(self, verb: Verb, name: str) -> Verb:
+        return self._res.keep(verb, name) if _TALKING.get(None) is self else verb
+
+    @contextmanager
+    def talking(self) -> Generator[None, None, None]:
+        """For Nardis itself: run its handler in this block."""
+        token = _TALKING.set(self)
+        try:
+            yield
+        finally:
+            _TALKING.reset(token)
+
     def _raise_over(self) -> NoReturn:
-        raise self._open.over() from None
+        raise self._open.ended() from None
 
 
 def _as_message(message: Any) -> Message:

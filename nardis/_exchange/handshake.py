@@ -10,12 +10,12 @@ Source: the ASGI specification, "HTTP & WebSocket", and its extension "websocket
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Final
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from .._asgi.extensions import Client
-from .._failures import name_of
-from ..errors import NoResponse
+from .._failures import name_of, parted
+from ..errors import NardisError, NoResponse, UsageError
 from ..types import ASGIApp, CloseReason, Message, Receive, Scope, Send
 from .exchange import ENDED, IDLE, STARTED, Exchange
 from .intake import Intake, UnwatchedIntake
@@ -28,8 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Handshake"]
 
-# What an accept has none of.
+# What an accept has none of: what describes a body, and what the server says of the connection.
 _OF_A_BODY: Final = b"content-"
+_OF_THE_SERVER: Final = frozenset({b"connection", b"upgrade"})
+_OF_THE_HANDSHAKE: Final = b"sec-websocket-"
+
+_DENIAL: Final = "websocket.http.response"
 
 _HOW_TO_ANSWER: Final = (
     "accept the WebSocket, by `await ws.accept()` or by sending or receiving; to refuse it raise "
@@ -42,35 +46,44 @@ class Handshake(Exchange):
     The exchange of a handshake: a GET without a body.
 
     Attributes:
-        is_handed_over: A foreign application has the connection.
+        is_handed_over: A foreign application has accepted it, and has the connection.
         messages: What the server says of the WebSocket.
         outer: The handshake outside of a foreign middleware; None around everything.
         socket: What it became, also where it was accepted behind a foreign middleware.
     """
 
-    __slots__ = ("_is_met", "_to_server", "is_handed_over", "messages", "outer", "socket")
+    __slots__ = ("_how_it_ended", "_to_server", "is_handed_over", "messages", "outer", "socket")
 
     intake_type: ClassVar[type[Intake]] = UnwatchedIntake
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper, limits: Limits
     ) -> None:
-        scope = {"http_version": "1.1", **scope, "method": "GET"}
+        extensions: dict[str, Any] = scope.get("extensions") or {}
+        scope = {
+            "http_version": "1.1",
+            **scope,
+            "method": "GET",
+            # Of these a denial has none, whatever a server offers.
+            "extensions": {
+                name: value for name, value in extensions.items() if name[:5] != "http."
+            },
+        }
         super().__init__(scope, _no_body, self._deny, sweeper, limits)
         self.messages = Messages(self, receive)
         self._to_server = send
-        self._is_met = False
+        self._how_it_ended: tuple[int, str] | None = None
         self.is_handed_over: bool = False
         self.outer: Handshake | None = None
         self.socket: Socket | None = None
 
-    # --- its end ----------------------------------------------------------------------------------
+    # --- accepted ---------------------------------------------------------------------------------
 
     async def accept(self, subprotocol: str | None) -> Socket:
         """
         Accept, with the fields that were set; a conversation begins.
 
-        Cancellation: the handshake is neither accepted nor denied, and can only fail.
+        Cancellation: in the middle of it, the handshake is neither accepted nor denied.
         """
         await self._take_turn()
         try:
@@ -78,70 +91,114 @@ class Handshake(Exchange):
                 return self.socket  # another task, which receives or sends, was first
             await self._may_send("accept the WebSocket")
             await self._meet_client()
+            message = self._with_fields({"type": "websocket.accept", "subprotocol": subprotocol})
             if self.client is not None:
                 self.client.message_bytes = self.limits.websocket_message_bytes
-            message = self._with_fields({"type": "websocket.accept", "subprotocol": subprotocol})
             self.state = STARTED
-            await self._tell_server(message)
+            self.writing = self._clock()
+            try:
+                await self._to_server(message)
+            except BaseException as exc:
+                await self._interrupted(exc)
+            finally:
+                self.writing = 0.0
             return self._become_socket(subprotocol)
         finally:
             self._give_turn()
 
     def _become_socket(self, subprotocol: str | None) -> Socket:
-        self.state = ENDED
-        self.sweeper.exchanges.discard(self)
+        self._conclude()
         socket = Socket(self, self.messages, self._to_server, subprotocol)
         self.messages.serve(socket)
         self.sweeper.exchanges.add(socket)
         if self.client is not None:
-            self.client.listener = socket
+            self.client.listener, self.client.claimed = socket, True
         each: Handshake | None = self
         while each is not None:
             each.socket = socket
             each = each.outer
+        if self._how_it_ended is not None:  # meanwhile
+            socket.closed(*self._how_it_ended)
         return socket
 
-    async def hand_over(self, app: ASGIApp, scope: Scope) -> None:
-        """Let *app* have the connection; nobody else can answer from now on."""
+    def _conclude(self) -> None:
+        """Be over, and let somebody else hear of the client."""
         self.state = ENDED
-        self.is_handed_over = True
         self.sweeper.exchanges.discard(self)
         if self.client is not None:
-            self.client.claimed = False  # nobody of us hears of it any more
-            self.client.listener = None
-        scope = {name: value for name, value in scope.items() if name != "method"}
-        await app(scope, self.messages.take, self._accept)
-
-    async def _accept(self, message: Message) -> None:
-        if message["type"] == "websocket.accept":
-            message = self._with_fields(message)
-        await self._to_server(message)
+            self.client.listener, self.client.claimed = None, False
 
     def _with_fields(self, message: Message) -> Message:
         """Close the head, and let its fields go out with the accept."""
         start, _, _, _ = self.head.compose(None, self.http1, False)
-        ours = [line for line in start["headers"] if not line[0].startswith(_OF_A_BODY)]
+        lines: Iterable[tuple[bytes, bytes]] = start["headers"]
+        ours = [
+            line
+            for line in lines
+            if not line[0].startswith(_OF_A_BODY) and line[0] not in _OF_THE_SERVER
+        ]
+        for name, _ in ours:
+            if name.startswith(_OF_THE_HANDSHAKE):
+                raise UsageError(
+                    f"{name.decode()} belongs to the handshake itself: a subprotocol is given to "
+                    "ws.accept(subprotocol=...)"
+                )
         return {**message, "headers": [*ours, *message.get("headers", ())]}
 
     async def _meet_client(self) -> None:
         """Hear that there is a client, which a server says first, and once."""
-        if not self._is_met:
-            if (await self.messages.take())["type"] == "websocket.disconnect":
-                self.disconnected()
-                await self.raise_gone()
-            self._is_met = True
-
-    async def _tell_server(self, message: Message) -> None:
+        messages = self.messages
         try:
-            await self._to_server(message)
+            if not messages.met:
+                await messages.take()
         except BaseException as exc:
-            await self._interrupted(exc)
+            if isinstance(exc, NardisError) or parted(exc)[0] is not None:
+                raise
+            self.server_failed(exc)
+        if messages.is_at_end:
+            self.disconnected()
+        if self.gone:
+            await self.raise_gone()
+
+    # --- handed over ------------------------------------------------------------------------------
+
+    async def hand_over(self, app: ASGIApp, scope: Scope, deny: Send) -> None:
+        """
+        Let *app* have the connection, if it accepts.
+
+        What it says to deny it goes to *deny*, as the answer to a request. While it has said
+        nothing, an error of it can be answered.
+        """
+
+        async def hear(message: Message) -> None:
+            kind: str = message["type"]
+            if self.is_handed_over:
+                await self._to_server(message)
+            elif kind == "websocket.accept":
+                await self._may_send("accept the WebSocket")
+                message = self._with_fields(message)
+                self._conclude()
+                self.is_handed_over = True
+                await self._to_server(message)
+            elif kind == "websocket.close":
+                await deny({"type": "http.response.start", "status": 403, "headers": []})
+                await deny({"type": "http.response.body", "body": b""})
+            else:
+                await deny({**message, "type": kind.removeprefix("websocket.")})
+
+        scope = {name: value for name, value in scope.items() if name != "method"}
+        await app(scope, self.messages.take, hear)
+
+    # --- denied -----------------------------------------------------------------------------------
 
     async def _deny(self, message: Message) -> None:
         starts = message["type"] == "http.response.start"
         if starts:
             await self._meet_client()
-        if "websocket.http.response" in (self.scope.get("extensions") or {}):
+            if not self.http1 and 200 <= message["status"] < 300:
+                # Over HTTP/2 that would accept it (RFC 8441 §5).
+                message = {**message, "status": 403}
+        if _DENIAL in self.scope["extensions"]:
             await self._to_server({**message, "type": f"websocket.{message['type']}"})
         elif starts:
             # Closing before accepting: the server answers the handshake with 403.
@@ -174,31 +231,46 @@ class Handshake(Exchange):
         if self.outer is not None:
             self.outer.note(reason)
 
+    def disconnected(self) -> None:
+        """Note that the client left, also outside of a foreign middleware."""
+        super().disconnected()
+        if self.outer is not None:
+            self.outer.disconnected()
+
+    def left(self) -> None:
+        """Hear from the runner that the client is gone: there is nothing that it may have left."""
+        if not self.is_over():
+            self.disconnected()
+
     def closed(self, code: int, reason: str) -> None:
         """Hear that the client has left without waiting for the answer."""
+        self._how_it_ended = code, reason
         self.left()
+
+    def leave(self) -> None:
+        """Let go of everything, because the handler is over."""
+        self.let_go()
+        self.sweeper.exchanges.discard(self)
+        if self.client is not None:
+            self.client.listener = None
+        if self.socket is not None:
+            self.sweeper.exchanges.discard(self.socket)
+            self.socket.shut()
+        elif self.outer is not None and not self.outer.is_handed_over:
+            self.outer.meet(self.client)
+        # Circles, which would be the garbage collector's work.
+        self.messages.serve(self)
+        del self.messages
+        self.socket, self._send = None, _over
 
     def let_go(self) -> None:
         """Let go of the server: the watchers end (C3)."""
         super().let_go()
         self.messages.close()
 
-    def leave(self) -> None:
-        """Let go of everything, because the handler is over."""
-        self.let_go()
-        self.sweeper.exchanges.discard(self)
-        if self.socket is not None:
-            self.sweeper.exchanges.discard(self.socket)
-        if self.client is not None:
-            self.client.listener = None
-        # Circles, which would be the garbage collector's work.
-        self.messages.serve(self)
-        del self.messages
-        self.socket, self._send = None, _over
-
     def _look_for_client(self) -> None:
-        if self.cancels and self.client is not None and self.client.has_left():
-            self.disconnected()
+        if self.client is not None and self.client.has_left():
+            self.left()
         elif not self.is_over():
             self.messages.watch()
 

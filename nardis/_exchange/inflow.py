@@ -90,7 +90,8 @@ class Inflow(ABC):
     async def _watch(self, scope: anyio.CancelScope) -> None:
         with scope:
             try:
-                while self._has_room() and self._end() is None:
+                # A call that has ended is asked nothing more, also before the first await.
+                while not scope.cancel_called and self._has_room() and self._end() is None:
                     message = await self._receive()
                     if self._keeps(message):
                         self._queue.append(message)

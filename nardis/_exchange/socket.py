@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 import anyio
 from anyio.lowlevel import checkpoint
 
-from .._failures import parted
+from .._failures import message_of, parted
 from ..errors import ClientDisconnected, HTTPError, NardisError, UsageError
 from ..types import CloseReason, Message, Receive, Send
 from .inflow import Inflow
@@ -53,13 +53,15 @@ class Messages(Inflow):
 
     Attributes:
         last: The `websocket.disconnect`, once it was taken.
+        met: The `websocket.connect` was taken.
     """
 
-    __slots__ = ("_weight", "last")
+    __slots__ = ("_weight", "last", "met")
 
     def __init__(self, lifetime: Lifetime, receive: Receive) -> None:
         super().__init__(lifetime, receive)
         self.last: Message | None = None
+        self.met: bool = False
         self._weight = 0
 
     def serve(self, lifetime: Lifetime) -> None:
@@ -67,22 +69,32 @@ class Messages(Inflow):
         self._lifetime = lifetime
 
     @property
-    def is_untouched(self) -> bool:
-        """Whether nothing was taken ahead, so that `receive` can be called directly."""
-        return self._watcher is None and not self._queue and self.last is None
-
-    @property
     def has_unread(self) -> bool:
         """Whether a message lies here that nobody has read."""
         return bool(self._queue)
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether nothing comes any more."""
+        return self.last is not None and not self._queue
+
     async def take(self) -> Message:
         """Take the next message; it is an ASGI `receive`."""
-        message = await (self._receive() if self.is_untouched else self._next_message())
+        self.reading: float = self._lifetime.sweeper.clock()
+        try:
+            if self._watcher is None and not self._queue and self.last is None:
+                message = await self._receive()
+            else:
+                message = await self._next_message()
+        finally:
+            self.reading = 0.0
         if not self._queue:
             self._weight = 0
-        if message["type"] == "websocket.disconnect":
+        kind = message["type"]
+        if kind == "websocket.disconnect":
             self.last = message
+        elif kind == "websocket.connect":
+            self.met = True
         return message
 
     def _has_room(self) -> bool:
@@ -110,11 +122,13 @@ class Socket(Turns):
         subprotocol: The one that was chosen; None where none was.
         open: Both sides may send.
         closed_here: We have closed it.
+        over: Nothing more is received: we have closed it, or its handler has ended.
         close_code: Of the first Close; None while it is open.
         close_text: What was said with that.
     """
 
     __slots__ = (
+        "_is_reading",
         "_messages",
         "_opening",
         "_until",
@@ -122,6 +136,7 @@ class Socket(Turns):
         "close_text",
         "closed_here",
         "open",
+        "over",
         "subprotocol",
     )
 
@@ -137,9 +152,11 @@ class Socket(Turns):
         self.subprotocol: str | None = subprotocol
         self.open: bool = True
         self.closed_here: bool = False
+        self.over: bool = False
         self.close_code: int | None = None
         self.close_text: str = ""
         self._messages = messages
+        self._is_reading = False
         self._until: float = 0.0  # when a handler that was reading is cancelled; 0.0 is never
         self._send = send
         self._busy, self._turns = False, None
@@ -155,29 +172,29 @@ class Socket(Turns):
         Raises `StopAsyncIteration` at the end, so that it serves as `__anext__` without one more
         coroutine. Cancellation loses nothing: the message stays with the server or the watcher.
         """
-        messages = self._messages
-        if messages.reading:
+        if self._is_reading:
             raise UsageError(
                 "two tasks receive from this WebSocket at once: give it one reader, and let that "
                 "one pass messages on"
             )
         if self._is_cancelled():
             await checkpoint()
-        if self.closed_here:
+        if self.over:
             raise StopAsyncIteration
-        messages.reading = self._clock()
+        self._is_reading = True
         try:
-            message = await messages.take()
+            message = await self._messages.take()
             if message["type"] == "websocket.disconnect":
-                self.closed(*_how(message))  # as a reader
+                self.closed(*_how(message))
         except BaseException as exc:
             if isinstance(exc, NardisError) or parted(exc)[0] is not None:
                 raise
             message = self.server_failed(exc)
         finally:
-            messages.reading = 0.0
+            self._is_reading = False
         # What comes before the client's answer to our Close interests nobody.
-        if message["type"] == "websocket.disconnect" or self._is_closed_here():
+        if message["type"] == "websocket.disconnect" or self._is_over():
+            self._until = 0.0 if self.closed_here else self._until
             raise StopAsyncIteration
         text: str | None = message.get("text")
         data: str | bytes = message["bytes"] if text is None else text
@@ -185,8 +202,8 @@ class Socket(Turns):
             await self._check_size(_size(message))
         return data
 
-    def _is_closed_here(self) -> bool:
-        return self.closed_here  # meanwhile
+    def _is_over(self) -> bool:
+        return self.over  # meanwhile
 
     async def _check_size(self, size: int) -> None:
         """Close, where a server that was not told of the limit has let a larger one pass (W3)."""
@@ -212,7 +229,7 @@ class Socket(Turns):
         await self._take_turn()
         try:
             if not self.open or self.closing:
-                await self._refuse()
+                await self.raise_gone()
             now = self.writing = self._clock()
             await self._send(message)
         except BaseException as exc:
@@ -224,12 +241,12 @@ class Socket(Turns):
             self._yields_at = now + TURN_S
             await checkpoint()
 
-    async def _refuse(self) -> NoReturn:
+    async def raise_gone(self) -> NoReturn:
         """Let a cancellation land; where it cannot, say how the conversation ended."""
         await checkpoint()
-        raise self.over()
+        raise self.ended()
 
-    def over(self) -> ClientDisconnected:
+    def ended(self) -> ClientDisconnected:
         """Make the error for whoever goes on with a conversation that is over."""
         if self.close_code is None:
             what = f"the client is no longer served: {self.close_reason}"
@@ -244,8 +261,10 @@ class Socket(Turns):
         await self._take_turn()
         try:
             if self.open:
-                self.open, self.closed_here = False, True
+                self.open, self.closed_here, self.over = False, True, True
                 self.close_code, self.close_text = code, reason
+                if self._is_reading:  # until the client answers, or the server says something
+                    self._give_time()
                 self.writing = self._clock()
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
         except BaseException as exc:
@@ -265,7 +284,15 @@ class Socket(Turns):
             with anyio.move_on_after(self.limits.cleanup_s):
                 with suppress(ClientDisconnected):  # meanwhile
                     await self.close(*close_code_of(error, self.close_reason))
+        self.shut()
         return None if is_known else error
+
+    def shut(self) -> None:
+        """Be over, because the handler is: whoever has it still can neither send nor receive."""
+        if self.open:
+            self.open = False
+            self.close_code = VANISHED
+        self.over = True
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -282,10 +309,13 @@ class Socket(Turns):
         self.close_code, self.close_text = code, reason
         self.note("gone")
         if self.cancels:
-            if self._messages.reading or (code != VANISHED and self._has_unread()):
-                self._until = self._clock() + self.limits.cleanup_s
+            if self._is_reading or (code != VANISHED and self._has_unread()):
+                self._give_time()
             else:
                 self.cancel()
+
+    def _give_time(self) -> None:
+        self._until = self._clock() + self.limits.cleanup_s
 
     def _has_unread(self) -> bool:
         if self._messages.has_unread:
@@ -307,17 +337,22 @@ class Socket(Turns):
         self._messages.last = last = {"type": "websocket.disconnect", "code": VANISHED}
         return last
 
+    def cancel(self) -> None:
+        """Cancel the handler, also what stands around one whose route has a scope of its own."""
+        self.closing: bool = True
+        self.cancel_scope = self._opening.cancel_scope
+        super().cancel()
+
     def interrupt(self, reason: CloseReason, status: int = 503) -> None:
         """
         End the handler for *reason* (C1, C2).
 
         At the shutdown our runner closes the WebSocket, and a reader hears of that.
         """
-        if not self.open:
-            return
         self.note(reason)
-        if reason == "shutdown" and self._messages.reading and self.client is not None:
-            self._until = self._clock() + self.limits.cleanup_s
+        is_told = reason == "shutdown" and self.open and self.client is not None
+        if is_told and self._is_reading and not self._until:
+            self._give_time()
         else:
             self.cancel()
 
@@ -339,12 +374,12 @@ class Socket(Turns):
 
     def look(self, now: float) -> None:
         """Enforce the limits and see to a watcher; the sweeper calls this once a tick."""
-        limits = self.limits
+        handler_s = self.limits.handler_s
         if self.is_stalled(now):
             self.interrupt("stalled")
-        elif limits.handler_s is not None and now - self.since > limits.handler_s:
+        elif handler_s is not None and now - self.since > handler_s:
             self.interrupt("deadline")
-        elif self._until and now > self._until:
+        if self._until and now > self._until:
             self.cancel()
         if self.client is None and self.open and now - self.since > TICK_S:
             self._messages.watch()
@@ -363,7 +398,7 @@ def close_code_of(error: BaseException | None, reason: CloseReason | None) -> tu
     ((1011, ''), (1012, 'the server restarts'))
     """
     if isinstance(error, HTTPError) and error.status < 500:
-        return _BY_STATUS.get(error.status, POLICY), shortened(str(error.detail))
+        return _BY_STATUS.get(error.status, POLICY), shortened(message_of(error.detail))
     if error is not None:
         return INTERNAL_ERROR, ""
     if reason == "shutdown":

@@ -85,7 +85,7 @@ class Mounted:
         scope = self.scope(req)
         exchange = req.exchange
         if isinstance(exchange, Handshake):
-            return await exchange.hand_over(self.call, scope)
+            return await exchange.hand_over(self.call, scope, Doorway(req, res).send)
         doorway = Doorway(req, res)
         try:
             if req.method != "HEAD":

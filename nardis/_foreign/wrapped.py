@@ -68,7 +68,7 @@ class Wrapped:
         exchange = req.exchange
         if isinstance(exchange, Handshake):
             scope[KEY] = WebSocketCrossing(req, res, next)
-            return await exchange.hand_over(self.call, scope)
+            return await exchange.hand_over(self.call, scope, Doorway(req, res).send)
         doorway = Doorway(req, res)
         scope[KEY] = crossing = HTTPCrossing(req, res, next, doorway)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
 from .._http.fields import check_name
@@ -67,6 +68,10 @@ class WebSocketRoute(Route):
                 "and trust_proxy where a proxy changes the Host",
             )
 
-    def open(self, req: Request, res: Response) -> WebSocket:
-        """Make what the handler gets."""
-        return WebSocket(req, res, self.subprotocols)
+    async def talk(
+        self, handler: Callable[..., Awaitable[None]], req: Request, res: Response
+    ) -> None:
+        """Run the last handler."""
+        ws = WebSocket(req, res, self.subprotocols)
+        with ws.talking():
+            await handler(req, ws)

@@ -356,7 +356,7 @@ async def _detour(
         if handler is layer.steps[0][0]:
             layer.check_origin(walk.trail.req)
         if len(args) == 2:
-            args = (args[0], layer.open(*args))
+            handler = partial(layer.talk, handler)
     if layer.converters is not None and walk.conversions is not None:
         await walk.conversions.load(walk.trail.req, walk.trail.params)
     if not layer.is_route:

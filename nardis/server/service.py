@@ -98,6 +98,7 @@ class Service:
         enough: Set when there were as many.
         draining: When a shutdown began; 0.0 before.
         interrupted: What runs is being cancelled.
+        yielded: A call that sends has last given the event loop a turn then.
         call: Runs the application for one scope.
         lends: The application can be lent the scope of a connection's task.
         start: Starts a task that serves a client, and counts it as admitted.
@@ -120,6 +121,7 @@ class Service:
         self.enough: anyio.Event = anyio.Event()
         self.draining: float = 0.0
         self.interrupted: bool = False
+        self.yielded: float = 0.0
         self.call: ASGIApp = app
         self.lends: bool = False
         self.start: Callable[[Coroutine[Any, Any, None]], object]  # both by the worker

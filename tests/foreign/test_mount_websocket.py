@@ -95,7 +95,7 @@ async def test_routes_never_match_one():
     assert socket.sent[0]["status"] in (404, 405)
 
 
-async def test_an_error_past_the_handshake_goes_to_the_server(caplog):
+async def test_an_error_past_the_accept_goes_to_the_server():
     app, log = Nardis(), []
 
     async def cleans():
@@ -107,6 +107,7 @@ async def test_an_error_past_the_handshake_goes_to_the_server(caplog):
         await next()
 
     async def fails(scope, receive, send):
+        await send({"type": "websocket.accept"})
         raise KeyError("k")
 
     app.mount("/chat", fails)
@@ -114,6 +115,54 @@ async def test_an_error_past_the_handshake_goes_to_the_server(caplog):
         pass
     assert isinstance(socket.error, KeyError)
     assert log == ["deferred"]
+
+
+@pytest.mark.parametrize("hears", [False, True])
+async def test_an_error_before_the_accept_is_answered(hears, caplog):
+    """By the handlers of errors that stand around it."""
+    app = Nardis()
+
+    @app.error(LookupError)
+    async def missing(err, req, res):
+        await res.status(404).send(f"{err} is missing")
+
+    async def fails(scope, receive, send):
+        if hears:
+            await receive()
+        raise KeyError("k")
+
+    app.mount("/chat", fails)
+    async with websocket(app, "/chat", extensions=DENIALS) as socket:
+        pass
+    assert [socket.sent[0]["status"], socket.sent[1]["body"]] == [404, b"'k' is missing"]
+    assert socket.error is None
+
+
+async def test_its_denial_has_the_fields_that_stand_around_it():
+    """Also a plain close before the accept, which is a 403."""
+    app = Nardis()
+
+    @app.use
+    async def around(req, res, next):
+        res.on_head(lambda: res.set("x-around", "1"))
+        await next()
+
+    async def denies(scope, receive, send):
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b"a", "more_body": True})
+        await send({"type": "websocket.http.response.body", "body": b"b"})
+
+    async def closes(scope, receive, send):
+        await send({"type": "websocket.close"})
+
+    app.mount("/denies", denies)
+    app.mount("/closes", closes)
+    for path, status, body in (("/denies", 401, b"ab"), ("/closes", 403, b"")):
+        async with websocket(app, path, extensions=DENIALS) as socket:
+            pass
+        assert socket.sent[0]["status"] == status
+        assert (b"x-around", b"1") in socket.sent[0]["headers"]
+        assert b"".join(each["body"] for each in socket.sent[1:]) == body
 
 
 async def test_an_error_before_it_denies_it(caplog):

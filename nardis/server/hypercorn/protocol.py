@@ -78,8 +78,12 @@ class Protocols:
 
     def inboxes(self) -> list[Inbox]:
         """List what the applications of this connection receive from."""
-        found = map(inbox_of, self.streams())
-        return [inbox for inbox in found if inbox is not None]
+        protocol = self.protocol
+        if isinstance(protocol, H2):
+            found = map(inbox_of, protocol.streams.values())
+            return [inbox for inbox in found if inbox is not None]
+        inbox = inbox_of(protocol.stream)  # four times a second, of ten thousand WebSockets
+        return [] if inbox is None else [inbox]
 
     def streams(self) -> list[Any]:
         """List hypercorn's streams that are open."""
