@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, cast, is_typeddict
 
 import pytest
 
 from nardis import Nardis
+from nardis.routing.layer import RouteOptions, WebSocketOptions
 from tests.project.test_public import OPEN, is_described, offered
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -77,6 +78,23 @@ def members_of(cls: type) -> Iterator[str]:
             yield name
 
 
+def lineage(cls: type) -> Sequence[type]:
+    """
+    Return *cls* and its bases.
+
+    Those of a `TypedDict` are not in its MRO: they are those beside it that have no other keys.
+    """
+    if not is_typeddict(cls):
+        return inspect.getmro(cls)
+    keys = inspect.get_annotations(cls)
+    beside = vars(importlib.import_module(cls.__module__)).values()
+    return [
+        each
+        for each in beside
+        if is_typeddict(each) and inspect.get_annotations(each).items() <= keys.items()
+    ]
+
+
 def without_anchor(modules: Mapping[str, Any], anchors: set[str]) -> list[str]:
     """
     Return the public names that have no anchor on the site, and their public members.
@@ -89,7 +107,7 @@ def without_anchor(modules: Mapping[str, Any], anchors: set[str]) -> list[str]:
             path, thing = f"{module}.{name}", getattr(contents, name)
             if path not in anchors:
                 missing.append(path)
-            classes: Sequence[type] = inspect.getmro(thing) if inspect.isclass(thing) else ()
+            classes = lineage(thing) if inspect.isclass(thing) else ()
             ours = [each for each in classes if each.__module__.startswith("nardis")]
             homes = {path, *(f"{each.__module__}.{each.__qualname__}" for each in ours)}
             missing += [
@@ -184,3 +202,8 @@ def test_a_name_without_an_anchor_is_found(tmp_path: Path) -> None:
     assert "nardis.Nardis.tasks" in missing
     assert {"nardis.Nardis", "nardis.Nardis.listen", "nardis.Nardis.get"} & {*missing} == set()
     assert "nardis.Nardis.begin_trail" not in missing
+
+
+def test_a_key_of_a_typed_dict_may_have_its_place_with_the_base() -> None:
+    assert lineage(WebSocketOptions) == [RouteOptions, WebSocketOptions]
+    assert lineage(RouteOptions) == [RouteOptions]
