@@ -85,6 +85,10 @@ class Composes(Protocol):
         """The message of the fields behind the body; None where none were announced."""
         ...
 
+    def switch(self) -> None:
+        """Note that the head went out with a 101, which accepts a WebSocket."""
+        ...
+
     def compose(self, size: int | None, http1: bool, close: bool, /) -> Composed:
         """
         Run the hooks, close the head to changes, and return it.

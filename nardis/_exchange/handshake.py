@@ -125,7 +125,7 @@ class Handshake(Exchange):
         """Be over, and let somebody else hear of the client."""
         self.state = ENDED
         self.sweeper.exchanges.discard(self)
-        if self.client is not None:
+        if self.client is not None and self.client.listener is self:
             self.client.listener, self.client.claimed = None, False
 
     def _with_fields(self, message: Message) -> Message:
@@ -143,6 +143,8 @@ class Handshake(Exchange):
                     f"{name.decode()} belongs to the handshake itself: a subprotocol is given to "
                     "ws.accept(subprotocol=...)"
                 )
+        if self.http1:
+            self.head.switch()
         return {**message, "headers": [*ours, *message.get("headers", ())]}
 
     async def _meet_client(self) -> None:
@@ -250,6 +252,7 @@ class Handshake(Exchange):
     def leave(self) -> None:
         """Let go of everything, because the handler is over."""
         self.let_go()
+        self.closing: bool = True  # for who has it still
         self.sweeper.exchanges.discard(self)
         if self.client is not None:
             self.client.listener = None

@@ -26,6 +26,9 @@ __all__ = ["REASON_BYTES", "Messages", "Socket", "close_code_of"]
 AHEAD_BYTES: Final = 64 * 1024
 MESSAGE_OVERHEAD_BYTES: Final = 64
 
+# Who has waited so long for a message has given the event loop its turn.
+AWHILE_S: Final = 20e-6
+
 # Bytes of a character, at most.
 _MOST_UTF8: Final = 4
 
@@ -181,8 +184,12 @@ class Socket(Turns):
             await checkpoint()
         if self.over:
             raise StopAsyncIteration
+        now = self._clock()
         self._is_reading = True
         try:
+            if now > self._yields_at:  # before a message is taken, which a cancellation would lose
+                self._yields_at = now + TURN_S
+                await checkpoint()
             message = await self._messages.take()
             if message["type"] == "websocket.disconnect":
                 self.closed(*_how(message))
@@ -196,6 +203,9 @@ class Socket(Turns):
         if message["type"] == "websocket.disconnect" or self._is_over():
             self._until = 0.0 if self.closed_here else self._until
             raise StopAsyncIteration
+        waited_till = self._clock()
+        if waited_till - now > AWHILE_S:
+            self._yields_at = waited_till + TURN_S
         text: str | None = message.get("text")
         data: str | bytes = message["bytes"] if text is None else text
         if len(data) * _MOST_UTF8 > self.limits.websocket_message_bytes:

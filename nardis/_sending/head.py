@@ -361,6 +361,10 @@ class ResponseHead:
                 self._fields.append((name, value))
         self._fields.extend((b"content-length", value) for value in lengths)
 
+    def switch(self) -> None:
+        """Note that a WebSocket was accepted: see `Composes`."""
+        self._status = 101
+
     def compose(self, size: int | None, http1: bool, close: bool, /) -> Composed:
         """Close the head: see `Composes`."""
         if self._hooks is not None:

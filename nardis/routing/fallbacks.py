@@ -156,16 +156,16 @@ def unmatched(req: Request) -> HTTPError | None:
     """Return the error where no route matched; None for OPTIONS, which gets a list of methods."""
     trail = req.trail
     allowed = trail.allowed
-    if allowed:
-        if req.is_websocket:
-            return HTTPError(404, "no WebSocket is served at this path")
-        if allowed == _WEBSOCKET and not trail.served:
+    if req.scope["type"] == "websocket":
+        return HTTPError(404, "no WebSocket is served at this path")
+    if WEBSOCKET in allowed:
+        allowed -= _WEBSOCKET
+        if not (allowed or trail.served):
             return HTTPError(
                 426,
                 "this is a WebSocket: open it with the ws: or wss: scheme",
                 headers={"upgrade": "websocket", "connection": "upgrade"},
             )
-        allowed -= _WEBSOCKET
     if allowed and req.method == "OPTIONS":
         return None
     # Where a route of this very method passed on, the method is allowed and nothing was found.
