@@ -240,7 +240,7 @@ def fuzz(session: nox.Session) -> None:
 @nox.session
 def autobahn(session: nox.Session) -> None:
     """
-    Have the Autobahn testsuite talk to our WebSockets, on both event loops: about ten minutes.
+    Have the Autobahn testsuite talk to our WebSockets, on both event loops, for half an hour.
 
     It is the command in $WSTEST, or the `wstest` on the PATH, or is installed for a Python 2.7.
     `-- -k "not compressed"` is half a minute.

@@ -18,7 +18,7 @@ import pytest
 from tests.wire.servers import OURS, serving_to_the_end
 
 WSTEST = shlex.split(os.environ.get("WSTEST", "wstest"))
-SECONDS = 1800
+SECONDS = 3600  # for one of them, on a busy machine
 
 Results = dict[str, dict[str, str]]  # by the number of a case
 
@@ -39,15 +39,12 @@ pytestmark = [
 
 def test_no_compressed_conversation_fails(kind, tmp_path):
     """Messages of all sizes, with windows of all sizes."""
-    results = fuzz(kind, COMPRESSED, tmp_path, "--ws-compression")
-    # With a window that we do not make there is no compression, and no conversation.
-    assert {result["behavior"] for result in results.values()} >= {"OK"}
-    assert findings(results, tmp_path, PASSED | {"UNIMPLEMENTED"}) == []
+    assert findings(fuzz(kind, COMPRESSED, tmp_path, "--ws-compression"), tmp_path) == []
 
 
 def test_no_conversation_fails(kind, tmp_path):
     """Messages, fragments, UTF-8, what is broken, and each way to close."""
-    assert findings(fuzz(kind, PLAIN, tmp_path), tmp_path, PASSED) == []
+    assert findings(fuzz(kind, PLAIN, tmp_path), tmp_path) == []
 
 
 def test_compression_is_declined(kind, tmp_path):
@@ -79,11 +76,11 @@ def fuzz(kind: str, cases: tuple[str, ...], directory: Path, *options: str) -> R
     return results
 
 
-def findings(results: Results, directory: Path, passed: set[str]) -> list[str]:
+def findings(results: Results, directory: Path) -> list[str]:
     """Return a line about each case that has not passed."""
     found = []
     for name, result in results.items():
-        if not {result["behavior"], result["behaviorClose"]} <= passed:
+        if not {result["behavior"], result["behaviorClose"]} <= PASSED:
             report = json.loads((directory / result["reportfile"]).read_text())
             expected, received = str(report["expected"])[:300], str(report["received"])[:300]
             found.append(
