@@ -309,3 +309,27 @@ async def test_a_reader_that_waits_gets_what_the_watcher_hears():
         await socket.wait()
 
     assert heard == ["a", "b"]
+
+
+async def test_a_burst_of_messages_lets_other_tasks_run():
+    """A server's receive may return without suspending, as long as something lies there."""
+    app, heard = Nardis(), []
+
+    @app.websocket("/")
+    async def handler(req, ws):
+        await ws.receive()
+        async with anyio.create_task_group() as group:
+            ran = anyio.Event()
+
+            async def runs():
+                ran.set()
+
+            group.start_soon(runs)
+            while not ran.is_set():
+                heard.append(await ws.receive())
+
+    async with Sockets(app) as server:
+        server.step = 0.000015
+        await server.talked("/", *[text("x")] * 200)
+
+    assert 1 <= len(heard) <= 100
