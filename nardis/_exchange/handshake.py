@@ -49,10 +49,19 @@ class Handshake(Exchange):
         is_handed_over: A foreign application has accepted it, and has the connection.
         messages: What the server says of the WebSocket.
         outer: The handshake outside of a foreign middleware; None around everything.
+        inner: The one inside of it.
         socket: What it became, also where it was accepted behind a foreign middleware.
     """
 
-    __slots__ = ("_how_it_ended", "_to_server", "is_handed_over", "messages", "outer", "socket")
+    __slots__ = (
+        "_how_it_ended",
+        "_to_server",
+        "inner",
+        "is_handed_over",
+        "messages",
+        "outer",
+        "socket",
+    )
 
     intake_type: ClassVar[type[Intake]] = UnwatchedIntake
 
@@ -75,6 +84,7 @@ class Handshake(Exchange):
         self._how_it_ended: tuple[int, str] | None = None
         self.is_handed_over: bool = False
         self.outer: Handshake | None = None
+        self.inner: Handshake | None = None
         self.socket: Socket | None = None
 
     # --- accepted ---------------------------------------------------------------------------------
@@ -218,7 +228,7 @@ class Handshake(Exchange):
         """Belong to the handshake outside of a foreign middleware."""
         super().inside(outer)
         if isinstance(outer, Handshake):
-            self.outer = outer
+            self.outer, outer.inner = outer, self
             self.meet(outer.client)
 
     def meet(self, client: Client | None) -> None:
@@ -228,10 +238,11 @@ class Handshake(Exchange):
             client.listener, client.claimed = self, True
 
     def note(self, reason: CloseReason) -> None:
-        """Note why it ended, also outside of a foreign middleware."""
+        """Note why it ended, on both sides of a foreign middleware."""
         super().note(reason)
-        if self.outer is not None:
-            self.outer.note(reason)
+        for each in (self.outer, self.inner):
+            if each is not None and each.close_reason is None:
+                each.note(reason)
 
     def disconnected(self) -> None:
         """Note that the client left, also outside of a foreign middleware."""
@@ -261,6 +272,8 @@ class Handshake(Exchange):
             self.socket.shut()
         elif self.outer is not None and not self.outer.is_handed_over:
             self.outer.meet(self.client)
+        if self.outer is not None:
+            self.outer.inner = None
         # Circles, which would be the garbage collector's work.
         self.messages.serve(self)
         del self.messages
