@@ -17,16 +17,15 @@ import socket
 import struct
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import ClassVar, Final, TypeAlias, cast
 
-import anyio
 from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from .._files.reading import fetch, read_at, seems_cached
+from .turns import Turns
 
 __all__ = [
     "LINGER_BYTES",
@@ -121,7 +120,7 @@ class ByteStream(ABC):
         """Close our sending half; *whole* says that nothing is missing, which TLS can tell."""
 
 
-class Stream(ByteStream):
+class Stream(Turns, ByteStream):
     """
     A client's socket.
 
@@ -138,9 +137,7 @@ class Stream(ByteStream):
     """
 
     __slots__ = (
-        "_busy",
         "_more",
-        "_turns",
         "client",
         "closed",
         "fetching",
@@ -168,8 +165,8 @@ class Stream(ByteStream):
         self.fetching: bool = False
         self.sent: int = 0
         self.closed: bool = False
-        self._busy = False  # a write waits for room
-        self._turns: deque[anyio.Event] | None = None  # the others, which wait for it
+        self._busy = False
+        self._turns = None
         self._more = False  # the last read took all that it could: there may be more
         if sock.family == socket.AF_UNIX:
             # ASGI has a path without a port; proxies on this host are told by that.
@@ -279,26 +276,6 @@ class Stream(ByteStream):
         poll = select.poll()
         poll.register(self.socket.fileno(), select.POLLOUT)
         return bool(poll.poll(0))
-
-    async def _wait_for_turn(self) -> None:
-        """Wait for all that wait already: writes go out in the order of the calls."""
-        if self._turns is None:
-            self._turns = deque()
-        turn = anyio.Event()
-        self._turns.append(turn)
-        try:
-            await turn.wait()
-        except BaseException:
-            if turn.is_set():
-                self._give_turn()
-            else:
-                self._turns.remove(turn)
-            raise
-
-    def _give_turn(self) -> None:
-        self._busy = bool(self._turns)
-        if self._turns:
-            self._turns.popleft().set()
 
     async def _write_rest(self, pieces: Sequence[bytes], sent: int) -> bool:
         """Send what is left of *pieces* after *sent* bytes; nobody else writes meanwhile."""

@@ -2,7 +2,9 @@
 
 import anyio
 import pytest
+from hypercorn.utils import UnexpectedMessageError
 
+from nardis.errors import UsageError
 from nardis.server.hypercorn.inbox import BOUND_BYTES
 from nardis.server.hypercorn.websockets import CLOSE_S
 from nardis.server.stream import clock
@@ -331,8 +333,49 @@ async def test_a_close_frame_that_nobody_takes_holds_nothing_for_longer_than_fiv
         await talk.send(frame(PING, b"?") + last)
         await app.left.wait()
         assert len(app.heard) == 1
+        await talk.send(frame(TEXT, b"late"))
         for later in (0, CLOSE_S - 0.5, CLOSE_S + 0.5):
             talk.look(later)
 
         await gone(talk)
     assert len(app.heard) == 1
+
+
+async def test_an_application_that_returns_closes_what_it_left_unread(opened):
+    class Leaves(Listens):
+        async def __call__(self, scope, receive, send):
+            await receive()
+            await send({"type": "websocket.accept"})
+            await self.reads.wait()
+
+    app = Leaves()
+    async with opened(app) as talk:
+        for _ in range(3):
+            await talk.send(frame(BINARY, bytes(BOUND_BYTES - 1000)))
+        app.reads.set()
+
+        assert await talk.rest() == frame(CLOSE, closed(1011), masked=False)
+
+
+# --- what an application may not send -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ({"type": "websocket.send", "text": b"bytes"}, TypeError),
+        ({"type": "websocket.accept"}, UnexpectedMessageError),
+        ({"type": "websocket.close", "code": 70_000}, UsageError),
+    ],
+)
+async def test_a_mistake_of_the_application_is_its_own_and_nothing_is_said(opened, message, error):
+    app = Listens()
+    async with opened(app) as talk:
+        with pytest.raises(error):
+            await app.send(message)
+        await app.send({"type": "websocket.close"})
+        with pytest.raises(UnexpectedMessageError):
+            await app.send({"type": "websocket.send", "text": "late"})
+        await talk.send(close_frame(1000))
+
+        assert await talk.rest() == frame(CLOSE, closed(1000), masked=False)

@@ -5,10 +5,11 @@ import random
 import anyio
 import pytest
 
+from nardis.server.hypercorn.h2_window import OUT_BYTES
 from nardis.server.websocket.deflate import SLOW_BYTES, SMALL_BYTES, deflated
 from nardis.server.websocket.frames import frame as server
 from tests.peers.wsclient import BINARY, CLOSE, PING, PONG, TEXT, close_frame, frame
-from tests.runner.ends import cancelled
+from tests.runner.ends import cancelled, fill
 from tests.runner.talks import TALKS, settled, talking
 from tests.runner.test_socket_ends import Listens, closed, gone
 
@@ -162,13 +163,61 @@ async def test_s4_what_waited_when_the_client_closed_is_dropped(opened):
     app = Listens()
     async with opened(app, window=1) as talk, anyio.create_task_group() as group:
         await talk.block()
-        for _ in range(2):
+        for _ in range(3):
             group.start_soon(app.send, SAID)
             await settled()
         await talk.send(close_frame(4001))
         said = ours(BINARY, b"said") + ours(CLOSE, closed(4001))
         assert await talk.read(len(said)) == said
         assert await talk.rest() == b""
+
+
+async def test_s4_what_waited_when_the_client_left_is_dropped(opened):
+    app = Listens()
+    async with opened(app, window=1) as talk, anyio.create_task_group() as group:
+        await talk.block()
+        for _ in range(2):
+            group.start_soon(app.send, SAID)
+            await settled()
+        await talk.leave()
+        await settled()
+        assert app.heard == [(1006, "")]
+
+
+# --- what HTTP/2 does in its own way --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("last", "said"), [(SAID, False), ({"type": "websocket.close"}, True)], ids=["data", "close"]
+)
+async def test_s3_a_frame_that_is_with_the_connection_as_a_whole_goes_out(
+    anyio_backend_name, last, said
+):
+    """Its cancellation comes too late; an answer finds no room any more, and waits."""
+    app = Listens()
+    async with talking("h2", anyio_backend_name, app, window=2**20) as talk:
+        fill(talk.connection.wire)
+        [stream] = talk.connection.talk.protocol.streams()
+        protocol = talk.connection.talk.protocol.protocol
+        await app.send({**SAID, "bytes": bytes(OUT_BYTES // 2)})
+        await settled()  # it waits for the socket, and there is room for as much behind it
+        protocol._out += bytes(OUT_BYTES - len(protocol._out))
+        await cancelled(app.send, last)
+        assert stream.went_out
+        assert stream.said_close is said
+
+        await talk.send(frame(PING, b"?"))
+        assert app.heard == []
+
+
+async def test_s3_a_close_that_is_cancelled_behind_its_first_byte_is_a_cut(anyio_backend_name):
+    app = Listens(reads=True)
+    async with talking("h2", anyio_backend_name, app, window=2) as talk:
+        await cancelled(app.send, {"type": "websocket.close", "code": 4000})
+        await app.left.wait()
+
+        assert app.heard == [(1006, "")]
+        assert await gone(talk) == ours(CLOSE, closed(4000))[:2]
 
 
 # --- compression ----------------------------------------------------------------------------------
@@ -195,9 +244,11 @@ async def test_messages_keep_their_order_where_one_is_compressed_in_a_thread(ope
     async with opened(app, **OFFER) as talk, anyio.create_task_group() as group:
         group.start_soon(app.send, {**SAID, "bytes": SLOW_BYTES * b"x"})
         await settled()
+        group.start_soon(app.send, {**SAID, "bytes": SLOW_BYTES * b"x"})
+        await settled()
         await app.send(SAID)
 
-        assert await talk.read(len(large)) == large
+        assert await talk.read(2 * len(large)) == 2 * large
         assert await talk.read(6) == ours(BINARY, b"said")
 
 

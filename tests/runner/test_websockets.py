@@ -324,6 +324,16 @@ async def test_websockets_are_looked_after_whether_or_not_somebody_reads():
     assert talk.protocol.handled == ["look, busy=False", "look, busy=True"]
 
 
+async def test_a_task_group_that_has_ended_takes_no_more_tasks(anyio_backend_name):
+    """On asyncio; trio takes it and cancels it."""
+    tasks = importlib.import_module(f"nardis.server.hypercorn.{anyio_backend_name}_tasks")
+    group = tasks.ConnectionTasks(Service(None, Config()))
+    if anyio_backend_name == "asyncio":
+        async with group:
+            pass
+        group.spawn(checkpoint)
+
+
 @pytest.mark.parametrize("websockets", [True, False])
 async def test_it_is_known_whether_there_are_websockets_to_be_closed(websockets):
     talk, _, _ = guest(websockets=websockets)

@@ -11,21 +11,20 @@ Cure: rules S1 to S4; the tests cite them by number.
      goes out at once, or in front of the next frame: of several Pongs that wait the last is enough
      (RFC 6455 §5.5.3).
  S3  A frame that is cancelled before its first byte leaves no trace; a Close frame neither, and the
-     WebSocket is as open as before. After its first byte nothing else may go out: it ends by a cut,
+     WebSocket is as open as before. (Over TLS, before its record is made.) After its first byte nothing else may go out: it ends by a cut,
      of the connection, or of its stream in HTTP/2. Both sides hear that as 1006.
  S4  Nothing goes out behind a Close frame.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, Final, Protocol
 
-import anyio
 from anyio import to_thread
 from hypercorn.protocol.events import StreamClosed
 from hypercorn.protocol.ws_stream import WSStream
 
+from ..turns import Turns
 from ..websocket.deflate import SLOW_BYTES, deflated
 from ..websocket.frames import CLOSE, PONG, frame, frame_head
 
@@ -56,7 +55,7 @@ class Line(Protocol):
         ...
 
 
-class Speech(WSStream):
+class Speech(Turns, WSStream):
     """
     The sending half of a WebSocket.
 
@@ -72,8 +71,6 @@ class Speech(WSStream):
         "_answering",
         "_close",
         "_pong",
-        "_speaking",
-        "_turns",
         "line",
         "over",
         "said_close",
@@ -92,8 +89,8 @@ class Speech(WSStream):
         self.said_close: bool = False
         self.went_out: bool = False
         self.over: bool = False
-        self._speaking = False
-        self._turns: deque[anyio.Event] | None = None  # those that wait
+        self._busy = False
+        self._turns = None
         self._pong: bytes | None = None  # answers that wait, as frames
         self._close: bytes | None = None
         self._answering = False  # a task has begun to send them
@@ -101,13 +98,13 @@ class Speech(WSStream):
     @property
     def is_speaking(self) -> bool:
         """Whether a frame is on its way."""
-        return self._speaking
+        return self._busy
 
     async def say(self, *pieces: bytes, last: bool = False) -> None:
         """Send a frame in its turn (S1), behind what waits to be answered; *last* is a Close."""
-        if self._speaking:
+        if self._busy:
             await self._wait_for_turn()
-        self._speaking = True
+        self._busy = True
         try:
             if last or self.closed or self.said_close or self._pong or self._close:
                 await self._speak(pieces, last=last)
@@ -120,9 +117,9 @@ class Speech(WSStream):
 
     async def say_compressed(self, opcode: int, payload: bytes, bits: int) -> None:
         """Send a message compressed, unless that makes it larger; a large one in a thread."""
-        if self._speaking:
+        if self._busy:
             await self._wait_for_turn()
-        self._speaking = True
+        self._busy = True
         try:
             if len(payload) < SLOW_BYTES:
                 small = deflated(payload, bits)
@@ -172,7 +169,7 @@ class Speech(WSStream):
         if self.said_close or self._close is not None:
             return
         data = frame(opcode, payload)
-        if not self._speaking and self._pong is None and self.line.try_write(data):
+        if not self._busy and self._pong is None and self.line.try_write(data):
             self.said_close = opcode == CLOSE
             return
         if opcode == PONG:
@@ -183,7 +180,7 @@ class Speech(WSStream):
 
     def _send_answers(self) -> None:
         """Have a task send what waits, unless somebody takes it along."""
-        if not self._speaking and not self._answering:
+        if not self._busy and not self._answering:
             self._answering = True
             self.task_group.spawn(self._answer)
 
@@ -199,29 +196,9 @@ class Speech(WSStream):
         if self._close is None:
             await self.send(StreamClosed(stream_id=self.stream_id))
 
-    # --- turns ------------------------------------------------------------------------------------
-
-    async def _wait_for_turn(self) -> None:
-        """Wait for all that wait already; first come, first served (S1)."""
-        if self._turns is None:
-            self._turns = deque()
-        turn = anyio.Event()
-        self._turns.append(turn)
-        try:
-            await turn.wait()
-        except BaseException:
-            if turn.is_set():
-                self._give_turn()
-            else:
-                self._turns.remove(turn)
-            raise
-
     def _give_turn(self) -> None:
-        if self._turns:
-            self._turns.popleft().set()
-            return
-        self._speaking = False
-        if (self._pong or self._close) and not self.said_close:
+        super()._give_turn()
+        if not self._busy and (self._pong or self._close) and not self.said_close:
             self._send_answers()
 
 

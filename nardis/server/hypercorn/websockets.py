@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from hypercorn.protocol.events import EndBody, EndData, Event, Request, Response, StreamClosed
+from hypercorn.protocol.events import EndBody, EndData, Event, Response, StreamClosed
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, Handshake, WSStream
@@ -149,12 +149,10 @@ class WebSocket(Speech):
                 self.inbox.lift()
             else:
                 await self._vanish(event)
-        elif isinstance(event, Request):
-            await self._open(event)
         else:
-            await super().handle(event)
+            await self._open(event)
 
-    async def _open(self, event: Request) -> None:
+    async def _open(self, event: Event) -> None:
         await super().handle(event)
         if self.closed:
             await self.end()  # hypercorn has refused the handshake, and would keep the stream
