@@ -32,8 +32,8 @@ BROADCASTS = 100
 IDLE = 10_000
 PING_S = 10
 
-UVICORN = "-m uvicorn --no-access-log --log-level warning --ws-ping-interval {ping}"
-UVICORN = f"{UVICORN} --port {{port}} benchmarks.socketapps:"
+UVICORN = "-m uvicorn --no-access-log --log-level warning --ws websockets-sansio"
+UVICORN = f"{UVICORN} --ws-ping-interval {{ping}} --port {{port}} benchmarks.socketapps:"
 SERVE = "-m nardis serve --max-connections 11000 --ws-ping {ping}"
 SERVE = f"{SERVE} --bind 127.0.0.1:{{port}} benchmarks.socketapps:"
 
