@@ -91,6 +91,7 @@ async def test_several_tasks_may_begin(on_send):
             for verb in verbs:
                 group.start_soon(lambda verb=verb: verb)
                 await checkpoint()
+                await checkpoint()  # trio runs those that are ready in any order
 
     async with Sockets(app) as server:
         socket = await server.opened("/", text("hello"), on_send=on_send)
