@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, 
 from dataclasses import dataclass
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 import anyio
 import pytest
@@ -25,6 +25,8 @@ from nardis import (
     Router,
     SkipRoute,
     UsageError,
+    WebSocket,
+    WebSocketHandler,
     delete,
     get,
     head,
@@ -389,6 +391,45 @@ async def test_a_websocket_of_a_test_is_typed() -> None:
                 assert_type(await ws.receive_text(), str)
     assert_type(denied.value.response, TestResponse)
     assert (closed.value.code, closed.value.reason) == (4000, "enough")
+
+
+async def echo(req: Request, ws: WebSocket) -> None:
+    assert_type(ws.state, Literal["connecting", "open", "closed"])
+    await ws.accept("v1", {"x-a": req.params["room"]})
+    assert_type((ws.subprotocols, ws.subprotocol), tuple[list[str], str | None])
+    assert_type(await ws.receive(), str | bytes)
+    assert_type((await ws.receive_text(), await ws.receive_bytes()), tuple[str, bytes])
+    assert_type(await ws.receive_json(), Any)
+    assert_type(await ws.receive_json(Item), Item)
+    async for message in ws:
+        assert_type(message, str | bytes)
+        await ws.send(message)
+        await ws.send(memoryview(b"bytes"))
+        await ws.send_json({"n": 1})
+        await ws.close(4000, reason="enough")
+    assert_type(ws.close_code, int | None)
+    assert_type(ws.close_reason, str)
+
+
+async def test_a_websocket_of_a_handler_is_typed() -> None:
+    app = Nardis(websocket_origins=["https://a.example"])
+    handler: WebSocketHandler = echo
+    app.websocket("/echo/:room", handler, subprotocols=("v1",), origins="*", name="echo")
+
+    @app.websocket("/gone", cancel_on_disconnect=False, limits=Limits(cleanup_s=1))
+    async def gone(req: Request, ws: WebSocket) -> None:
+        raise HTTPError(410)
+
+    named: Callable[[Request, WebSocket], Awaitable[None]] = gone
+    assert named is gone
+    async with Client(app) as client:
+        with pytest.raises(WebSocketDenied):
+            await client.websocket("/gone").__aenter__()
+        async with client.websocket("/echo/red", ["v1"]) as ws:
+            for message in ("a", "b", b"c", "{}", '{"name": "x", "price": 1.5}', "last"):
+                await ws.send(message)
+            assert [message async for message in ws] == ["last", b"bytes", '{"n":1}']
+            assert ws.close_code == 4000
 
 
 async def test_what_outlives_requests_is_typed() -> None:

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from nardis import ClientDisconnected, HTTPError, Limits, Nardis, UsageError
+from nardis import ClientDisconnected, HTTPError, Limits, Nardis, UsageError, WebSocket
 from nardis.errors import FieldError
 from nardis.testing import Client
 from tests.peers.driver import Gate, rest
@@ -100,6 +100,35 @@ async def test_several_tasks_may_begin(on_send):
 
     assert (heard, socket.said) == (["hello"], ["0", "1", "2"])
     assert socket.kinds == ["accept", "send", "send", "send"]
+
+
+async def test_what_is_asked_for_before_the_accept_may_be_awaited_behind_it():
+    app = Nardis()
+
+    @app.websocket("/")
+    async def handler(req, ws):
+        message, verb = aiter(ws).__anext__(), ws.send("sent")
+        await ws.accept()
+        await verb
+        await ws.send(await message)
+
+    async with Sockets(app) as server:
+        socket = await server.talked("/", text("received"))
+
+    assert (socket.said, socket.closed) == (["sent", "received"], (1000, ""))
+
+
+async def test_a_request_opens_no_websocket():
+    app = Nardis()
+
+    @app.get("/")
+    async def page(req, res):
+        with pytest.raises(UsageError, match="opens no WebSocket"):
+            WebSocket(req, res)
+        await res.send("page")
+
+    async with Client(app) as client:
+        assert (await client.get("/")).text == "page"
 
 
 async def test_what_was_set_goes_out_with_the_accept():
@@ -354,6 +383,50 @@ async def test_a_client_that_leaves_before_the_accept(told, cancels):
     assert log == ["cancelled" if cancels else "connecting", "gone"]
     assert socket.begun == []
     assert socket.error is None
+
+
+async def test_a_client_that_our_runner_has_lost_is_looked_for():
+    """It may be gone, and the news of it not."""
+    app, peer = Nardis(), Peer()
+
+    @app.websocket("/")
+    async def handler(req, ws):
+        await anyio.sleep_forever()
+
+    async with Sockets(app) as server:
+        socket = await server.opened("/", peer=peer)
+        await server.tick()
+        assert not socket.ended.is_set()
+        peer.away = True
+        await server.tick()
+        assert socket.ended.is_set()
+        assert not server.exchanges
+
+    assert (socket.begun, socket.error) == ([], None)
+
+
+@pytest.mark.parametrize("peer", [None, Peer()], ids=["server", "runner"])
+async def test_a_denial_that_has_begun_to_end_is_sent_to_its_end(peer):
+    """The client need not stay for it, and may leave as soon as it has all."""
+    app, gate = Nardis(), Gate()
+
+    @app.websocket("/")
+    async def handler(req, ws):
+        raise HTTPError(403)
+
+    async with Sockets(app) as server:
+        socket = await server.opened("/", peer=peer, on_send=gate)
+        await gate.let()
+        await gate.reached()
+        await server.tick()
+        if peer is not None:
+            peer.listener.closed(1006, "")
+        await rest()
+        gate.open()
+        await socket.wait()
+
+    assert socket.kinds == ["start", "body"]
+    assert (socket.denied, socket.error) == (403, None)
 
 
 async def test_a_client_that_leaves_while_it_is_accepted():

@@ -9,7 +9,7 @@ import pytest
 
 from nardis import ClientDisconnected, HTTPError, Limits, Nardis, shielded
 from nardis.testing import Client, WebSocketClosed
-from tests.peers.driver import rest
+from tests.peers.driver import Gate, rest
 from tests.websocket.calls import VANISH, Peer, Sockets, bye, errors, text
 
 pytestmark = pytest.mark.anyio
@@ -338,6 +338,61 @@ async def test_a_shutdown_closes_with_1012(does, caplog):
     assert (socket.closed, socket.error) == ((1012, "the server restarts"), None)
     assert app.state.log == ["cancelled", (None, ""), "shutdown", "deferred"]
     assert errors(caplog) == []
+
+
+async def test_a_handler_that_is_ended_says_nothing_more():
+    """Behind a shield it is told why. The Close says it to the client."""
+    told = []
+
+    async def says_goodbye(app):
+        try:
+            await app.state.go.wait()
+        finally:
+            with shielded(5), pytest.raises(ClientDisconnected, match="shutdown") as over:
+                await app.state.ws.send("goodbye")
+            told.append(over.value.code)
+
+    app = leaving(says_goodbye)
+    async with Sockets(app) as server:
+        socket = await opened(server)
+        server.shut_down()
+        await socket.wait()
+
+    assert told == [None]
+    assert (socket.said, socket.closed) == ([], (1012, "the server restarts"))
+
+
+async def test_what_a_neighbour_is_sending_holds_the_close_up_for_cleanup_s_at_most(caplog):
+    """Nothing that it wants to send goes out behind the end of the call."""
+    app, gate, members, refused = Nardis(limits=Limits(cleanup_s=0.01)), Gate(), [], []
+
+    @app.websocket("/")
+    async def handler(req, ws):
+        await ws.accept()
+        members.append(ws)
+        await app.state.go.wait()
+
+    async def sends():
+        try:
+            await members[0].send("x")
+        except ClientDisconnected as over:
+            refused.append(over.code)
+
+    app.state.go = anyio.Event()
+    async with Sockets(app) as server:
+        socket = await server.opened(on_send=gate)
+        await gate.let()
+        await rest()
+        for _ in range(2):
+            server.group.start_soon(sends)
+            await rest()
+        app.state.go.set()
+        await socket.wait()
+        gate.open()
+        await rest()
+
+    assert socket.kinds == ["accept", "send"]
+    assert refused == [1006]
 
 
 async def test_at_a_shutdown_our_runner_tells_the_reader():
