@@ -252,6 +252,7 @@ def test_flags_make_a_config(config_of):
         "--keep-alive 7.5 --head-timeout 8 --body-idle 9 --head-bytes 16384 "
         "--max-connections 5 --max-in-flight 6 "
         "--max-requests 1000 --max-requests-jitter 100 --backlog 10 --no-http2 --reuse-port "
+        "--ws-ping 5 --ws-compression "
         "--certfile chain.pem --keyfile key.pem --keyfile-password x --access-log json "
         "--trust-proxy 2 --root-path /site"
     )
@@ -274,6 +275,8 @@ def test_flags_make_a_config(config_of):
         max_requests_jitter=100,
         backlog=10,
         http2=False,
+        ws_ping_s=5,
+        ws_compression=True,
         reuse_port=True,
         certfile="chain.pem",
         keyfile="key.pem",

@@ -11,8 +11,9 @@ Cure: rules S1 to S4; the tests cite them by number.
      goes out at once, or in front of the next frame: of several Pongs that wait the last is enough
      (RFC 6455 §5.5.3).
  S3  A frame that is cancelled before its first byte leaves no trace; a Close frame neither, and the
-     WebSocket is as open as before. (Over TLS, before its record is made.) After its first byte nothing else may go out: it ends by a cut,
-     of the connection, or of its stream in HTTP/2. Both sides hear that as 1006.
+     WebSocket is as open as before. After that byte, and over TLS once its record is made, nothing
+     else may go out: it ends by a cut, of the connection, or in HTTP/2 of its stream. Both sides
+     hear that as 1006. What HTTP/2 has as a whole goes out.
  S4  Nothing goes out behind a Close frame.
 """
 

@@ -13,6 +13,7 @@ a room sends is made once for each member.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Final, NamedTuple, TypeAlias, cast
 
 from wsproto.extensions import Extension
@@ -67,6 +68,14 @@ LOCAL: Final = (1006, 1015)
 
 # Registered with IANA after RFC 6455, and unknown to wsproto 1.3, which takes it for a broken rule.
 BAD_GATEWAY: Final = struct.pack("!H", 1014)
+
+# A member of an enumeration is looked up in 40 ns each time.
+_CLOSE: Final = Opcode.CLOSE
+_PING: Final = Opcode.PING
+_PONG: Final = Opcode.PONG
+_CONTINUATION: Final = Opcode.CONTINUATION
+_PLAIN: Final = RsvBits(False, False, False)
+_COMPRESSED: Final = RsvBits(True, False, False)
 
 
 class Broken(Exception):
@@ -127,16 +136,18 @@ class Frames:
     ('hi', Control(opcode=9, payload=b''), None)
     """
 
-    __slots__ = ("_parts", "_protocol", "_rules")
+    __slots__ = ("_frames", "_parts", "_protocol", "_rules")
 
     def __init__(self, bound: int, *, compresses: bool = False) -> None:
         self._rules = _Rules(bound, compresses=compresses)
         self._protocol = _Protocol(client=False, extensions=[self._rules])
         self._parts: list[str | bytes] = []  # of a message
+        self._frames: Iterator[Frame] = iter(())  # in what was fed last
 
     def feed(self, data: bytes) -> None:
         """Take what has arrived; `next` works on it."""
         self._protocol.receive_bytes(data)
+        self._frames = self._protocol.received_frames()
 
     def next(self) -> Said | None:
         """
@@ -146,11 +157,11 @@ class Frames:
             Broken: It must not be said. Nothing that comes behind is of interest.
         """
         try:
-            for each in self._protocol.received_frames():
+            for each in self._frames:
                 opcode = each.opcode
-                if opcode is Opcode.CLOSE:
+                if opcode is _CLOSE:
                     return Close(*cast("tuple[int, str]", each.payload))
-                if opcode is Opcode.PING or opcode is Opcode.PONG:
+                if opcode is _PING or opcode is _PONG:
                     return Control(opcode.value, cast("bytes", each.payload))
                 if each.message_finished and not self._parts:
                     return cast("str | bytes", each.payload)
@@ -214,16 +225,18 @@ class _Rules(Extension):
         payload_length: int,
     ) -> CloseReason | RsvBits:
         """Return the reserved bits that a frame may have, or why it is refused."""
-        self._is_control = opcode.iscontrol()
-        compressed = False
-        if not self._is_control:
-            if opcode is not Opcode.CONTINUATION:
-                self._size = 0
-                compressed = rsv.rsv1 and self._compresses
-                self._inflating = Inflating() if compressed else None
-            if self._inflating is None and self._size + payload_length > self._bound:
-                return self._too_big()
-        return RsvBits(compressed, False, False)
+        self._is_control = opcode.value >= CLOSE
+        if self._is_control:
+            return _PLAIN
+        if opcode is not _CONTINUATION:
+            self._size = 0
+            self._inflating = None
+            if rsv.rsv1 and self._compresses:
+                self._inflating = Inflating()
+                return _COMPRESSED
+        if self._inflating is None and self._size + payload_length > self._bound:
+            return self._too_big()
+        return _PLAIN
 
     def frame_inbound_payload_data(
         self, proto: FrameDecoder | FrameProtocol, data: bytes
