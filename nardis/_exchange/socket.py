@@ -26,9 +26,6 @@ __all__ = ["REASON_BYTES", "Messages", "Socket", "close_code_of"]
 AHEAD_BYTES: Final = 64 * 1024
 MESSAGE_OVERHEAD_BYTES: Final = 64
 
-# Who has waited so long for a message has given the event loop its turn.
-AWHILE_S: Final = 20e-6
-
 # Bytes of a character, at most.
 _MOST_UTF8: Final = 4
 
@@ -184,11 +181,11 @@ class Socket(Turns):
             await checkpoint()
         if self.over:
             raise StopAsyncIteration
-        now = self._clock()
         self._is_reading = True
         try:
-            if now > self._yields_at:  # before a message is taken, which a cancellation would lose
-                self._yields_at = now + TURN_S
+            if self._clock() > self._yields_at:
+                # Before a message is taken, which a cancellation would lose.
+                self._yields_at = self._clock() + TURN_S
                 await checkpoint()
             message = await self._messages.take()
             if message["type"] == "websocket.disconnect":
@@ -203,9 +200,6 @@ class Socket(Turns):
         if message["type"] == "websocket.disconnect" or self._is_over():
             self._until = 0.0 if self.closed_here else self._until
             raise StopAsyncIteration
-        waited_till = self._clock()
-        if waited_till - now > AWHILE_S:
-            self._yields_at = waited_till + TURN_S
         text: str | None = message.get("text")
         data: str | bytes = message["bytes"] if text is None else text
         if len(data) * _MOST_UTF8 > self.limits.websocket_message_bytes:
@@ -273,7 +267,9 @@ class Socket(Turns):
             if self.open:
                 self.open, self.closed_here, self.over = False, True, True
                 self.close_code, self.close_text = code, reason
-                if self._is_reading:  # until the client answers, or the server says something
+                # Our runner says what the client answers, or that it does not. Another server may
+                # leave the reader there.
+                if self._is_reading and self.client is None and self.cancels:
                     self._give_time()
                 self.writing = self._clock()
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
