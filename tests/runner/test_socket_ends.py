@@ -1,12 +1,15 @@
 """WebSockets over each HTTP: who hears how one ended, and when; sizes, silence, and the close."""
 
+from itertools import count as count_from
+
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from hypercorn.utils import UnexpectedMessageError
 
 from nardis.errors import UsageError
 from nardis.server.hypercorn.inbox import BOUND_BYTES
-from nardis.server.hypercorn.websockets import CLOSE_S
+from nardis.server.hypercorn.websockets import CLOSE_S, PIECE_BYTES
 from nardis.server.stream import clock
 from tests.peers.wsclient import (
     BINARY,
@@ -160,6 +163,29 @@ async def test_what_nobody_reads_is_not_taken_and_is_heard_later(opened):
         await app.left.wait()
     assert app.messages() == 200 * [1000]
     assert app.heard == [(4001, "")]
+
+
+async def test_who_says_much_gives_others_their_turn(anyio_backend_name, monkeypatch):
+    """Also with what leaves nothing for the application, as Pongs do."""
+    turns = 0
+
+    async def count():
+        nonlocal turns
+        while True:
+            await checkpoint()
+            turns += 1
+
+    app, pongs = Listens(), frame(PONG) * (4 * PIECE_BYTES // 6)
+    async with (
+        talking("h1", anyio_backend_name, app) as talk,
+        anyio.create_task_group() as group,
+    ):
+        [stream] = talk.connection.talk.protocol.streams()
+        group.start_soon(count)
+        monkeypatch.setattr("nardis.server.hypercorn.websockets.clock", count_from(0).__next__)
+        await stream.take(pongs)
+        group.cancel_scope.cancel()
+    assert turns >= 3
 
 
 # --- a silent client ------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from anyio.lowlevel import checkpoint
 from hypercorn.protocol.events import EndBody, EndData, Event, Response, StreamClosed
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.h11 import H11Protocol
@@ -28,7 +29,7 @@ from hypercorn.typing import ASGISendEvent, WebsocketAcceptEvent
 from hypercorn.utils import UnexpectedMessageError
 
 from ..service import logger
-from ..stream import Stream, clock
+from ..stream import TURN_S, Stream, clock
 from ..websocket.deflate import SMALL_BYTES, agree
 from ..websocket.frames import (
     BINARY,
@@ -61,6 +62,9 @@ HANDSHAKE_FIELDS: Final = (b"connection", b"sec-websocket-protocol", b"sec-webso
 
 # The largest message, unless the application sets a bound.
 MESSAGE_BYTES: Final = 16 * 1024 * 1024
+
+# Worked on at once: the empty frames in so much take 30 ms, and then others have a turn.
+PIECE_BYTES: Final = 16 * 1024
 
 # From our Close frame to the client's; and to the first byte of ours that it takes.
 CLOSE_S: Final = 5.0
@@ -161,9 +165,14 @@ class WebSocket(Speech):
 
     async def take(self, data: bytes) -> None:
         """Work on what has arrived; waits while the application has enough that it has not read."""
-        self._feed(data)
-        while not self._work():
-            await self.inbox.room()
+        turn_at = clock() + TURN_S
+        for start in range(0, len(data), PIECE_BYTES):
+            self._feed(data[start : start + PIECE_BYTES])
+            while not self._work():
+                await self.inbox.room()
+            if clock() > turn_at:
+                await checkpoint()
+                turn_at = clock() + TURN_S
         if self.over:
             await self.end()
 
