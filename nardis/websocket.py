@@ -251,7 +251,8 @@ class WebSocket:
     def state(self) -> Literal["connecting", "open", "closed"]:
         """Where it is: `connecting` before the accept, then `open`, and `closed`."""
         if self._socket is None:
-            return "closed" if self._res.started else "connecting"
+            is_over = self._res.started or self._handshake.gone
+            return "closed" if is_over else "connecting"
         return "open" if self._socket.open else "closed"
 
     @property
@@ -261,7 +262,8 @@ class WebSocket:
 
         1005 is a Close without a code, 1006 is none at all (RFC 6455 §7.1.5).
         """
-        return None if self._socket is None else self._socket.close_code
+        talk = self._handshake if self._socket is None else self._socket
+        return talk.close_code
 
     @property
     def close_reason(self) -> str:
@@ -282,7 +284,7 @@ class WebSocket:
         Raises:
             UsageError: A code that nobody may send, or a reason that is too long.
         """
-        if code not in _CODES:
+        if type(code) is not int or code not in _CODES:
             raise UsageError(
                 f"ws.close() takes a code that may be sent, 1000 or 3000 to 4999 among others, not "
                 f"{code!r} (RFC 6455 §7.4)"
@@ -294,8 +296,9 @@ class WebSocket:
         return self._kept(self._close(code, reason), "ws.close")
 
     async def _close(self, code: int, reason: str) -> None:
-        if self._socket is not None:
-            await self._socket.close(code, reason)
+        socket = self._socket or await self._handshake.opened()
+        if socket is not None:
+            await socket.close(code, reason)
         elif not self._res.started:
             await self._res.status(403).send(reason)
 

@@ -11,20 +11,26 @@ Source: the ASGI specification, "HTTP & WebSocket", and its extension "websocket
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NoReturn
+
+from anyio.lowlevel import checkpoint
 
 from .._asgi.extensions import Client
 from .._failures import name_of, parted
-from ..errors import NardisError, NoResponse, UsageError
+from ..errors import (
+    ClientDisconnected,
+    NardisError,
+    NoResponse,
+    ResponseAlreadyStarted,
+    UsageError,
+)
+from ..limits import Limits
 from ..types import ASGIApp, CloseReason, Message, Receive, Scope, Send
 from .exchange import ENDED, IDLE, STARTED, Exchange
 from .intake import Intake, UnwatchedIntake
 from .lifetime import Lifetime
-from .socket import Messages, Socket
+from .socket import VANISHED, Messages, Socket, how_of
 from .sweeper import Sweeper
-
-if TYPE_CHECKING:
-    from ..limits import Limits
 
 __all__ = ["Handshake"]
 
@@ -100,6 +106,8 @@ class Handshake(Exchange):
             if self.socket is not None:
                 return self.socket  # another task, which receives or sends, was first
             await self._may_send("accept the WebSocket")
+            if self.state != IDLE:  # a denial has begun
+                raise ResponseAlreadyStarted("accept the WebSocket")
             await self._meet_client()
             message = self._with_fields({"type": "websocket.accept", "subprotocol": subprotocol})
             if self.client is not None:
@@ -115,6 +123,19 @@ class Handshake(Exchange):
             return self._become_socket(subprotocol)
         finally:
             self._give_turn()
+
+    async def opened(self) -> Socket | None:
+        """Wait for an accept, or a denial, that is under way; return what it became."""
+        await self._take_turn()
+        self._give_turn()
+        return self.socket
+
+    def fail(self, error: BaseException) -> None:
+        """Note that the handler failed, also past the accept (W4)."""
+        if self.socket is None:
+            super().fail(error)
+        else:
+            self.socket.fail(error)
 
     def _become_socket(self, subprotocol: str | None) -> Socket:
         self._conclude()
@@ -167,7 +188,8 @@ class Handshake(Exchange):
             if isinstance(exc, NardisError) or parted(exc)[0] is not None:
                 raise
             self.server_failed(exc)
-        if messages.is_at_end:
+        if messages.is_at_end and messages.last is not None:
+            self._how_it_ended = how_of(messages.last)
             self.disconnected()
         if self.gone:
             await self.raise_gone()
@@ -188,6 +210,8 @@ class Handshake(Exchange):
                 await self._to_server(message)
             elif kind == "websocket.accept":
                 await self._may_send("accept the WebSocket")
+                if self.state != IDLE:
+                    raise ResponseAlreadyStarted("accept the WebSocket")
                 message = self._with_fields(message)
                 self._conclude()
                 self.is_handed_over = True
@@ -227,15 +251,40 @@ class Handshake(Exchange):
     def inside(self, outer: Lifetime) -> None:
         """Belong to the handshake outside of a foreign middleware."""
         super().inside(outer)
-        if isinstance(outer, Handshake):
-            self.outer, outer.inner = outer, self
-            self.meet(outer.client)
+        assert isinstance(outer, Handshake)
+        self.outer, outer.inner = outer, self
+        self.meet(outer.client)
 
     def meet(self, client: Client | None) -> None:
         """Be the one who is told what happens to the client."""
         self.client = client
         if client is not None:
             client.listener, client.claimed = self, True
+
+    def set_limits(self, limits: Limits) -> None:
+        """Apply them outside of a foreign middleware too, where time is kept before the accept."""
+        super().set_limits(limits)
+        if self.outer is not None:
+            self.outer.set_limits(limits)
+
+    def set_cancels(self, cancels: bool) -> None:
+        """Apply it outside of a foreign middleware too."""
+        super().set_cancels(cancels)
+        if self.outer is not None:
+            self.outer.set_cancels(cancels)
+
+    @property
+    def close_code(self) -> int | None:
+        """How it ended where the client left before the accept; None where it did not."""
+        if not self.gone:
+            return None
+        return VANISHED if self._how_it_ended is None else self._how_it_ended[0]
+
+    async def raise_gone(self) -> NoReturn:
+        """Let the cancellation land; where it cannot, say how it ended."""
+        await checkpoint()
+        what = f"the client is no longer served: {self.close_reason or 'gone'}"
+        raise ClientDisconnected(what, code=self.close_code)
 
     def note(self, reason: CloseReason) -> None:
         """Note why it ended, on both sides of a foreign middleware."""

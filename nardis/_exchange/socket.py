@@ -20,7 +20,7 @@ from .lifetime import Lifetime
 from .sweeper import TICK_S
 from .turns import TURN_S, Turns
 
-__all__ = ["REASON_BYTES", "Messages", "Socket", "close_code_of"]
+__all__ = ["REASON_BYTES", "VANISHED", "Messages", "Socket", "close_code_of", "how_of"]
 
 # What the watcher takes ahead of the reader, about: a message counts with its overhead.
 AHEAD_BYTES: Final = 64 * 1024
@@ -103,7 +103,7 @@ class Messages(Inflow):
     def _keeps(self, message: Message) -> bool:
         if message["type"] == "websocket.disconnect":
             self.last = message
-            self._lifetime.closed(*_how(message))
+            self._lifetime.closed(*how_of(message))
             return False
         self._weight += _size(message) + MESSAGE_OVERHEAD_BYTES
         return True
@@ -180,6 +180,7 @@ class Socket(Turns):
         if self._is_cancelled():
             await checkpoint()
         if self.over:
+            await checkpoint()  # whoever asks on and on must not keep the event loop
             raise StopAsyncIteration
         self._is_reading = True
         try:
@@ -189,7 +190,7 @@ class Socket(Turns):
                 await checkpoint()
             message = await self._messages.take()
             if message["type"] == "websocket.disconnect":
-                self.closed(*_how(message))
+                self.closed(*how_of(message))
         except BaseException as exc:
             if isinstance(exc, NardisError) or parted(exc)[0] is not None:
                 raise
@@ -264,7 +265,9 @@ class Socket(Turns):
         """Close, after what is being sent; does nothing where that was done."""
         await self._take_turn()
         try:
-            if self.open:
+            if not self.open:
+                await checkpoint()
+            else:
                 self.open, self.closed_here, self.over = False, True, True
                 self.close_code, self.close_text = code, reason
                 # Our runner says what the client answers, or that it does not. Another server may
@@ -285,13 +288,16 @@ class Socket(Turns):
 
         Return *error*, unless it says only that the conversation was over.
         """
-        is_known = isinstance(error, ClientDisconnected) and not self.open
+        is_known = isinstance(error, ClientDisconnected) and (
+            not self.open or self.close_reason is not None
+        )
+        error = None if is_known else error
         if self.open and self.close_reason != "stalled":
             with anyio.move_on_after(self.limits.cleanup_s):
                 with suppress(ClientDisconnected):  # meanwhile
                     await self.close(*close_code_of(error, self.close_reason))
         self.shut()
-        return None if is_known else error
+        return error
 
     def shut(self) -> None:
         """Be over, because the handler is: whoever has it still can neither send nor receive."""
@@ -376,7 +382,8 @@ class Socket(Turns):
         return True
 
     def fail(self, error: BaseException) -> None:
-        """Leave an error to `finish`."""
+        """Note that the handler failed, whatever catches the error on its way outward."""
+        self.failure: BaseException | None = self.failure or error
 
     def look(self, now: float) -> None:
         """Enforce the limits and see to a watcher; the sweeper calls this once a tick."""
@@ -424,7 +431,7 @@ def shortened(reason: str) -> str:
     return reason.encode("utf-8", "replace")[:REASON_BYTES].decode("utf-8", "ignore")
 
 
-def _how(message: Message) -> tuple[int, str]:
+def how_of(message: Message) -> tuple[int, str]:
     """Read how a WebSocket ended; servers leave out what they do not know."""
     return message.get("code") or NO_STATUS, message.get("reason") or ""
 

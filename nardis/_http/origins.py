@@ -108,9 +108,12 @@ def is_same_origin(origin: str, scheme: str, host: str | None) -> bool:
     False
     """
     found = _ORIGIN.fullmatch(origin)
-    if found is None or not host or (scheme == "https" and found[1] == "http"):
+    port = None if found is None else found[3] or _DEFAULT_PORTS.get(found[1])
+    # Other schemes are of extensions, and of shells around web pages.
+    if found is None or found[1] not in _DEFAULT_PORTS or not host:
         return False
-    port = found[3] or _DEFAULT_PORTS.get(found[1])
+    if scheme == "https" and found[1] == "http":
+        return False
     here = host.lower()
     return here == f"{found[2]}:{port}" or (found[3] is None and here == found[2])
 

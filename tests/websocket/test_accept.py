@@ -380,7 +380,7 @@ async def test_a_client_that_leaves_before_the_accept(told, cancels):
         await socket.wait()
         assert not server.exchanges
 
-    assert log == ["cancelled" if cancels else "connecting", "gone"]
+    assert log == ["cancelled" if cancels else "closed", "gone"]
     assert socket.begun == []
     assert socket.error is None
 
