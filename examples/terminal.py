@@ -67,7 +67,10 @@ for each in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
 os.execvp(sys.argv[1], sys.argv[1:])
 """
 
-STYLE = "pre { font: 14px/18px monospace; white-space: pre-wrap; word-break: break-all }"
+STYLE = """
+pre, span { font: 14px/18px monospace; white-space: pre-wrap; word-break: break-all }
+span { position: absolute; visibility: hidden }
+"""
 SCRIPT = r"""
 const screen = document.querySelector("pre"), probe = document.querySelector("span");
 const state = document.querySelector("output");
@@ -132,7 +135,7 @@ function tellSize() {
 }
 """
 PAGE = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Terminal</title>
-<style>{STYLE}</style><pre></pre><pre><span>0123456789</span></pre><p><output></output></p>
+<style>{STYLE}</style><pre></pre><p><output></output></p><span>0123456789</span>
 <script>{SCRIPT}</script></html>
 """
 
