@@ -295,7 +295,7 @@ async def serve_websocket(
         if exchange.socket is not None:
             await _conclude(req, exchange.socket, error)
         elif exchange.is_handed_over:
-            if error is not None:
+            if error is not None and not isinstance(error, ClientDisconnected):
                 raise as_exception(error)
         elif exchange.state != ENDED or error is not None:
             await _settle(app, req, exchange, error)
@@ -336,7 +336,10 @@ async def _run(app: Served, req: Request, exchange: Exchange) -> BaseException |
         return None
     except BaseException as exc:
         error = failure_of(exc)
-    return await _answered(app, error, req, exchange, None)
+    try:
+        return await _answered(app, error, req, exchange, None)
+    finally:
+        del error  # a circle: its traceback has this frame
 
 
 async def _answered(

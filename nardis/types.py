@@ -85,6 +85,10 @@ class Composes(Protocol):
         """The message of the fields behind the body; None where none were announced."""
         ...
 
+    def merge(self, message: Message, /) -> None:
+        """Take a status and fields, instead of and beside those that are set."""
+        ...
+
     def switch(self) -> None:
         """Note that the head went out with a 101, which accepts a WebSocket."""
         ...

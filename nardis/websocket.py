@@ -216,7 +216,9 @@ class WebSocket:
             UnicodeEncodeError: Half of a surrogate pair is in it.
         """
         socket, said = self._socket, _as_message(message)
-        verb = self._send_first(said) if socket is None else socket.send(said)
+        # Behind an accept there may be others, who were called before.
+        at_once = socket is not None and self._handshake.is_calm
+        verb = socket.send(said) if socket is not None and at_once else self._send_first(said)
         return self._kept(verb, "ws.send")
 
     def send_json(self, obj: object) -> Verb:
@@ -238,6 +240,8 @@ class WebSocket:
     async def _send_first(self, message: Message) -> None:
         if self._socket is None:
             await self.accept()
+        else:
+            await self._handshake.opened()
         await self._open.send(message)
 
     @property
@@ -300,7 +304,7 @@ class WebSocket:
         if socket is not None:
             await socket.close(code, reason)
         elif not self._res.started:
-            await self._res.status(403).send(reason)
+            await self._handshake.refuse(reason)
 
     def _kept(self, verb: Verb, name: str) -> Verb:
         return self._res.keep(verb, name) if _TALKING.get(None) is self else verb

@@ -431,6 +431,10 @@ class Exchange(Ledger):
         if self.state == STARTED or self.end_data is not None:
             await self._take_turn()
             try:
-                await self._end(self.end_data or b"")
+                if not self._is_ended():  # by another task that was sending
+                    await self._end(self.end_data or b"")
             finally:
                 self._give_turn()
+
+    def _is_ended(self) -> bool:
+        return self.state == ENDED

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final, NoReturn
 
+import anyio
 from anyio.lowlevel import checkpoint
 
 from .._asgi.extensions import Client
@@ -60,7 +61,9 @@ class Handshake(Exchange):
     """
 
     __slots__ = (
+        "_door",
         "_how_it_ended",
+        "_is_refused",
         "_to_server",
         "inner",
         "is_handed_over",
@@ -88,6 +91,8 @@ class Handshake(Exchange):
         self.messages = Messages(self, receive)
         self._to_server = send
         self._how_it_ended: tuple[int, str] | None = None
+        self._is_refused = False
+        self._door: anyio.Lock | None = None
         self.is_handed_over: bool = False
         self.outer: Handshake | None = None
         self.inner: Handshake | None = None
@@ -105,6 +110,8 @@ class Handshake(Exchange):
         try:
             if self.socket is not None:
                 return self.socket  # another task, which receives or sends, was first
+            if self._is_refused:
+                raise ClientDisconnected("this WebSocket was refused: ws.close() was called")
             await self._may_send("accept the WebSocket")
             if self.state != IDLE:  # a denial has begun
                 raise ResponseAlreadyStarted("accept the WebSocket")
@@ -123,6 +130,11 @@ class Handshake(Exchange):
             return self._become_socket(subprotocol)
         finally:
             self._give_turn()
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether nobody accepts or denies it, or waits for that."""
+        return not self._busy
 
     async def opened(self) -> Socket | None:
         """Wait for an accept, or a denial, that is under way; return what it became."""
@@ -182,8 +194,11 @@ class Handshake(Exchange):
         """Hear that there is a client, which a server says first, and once."""
         messages = self.messages
         try:
-            if not messages.met:
-                await messages.take()
+            if self._door is not None:
+                async with self._door:
+                    await self._take_connect()
+            else:
+                await self._take_connect()
         except BaseException as exc:
             if isinstance(exc, NardisError) or parted(exc)[0] is not None:
                 raise
@@ -193,6 +208,10 @@ class Handshake(Exchange):
             self.disconnected()
         if self.gone:
             await self.raise_gone()
+
+    async def _take_connect(self) -> None:
+        if not self.messages.met:
+            await self.messages.take()
 
     # --- handed over ------------------------------------------------------------------------------
 
@@ -222,10 +241,24 @@ class Handshake(Exchange):
             else:
                 await deny({**message, "type": kind.removeprefix("websocket.")})
 
+        # A foreign application may ask from several tasks; the server is asked by one (Q1).
+        self._door = door = anyio.Lock(fast_acquire=True)
+
+        async def receive() -> Message:
+            async with door:
+                return await self.messages.take()
+
         scope = {name: value for name, value in scope.items() if name != "method"}
-        await app(scope, self.messages.take, hear)
+        await app(scope, receive, hear)
 
     # --- denied -----------------------------------------------------------------------------------
+
+    async def refuse(self, reason: str) -> None:
+        """Deny it with 403, in a handler that closes it; *reason* is the text."""
+        self._is_refused = True
+        fields = [(b"content-type", b"text/plain; charset=utf-8")] if reason else []
+        self.head.merge({"status": 403, "headers": fields})
+        await self.answer(reason.encode())
 
     async def _deny(self, message: Message) -> None:
         starts = message["type"] == "http.response.start"

@@ -464,7 +464,10 @@ async def answer_error(walk: Walk, error: BaseException) -> None:
     # the head nobody was, and outside of a foreign middleware that keeps the head back they may be.
     if exchange.state != ABORTED:
         trail.offered = error
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # a circle, as in advance()
 
 
 async def run_error_handler(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 
 import anyio
 
@@ -20,11 +21,12 @@ class SecureStream(ByteStream):
         tls: The session.
     """
 
-    __slots__ = ("_stream", "_turn", "tls")
+    __slots__ = ("_stream", "_turn", "rest", "tls")
 
     def __init__(self, stream: Stream, context: ssl.SSLContext) -> None:
         self._stream = stream
         self.tls: TLS = TLS(context)
+        self.rest: Iterator[memoryview] | None = None  # behind that of the stream
         # Records go out in the order in which they were made.
         self._turn = anyio.Lock(fast_acquire=True)
 
@@ -59,19 +61,34 @@ class SecureStream(ByteStream):
             await self._say()  # an alert; behind something said, the next to read or write says it
         return said
 
-    async def write(self, *pieces: bytes) -> bool:
+    async def write(self, *pieces: bytes, keeps: bool = False) -> bool:
         """Encrypt and send *pieces*; see `ByteStream`."""
+        return await self._write(_portions(pieces), keeps=keeps)
+
+    async def resume(self) -> bool:
+        """Send the `rest`; see `ByteStream`."""
+        rest, self.rest = self.rest or iter(()), None
+        return await self._stream.resume() and await self._write(rest)
+
+    async def _write(self, portions: Iterator[memoryview], *, keeps: bool = False) -> bool:
         async with self._turn:
             try:
-                for piece in pieces:
-                    for at in range(0, len(piece), READ_BYTES):
-                        self.tls.encrypt(memoryview(piece)[at : at + READ_BYTES])
-                        if not await self._stream.write(self.tls.outgoing()):
+                for portion in portions:
+                    self.tls.encrypt(portion)
+                    record = self.tls.outgoing()
+                    try:
+                        if not await self._stream.write(record, keeps=keeps):
                             return False
+                    except BaseException:
+                        if keeps:  # a record that is made goes out
+                            self._stream.rest = self._stream.rest or iter((memoryview(record),))
+                            self.rest = portions
+                        raise
             except ssl.SSLError:
                 return False
             except BaseException:
-                self._stream.cut()  # a record that is missing breaks the session
+                if self.rest is None:
+                    self._stream.cut()  # a record that is missing breaks the session
                 raise
             return True
 
@@ -97,10 +114,17 @@ class SecureStream(ByteStream):
 
     async def _say(self) -> None:
         """Send what TLS itself has to say, unless a writer is at it, who takes it along."""
-        if self.tls.has_to_say and not self._turn.locked():
+        if self.tls.has_to_say and self.rest is None and not self._turn.locked():
             async with self._turn:
                 try:
                     await self._stream.write(self.tls.outgoing())
                 except BaseException:
                     self._stream.cut()
                     raise
+
+
+def _portions(pieces: tuple[bytes, ...]) -> Iterator[memoryview]:
+    """Go through *pieces* in portions, each for some records."""
+    for piece in pieces:
+        for at in range(0, len(piece), READ_BYTES):
+            yield memoryview(piece)[at : at + READ_BYTES]

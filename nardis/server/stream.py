@@ -84,9 +84,16 @@ Address: TypeAlias = tuple[str, int] | None
 
 
 class ByteStream(ABC):
-    """What a conversation needs of its client, in the clear or over TLS."""
+    """
+    What a conversation needs of its client, in the clear or over TLS.
+
+    Attributes:
+        rest: Of a write that was cancelled, and kept, it is still to be sent.
+    """
 
     __slots__ = ()
+
+    rest: Iterator[memoryview] | None
 
     @abstractmethod
     async def read(self) -> bytes | None:
@@ -98,14 +105,19 @@ class ByteStream(ABC):
         """
 
     @abstractmethod
-    async def write(self, *pieces: bytes) -> bool:
+    async def write(self, *pieces: bytes, keeps: bool = False) -> bool:
         """
         Send *pieces* as one; return when the system took them, False if the client is gone.
 
         Tasks that write at once take turns. Cancellation: before the first byte it leaves no trace;
         after it the stream is cut, because half a piece may be on the wire. Over TLS it is cut once
-        the record is made, which the session would miss.
+        the record is made, which the session would miss. With *keeps* it is not cut: `rest` is
+        there, and `resume` has to be called before anything else is written.
         """
+
+    @abstractmethod
+    async def resume(self) -> bool:
+        """Send the `rest`, as `write` does. Cancellation: the stream is cut."""
 
     @abstractmethod
     def try_write(self, data: bytes) -> bool:
@@ -143,6 +155,7 @@ class Stream(Turns, ByteStream):
         "fetching",
         "read_at",
         "reading",
+        "rest",
         "sent",
         "server",
         "socket",
@@ -168,6 +181,7 @@ class Stream(Turns, ByteStream):
         self._busy = False
         self._turns = None
         self._more = False  # the last read took all that it could: there may be more
+        self.rest: Iterator[memoryview] | None = None
         if sock.family == socket.AF_UNIX:
             # ASGI has a path without a port; proxies on this host are told by that.
             self.server = (cast("str", sock.getsockname()), None)
@@ -225,7 +239,7 @@ class Stream(Turns, ByteStream):
         """Return what a read gives that was called off."""
         return b"" if self.closed else None
 
-    async def write(self, *pieces: bytes) -> bool:
+    async def write(self, *pieces: bytes | memoryview, keeps: bool = False) -> bool:
         """Send *pieces* as one; see `ByteStream`."""
         had_turn = self._busy
         if had_turn:
@@ -248,12 +262,21 @@ class Stream(Turns, ByteStream):
                 size, sent = -1, 0
             del joined  # a slow client may be waited for
             self.sent += sent
-            return sent == size or await self._write_rest(pieces, sent)
+            return sent == size or await self._write_rest(pieces, sent, keeps=keeps)
         except OSError:
             return False
         finally:
             if had_turn:
                 self._give_turn()
+
+    async def resume(self) -> bool:
+        """Send the `rest`; see `ByteStream`."""
+        rest, self.rest = self.rest, None
+        try:
+            return await self.write(*rest or ())
+        except BaseException:
+            self.cut()
+            raise
 
     def try_write(self, data: bytes) -> bool:
         """Send a few bytes if there is room for them now; see `ByteStream`."""
@@ -277,7 +300,9 @@ class Stream(Turns, ByteStream):
         poll.register(self.socket.fileno(), select.POLLOUT)
         return bool(poll.poll(0))
 
-    async def _write_rest(self, pieces: Sequence[bytes], sent: int) -> bool:
+    async def _write_rest(
+        self, pieces: Sequence[bytes | memoryview], sent: int, *, keeps: bool = False
+    ) -> bool:
         """Send what is left of *pieces* after *sent* bytes; nobody else writes meanwhile."""
         had_turn, self._busy = self._busy, True
         self.writing = clock()
@@ -299,7 +324,9 @@ class Stream(Turns, ByteStream):
         except OSError:
             return False
         except BaseException:
-            if sent:
+            if sent and keeps:
+                self.rest = rest_of(pieces, sent)
+            elif sent:
                 self.cut()
             raise
         finally:
@@ -460,7 +487,7 @@ async def _read(file: int, at: int, count: int) -> bytes:
     return data
 
 
-def rest_of(pieces: Sequence[bytes], sent: int) -> Iterator[memoryview]:
+def rest_of(pieces: Sequence[bytes | memoryview], sent: int) -> Iterator[memoryview]:
     """
     Go through what is left of *pieces* after *sent* bytes of them.
 

@@ -193,3 +193,21 @@ async def test_the_final_message_waits_for_a_chunk_that_another_task_is_sending(
         await call.wait()
 
     assert (call.body, call.final) == (b"chunk", True)
+
+
+async def test_an_answer_that_another_task_is_sending_is_not_ended_again():
+    """The handler returns meanwhile: there is one final message (R2)."""
+    app, gate = Nardis(), Gate()
+
+    @app.get("/")
+    async def handler(req, res):
+        elsewhere.start_soon(res.send, "whole")
+        await rest()
+
+    async with Server(app) as server, anyio.create_task_group() as elsewhere:
+        call = server.call("/", on_send=gate)
+        await gate.let(2)
+        await call.wait()
+
+    assert (call.body, call.final, call.error) == (b"whole", True, None)
+    assert [message["type"] for message in call.sent].count("http.response.body") == 1

@@ -32,3 +32,16 @@ class ConnectionTasks(SpawnsApps, TaskGroup):  # type: ignore[misc]  # its own i
             self._task_group.create_task(coroutine)
         except RuntimeError:  # the group is shutting down: its loop would complain of what is left
             coroutine.close()
+
+    def complete(
+        self, func: Callable[[], Coroutine[Any, Any, None]], done: Callable[[], None]
+    ) -> None:
+        """Start a task, and call *done* at its end, also where it never begins."""
+        coroutine = func()
+        try:
+            task = self._task_group.create_task(coroutine)
+        except RuntimeError:
+            coroutine.close()
+            done()
+        else:
+            task.add_done_callback(lambda _: done())  # one that is cancelled early runs nothing

@@ -120,7 +120,7 @@ class Guest:
         connection = self._connection
         if isinstance(event, RawData):
             if event.data:
-                await self.write(event.data)
+                await self.write(event.data, keeps=False)
         elif isinstance(event, Updated):
             connection.head_since = 0.0
             connection.idle_since = clock() if event.idle else 0.0
@@ -128,18 +128,28 @@ class Guest:
             await connection.finish(whole=not self.protocol.is_unfinished())
             await self._lost()
 
-    async def write(self, *pieces: bytes) -> None:
+    @property
+    def has_rest(self) -> bool:
+        """Whether a write was cancelled which has begun."""
+        return self._connection.stream.rest is not None
+
+    async def write(self, *pieces: bytes, keeps: bool = True) -> None:
         """Send *pieces* as one, unless nobody takes them any more; see `Line`."""
         connection = self._connection
         if connection.over:
             return
         try:
-            if not await connection.stream.write(*pieces):
+            if not await connection.stream.write(*pieces, keeps=keeps):
                 await self._broken()
         except BaseException:
             if connection.wire.closed:  # a part is on the wire
                 await self._lost()
             raise
+
+    async def resume(self) -> None:
+        """Send the rest of a write that was cancelled; see `Line`."""
+        if not await self._connection.stream.resume():
+            await self._broken()
 
     def try_write(self, data: bytes) -> bool:
         """Send *data* if there is room for all of it now; return whether there was."""

@@ -115,9 +115,15 @@ class H1(H11Protocol):
         if not isinstance(event, Response) or not isinstance(self.stream, WSStream):
             await super().stream_send(event)
         elif event.status_code == 101:
-            await self._send_h11_event(
-                h11.InformationalResponse(status_code=101, headers=[*event.headers, *self._ours()])
+            answer = h11.InformationalResponse(
+                status_code=101, headers=[*event.headers, *self._ours()]
             )
+            try:
+                await self._send_h11_event(answer)
+            except BaseException as exc:
+                if not isinstance(exc, Exception):
+                    self._line.cut()  # h11 has done with it, and no frame may go out in its place
+                raise
             # Nothing more is needed of these; ten thousand of them would take 60 MiB.
             self.connection.h11_connection = None
             self.can_read: Any = NOBODY

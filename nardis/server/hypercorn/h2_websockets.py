@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import h2.errors
 import h2.events
@@ -29,18 +29,38 @@ __all__ = ["SocketsH2"]
 
 
 class StreamLine:
-    """What carries one WebSocket: a stream."""
+    """
+    What carries one WebSocket: a stream.
 
-    __slots__ = ("_protocol", "_stream_id")
+    Attributes:
+        rest: Of a frame whose write was cancelled; it may be with the connection as a whole.
+    """
+
+    __slots__ = ("_protocol", "_stream_id", "rest")
 
     def __init__(self, protocol: SocketsH2, stream_id: int) -> None:
         self._protocol = protocol
         self._stream_id = stream_id
+        self.rest: memoryview | None = None
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether a write was cancelled which has begun."""
+        return self.rest is not None
 
     async def write(self, *pieces: bytes) -> None:
         """Send *pieces* as one; see `speech.Line`."""
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         await self._protocol.stream_send(Data(stream_id=self._stream_id, data=data))
+
+    async def resume(self) -> None:
+        """Send the rest; see `speech.Line`."""
+        rest, self.rest = self.rest or memoryview(b""), None
+        try:
+            await self._protocol.stream_send(Data(stream_id=self._stream_id, data=cast(bytes, rest)))
+        except BaseException:
+            self.cut()
+            raise
 
     def try_write(self, data: bytes) -> bool:
         """Send *data* if the window has room for all of it, and the connection too."""
@@ -93,13 +113,11 @@ class SocketsH2(FairH2):
             give_up(stream)
             await self._end_stream(stream_id, h2.errors.ErrorCodes.PROTOCOL_ERROR)
 
-    async def interrupted(self, stream_id: int, sent: int, size: int) -> None:
+    def interrupted(self, stream_id: int, rest: memoryview) -> None:
         """Let no other frame of a WebSocket come behind a part of one."""
         stream = self.streams.get(stream_id)
-        if isinstance(stream, WebSocket):
-            stream.went_out = sent == size
-            if 0 < sent < size:
-                await self.cut(stream_id)
+        if isinstance(stream, WebSocket) and isinstance(stream.line, StreamLine):
+            stream.line.rest = rest
 
     async def cut(self, stream_id: int) -> None:
         """Reset a WebSocket; its application hears that the client is gone."""

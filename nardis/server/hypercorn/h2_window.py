@@ -203,7 +203,8 @@ class WindowedH2(H2Protocol):
                 await self._flush_for(stream_id)
                 since = clock()
         except BaseException:
-            await self.interrupted(stream_id, len(data) - len(rest), len(data))
+            if len(rest) < len(data):
+                self.interrupted(stream_id, rest)
             raise
 
     def _send_some(self, stream_id: int, data: memoryview) -> None:
@@ -212,8 +213,8 @@ class WindowedH2(H2Protocol):
             end = start + self.connection.max_outbound_frame_size
             self.connection.send_data(stream_id, data[start:end].tobytes())
 
-    async def interrupted(self, stream_id: int, sent: int, size: int) -> None:
-        """Hear that a write of *size* bytes was cancelled behind the first *sent* of them."""
+    def interrupted(self, stream_id: int, rest: memoryview) -> None:
+        """Hear that a write was cancelled which has begun; *rest* was not sent."""
 
     def try_to_send(self, stream_id: int, data: bytes) -> bool:
         """Send a few bytes of a stream if there is room for them now; return whether it was so."""

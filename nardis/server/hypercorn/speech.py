@@ -11,9 +11,11 @@ Cure: rules S1 to S4; the tests cite them by number.
      goes out at once, or in front of the next frame: of several Pongs that wait the last is enough
      (RFC 6455 §5.5.3).
  S3  A frame that is cancelled before its first byte leaves no trace; a Close frame neither, and the
-     WebSocket is as open as before. After that byte, and over TLS once its record is made, nothing
-     else may go out: it ends by a cut, of the connection, or in HTTP/2 of its stream. Both sides
-     hear that as 1006. What HTTP/2 has as a whole goes out.
+     WebSocket is as open as before. After that byte, and over TLS once its record is made, it is
+     finished: its caller leaves at once, and a task of the WebSocket keeps the turn until the rest
+     is out. So the end of one connection, whose call was sending here, does not reach this one.
+     The rest lies in memory meanwhile; a client that takes none of it is cut for that, and one that
+     has left is not waited for.
  S4  Nothing goes out behind a Close frame.
 """
 
@@ -22,7 +24,7 @@ from __future__ import annotations
 from typing import Any, Final, Protocol
 
 from anyio import to_thread
-from hypercorn.protocol.events import StreamClosed
+from hypercorn.protocol.events import EndData, StreamClosed
 from hypercorn.protocol.ws_stream import WSStream
 
 from ..turns import Turns
@@ -43,8 +45,17 @@ class Line(Protocol):
         """
         Send *pieces* as one; return when they are taken, or nobody takes them any more.
 
-        Cancellation: after the first byte the line is cut, and `StreamClosed` is handled.
+        Cancellation: before the first byte it leaves no trace; after it there is a rest.
         """
+        ...
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether a write was cancelled which has begun."""
+        ...
+
+    async def resume(self) -> None:
+        """Send the rest of that write, before anything else. Cancellation: the line is cut."""
         ...
 
     def try_write(self, data: bytes) -> bool:
@@ -62,8 +73,7 @@ class Speech(Turns, WSStream):
 
     Attributes:
         line: What carries it.
-        said_close: A Close frame has gone out.
-        went_out: The frame whose write was cancelled went out as a whole (HTTP/2).
+        said_close: A Close frame has gone out, or is on its way.
         over: It ends when what waits has gone out.
     """
 
@@ -71,11 +81,12 @@ class Speech(Turns, WSStream):
     __slots__ = (
         "_answering",
         "_close",
+        "_closing",
+        "_completing",
         "_pong",
         "line",
         "over",
         "said_close",
-        "went_out",
     )
 
     line: Line
@@ -88,13 +99,14 @@ class Speech(Turns, WSStream):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.said_close: bool = False
-        self.went_out: bool = False
         self.over: bool = False
         self._busy = False
         self._turns = None
         self._pong: bytes | None = None  # answers that wait, as frames
         self._close: bytes | None = None
         self._answering = False  # a task has begun to send them
+        self._closing = False  # a Close frame is on its way
+        self._completing = False  # a task finishes a frame whose caller was cancelled
 
     @property
     def is_speaking(self) -> bool:
@@ -111,10 +123,10 @@ class Speech(Turns, WSStream):
                 await self._speak(pieces, last=last)
             else:
                 await self.line.write(*pieces)
-        finally:
-            self._give_turn()
-        if self.over:
-            await self.end()
+        except BaseException:
+            self._leave()
+            raise
+        await self._done()
 
     async def say_compressed(self, opcode: int, payload: bytes, bits: int) -> None:
         """Send a message compressed, unless that makes it larger; a large one in a thread."""
@@ -130,10 +142,40 @@ class Speech(Turns, WSStream):
                 await self._speak(pieces_of(opcode, small, compressed=True))
             else:
                 await self._speak(pieces_of(opcode, payload))
-        finally:
-            self._give_turn()
+        except BaseException:
+            self._leave()
+            raise
+        await self._done()
+
+    async def _done(self) -> None:
+        self._give_turn()
         if self.over:
             await self.end()
+
+    def _leave(self) -> None:
+        """Give the turn, because the caller is cancelled; a frame that has begun is finished."""
+        if not self.line.has_rest:
+            self._give_turn()
+        elif self.closed and not self.over:  # the client has left
+            self.line.cut()
+            self._give_turn()
+        else:
+            self._completing = True
+            self.task_group.complete(self._complete, self._have_completed)
+
+    async def _complete(self) -> None:
+        """Finish a frame whose caller was cancelled (S3)."""
+        await self.line.resume()
+        self._closing = self._completing = False
+        if self.said_close and not self.over:
+            await self.send(EndData(stream_id=self.stream_id))
+        await self._done()
+
+    def _have_completed(self) -> None:
+        if self._completing:  # that was cancelled, or could not begin
+            self._completing = False
+            self.line.cut()
+            self._give_turn()
 
     async def _speak(self, pieces: tuple[bytes, ...], *, last: bool = False) -> None:
         """Send answers that wait, and a frame, as one (S2)."""
@@ -147,16 +189,16 @@ class Speech(Turns, WSStream):
         if not pieces:
             return
         # Set before: what is asked for meanwhile may not come behind it (S4).
-        self.said_close = last or close is not None
-        self.went_out = False
+        self.said_close = self._closing = last or close is not None
         try:
             await self.line.write(*pieces)
         except BaseException:
-            if not self.went_out:
-                self.said_close = False
-                raise
-            self._have_answered(pong, close)
+            if self.line.has_rest:
+                self._have_answered(pong, close)
+            else:
+                self.said_close = self._closing = False
             raise
+        self._closing = False
         self._have_answered(pong, close)
 
     def _have_answered(self, pong: bytes | None, close: bytes | None) -> None:
@@ -193,8 +235,8 @@ class Speech(Turns, WSStream):
             self._answering = False
 
     async def end(self) -> None:
-        """Say that nothing more comes, once a Close frame that waits has gone out."""
-        if self._close is None:
+        """Say that nothing more comes, once a Close frame that waits or goes out is out."""
+        if self._close is None and not self._closing:
             await self.send(StreamClosed(stream_id=self.stream_id))
 
     def _give_turn(self) -> None:

@@ -267,6 +267,8 @@ class WebSocket(Speech):
             self.closed = True
             self._frames = None
             self.tell(VANISHED)
+            if self._completing:
+                self.line.cut()  # nobody waits for the rest
         elif awaits_answer(self):
             give_up(self)
             await self._send_error_response(400)
