@@ -106,6 +106,8 @@ class Socket(Call):
 class Sockets(Server):
     """A server of WebSockets, with a clock that stands still; see `Server`."""
 
+    socket_type: type[Socket] = Socket
+
     def open(
         self,
         path: str = "/",
@@ -117,7 +119,7 @@ class Sockets(Server):
         **scope: Any,
     ) -> Socket:
         """Begin a handshake; *messages* have arrived already, behind the one that connects."""
-        socket = Socket(
+        socket = self.socket_type(
             self.app,
             {
                 "type": "websocket",
