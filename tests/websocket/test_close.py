@@ -183,6 +183,27 @@ async def test_cancelled_before_its_turn_it_has_not_closed():
     assert (socket.said, socket.closed) == (["a", "b"], (1000, ""))
 
 
+async def test_while_another_task_accepts_it_waits_for_that():
+    app, gate, states = Nardis(), Gate(), []
+
+    @app.websocket("/")
+    async def handler(req, ws):
+        async with anyio.create_task_group() as group:
+            group.start_soon(ws.accept)
+            await checkpoint()
+            await checkpoint()
+            await ws.close(4000)
+            states.append(ws.state)
+
+    async with Sockets(app) as server:
+        socket = await server.opened("/", on_send=gate)
+        gate.open()
+        await socket.wait()
+
+    assert states == ["closed"]
+    assert (socket.kinds, socket.closed) == (["accept", "close"], (4000, ""))
+
+
 @pytest.mark.parametrize("watched", [False, True])
 async def test_it_ends_what_another_task_reads(watched):
     """Whether the server says something after a Close or not; no later than `cleanup_s`."""

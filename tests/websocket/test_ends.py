@@ -119,6 +119,75 @@ async def test_a_detail_that_fails_to_say_more_closes_all_the_same(caplog):
     assert socket.error is None
 
 
+async def test_a_middleware_that_catches_the_error_hides_it_from_nobody(caplog):
+    """The client hears that the handler failed, and so does the log."""
+    app = Nardis()
+
+    @app.use
+    async def catches(req, res, next):
+        try:
+            await next()
+        except (KeyError, HTTPError):
+            return
+
+    @app.websocket("/:number")
+    async def handler(req, ws):
+        await ws.accept()
+        raise RAISED[int(req.params["number"])][0]
+
+    async with Sockets(app) as server:
+        for number in (0, 1):
+            socket = await server.talked(f"/{number}")
+            assert (socket.closed, socket.error) == (RAISED[number][1], None)
+            assert len(errors(caplog)) == 1
+            caplog.clear()
+
+
+async def test_what_fails_behind_the_conversation_is_a_failure_of_it(caplog):
+    """A middleware's, when its `next()` has returned: nothing has been closed by then."""
+    app = Nardis()
+
+    @app.use
+    async def fails(req, res, next):
+        await next()
+        await res.send("too late")
+
+    @app.websocket("/")
+    async def handler(req, ws):
+        await ws.accept()
+
+    async with Sockets(app) as server:
+        socket = await server.talked()
+
+    assert (socket.closed, socket.error) == ((1011, ""), None)
+    (said,) = errors(caplog)
+    assert "already ended" in said
+
+
+async def test_what_keeps_us_from_looking_after_it_is_a_failure_of_it(caplog):
+    """And not of its neighbours, which are looked after in the same sweep."""
+
+    async def sends(app):
+        await app.state.ws.send("x")
+
+    async def hangs(message):
+        if message["type"] == "websocket.send":
+            await anyio.sleep_forever()
+
+    app, peer = leaving(sends, limits=Limits(write_stall_s=10)), Peer()
+    async with Sockets(app) as server:
+        sockets = [await server.opened(on_send=hangs, peer=each) for each in (peer, None)]
+        peer.progressed = None
+        await server.tick(11)
+        for socket in sockets:
+            await socket.wait()
+
+    assert sockets[0].closed == (1011, "")
+    assert sockets[1].kinds == ["accept", "send"]
+    (said,) = errors(caplog)
+    assert "NoneType" in said
+
+
 async def parked(app):
     await app.state.go.wait()
 

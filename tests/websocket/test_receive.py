@@ -332,4 +332,4 @@ async def test_a_burst_of_messages_lets_other_tasks_run():
         server.step = 0.000005
         await server.talked("/", *[text("x")] * 400)
 
-    assert 1 <= len(heard) <= 200
+    assert 1 <= len(heard) < 399  # else it would wait for more
