@@ -102,6 +102,28 @@ async def test_several_tasks_may_begin(on_send):
     assert socket.kinds == ["accept", "send", "send", "send"]
 
 
+async def test_messages_keep_their_order_over_the_accept():
+    """Those who wait for it stand in the line already, in front of who comes later."""
+    app, gate, said = Nardis(), Gate(), [str(number) for number in range(8)]
+
+    @app.websocket("/")
+    async def handler(req, ws):
+        async with anyio.create_task_group() as group:
+            app.state.late = lambda: group.start_soon(ws.send, said[-1])
+            for each in said[:-1]:
+                group.start_soon(ws.send, each)
+                await checkpoint()
+                await checkpoint()
+
+    async with Sockets(app) as server:
+        socket = await server.opened("/", on_send=gate)
+        gate.open()
+        app.state.late()
+        await socket.wait()
+
+    assert socket.said == said
+
+
 async def test_what_is_asked_for_before_the_accept_may_be_awaited_behind_it():
     app = Nardis()
 
