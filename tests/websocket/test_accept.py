@@ -561,6 +561,28 @@ async def test_a_handler_that_never_accepts_is_named(caplog):
     assert "ws.accept()" in said
 
 
+async def test_what_has_begun_to_be_denied_is_not_accepted(caplog):
+    """The answer that a middleware has begun is cut, as any that fails."""
+    app = Nardis()
+
+    @app.use
+    async def wavers(req, res, next):
+        await res.status(401).write("no")
+        await next()
+
+    @app.websocket("/")
+    async def handler(req, ws):
+        await ws.accept()
+
+    async with Sockets(app) as server:
+        socket = await server.talked()
+
+    assert socket.kinds == ["start", "body"]
+    assert "cannot accept the WebSocket" in str(socket.error)
+    (said,) = errors(caplog)
+    assert "truncated=True" in said
+
+
 async def test_a_close_before_the_accept_refuses():
     """With 403 and the reason; what the code would be nobody hears."""
     app, states = Nardis(), []

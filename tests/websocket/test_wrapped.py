@@ -97,7 +97,8 @@ def behind(middleware, handler, **options):
         res.set("x-inner", "1").set("x-both", "inner").append("set-cookie", "b=2")
         await next()
 
-    app.websocket("/", subprotocols=["v1"])(handler)
+    if handler is not None:
+        app.websocket("/", subprotocols=["v1"])(handler)
     return app
 
 
@@ -271,6 +272,43 @@ async def test_limits_and_the_shutdown_reach_the_handler(middleware, caplog):
     assert app.state.log == [("shutdown", True), "deferred", ("deadline", True), "deferred"]
 
 
+@BEHIND
+async def test_the_options_of_the_route_count(middleware, caplog):
+    """Its limits and its opting out, before the accept and after."""
+    log = []
+
+    async def handler(req, ws):
+        if req.query.get("accepts"):
+            await ws.accept()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            log.append(req.close_reason)
+
+    app = behind(middleware, None)
+    app.websocket("/limits", handler, limits=Limits(handler_s=3))
+    app.websocket("/out", handler, cancel_on_disconnect=False, limits=Limits(handler_s=30))
+    async with Sockets(app) as server:
+        for query in (b"", b"accepts=1"):
+            socket = await server.opened("/limits", query_string=query)
+            await server.tick(2)
+            assert not socket.ended.is_set()
+            await server.tick(2)
+            await socket.wait()
+            assert socket.denied == (None if query else 503)
+            assert log == ["deadline"]
+            log.clear()
+        socket = await server.opened("/out", query_string=b"accepts=1")
+        await server.watched()
+        socket.push(bye())
+        await server.tick(7)
+        assert not socket.ended.is_set()
+        await server.tick(30)
+        await socket.wait()
+        assert log == ["gone"]
+        assert not server.exchanges
+
+
 async def test_a_middleware_may_deny_or_accept_by_itself(caplog):
     class Denies(PassThrough):
         async def __call__(self, scope, receive, send):
@@ -290,11 +328,19 @@ async def test_a_middleware_may_deny_or_accept_by_itself(caplog):
             await send({"type": "websocket.accept"})
             await send({"type": "websocket.close", "code": 4000, "reason": ""})
 
+    class Wavers(PassThrough):
+        async def __call__(self, scope, receive, send):
+            await receive()
+            await send({"type": "websocket.http.response.start", "status": 401})
+            await send({"type": "websocket.http.response.body", "body": b"x", "more_body": True})
+            await send({"type": "websocket.accept"})
+
     async def handler(req, ws):
         """Never run."""
 
     app = Nardis()
-    for path, middleware in [("/d", Denies), ("/q", Answers), ("/a", Accepts)]:
+    all_of_them = [("/d", Denies), ("/q", Answers), ("/a", Accepts), ("/w", Wavers)]
+    for path, middleware in all_of_them:
         app.websocket(path, wrap(middleware), handler)
     async with Sockets(app) as server:
         assert (await server.talked("/d")).denied == 403
@@ -303,6 +349,9 @@ async def test_a_middleware_may_deny_or_accept_by_itself(caplog):
         assert (b"x-foreign", b"1") in answered.begun[0]["headers"]
         assert (await server.talked("/q", extensions={})).denied == 403
         assert (await server.talked("/a")).closed == (4000, "")
+        assert errors(caplog) == []
+        wavering = await server.talked("/w")
+        assert wavering.kinds == ["start", "body"]
+        assert wavering.error is not None
+        assert len(errors(caplog)) == 1
         assert not server.exchanges
-
-    assert errors(caplog) == []
