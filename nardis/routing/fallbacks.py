@@ -158,16 +158,17 @@ def unmatched(req: Request) -> HTTPError | None:
     allowed = trail.allowed
     if req.scope["type"] == "websocket":
         return HTTPError(404, "no WebSocket is served at this path")
-    if WEBSOCKET in allowed:
-        allowed -= _WEBSOCKET
-        if not (allowed or trail.served):
-            return HTTPError(
-                426,
-                "this is a WebSocket: open it with the ws: or wss: scheme",
-                headers={"upgrade": "websocket", "connection": "upgrade"},
-            )
-    if allowed and req.method == "OPTIONS":
-        return None
+    if allowed:
+        if WEBSOCKET in allowed:
+            allowed -= _WEBSOCKET
+            if not (allowed or trail.served):
+                return HTTPError(
+                    426,
+                    "this is a WebSocket: open it with the ws: or wss: scheme",
+                    headers={"upgrade": "websocket", "connection": "upgrade"},
+                )
+        if req.method == "OPTIONS" and allowed:
+            return None
     # Where a route of this very method passed on, the method is allowed and nothing was found.
     if not allowed or trail.served or not req.app.method_not_allowed:
         return HTTPError(404, f"no route answers {req.method} for this path")
