@@ -311,7 +311,8 @@ async def _conclude(req: Request, socket: Socket, error: BaseException | None) -
     """Close a WebSocket whose handler has ended, and log what it raised."""
     error = await socket.finish(error or socket.failure)
     said = None
-    if isinstance(error, HTTPError) and error.status < 500:  # the client's fault
+    is_foreseen = isinstance(error, HTTPError) and error.status < 500  # the client's fault
+    if is_foreseen or isinstance(error, ResponseAborted):
         said = message_of(error)
     elif error is not None:
         _log_late(req, error, "after it was accepted")

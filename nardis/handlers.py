@@ -113,6 +113,10 @@ def step_of(handler: Any, where: Where) -> Step:
         wrong = "looks like an ASGI application"
     elif not least <= len(names) <= most:
         wrong = f"takes {len(names)} parameters"
+    elif where == "websocket()" and "ws" in names and names != ["req", "ws"]:
+        wrong = (
+            f"takes ({', '.join(names)}): a handler has no third parameter, and `req` comes first"
+        )
     else:
         return handler, len(names) == 3
     raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} {wrong}. {_HINT}")

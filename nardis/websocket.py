@@ -87,8 +87,17 @@ class WebSocket:
 
     @property
     def subprotocol(self) -> str | None:
-        """The subprotocol that was chosen; None before the accept, and where none was."""
-        return None if self._socket is None else self._socket.subprotocol
+        """
+        The subprotocol that was chosen; None where there is none.
+
+        Before the accept, it is the one that `accept()` would choose by itself.
+        """
+        return self._choice if self._socket is None else self._socket.subprotocol
+
+    @property
+    def _choice(self) -> str | None:
+        offered = self.subprotocols
+        return next((each for each in self._wanted if each in offered), None)
 
     async def accept(
         self, subprotocol: str | None = None, headers: Mapping[str, str] | None = None
@@ -113,7 +122,7 @@ class WebSocket:
             raise UsageError("ws.accept() was called twice, or after a message: once is enough")
         offered = self.subprotocols
         if subprotocol is None:
-            subprotocol = next((each for each in self._wanted if each in offered), None)
+            subprotocol = self._choice
         elif subprotocol not in offered:
             raise UsageError(
                 f"the client does not offer the subprotocol {subprotocol!r}, only {offered}: it "

@@ -22,6 +22,7 @@ from ..errors import (
     ClientDisconnected,
     NardisError,
     NoResponse,
+    ResponseAborted,
     ResponseAlreadyStarted,
     UsageError,
 )
@@ -226,7 +227,9 @@ class Handshake(Exchange):
         async def hear(message: Message) -> None:
             kind: str = message["type"]
             if self.is_handed_over:
-                await self._to_server(message)
+                # A middleware may say more than the handler, but not behind its Close.
+                if self.socket is None or self.socket.open or kind != "websocket.send":
+                    await self._to_server(message)
             elif kind == "websocket.accept":
                 await self._may_send("accept the WebSocket")
                 if self.state != IDLE:
@@ -253,6 +256,12 @@ class Handshake(Exchange):
 
     # --- denied -----------------------------------------------------------------------------------
 
+    async def abort(self) -> NoReturn:
+        """Cut it on purpose: a handshake is a 500, and a conversation 1011."""
+        if self.socket is not None:
+            self.socket.fail(ResponseAborted("res.abort() cut the WebSocket"))
+        await super().abort()
+
     async def refuse(self, reason: str) -> None:
         """Deny it with 403, in a handler that closes it; *reason* is the text."""
         self._is_refused = True
@@ -276,6 +285,8 @@ class Handshake(Exchange):
     async def finish(self, silent: Callable[..., object] | None) -> None:
         """End a denial that was begun; see `Exchange.finish`."""
         if self.state == IDLE and self.end_data is None:
+            if self.failure is not None:  # a foreign middleware has swallowed it
+                raise self.failure
             raise NoResponse(name_of(silent), _HOW_TO_ANSWER)
         await super().finish(silent)
 
@@ -338,9 +349,17 @@ class Handshake(Exchange):
             self.disconnected()
 
     def closed(self, code: int, reason: str) -> None:
-        """Hear that the client has left without waiting for the answer."""
+        """Hear that the client has left without waiting for the answer; so does who is inside."""
         self._how_it_ended = code, reason
+        inside = self.socket or self.inner
+        if inside is not None:
+            inside.closed(code, reason)
         self.left()
+
+    def server_failed(self, exc: BaseException) -> Message:
+        """Count the client as gone; see `Lifetime.server_failed`."""
+        self.messages.shut()
+        return super().server_failed(exc)
 
     def leave(self) -> None:
         """Let go of everything, because the handler is over."""
@@ -349,14 +368,15 @@ class Handshake(Exchange):
         self.sweeper.exchanges.discard(self)
         if self.client is not None:
             self.client.listener = None
-        if self.socket is not None:
+        if self.outer is None and self.socket is not None:
             self.sweeper.exchanges.discard(self.socket)
             self.socket.shut()
-        elif self.outer is not None and not self.outer.is_handed_over:
+        elif self.socket is None and self.outer is not None and not self.outer.is_handed_over:
             self.outer.meet(self.client)
         if self.outer is not None:
             self.outer.inner = None
         # Circles, which would be the garbage collector's work.
+        self.messages.shut()
         self.messages.serve(self)
         del self.messages
         self.socket, self._send = None, _over

@@ -244,8 +244,12 @@ class Lifetime(ABC):
     def give_up(self, error: BaseException) -> None:
         """End the handler, because *error* keeps us from looking after it."""
         self.fail(error)
-        self.failure = self.failure or error
+        self.note_failure(error)
         self.cancel()
+
+    def note_failure(self, error: BaseException) -> None:
+        """Note what failed, past whatever may catch it; the first one counts."""
+        self.failure = self.failure or error
 
     def server_failed(self, exc: BaseException) -> Message:
         """

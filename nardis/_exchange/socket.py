@@ -78,6 +78,11 @@ class Messages(Inflow):
         """Whether nothing comes any more."""
         return self.last is not None and not self._queue
 
+    def shut(self) -> Message:
+        """Ask the server for nothing more; return what everybody gets."""
+        self.last = self.last or {"type": "websocket.disconnect", "code": VANISHED}
+        return self.last
+
     async def take(self) -> Message:
         """Take the next message; it is an ASGI `receive`."""
         self.reading: float = self._lifetime.sweeper.clock()
@@ -321,7 +326,9 @@ class Socket(Turns):
         self.close_code, self.close_text = code, reason
         self.note("gone")
         if self.cancels:
-            if self._is_reading or (code != VANISHED and self._has_unread()):
+            # Stock hypercorn says 1006 for each end.
+            is_orderly = code != VANISHED or self.client is None
+            if self._is_reading or (is_orderly and self._has_unread()):
                 self._give_time()
             else:
                 self.cancel()
@@ -346,8 +353,7 @@ class Socket(Turns):
     def server_failed(self, exc: BaseException) -> Message:
         """Count the client as gone; see `Lifetime.server_failed`."""
         super().server_failed(exc)
-        self._messages.last = last = {"type": "websocket.disconnect", "code": VANISHED}
-        return last
+        return self._messages.shut()
 
     def cancel(self) -> None:
         """Cancel the handler, also what stands around one whose route has a scope of its own."""
@@ -383,7 +389,7 @@ class Socket(Turns):
 
     def fail(self, error: BaseException) -> None:
         """Note that the handler failed, whatever catches the error on its way outward."""
-        self.failure: BaseException | None = self.failure or error
+        self.note_failure(error)
 
     def look(self, now: float) -> None:
         """Enforce the limits and see to a watcher; the sweeper calls this once a tick."""

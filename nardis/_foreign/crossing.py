@@ -231,12 +231,16 @@ class WebSocketCrossing(_Crossing):
         exchange.sweeper.exchanges.add(exchange)
         try:
             error = await self._run(exchange)
-            socket = exchange.socket
-            if socket is not None:
-                error = await socket.finish(error)
-                socket.failure = (
-                    socket.failure or error
-                )  # past the middleware, which may swallow it
+            if exchange.socket is not None:
+                error = await exchange.socket.finish(error)
+        except BaseException:
+            if exchange.socket is not None and not outer.exchange.closing:
+                what = "a middleware cancelled the handler of a WebSocket half-way"
+                exchange.socket.fail(ResponseAborted(what))
+            raise
+        else:
+            if error is not None:  # past the middleware, which may swallow it
+                (exchange.socket or outer.exchange).note_failure(error)
         finally:
             self.leave()
             exchange.leave()

@@ -73,6 +73,7 @@ def with_access_log(app: ASGIApp, *, as_json: bool, shutdown: Shutdown) -> ASGIA
             message = await receive()
             if message["type"].endswith(".disconnect"):
                 entry.left = True
+                entry.close_code = entry.close_code or message.get("code")
             return message
 
         scope["extensions"][ACCESS] = entry.notes
@@ -122,6 +123,7 @@ class _Entry:
         began: When it began, in Unix seconds; `since` is the same by the clock that never jumps.
         blocked: How long the application waited for the client, in seconds.
         head: The fields of its answer.
+        close_code: How a WebSocket ended, by the first Close of either side.
     """
 
     def __init__(self, scope: Scope) -> None:
@@ -138,6 +140,7 @@ class _Entry:
         self.ended: bool = False
         self.failed: bool = False
         self.left: bool = False
+        self.close_code: int | None = None
 
     @property
     def added(self) -> dict[Any, Any]:
@@ -168,6 +171,8 @@ class _Entry:
             self.ended = not message.get("more_trailers", False)
         elif kind == "websocket.close":
             self.ended = True
+            if self.status == 101:
+                self.close_code = self.close_code or message.get("code", 1000)
 
     def _after_file(self, count: int | None) -> int:
         """Return how many bytes were sent behind a file; without a count it is all of the rest."""
@@ -205,6 +210,7 @@ class _Entry:
             "user_agent": _text(asked.get(b"user-agent")),
             "aborted": not ended and status != 500,
             "close_reason": reason,
+            **({} if self.close_code is None else {"close_code": self.close_code}),
         }
 
 
@@ -267,6 +273,8 @@ def _as_text(fields: dict[str, Any]) -> str:
         line += " aborted"
     if fields["close_reason"]:
         line += f" close_reason={fields['close_reason']}"
+    if "close_code" in fields:
+        line += f" close_code={fields['close_code']}"
     return line
 
 

@@ -415,14 +415,19 @@ async def test_a_cancelled_exchange_has_a_line(caplog):
     assert (said["status"], said["aborted"], said["close_reason"]) == (200, True, "shutdown")
 
 
+LEFT = {"type": "websocket.disconnect", "code": 4001}
+
+
 @pytest.mark.parametrize(
     ("messages", "incoming", "told"),
     [
-        (["accept", "text", "bytes", "close"], [], (101, 6, False, None)),
-        (["accept", None], [{"type": "websocket.disconnect"}], (101, 0, False, None)),
-        (["accept", "text"], [], (101, 4, True, None)),
-        (["start", "body"], [], (403, 2, False, None)),
-        (["close"], [], (None, 0, False, None)),
+        (["accept", "text", "bytes", "close"], [], (101, 6, False, None, 1011)),
+        (["accept", None], [{"type": "websocket.disconnect"}], (101, 0, False, None, None)),
+        (["accept", None], [LEFT], (101, 0, False, None, 4001)),
+        (["accept", None, "close"], [LEFT], (101, 0, False, None, 4001)),
+        (["accept", "text"], [], (101, 4, True, None, None)),
+        (["start", "body"], [], (403, 2, False, None, None)),
+        (["close"], [], (None, 0, False, None, None)),
     ],
 )
 async def test_websockets(log, messages, incoming, told):
@@ -431,7 +436,7 @@ async def test_websockets(log, messages, incoming, told):
         "accept": {"type": "websocket.accept"},
         "text": {"type": "websocket.send", "text": "té!", "bytes": None},
         "bytes": {"type": "websocket.send", "bytes": b"\0\1"},
-        "close": {"type": "websocket.close"},
+        "close": {"type": "websocket.close", "code": 1011},
         "start": {"type": "websocket.http.response.start", "status": 403, "headers": []},
         "body": {"type": "websocket.http.response.body", "body": b"no"},
     }
@@ -441,7 +446,10 @@ async def test_websockets(log, messages, incoming, told):
 
     assert said["method"] in ("GET", "WEBSOCKET")
     assert said["client"] is None
-    assert (said["status"], said["bytes"], said["aborted"], said["close_reason"]) == told
+    seen = (said["status"], said["bytes"], said["aborted"], said["close_reason"])
+    assert (*seen, said.get("close_code")) == told
+    line = await log(app, *incoming, scope=scope, form="text")
+    assert ("close_code=" in line) is (told[-1] is not None)
 
 
 async def test_a_line_of_text(log):

@@ -640,3 +640,19 @@ async def test_a_handler_that_refuses_keeps_its_cookies(caplog):
             await client.websocket("/").__aenter__()
         async with client.websocket("/") as ws:
             assert await ws.receive() == "again"
+
+
+async def test_the_choice_is_known_before_it():
+    app, seen = Nardis(), []
+
+    @app.websocket("/", subprotocols=["v2", "v1"])
+    async def handler(req, ws):
+        seen.append(ws.subprotocol)
+        await ws.accept("v1")
+        seen.append(ws.subprotocol)
+
+    async with Sockets(app) as server:
+        for offer in (["v1", "v2"], ["v1"]):
+            await server.talked("/", subprotocols=offer)
+
+    assert seen == ["v2", "v1", "v1", "v1"]

@@ -35,6 +35,7 @@ async def test_codes_that_nobody_may_send_are_refused():
     assert {*range(-1, 5002)} - ALLOWED <= {*refused}
     assert not ALLOWED & {code for code in refused if type(code) is int}
     assert {1 << 16, None, "1000"} <= {*refused}
+    assert [code for code in refused if type(code) in (float, bool)] == [1000.0, True]
 
 
 async def test_code_and_reason_are_told():
@@ -294,3 +295,72 @@ async def test_one_that_is_not_taken_is_a_stall(caplog):
 
     assert errors(caplog) == []
     assert socket.error is not None
+
+
+async def test_who_asks_on_and_on_after_it_lets_other_tasks_run():
+    """A handler that takes no notice of the end must not keep the event loop."""
+    app, turns = Nardis(), []
+
+    @app.websocket("/")
+    async def handler(req, ws):
+        async def others():
+            while True:
+                turns.append(1)
+                await checkpoint()
+
+        await ws.close()
+        async with anyio.create_task_group() as group:
+            group.start_soon(others)
+            for _ in range(100):
+                with pytest.raises(ClientDisconnected):
+                    await ws.receive()
+                await ws.close()
+            group.cancel_scope.cancel()
+
+    async with Sockets(app) as server:
+        app.websocket("/accepted", accepted(handler))
+        socket = await server.talked("/accepted")
+
+    assert socket.error is None
+    assert len(turns) > 100
+
+
+def accepted(handler):
+    async def first(req, ws):
+        await ws.accept()
+        await handler(req, ws)
+
+    return first
+
+
+async def test_before_the_accept_it_is_the_end_for_all_who_have_begun(caplog):
+    """Also for tasks whose messages wait: that is no failure of theirs, nor of the closer."""
+    app, gate, ends = Nardis(), Gate(), []
+
+    @app.websocket("/")
+    async def handler(req, ws):
+        async def sends(said):
+            try:
+                await ws.send(said)
+            except ClientDisconnected:
+                ends.append(said)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ws.close, 4000, "<no>")
+            await checkpoint()
+            await checkpoint()
+            group.start_soon(sends, "a")
+            group.start_soon(sends, "b")
+
+    async with Sockets(app) as server:
+        socket = await server.opened(on_send=gate)
+        await gate.let(2)
+        await socket.wait()
+
+    assert socket.denied == 403
+    assert (socket.talk.denial.headers, socket.sent[-1]["body"]) == (
+        [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"4")],
+        b"<no>",
+    )
+    assert sorted(ends) == ["a", "b"]
+    assert errors(caplog) == []

@@ -308,7 +308,10 @@ async def test_the_deadline_ends_a_handler_in_its_cleanup_time_too():
 @BY
 @pytest.mark.parametrize("end", [bye(), VANISH], ids=["closes", "vanishes"])
 async def test_unread_messages_before_an_orderly_close_are_for_the_handler(end, by):
-    """It has `cleanup_s` for them. Before a client that vanished it is cancelled at once."""
+    """
+    It has `cleanup_s` for them. Before a client that vanished it is cancelled at once, where that
+    can be told: stock hypercorn says 1006 for each end.
+    """
 
     async def reads_late(app):
         await app.state.go.wait()
@@ -322,12 +325,13 @@ async def test_unread_messages_before_an_orderly_close_are_for_the_handler(end, 
         socket.push(text("a"), text("b"))
         await rest()
         await leave(socket, by, end)
-        assert socket.ended.is_set() is (end is VANISH)
+        is_cancelled = end is VANISH and by == "runner"
+        assert socket.ended.is_set() is is_cancelled
         app.state.go.set()
         await rest()
         assert socket.ended.is_set()
 
-    heard = "cancelled" if end is VANISH else ["a", "b"]
+    heard = "cancelled" if is_cancelled else ["a", "b"]
     assert app.state.log == [heard, (end["code"], ""), "gone", "deferred"]
 
 
@@ -692,3 +696,48 @@ async def test_a_test_sees_all_that():
             await ws.close(4000)
             with pytest.raises(WebSocketClosed, match="4000"):
                 await ws.receive()
+
+
+async def test_a_handler_that_meets_the_end_it_was_given_is_no_failure(caplog):
+    """It says goodbye where that cannot arrive any more."""
+    app = Nardis()
+
+    @app.websocket("/")
+    async def handler(req, ws):
+        await ws.accept()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with shielded(1):
+                await ws.send("bye")
+
+    async with Sockets(app) as server:
+        socket = await server.opened()
+        server.shut_down()
+        await socket.wait()
+
+    assert socket.closed == (1012, "the server restarts")
+    assert errors(caplog) == []
+
+
+async def test_one_that_is_aborted_does_not_look_whole(caplog):
+    """`res.abort()` of a middleware: 1011."""
+    app = Nardis()
+
+    @app.use
+    async def cuts(req, res, next):
+        async with anyio.create_task_group() as group:
+            group.start_soon(next)
+            await rest()
+            await res.abort()
+
+    @app.websocket("/")
+    async def handler(req, ws):
+        async for _ in ws:
+            pass  # pragma: no cover - nothing is said
+
+    async with Sockets(app) as server:
+        socket = await server.talked()
+
+    assert socket.closed == (1011, "")
+    assert len(errors(caplog)) == 1

@@ -36,6 +36,10 @@ SAME = [
     ("http://[::2]:3000", "[::1]:3000", "ws", False),
     ("null", "a.example", "ws", False),
     ("file://", "a.example", "ws", False),
+    # What stands around web pages of its own.
+    ("file://localhost", "localhost", "ws", False),
+    ("capacitor://localhost", "localhost", "ws", False),
+    ("chrome-extension://abc", "abc", "ws", False),
     # What no browser sends.
     ("", "a.example", "ws", False),
     ("HTTP://A.EXAMPLE", "a.example", "ws", False),

@@ -239,11 +239,21 @@ async def blocks():
     """Is no handler: it takes nothing."""
 
 
+async def reversed_(ws, req):
+    """Is that of another framework."""
+
+
+async def with_res(req, ws, res):
+    """Would be a middleware, with `res` for its `ws`."""
+
+
 WRONG = [
     ((lambda req, ws: None,), {}, "not async"),
     ((blocks,), {}, "takes 0 parameters"),
     ((partial(says, "x"),), {}, "not async"),
     ((None,), {}, "not None"),
+    ((reversed_,), {}, "takes .ws, req."),
+    ((with_res,), {}, "takes .req, ws, res."),
     (("/other",), {}, "not '/other'"),
     ((), {"origin": "*"}, "unexpected keyword argument 'origin'.*subprotocols, origins"),
     ((), {"limits": 3}, "limits"),

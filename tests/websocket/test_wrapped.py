@@ -48,6 +48,22 @@ class Swallows(PassThrough):
             self.app = self.app
 
 
+class TimesOut(PassThrough):
+    """Ends what is behind it, and says nothing of that."""
+
+    async def __call__(self, scope, receive, send):
+        with anyio.CancelScope() as scope["state"]["scope"]:
+            await self.app(scope, receive, send)
+
+
+class Chatty(PassThrough):
+    """Has the last word."""
+
+    async def __call__(self, scope, receive, send):
+        await self.app(scope, receive, send)
+        await send({"type": "websocket.send", "text": "one more thing"})
+
+
 class InATask(PassThrough):
     """Runs what is behind it in a task of its own."""
 
@@ -355,3 +371,54 @@ async def test_a_middleware_may_deny_or_accept_by_itself(caplog):
         assert wavering.error is not None
         assert len(errors(caplog)) == 1
         assert not server.exchanges
+
+
+async def test_one_that_ends_the_handler_half_way_is_a_failure(caplog):
+    """Before the accept it is a denial, after it 1011."""
+    scopes = {}
+
+    async def handler(req, ws):
+        if req.query.get("accepts"):
+            await ws.accept()
+        await anyio.sleep_forever()
+
+    app = Nardis()
+    app.use(wrap(TimesOut))
+    app.websocket("/", handler)
+    async with Sockets(app) as server:
+        for query in (b"", b"accepts=1"):
+            socket = await server.opened("/", query_string=query, state=scopes)
+            scopes["scope"].cancel()
+            await socket.wait()
+            ended = socket.closed or socket.denied
+            assert ended == ((1011, "") if query else 500)
+            assert len(errors(caplog)) == 1
+            caplog.clear()
+
+
+async def test_an_error_that_one_swallows_before_the_accept_is_told(caplog):
+    async def handler(req, ws):
+        raise KeyError("k")
+
+    app = Nardis()
+    app.use(wrap(Swallows))
+    app.websocket("/", handler)
+    async with Sockets(app) as server:
+        socket = await server.talked()
+
+    assert socket.denied == 500
+    assert [each.exc_info[0] for each in caplog.records] == [KeyError]
+
+
+async def test_nothing_that_one_says_follows_the_close_of_the_handler():
+    async def handler(req, ws):
+        await ws.accept()
+        await ws.close(4000)
+
+    app = Nardis()
+    app.use(wrap(Chatty))
+    app.websocket("/", handler)
+    async with Sockets(app) as server:
+        socket = await server.talked()
+
+    assert (socket.kinds, socket.closed) == (["accept", "close"], (4000, ""))
