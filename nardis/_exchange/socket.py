@@ -263,7 +263,7 @@ class Socket(Turns):
         elif self.closed_here:
             what = f"this WebSocket was closed here, with {self.close_code}"
         else:
-            what = f"the client closed this WebSocket, with {self.close_code}"
+            what = f"this WebSocket has ended, with {self.close_code}"
         return ClientDisconnected(what, code=self.close_code)
 
     async def close(self, code: int, reason: str) -> None:
