@@ -1,5 +1,7 @@
 """The frames of a WebSocket, in pieces of any size: `tests/wire` has the rules, one by one."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,6 +100,36 @@ def test_a_message_may_be_as_large_as_the_bound_and_no_larger(squeezed, parts, s
     over = client(TEXT, text.encode() + b"x", parts=parts, squeezed=squeezed)
 
     assert heard(fits + fits + over, size=size) == [text, text, 1009]
+
+
+@pytest.mark.parametrize(
+    ("opcode", "first", "part", "means"),
+    [
+        (TEXT, 0, b"ab", "ab"),
+        (TEXT, 0, "ж".encode(), "ж"),
+        (BINARY, 0, b"ab", b"ab"),
+        (BINARY, 0, b"", b""),
+        (TEXT, 0x40, b"\0\0\0\xff\xff", ""),
+    ],
+    ids=["ascii", "cyrillic", "binary", "empty", "inflates to nothing"],
+)
+def test_a_message_in_fragments_takes_no_more_memory_than_its_bytes(opcode, first, part, means):
+    """However many they are: RFC 6455 §5.4 has no bound for that."""
+    frames, rest = Frames(2 * 5000, compresses=True), wsclient.frame(CONTINUATION, part, first=0)
+    frames.feed(wsclient.frame(opcode, part, first=first))
+    assert frames.next() is None
+    tracemalloc.start()
+    try:
+        for _ in range(4998):
+            frames.feed(rest)
+            assert frames.next() is None
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    frames.feed(wsclient.frame(CONTINUATION, part))
+
+    assert frames.next() == 5000 * means
+    assert held < 20_000
 
 
 def test_a_frame_is_refused_by_its_head():

@@ -3,6 +3,8 @@ Frames of a WebSocket: those of a client are read, a server's are made (RFC 6455
 
 wsproto reads them. Here are the rules that it leaves to an extension: a message is bounded from the
 head of each frame on, before more of it is in memory, and so is what a compressed one inflates to.
+A message in fragments takes no more memory than its bytes, however many they are: nothing bounds
+their number (§5.4), and as objects of their own they would take thirty times as much.
 
 A reader of our own, written for these rules, was measured beside it (wsproto 1.3.2, Python 3.11,
 `app.websocket` on asyncio, echo of 1 KiB): 21 us of CPU a message where it takes 32, and Starlette
@@ -70,6 +72,7 @@ LOCAL: Final = (1006, 1015)
 BAD_GATEWAY: Final = struct.pack("!H", 1014)
 
 # A member of an enumeration is looked up in 40 ns each time.
+_TEXT: Final = Opcode.TEXT
 _CLOSE: Final = Opcode.CLOSE
 _PING: Final = Opcode.PING
 _PONG: Final = Opcode.PONG
@@ -141,7 +144,7 @@ class Frames:
     def __init__(self, bound: int, *, compresses: bool = False) -> None:
         self._rules = _Rules(bound, compresses=compresses)
         self._protocol = _Protocol(client=False, extensions=[self._rules])
-        self._parts: list[str | bytes] = []  # of a message
+        self._parts = bytearray()  # of a message; of a text in UTF-8
         self._frames: Iterator[Frame] = iter(())  # in what was fed last
 
     def feed(self, data: bytes) -> None:
@@ -165,18 +168,21 @@ class Frames:
                     return Control(opcode.value, cast("bytes", each.payload))
                 if each.message_finished and not self._parts:
                     return cast("str | bytes", each.payload)
-                self._parts.append(cast("str | bytes", each.payload))
+                is_text = opcode is _TEXT
+                self._add(each.payload, is_text=is_text)
                 if each.message_finished:
-                    return self._joined(is_text=opcode is Opcode.TEXT)
+                    return self._joined(is_text=is_text)
         except ParseFailed as exc:
             raise Broken(exc.code.value, self._rules.refused or str(exc)) from exc
         return None
 
+    def _add(self, part: object, *, is_text: bool) -> None:
+        """Join a part to those before it: thousands of tiny ones cost no more than their bytes."""
+        self._parts += cast("str", part).encode() if is_text else cast("bytes", part)
+
     def _joined(self, *, is_text: bool) -> str | bytes:
-        parts, self._parts = self._parts, []
-        if is_text:
-            return "".join(cast("list[str]", parts))
-        return b"".join(cast("list[bytes]", parts))
+        parts, self._parts = self._parts, bytearray()
+        return parts.decode() if is_text else bytes(parts)
 
 
 class _Protocol(FrameProtocol):
