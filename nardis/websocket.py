@@ -216,8 +216,10 @@ class WebSocket:
 
         Several tasks may send: each message is whole, in the order of the calls.
 
-        Backpressure: returns when the system took it. Cancellation: one that was cancelled before
-        its turn leaves no trace; one that was interrupted half-way may end the WebSocket.
+        Backpressure: returns when the system took it. Cancellation: a message that was cancelled
+        before its first byte leaves no trace; one that has begun to go out still arrives, whole and
+        in front of the next, though nobody waits for it. A server other than ours may end the
+        WebSocket there.
 
         Raises:
             ClientDisconnected: It is closed, with the code of the Close.

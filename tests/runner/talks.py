@@ -119,6 +119,11 @@ class TalkH1:
         self.socket.close()
         await settled()
 
+    async def say_no_more(self):
+        """Leave, but go on reading."""
+        self.socket.shutdown(socket.SHUT_WR)
+        await settled()
+
 
 class TalkH2(TalkH1):
     """The client's end of a WebSocket over a stream of HTTP/2."""
@@ -167,6 +172,10 @@ class TalkH2(TalkH1):
                 await self.flush()
             else:
                 await self.hear()
+
+    async def say_no_more(self):
+        self.h2.end_stream(1)
+        await self.flush()
 
     async def read(self, size):
         await self.grow(size - len(self.body) - self.h2.remote_flow_control_window(1))

@@ -4,6 +4,7 @@ import itertools
 import socket
 import ssl
 from contextlib import suppress
+from functools import partial
 
 import anyio
 import pytest
@@ -11,7 +12,7 @@ import trustme
 
 from nardis.server.secure import SecureStream
 from nardis.server.stream import READ_BYTES
-from tests.runner.ends import STREAMS, cancelled, fill, meanwhile
+from tests.runner.ends import STREAMS, cancelled, fill, meanwhile, take
 
 pytestmark = pytest.mark.anyio
 
@@ -260,6 +261,30 @@ async def test_a_write_that_is_cancelled_cuts_the_stream(agreed):
     assert await secure.write(b"hello") is False
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["half-way", "behind its record"])
+async def test_the_rest_of_a_write_that_is_cancelled_can_be_kept(agreed, full):
+    secure, stream, client = agreed
+    await secure.write(b"hello")
+    assert await client.hear(5) == b"hello"
+    zeros = fill(stream) if full else 0
+    await cancelled(partial(secure.write, keeps=True), LARGE, b"and the end")
+    assert not stream.closed
+    await take(client.socket, zeros)
+
+    async with meanwhile(secure.resume()) as told:
+        expected = LARGE + b"and the end"
+        assert await client.hear(len(expected)) == expected
+    assert (told, secure.rest) == ([True], None)
+
+
+async def test_a_rest_that_is_cancelled_too_cuts_the_stream(agreed):
+    secure, stream, _ = agreed
+    await cancelled(partial(secure.write, keeps=True), LARGE)
+    await cancelled(secure.resume)
+
+    assert stream.closed
+
+
 async def test_a_write_that_is_cancelled_while_another_has_its_turn_leaves_no_trace(agreed):
     secure, stream, client = agreed
     told = []
@@ -315,19 +340,25 @@ async def test_what_tls_has_to_say_is_said_while_reading(ends, said, told):
     assert client.socket.recv(99) == told
 
 
-async def test_a_reader_with_something_to_say_waits_for_no_writer(agreed):
-    """The writer takes it along."""
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_a_reader_with_something_to_say_waits_for_no_writer(agreed, resumed):
+    """The writer takes it along, also one that was cancelled and has to go on."""
     secure, _, client = agreed
     secure_tls = secure.tls
     async with anyio.create_task_group() as group:
-        group.start_soon(secure.write, LARGE)
-        await anyio.wait_all_tasks_blocked()
+        if resumed:
+            await cancelled(partial(secure.write, keeps=True), LARGE)
+        else:
+            group.start_soon(secure.write, LARGE)
+            await anyio.wait_all_tasks_blocked()
         secure.tls = session = Session(None, b"hello")
         client.socket.sendall(b"record")
         with anyio.fail_after(LONG_S):
             assert await secure.read() == b"hello"
         assert len(session.sayings) == 2, "it was said between the records of a writer"
         secure.tls = secure_tls
+        if resumed:
+            group.start_soon(secure.resume)
         assert await client.hear(len(LARGE)) == LARGE
 
 

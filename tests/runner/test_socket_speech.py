@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from nardis.server.hypercorn.h2_window import OUT_BYTES
+from nardis.server.hypercorn.websockets import CLOSE_S
 from nardis.server.websocket.deflate import SLOW_BYTES, SMALL_BYTES, deflated
 from nardis.server.websocket.frames import frame as server
 from tests.peers.wsclient import BINARY, CLOSE, PING, PONG, TEXT, close_frame, frame
@@ -16,7 +17,9 @@ from tests.runner.test_socket_ends import Listens, closed, gone
 pytestmark = pytest.mark.anyio
 
 MUCH = 8 * 2**20  # more than the kernel has room for
+OFFER = {"offer": "permessage-deflate", "ws_compression": True}
 SAID = {"type": "websocket.send", "bytes": b"said"}
+LARGE = {"type": "websocket.send", "bytes": bytes(MUCH)}
 
 
 def ours(opcode, payload=b""):
@@ -26,6 +29,12 @@ def ours(opcode, payload=b""):
 def server_frame(payload):
     """Return a compressed message of ours."""
     return server(BINARY, deflated(payload, 15), compressed=True)
+
+
+def stream_of(talk):
+    """Return the server's end."""
+    [stream] = talk.connection.talk.protocol.streams()
+    return stream
 
 
 @pytest.fixture(params=TALKS)
@@ -78,9 +87,23 @@ async def test_s2_an_answer_that_finds_no_room_goes_out_by_itself(opened):
     app = Listens()
     async with opened(app, window=1) as talk:
         await talk.block()
-        await talk.send(frame(PING, b"?"))
+        for each in (b"?", b"2", b"3"):
+            await talk.send(frame(PING, each))
 
-        assert await talk.read(3) == ours(PONG, b"?")
+        assert await talk.read(6) == ours(PONG, b"?") + ours(PONG, b"3")
+
+
+async def test_s2_an_answer_that_a_frame_has_taken_along_is_not_missed(opened):
+    app = Listens()
+    async with opened(app, window=0) as talk, anyio.create_task_group() as group:
+        await talk.block()
+        group.start_soon(app.send, SAID)
+        stream_of(talk).answer(PONG, b"?")  # it has a task of its own, which comes behind
+        await settled()
+
+        assert await talk.read(9) == ours(PONG, b"?") + ours(BINARY, b"said")
+        group.start_soon(app.send, SAID)
+        assert await talk.read(6) == ours(BINARY, b"said")
 
 
 async def test_s3_a_frame_that_is_cancelled_before_its_first_byte_leaves_no_trace(opened):
@@ -98,6 +121,35 @@ async def test_s3_a_frame_that_is_cancelled_before_its_first_byte_leaves_no_trac
         said = ours(BINARY, b"said") + ours(PONG, b"?") + ours(BINARY, b"said")
         assert await talk.read(len(said)) == said
         assert app.heard == []
+
+
+async def test_s3_a_compressed_message_that_is_cancelled_leaves_no_trace_either(opened):
+    app = Listens()
+    async with opened(app, window=0, **OFFER) as talk, anyio.create_task_group() as group:
+        await talk.block()
+        await cancelled(app.send, {**SAID, "bytes": SMALL_BYTES * b"x"})
+        group.start_soon(app.send, SAID)
+
+        assert await talk.read(6) == ours(BINARY, b"said")
+
+
+async def test_s3_an_accept_that_is_cancelled_has_no_frame_in_its_place(anyio_backend_name):
+    """The client was slow to take what it had asked for before."""
+
+    class Accepts(Listens):
+        async def answer(self, send):
+            await self.end.wait()
+            await cancelled(send, {"type": "websocket.accept"})
+            self.reads.set()
+
+    app = Accepts()
+    async with talking("h1", anyio_backend_name, app, waits=False) as talk:
+        fill(talk.connection.wire)
+        app.end.set()
+        await app.reads.wait()
+        assert set(await gone(talk)) == {0}
+        await app.left.wait()
+    assert app.heard == [(1006, "")]
 
 
 async def test_s3_a_close_that_is_cancelled_before_its_first_byte_leaves_it_open(opened):
@@ -118,28 +170,97 @@ async def test_s3_a_close_that_is_cancelled_before_its_first_byte_leaves_it_open
     assert app.heard == [(4001, "")]
 
 
-async def test_s3_a_frame_that_is_cancelled_behind_its_first_byte_is_the_last(opened):
-    """Neither what waits nor an answer comes inside of it; both sides hear 1006."""
+async def test_s3_a_frame_that_is_cancelled_behind_its_first_byte_is_finished(opened):
+    """Its caller leaves at once; what waits comes behind, an answer in front of it."""
     app = Listens(reads=True)
     async with opened(app) as talk, anyio.create_task_group() as group:
-        sent = anyio.CancelScope()
-
-        async def send():
-            with sent:
-                await app.send({**SAID, "bytes": bytes(MUCH)})
-
-        group.start_soon(send)
-        await anyio.wait_all_tasks_blocked()
+        await cancelled(app.send, LARGE)
         group.start_soon(app.send, SAID)
+        await anyio.wait_all_tasks_blocked()
         await talk.send(frame(PING, b"?"))
-        await settled()
-        sent.cancel()
-        await app.left.wait()
-        await app.send(SAID)
-        assert app.heard == [(1006, "")]
 
-        said = await gone(talk)
-        assert ours(BINARY, bytes(MUCH)).startswith(said)
+        said = ours(BINARY, LARGE["bytes"]) + ours(PONG, b"?") + ours(BINARY, b"said")
+        assert await talk.read(len(said)) == said
+        assert app.heard == []
+        assert not stream_of(talk).is_speaking
+
+
+async def test_s3_a_close_of_the_client_is_answered_behind_a_frame_that_is_finished(opened):
+    app = Listens()
+    async with opened(app) as talk:
+        await cancelled(app.send, LARGE)
+        await talk.send(close_frame(4001))
+
+        said = ours(BINARY, LARGE["bytes"]) + ours(CLOSE, closed(4001))
+        assert await talk.read(len(said)) == said
+        assert await talk.rest() == b""
+
+
+async def test_s3_a_frame_is_finished_before_we_close_for_an_application_that_has_ended(opened):
+    app = Listens(reads=True)
+    async with opened(app) as talk:
+        await cancelled(app.send, LARGE)
+        await stream_of(talk).app_send(None)
+
+        said = ours(BINARY, LARGE["bytes"]) + ours(CLOSE, closed(1011))
+        assert await talk.read(len(said)) == said
+        await talk.send(close_frame(1011))
+        assert await talk.rest() == b""
+
+
+async def test_s3_a_frame_is_not_finished_for_a_client_that_takes_nothing(opened):
+    app = Listens(reads=True)
+    async with opened(app) as talk, anyio.create_task_group() as group:
+        await cancelled(app.send, LARGE)
+        group.start_soon(app.send, SAID)
+        await stream_of(talk).app_send(None)
+        await anyio.wait_all_tasks_blocked()
+        talk.look(CLOSE_S - 1)
+        talk.look(2 * CLOSE_S)
+        await app.left.wait()
+        assert ours(BINARY, LARGE["bytes"]).startswith(await gone(talk))
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["after", "before"])
+async def test_s3_a_frame_is_not_finished_for_a_client_that_has_left(opened, before):
+    """Whatever it still reads; before its send was cancelled, or after."""
+    app = Listens()
+    async with opened(app) as talk:
+        async with anyio.create_task_group() as group:
+            group.start_soon(app.send, LARGE)
+            await anyio.wait_all_tasks_blocked()
+            if before:
+                await talk.say_no_more()
+            group.cancel_scope.cancel()
+        if not before:
+            await talk.say_no_more()
+        assert app.heard == [(1006, "")]
+        assert ours(BINARY, LARGE["bytes"]).startswith(await gone(talk))
+
+
+async def test_s3_a_frame_that_is_finished_no_more_gives_its_turn(opened):
+    """The connection ended meanwhile, and others may be waiting to send to it."""
+    app = Listens()
+    async with opened(app) as talk, anyio.create_task_group() as group:
+        await cancelled(app.send, LARGE)
+        group.start_soon(app.send, SAID)
+        await anyio.wait_all_tasks_blocked()
+        talk.connection.end()
+
+
+async def test_s3_a_close_that_the_client_forestalls_answers_it_also_if_it_is_cancelled(opened):
+    app = Listens()
+    async with opened(app, window=0) as talk:
+        await talk.block()
+        async with anyio.create_task_group() as group:
+            group.start_soon(app.send, {"type": "websocket.close", "code": 4000})
+            await anyio.wait_all_tasks_blocked()
+            await talk.send(close_frame(4001))
+            group.cancel_scope.cancel()
+        await settled()
+
+        assert await talk.read(4) == ours(CLOSE, closed(4000))
+        assert await talk.rest() == b""
 
 
 async def test_s4_nothing_comes_behind_a_close(opened):
@@ -187,42 +308,51 @@ async def test_s4_what_waited_when_the_client_left_is_dropped(opened):
 # --- what HTTP/2 does in its own way --------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("last", "said"), [(SAID, False), ({"type": "websocket.close"}, True)], ids=["data", "close"]
-)
-async def test_s3_a_frame_that_is_with_the_connection_as_a_whole_goes_out(
-    anyio_backend_name, last, said
-):
+@pytest.mark.parametrize("last", [SAID, {"type": "websocket.close"}], ids=["data", "close"])
+async def test_s3_a_frame_that_is_with_the_connection_as_a_whole_goes_out(anyio_backend_name, last):
     """Its cancellation comes too late; an answer finds no room any more, and waits."""
     app = Listens()
     async with talking("h2", anyio_backend_name, app, window=2**20) as talk:
         fill(talk.connection.wire)
-        [stream] = talk.connection.talk.protocol.streams()
-        protocol = talk.connection.talk.protocol.protocol
+        stream, protocol = stream_of(talk), talk.connection.talk.protocol.protocol
         await app.send({**SAID, "bytes": bytes(OUT_BYTES // 2)})
         await settled()  # it waits for the socket, and there is room for as much behind it
         protocol._out += bytes(OUT_BYTES - len(protocol._out))
         await cancelled(app.send, last)
-        assert stream.went_out
-        assert stream.said_close is said
+        assert stream.said_close is (last is not SAID)
 
         await talk.send(frame(PING, b"?"))
         assert app.heard == []
 
 
-async def test_s3_a_close_that_is_cancelled_behind_its_first_byte_is_a_cut(anyio_backend_name):
+async def test_s3_a_close_that_is_cancelled_behind_its_first_byte_is_finished(anyio_backend_name):
+    """Then the stream ends on our side, though its application goes on."""
     app = Listens(reads=True)
     async with talking("h2", anyio_backend_name, app, window=2) as talk:
         await cancelled(app.send, {"type": "websocket.close", "code": 4000})
+        assert await talk.read(4) == ours(CLOSE, closed(4000))
+        await talk.rest()
+        assert talk.ended
+        await talk.send(close_frame(4000))
         await app.left.wait()
 
-        assert app.heard == [(1006, "")]
-        assert await gone(talk) == ours(CLOSE, closed(4000))[:2]
+    assert app.heard == [(4000, "")]
+
+
+async def test_s3_a_denial_that_is_cancelled_behind_its_first_byte_is_cut(anyio_backend_name):
+    class Denies(Listens):
+        async def answer(self, send):
+            await send({"type": "websocket.http.response.start", "status": 403, "headers": []})
+            await cancelled(send, {"type": "websocket.http.response.body", "body": b"never"})
+            self.end.set()
+
+    app = Denies()
+    async with talking("h2", anyio_backend_name, app, window=2) as talk:
+        await app.end.wait()
+        assert await gone(talk) == b"ne"
 
 
 # --- compression ----------------------------------------------------------------------------------
-
-OFFER = {"offer": "permessage-deflate", "ws_compression": True}
 
 
 async def test_a_message_is_compressed_where_that_is_worth_it(opened):

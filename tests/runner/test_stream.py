@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import socket
 from contextlib import nullcontext
+from functools import partial
 
 import anyio
 import pytest
@@ -319,6 +320,27 @@ async def test_a_write_that_is_cancelled_half_way_cuts_the_stream(connect, piece
     await cancelled(stream.write, *pieces)
 
     assert (stream.closed, stream.writing) == (True, 0.0)
+    with pytest.raises(ConnectionResetError):
+        await take(client, len(LARGE))
+
+
+@pytest.mark.parametrize("pieces", [[LARGE], [b"head", LARGE]], ids=["one", "two"])
+async def test_the_rest_of_a_write_that_is_cancelled_half_way_can_be_kept(connect, pieces):
+    stream, client = connect(tcp)
+    await cancelled(partial(stream.write, keeps=True), *pieces)
+    assert (stream.closed, stream.writing) == (False, 0.0)
+
+    async with meanwhile(stream.resume()) as told:
+        assert await take(client, sum(map(len, pieces))) == b"".join(pieces)
+    assert (told, stream.rest) == ([True], None)
+
+
+async def test_a_rest_that_is_cancelled_too_cuts_the_stream(connect):
+    stream, client = connect(tcp)
+    await cancelled(partial(stream.write, keeps=True), LARGE)
+    await cancelled(stream.resume)
+
+    assert stream.closed
     with pytest.raises(ConnectionResetError):
         await take(client, len(LARGE))
 

@@ -5,6 +5,7 @@ import importlib.util
 import socket
 import struct
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 import pytest
@@ -175,7 +176,7 @@ class Wire:
             await checkpoint()
         return self.pieces.pop(0) if self.pieces else b""
 
-    async def write(self, *pieces):
+    async def write(self, *pieces, keeps=False):
         self.log.append(b"".join(pieces))
         return not self.broken
 
@@ -325,13 +326,28 @@ async def test_websockets_are_looked_after_whether_or_not_somebody_reads():
 
 
 async def test_a_task_group_that_has_ended_takes_no_more_tasks(anyio_backend_name):
-    """On asyncio; trio takes it and cancels it."""
+    """Who has to see one done is told that it was never begun."""
     tasks = importlib.import_module(f"nardis.server.hypercorn.{anyio_backend_name}_tasks")
-    group = tasks.ConnectionTasks(Service(None, Config()))
-    if anyio_backend_name == "asyncio":
-        async with group:
-            pass
+    done = []
+    async with tasks.ConnectionTasks(Service(None, Config())) as group:
+        ending = dict(vars(group))
+        group.complete(checkpoint, partial(done.append, "in time"))
+    for state in (ending, dict(vars(group))):  # trio's has closed before it has ended
+        vars(group).update(state)
         group.spawn(checkpoint)
+        group.complete(checkpoint, partial(done.append, "too late"))
+
+    assert done == ["in time", "too late", "too late"]
+
+
+async def test_a_task_that_is_cancelled_before_it_began_is_done_with(anyio_backend_name):
+    tasks = importlib.import_module(f"nardis.server.hypercorn.{anyio_backend_name}_tasks")
+    done = anyio.Event()
+    with anyio.CancelScope() as scope:
+        async with tasks.ConnectionTasks(Service(None, Config())) as group:
+            scope.cancel()
+            group.complete(anyio.sleep_forever, done.set)
+    await done.wait()
 
 
 @pytest.mark.parametrize("websockets", [True, False])

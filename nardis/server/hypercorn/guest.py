@@ -136,19 +136,13 @@ class Guest:
     async def write(self, *pieces: bytes, keeps: bool = True) -> None:
         """Send *pieces* as one, unless nobody takes them any more; see `Line`."""
         connection = self._connection
-        if connection.over:
-            return
-        try:
-            if not await connection.stream.write(*pieces, keeps=keeps):
-                await self._broken()
-        except BaseException:
-            if connection.wire.closed:  # a part is on the wire
-                await self._lost()
-            raise
+        if not connection.over and not await connection.stream.write(*pieces, keeps=keeps):
+            await self._broken()
 
     async def resume(self) -> None:
         """Send the rest of a write that was cancelled; see `Line`."""
-        if not await self._connection.stream.resume():
+        connection = self._connection
+        if not connection.over and not await connection.stream.resume():
             await self._broken()
 
     def try_write(self, data: bytes) -> bool:

@@ -55,9 +55,9 @@ class StreamLine:
 
     async def resume(self) -> None:
         """Send the rest; see `speech.Line`."""
-        rest, self.rest = self.rest or memoryview(b""), None
+        rest, self.rest = cast("bytes", self.rest), None
         try:
-            await self._protocol.stream_send(Data(stream_id=self._stream_id, data=cast(bytes, rest)))
+            await self._protocol.stream_send(Data(stream_id=self._stream_id, data=rest))
         except BaseException:
             self.cut()
             raise
@@ -116,8 +116,12 @@ class SocketsH2(FairH2):
     def interrupted(self, stream_id: int, rest: memoryview) -> None:
         """Let no other frame of a WebSocket come behind a part of one."""
         stream = self.streams.get(stream_id)
-        if isinstance(stream, WebSocket) and isinstance(stream.line, StreamLine):
+        if not isinstance(stream, WebSocket):
+            return
+        if stream.handshake.accepted and isinstance(stream.line, StreamLine):
             stream.line.rest = rest
+        else:
+            stream.line.cut()  # it was the body of a denial
 
     async def cut(self, stream_id: int) -> None:
         """Reset a WebSocket; its application hears that the client is gone."""

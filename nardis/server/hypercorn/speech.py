@@ -119,14 +119,16 @@ class Speech(Turns, WSStream):
             await self._wait_for_turn()
         self._busy = True
         try:
-            if last or self.closed or self.said_close or self._pong or self._close:
+            if last or self.closed or self.said_close or self._pong or self._close or not pieces:
                 await self._speak(pieces, last=last)
             else:
                 await self.line.write(*pieces)
         except BaseException:
             self._leave()
             raise
-        await self._done()
+        self._give_turn()
+        if self.over:
+            await self.end()
 
     async def say_compressed(self, opcode: int, payload: bytes, bits: int) -> None:
         """Send a message compressed, unless that makes it larger; a large one in a thread."""
@@ -184,6 +186,7 @@ class Speech(Turns, WSStream):
             return
         if close is not None or self.closed:
             pieces, last = (), False
+        ours = pieces[-1] if pieces and last else None
         if pong is not None or close is not None:
             pieces = ((pong or b"") + (close or b"") + (pieces[0] if pieces else b""), *pieces[1:])
         if not pieces:
@@ -197,6 +200,8 @@ class Speech(Turns, WSStream):
                 self._have_answered(pong, close)
             else:
                 self.said_close = self._closing = False
+                if self.over:  # the client closed meanwhile, and has to be answered
+                    self._close = self._close or ours
             raise
         self._closing = False
         self._have_answered(pong, close)

@@ -18,12 +18,16 @@ __all__ = ["ConnectionTasks"]
 class ConnectionTasks(SpawnsApps, TaskGroup):  # type: ignore[misc]  # its own is annotated in part
     """A nursery for one connection."""
 
-    _nursery: trio.Nursery
+    _nursery: trio.Nursery | None
 
     def __init__(self, service: Service) -> None:
         super().__init__()
         self.service = service
         service.context = self.context = service.context or WorkerContext(None)
+
+    def spawn(self, func: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+        """Start a task, unless there is nothing left that it could belong to."""
+        self._begin(func, *args)
 
     def complete(
         self, func: Callable[[], Coroutine[Any, Any, None]], done: Callable[[], None]
@@ -36,7 +40,14 @@ class ConnectionTasks(SpawnsApps, TaskGroup):  # type: ignore[misc]  # its own i
             finally:
                 done()
 
-        try:
-            self._nursery.start_soon(run)
-        except RuntimeError:  # the nursery is closed: the task of another connection has sent
+        if not self._begin(run):
             done()
+
+    def _begin(self, func: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> bool:
+        if self._nursery is None:  # a task of another connection was sending to the client
+            return False
+        try:
+            self._nursery.start_soon(func, *args)
+        except RuntimeError:  # the same, and the last task here has just ended
+            return False
+        return True

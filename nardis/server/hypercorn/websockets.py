@@ -276,7 +276,10 @@ class WebSocket(Speech):
         elif self.handshake.accepted:
             self.tell(VANISHED)
             self._shut()
-            await self.end()
+            if self.is_speaking:
+                self.line.cut()  # half a frame may be out, which is no regular end
+            else:
+                await self.end()
 
     def tell(self, code: int, reason: str = "") -> None:
         """Let the application hear how it ended, after what came before; the first end counts."""
