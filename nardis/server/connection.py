@@ -86,7 +86,11 @@ class Conversation(Protocol):
         ...
 
     def close_websockets(self) -> bool:
-        """Say 1012 at both ends of each open WebSocket; return whether there is one."""
+        """
+        Say 1012 at both ends of each open WebSocket; return whether there is one.
+
+        If so, the calls beside them are cancelled too, unless an application looks after them.
+        """
         ...
 
 

@@ -9,6 +9,8 @@ from nardis.server import Config
 from nardis.server.connection import DRAIN_IDLE_S, Connection, contained
 from nardis.server.service import Service
 from nardis.server.stream import LINGER_BYTES, LINGER_S
+from tests.peers.wsclient import websocket_head
+from tests.runner.talks import settled, talking
 
 pytestmark = pytest.mark.anyio
 
@@ -422,6 +424,54 @@ async def test_at_the_end_of_the_drain_calls_are_cancelled_that_nobody_looks_aft
     connection.interrupt()
 
     assert wire.log == done
+
+
+@pytest.mark.parametrize("heard", [False, True])
+async def test_at_the_end_of_the_drain_a_websocket_saves_no_call_beside_it(
+    heard, anyio_backend_name
+):
+    """
+    Over HTTP/2: a response, a handshake, a call whose client has reset its stream.
+
+    Those that an application looks after are its own business, as everywhere.
+    """
+    told = []
+
+    async def app(scope, receive, send):
+        path = scope["path"]
+        client = scope["extensions"]["nardis.client"]
+        client.claimed = path == "/claimed"
+        if path == "/":
+            await send({"type": "websocket.accept"})
+            await receive()  # websocket.connect
+            told.append((await receive())["code"])
+            return
+        if path == "/begun":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"...", "more_body": True})
+        try:
+            await anyio.sleep_forever()
+        finally:
+            told.append(path)
+
+    async with talking("h2", anyio_backend_name, app) as talk:
+        if heard:
+            talk.connection.service.tell(lambda seconds: None, lambda: None)
+        fields = [(":method", "GET"), (":scheme", "http"), (":authority", "a")]
+        talk.h2.send_headers(3, websocket_head("/handshake"))
+        for stream_id, path in ((5, "/begun"), (7, "/left"), (9, "/claimed")):
+            talk.h2.send_headers(stream_id, [*fields, (":path", path)], end_stream=True)
+        await talk.flush()
+        talk.h2.reset_stream(7)
+        await talk.flush()
+        assert told == []
+
+        talk.connection.interrupt()
+        await settled()
+
+        cancelled = {"/handshake", "/begun", "/left"} | (set() if heard else {"/claimed"})
+        assert {*told} == {1012, *cancelled}
+        assert talk.connection.wire.closed is False
 
 
 # --- from the first conversation to the last ------------------------------------------------------

@@ -19,7 +19,8 @@ frames cost no more memory than their bytes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import nullcontext
 from typing import Any, ClassVar, Final, cast
 
 import anyio
@@ -322,13 +323,22 @@ def found_inbox(stream: object) -> Inbox:
 
 
 async def call_app(
-    service: Service, scope: Scope, inbox: Inbox, send: Callable[[Message | None], Awaitable[None]]
+    service: Service,
+    scope: Scope,
+    inbox: Inbox,
+    send: Callable[[Message | None], Awaitable[None]],
+    own: anyio.CancelScope | None = None,
 ) -> None:
-    """Call the application for one scope, and tell hypercorn when it returned."""
+    """
+    Call the application for one scope, and tell hypercorn when it returned.
+
+    *own* cancels this call alone: its stream is ended after it.
+    """
     try:
         scope["extensions"][CLIENT] = inbox
         given = send if service.is_heard else _Yielding(service, inbox, send)
-        await run_app(service, scope, inbox, inbox.get, given)
+        with nullcontext() if own is None else own:
+            await run_app(service, scope, inbox, inbox.get, given)
     finally:
         await send(None)
 
@@ -339,18 +349,43 @@ class SpawnsApps:
 
     Attributes:
         service: What all connections share.
+        calls: How to cancel each call that others may stand beside (HTTP/2), by its inbox; None
+            before the first, because a set would be another 200 bytes of each WebSocket.
     """
 
     service: Service
     spawn: Callable[..., None]
+    calls: dict[Inbox, anyio.CancelScope] | None = None
 
     async def spawn_app(
         self, app: Any, config: Any, scope: Scope, send: Callable[[Message | None], Awaitable[None]]
     ) -> Callable[[Message], Awaitable[None]]:
         """Call the application; it receives what is put into what is given back."""
         inbox = Inbox()
-        self.spawn(call_app, self.service, scope, inbox, send)
+        call = self._call_beside_others if scope["http_version"] == "2" else call_app
+        self.spawn(call, self.service, scope, inbox, send)
         return inbox.put
+
+    async def _call_beside_others(
+        self,
+        service: Service,
+        scope: Scope,
+        inbox: Inbox,
+        send: Callable[[Message | None], Awaitable[None]],
+    ) -> None:
+        """Call the application so that its call can be cancelled, and the others go on."""
+        calls = self.calls = self.calls or {}
+        own = calls[inbox] = anyio.CancelScope()
+        try:
+            await call_app(service, scope, inbox, send, own)
+        finally:
+            del calls[inbox]
+
+    def cancel_calls(self, but: Collection[Inbox]) -> None:
+        """Cancel the calls of a connection but for some, and those an application looks after."""
+        for inbox, own in (self.calls or {}).items():
+            if inbox not in but and not (self.service.is_heard and inbox.claimed):
+                own.cancel()
 
 
 class _Yielding:

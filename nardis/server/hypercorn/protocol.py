@@ -11,7 +11,7 @@ read (RFC 9113 §3.1 takes the upgrade back, and a server need not heed it: RFC 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from hypercorn.events import Event, RawData
 from hypercorn.protocol.h11 import H2CProtocolRequiredError
@@ -21,7 +21,7 @@ from ..config import Config
 from ..stream import Stream
 from .h1 import H1
 from .h2 import H2
-from .inbox import Inbox, inbox_of
+from .inbox import Inbox, SpawnsApps, inbox_of
 from .settings import Settings
 from .speech import Line
 from .websockets import WebSocket, open_websockets
@@ -51,7 +51,7 @@ class Protocols:
     ) -> None:
         self._arguments = (app, settings, context, tasks, state, ssl, client, server, send)
         self._config = config
-        self._send = send
+        self._tasks = cast("SpawnsApps", tasks)
         self.protocol: H1 | H2 = (
             H2(*self._arguments, config) if alpn == "h2" else H1(*self._arguments, config, line)
         )
@@ -97,10 +97,16 @@ class Protocols:
         return any(isinstance(stream, WebSocket) and stream.is_open() for stream in self.streams())
 
     def close_websockets(self) -> bool:
-        """Say 1012 at both ends of each open WebSocket; return whether there is one."""
+        """
+        Say 1012 at both ends of each open WebSocket; return whether there is one.
+
+        Then the connection goes on for them, and the other calls on it are cancelled one by one.
+        """
         websockets = open_websockets(self.streams())
         for each in websockets:
             each.restart()
+        if websockets:
+            self._tasks.cancel_calls({each.inbox for each in websockets})
         return bool(websockets)
 
     def look(self, now: float, wire: Stream, *, busy: bool) -> None:
