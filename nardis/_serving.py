@@ -300,8 +300,7 @@ async def serve_websocket(
         elif exchange.state != ENDED or error is not None:
             await _settle(app, req, exchange, error)
     finally:
-        if exchange.close_reason is not None:
-            _note(scope, exchange.close_reason)
+        _note(scope, exchange.close_reason, exchange.close_code)
         exchange.leave()
         await exchange.run_deferred()
         _part(req, exchange)
@@ -485,11 +484,11 @@ def _asked(req: Request) -> tuple[str, str]:
     return one_line(req.method), one_line(req.original_url)
 
 
-def _note(scope: Scope, reason: str) -> None:
+def _note(scope: Scope, reason: str | None, code: int | None = None) -> None:
     """Tell the access log of `nardis.server` why the exchange was closed."""
     notes = extension(scope, ACCESS)
     if notes is not None:
-        notes["close_reason"] = reason
+        notes["close_reason"], notes["close_code"] = reason, code
 
 
 def _report(req: Request, error: BaseException) -> None:

@@ -277,8 +277,7 @@ class WebSocket:
 
         1005 is a Close without a code, 1006 is none at all (RFC 6455 §7.1.5).
         """
-        talk = self._handshake if self._socket is None else self._socket
-        return talk.close_code
+        return self._handshake.close_code if self._socket is None else self._socket.close_code
 
     @property
     def close_reason(self) -> str:
@@ -299,7 +298,7 @@ class WebSocket:
         Raises:
             UsageError: A code that nobody may send, or a reason that is too long.
         """
-        if type(code) is not int or code not in _CODES:
+        if not isinstance(code, int) or code not in _CODES:  # type: ignore[redundant-expr]  # for untyped callers
             raise UsageError(
                 f"ws.close() takes a code that may be sent, 1000 or 3000 to 4999 among others, not "
                 f"{code!r} (RFC 6455 §7.4)"
@@ -308,7 +307,7 @@ class WebSocket:
             raise UsageError(
                 f"the reason of ws.close() has at most {REASON_BYTES} bytes (RFC 6455 §5.5)"
             )
-        return self._kept(self._close(code, reason), "ws.close")
+        return self._kept(self._close(int(code), reason), "ws.close")
 
     async def _close(self, code: int, reason: str) -> None:
         socket = self._socket or await self._handshake.opened()

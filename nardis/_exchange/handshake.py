@@ -319,7 +319,9 @@ class Handshake(Exchange):
 
     @property
     def close_code(self) -> int | None:
-        """How it ended where the client left before the accept; None where it did not."""
+        """How it ended, also where the client left before the accept; None where it did not."""
+        if self.socket is not None:
+            return self.socket.close_code
         if not self.gone:
             return None
         return VANISHED if self._how_it_ended is None else self._how_it_ended[0]

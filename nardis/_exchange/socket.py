@@ -189,9 +189,9 @@ class Socket(Turns):
             raise StopAsyncIteration
         self._is_reading = True
         try:
-            if self._clock() > self._yields_at:
+            if (now := self._clock()) > self.sweeper.yields_at:
                 # Before a message is taken, which a cancellation would lose.
-                self._yields_at = self._clock() + TURN_S
+                self.sweeper.yields_at = now + TURN_S
                 await checkpoint()
             message = await self._messages.take()
             if message["type"] == "websocket.disconnect":
@@ -229,7 +229,8 @@ class Socket(Turns):
         Send one message, whole.
 
         Backpressure: returns when the server took it. Cancellation: a message that was cancelled
-        before its turn leaves no trace; one that was interrupted half-way ends the WebSocket.
+        before its turn leaves no trace; one that has begun to go out is finished by our runner, and
+        may end the WebSocket on another server.
 
         Raises:
             ClientDisconnected: It is closed.
@@ -247,8 +248,8 @@ class Socket(Turns):
         finally:
             self.writing = 0.0
             self._give_turn()
-        if now > self._yields_at:
-            self._yields_at = now + TURN_S
+        if now > self.sweeper.yields_at:
+            self.sweeper.yields_at = now + TURN_S
             await checkpoint()
 
     async def raise_gone(self) -> NoReturn:

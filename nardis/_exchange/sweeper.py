@@ -53,6 +53,8 @@ class Sweeper:
             of 6 us).
         is_cancelled: Whether a cancellation of the running task is due.
         has_runner: A runner tells of the shutdown, and each handler is to hear of it.
+        yields_at: When whoever talks to WebSockets gives the event loop its next turn: one mark for
+            all of them, because a room sends one message to each.
     """
 
     def __init__(self, group: TaskGroup, clock: Callable[[], float] = time.monotonic) -> None:
@@ -62,6 +64,7 @@ class Sweeper:
         self.new_scope: Callable[..., anyio.CancelScope] = _new_scope()
         self.is_cancelled: Callable[[], bool] = _is_cancelled()
         self.has_runner: bool = False
+        self.yields_at: float = 0.0
 
     async def run(self) -> None:
         """Sweep until cancelled."""

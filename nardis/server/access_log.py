@@ -38,6 +38,9 @@ _HALF: Final = re.compile(r"(\\\\|\\ud[89ab]..\\ud[c-f]..)|\\ud[89a-f]..")
 # Below that it was the system that took its time, and a line of text says nothing of it.
 LEAST_BLOCKED_MS: Final = 1.0
 
+# A WebSocket whose client left without a Close (RFC 6455 §7.1.5).
+VANISHED: Final = 1006
+
 
 class Shutdown(Protocol):
     """
@@ -186,8 +189,10 @@ class _Entry:
         client, origin = scope.get("client"), extension(scope, ORIGIN)
         asked: dict[bytes, bytes] = dict(scope.get("headers") or ())
         stalled = getattr(extension(scope, CLIENT), "stalled", False)
+        code: int | None = self.close_code or self.notes.get("close_code")
+        is_closed = scope["type"] == "websocket" and (self.left or code not in (None, VANISHED))
         # An application that is no Nardis may not have noticed that its last piece was cut.
-        ended = (self.ended and not stalled) or (self.left and scope["type"] == "websocket")
+        ended = (self.ended and not stalled) or is_closed
         status = self.status if self.status is not None or not self.failed else 500
         reason = self.notes.get("close_reason")
         if reason is None and not ended and not (self.failed and self.status is None):
@@ -210,7 +215,7 @@ class _Entry:
             "user_agent": _text(asked.get(b"user-agent")),
             "aborted": not ended and status != 500,
             "close_reason": reason,
-            **({} if self.close_code is None else {"close_code": self.close_code}),
+            **({} if code is None else {"close_code": code}),
         }
 
 

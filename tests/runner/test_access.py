@@ -452,6 +452,19 @@ async def test_websockets(log, messages, incoming, told):
     assert ("close_code=" in line) is (told[-1] is not None)
 
 
+@pytest.mark.parametrize(("code", "is_cut"), [(1000, False), (1006, True)])
+async def test_a_websocket_whose_application_did_not_hear_its_end(log, code, is_cut):
+    """A Nardis application knows of it all the same: its handler was cancelled."""
+
+    async def app(scope, receive, send):
+        await send({"type": "websocket.accept"})
+        scope["extensions"]["nardis.access"] |= {"close_code": code, "close_reason": "gone"}
+
+    said = await log(app, scope={"type": "websocket", "path": "/", "client": None})
+
+    assert (said["close_code"], said["aborted"]) == (code, is_cut)
+
+
 async def test_a_line_of_text(log):
     line = await log(answering(START, body(b"four")), form="text")
 

@@ -42,7 +42,7 @@ async def test_iteration_gives_each_message_as_the_client_sent_it(early):
         assert [message async for message in ws] == []
         for _ in range(2):
             with pytest.raises(
-                ClientDisconnected, match="closed this WebSocket, with 4000"
+                ClientDisconnected, match="has ended, with 4000"
             ) as gone:
                 await ws.receive()
             heard.append(gone.value.code)
