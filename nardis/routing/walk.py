@@ -352,15 +352,14 @@ async def _detour(
 ) -> None:
     """Run a step that needs more than a call: captures to load, a prefix, HEAD, or options."""
     exchange = walk.trail.req.exchange
-    if isinstance(layer, WebSocketRoute):
-        if handler is layer.steps[0][0]:
-            layer.check_origin(walk.trail.req)
-        if len(args) == 2:
-            handler = partial(layer.talk, handler)
+    if isinstance(layer, WebSocketRoute) and handler is layer.steps[0][0]:
+        layer.check_origin(walk.trail.req)
     if layer.converters is not None and walk.conversions is not None:
         await walk.conversions.load(walk.trail.req, walk.trail.params)
     if not layer.is_route:
         return await _behind(walk, layer, handler, args[2])
+    if isinstance(layer, WebSocketRoute) and len(args) == 2:
+        handler = partial(layer.talk, handler)
     if layer.limits is not None:
         exchange.set_limits(layer.limits)
     cancels_around = exchange.cancels
