@@ -24,7 +24,7 @@ __all__ = ["REASON_BYTES", "VANISHED", "Messages", "Socket", "close_code_of", "h
 
 # What the watcher takes ahead of the reader, about: a message counts with its overhead.
 AHEAD_BYTES: Final = 64 * 1024
-MESSAGE_OVERHEAD_BYTES: Final = 64
+MESSAGE_OVERHEAD_BYTES: Final = 256
 
 # Bytes of a character, at most.
 _MOST_UTF8: Final = 4

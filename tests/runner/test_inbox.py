@@ -341,6 +341,22 @@ class Sender:
         assert self.inbox.weight == sum(self.messages) + sum(size for size, _ in self.pieces)
 
 
+@pytest.mark.parametrize("size", [0, 1, 40])
+@pytest.mark.parametrize("make", [lambda text: text, str.encode], ids=["text", "bytes"])
+def test_messages_of_a_websocket_take_no_more_memory_than_is_counted(size, make):
+    """Each is a dictionary in a queue, however little it says."""
+    inbox = Inbox()
+    tracemalloc.start()
+    try:
+        for number in range(500):
+            inbox.take(make(str(number).rjust(size)[:size]))
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+    assert held <= inbox.weight
+
+
 @given(st.lists(steps, max_size=60))
 @example([("piece", 20_000, 256)] * 3)
 @example([("piece", 0, 0), ("piece", 0, 256), ("get",)])
