@@ -682,22 +682,51 @@ def test_a_denial_over_http2_says_nothing_of_the_connection(
 
 
 REFUSALS = {
-    "by hypercorn": (b"Version: 13", b"Version: 12", 400),
-    "before hypercorn": (b"Version: 13", b"Version: 13\r\nSec-WebSocket-Protocol: \xff", 400),
+    "for its version": (b"Version: 13", b"Version: 12", 426),
+    "for a field that is not ASCII": (
+        b"\r\n\r\n",
+        b"\r\nSec-WebSocket-Protocol: \xff\r\n\r\n",
+        400,
+    ),
+    "for its key": (b"Sec-WebSocket-Key: ", b"Sec-WebSocket-Key: x", 400),
+    "for its content": (b"\r\n\r\n", b"\r\nContent-Length: 8\r\n\r\n", 400),
+    "for its content in chunks": (b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+    "for content that it announces": (b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n", 400),
 }
 
 
 @pytest.mark.parametrize(("found", "instead", "status"), REFUSALS.values(), ids=REFUSALS)
-def test_a_refused_handshake_says_that_the_connection_closes(
+def test_a_refused_handshake_says_why_and_that_the_connection_closes(
     server: Server, key: str, found: bytes, instead: bytes, status: int
 ):
+    """A client of another version is told which is spoken (RFC 6455 §4.4)."""
     with server.connect() as connection:
         connection.send(websocket_request(f"/websocket/{key}").replace(found, instead))
         head = raw_head(connection)
+        wrong_version = [b"sec-websocket-version: 13", b"upgrade: websocket"]
+        options = [b"close", b"upgrade"] if status == 426 else [b"close"]
 
         assert head[0].split()[1] == b"%d" % status
-        assert connection_fields(head) == [b"close"]
+        assert sorted(connection_fields(head)) == options
+        assert [line for line in head if line in wrong_version] == wrong_version * (status == 426)
+        assert connection.line().endswith(b"\n")
         assert connection.at_end()
+
+
+def test_a_list_in_several_fields_of_a_handshake_is_one(server: Server, key: str):
+    """RFC 9110 §5.3, RFC 6455 §11.3.4; a Content-Length of 0 is no content."""
+    with server.connect() as connection:
+        connection.send(
+            websocket_request(f"/accepts-unasked/{key}").replace(
+                b"\r\n\r\n",
+                b"\r\nConnection: keep-alive\r\nSec-WebSocket-Protocol: unasked"
+                b"\r\nContent-Length: 0\r\nSec-WebSocket-Protocol: wake\r\n\r\n",
+            )
+        )
+        head = raw_head(connection)
+
+        assert head[0].split()[1] == b"101"
+        assert b"sec-websocket-protocol: unasked" in head
 
 
 def test_a_refused_handshake_over_http2_says_nothing_of_the_connection(server: Server, key: str):
@@ -745,12 +774,12 @@ def test_handshakes_during_a_shutdown_say_once_what_becomes_of_the_connection(
             heads.append(raw_head(connection))
         connections[2].send(close_frame(4001))
 
-        assert [head[0].split()[1] for head in heads] == [b"403", b"403", b"101", b"400"]
+        assert [head[0].split()[1] for head in heads] == [b"403", b"403", b"101", b"426"]
         assert [connection_fields(head) for head in heads] == [
             [b"close"],
             [b"close"],
             [b"upgrade"],
-            [b"close"],
+            [b"upgrade", b"close"],
         ]
         assert heard(server, "c") == (4001, "")
         for connection in connections:

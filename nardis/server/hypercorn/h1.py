@@ -3,15 +3,20 @@ HTTP/1.1, as far as it leads to something else: the handshake of a WebSocket, th
 
 Faults (hypercorn 0.18): a WebSocket message that comes with its handshake ends the trio worker, and
 so does `Upgrade: h2c` with unreadable settings; a denied WebSocket is not told that the connection
-closes, or twice.
+closes, or twice. The content of a handshake is read as frames, of a field that comes twice the last
+is read, and a client of another version is not told which is spoken.
 
-Cure: such a message is refused; an upgrade that cannot be read is not for us; all answers to a
-handshake but 101 say `connection: close`, once (RFC 9112 §9.6).
+Cure: such a message is refused, and so is a handshake that announces content, whatever its length
+(RFC 9110 §7.8: the switch comes after the content, and a party before us may count otherwise); an
+upgrade that cannot be read is not for us; fields of a list are one list (§5.3); another version is
+answered by 426 (RFC 6455 §4.4). All answers to a handshake but 101 say `connection: close`, once
+(RFC 9112 §9.6).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import h2.connection
@@ -34,6 +39,22 @@ __all__ = ["H1", "opens_http2", "opens_websocket"]
 
 # The connection ends after this answer (RFC 9112 §9.6).
 CLOSE: Final = (b"connection", b"close")
+
+TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
+
+
+# Which version is spoken (RFC 6455 §4.4), and what a 426 has to have (RFC 9110 §15.5.22).
+VERSION: Final = (
+    (b"sec-websocket-version", b"13"),
+    (b"upgrade", b"websocket"),
+    (b"connection", b"upgrade"),
+)
+
+# 16 bytes in base64 (RFC 6455 §4.1).
+KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
+
+# Fields of a handshake that are a list, where hypercorn reads but one.
+LISTS: Final = (b"connection", b"sec-websocket-protocol")
 
 
 class _Refused(Exception):
@@ -89,8 +110,10 @@ class H1(H11Protocol):
             await self.send(Closed())
 
     async def _create_stream(self, request: h11.Request) -> None:
-        if not all(value.isascii() for name, value in request.headers if name in HANDSHAKE_FIELDS):
-            await self._refuse(400)  # wsproto cannot read it
+        fields = list(request.headers)
+        fault = _fault_of(fields)
+        if fault is not None:
+            await self._refuse(*fault)
         stream = new_websocket(self, STREAM_ID, self._line)
         self.stream: Any = stream
         connection = H11WSConnection(self.connection)
@@ -98,7 +121,7 @@ class H1(H11Protocol):
         await stream.handle(
             Request(
                 stream_id=STREAM_ID,
-                headers=list(request.headers),
+                headers=_with_whole_lists(fields),
                 http_version=request.http_version.decode(),
                 method="GET",
                 raw_path=request.target,
@@ -147,12 +170,23 @@ class H1(H11Protocol):
         await self._refuse(400)
 
     async def _send_error_response(self, status_code: int) -> None:
-        fields = [(b"content-length", b"0"), *self._ours(), CLOSE]
-        await self._send_h11_event(h11.Response(status_code=status_code, headers=fields))
+        await self._answer(status_code, "", ())
+
+    async def _answer(self, status: int, text: str, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        body = text.encode()
+        size = (b"content-length", b"%d" % len(body))
+        about = [*fields, TEXT, size] if body else [*fields, size]
+        await self._send_h11_event(
+            h11.Response(status_code=status, headers=[*about, *self._ours(), CLOSE])
+        )
+        if body:
+            await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
 
-    async def _refuse(self, status: int) -> None:
-        await self._send_error_response(status)
+    async def _refuse(
+        self, status: int, text: str = "", fields: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
+        await self._answer(status, text, fields)
         raise _Refused
 
     def is_unfinished(self) -> bool:
@@ -165,6 +199,38 @@ class H1(H11Protocol):
     def goodbye(self) -> bool:
         """Say nothing: responses do, by `connection: close`."""
         return False
+
+
+def _fault_of(
+    fields: list[tuple[bytes, bytes]],
+) -> tuple[int, str, tuple[tuple[bytes, bytes], ...]] | None:
+    """Return why a handshake is refused: a status, what to say, fields; None if it is not."""
+    if not all(value.isascii() for name, value in fields if name in HANDSHAKE_FIELDS):
+        return 400, "a field of the handshake is not ASCII\n", ()  # wsproto cannot read it
+    for name, value in fields:
+        has_content = name in (b"transfer-encoding", b"expect")
+        if has_content or (name == b"content-length" and value.strip(b"0")):
+            return 400, "a handshake has no content\n", ()
+    versions = [value for name, value in fields if name == b"sec-websocket-version"]
+    if versions != [b"13"]:
+        return 426, "version 13 of the WebSocket protocol is spoken here\n", VERSION
+    keys = [value for name, value in fields if name == b"sec-websocket-key"]
+    if len(keys) != 1 or not KEY.fullmatch(keys[0]):
+        return 400, "one Sec-WebSocket-Key of 16 bytes in base64 is needed\n", ()
+    return None
+
+
+def _with_whole_lists(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Join the fields of a list where the first of them stands (RFC 9110 §5.3)."""
+    whole: dict[bytes, bytes] = {}
+    for name, value in fields:
+        if name in LISTS:
+            whole[name] = whole[name] + b", " + value if name in whole else value
+    return [
+        (name, whole.pop(name) if name in LISTS else value)
+        for name, value in fields
+        if name not in LISTS or name in whole
+    ]
 
 
 def opens_websocket(request: RequestHead) -> bool:
