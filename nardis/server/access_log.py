@@ -173,9 +173,11 @@ class _Entry:
         elif kind.endswith("response.trailers"):
             self.ended = not message.get("more_trailers", False)
         elif kind == "websocket.close":
-            self.ended = True
+            self.ended = not self.left  # else the client has ended it
             if self.status == 101:
                 self.close_code = self.close_code or message.get("code", 1000)
+            elif self.status is None and not self.left:
+                self.status = 403  # so a server denies a handshake (ASGI specification)
 
     def _after_file(self, count: int | None) -> int:
         """Return how many bytes were sent behind a file; without a count it is all of the rest."""
@@ -190,7 +192,9 @@ class _Entry:
         asked: dict[bytes, bytes] = dict(scope.get("headers") or ())
         stalled = getattr(extension(scope, CLIENT), "stalled", False)
         code: int | None = self.close_code or self.notes.get("close_code")
-        is_closed = scope["type"] == "websocket" and (self.left or code not in (None, VANISHED))
+        is_closed = (
+            scope["type"] == "websocket" and code != VANISHED and (self.left or code is not None)
+        )
         # An application that is no Nardis may not have noticed that its last piece was cut.
         ended = (self.ended and not stalled) or is_closed
         status = self.status if self.status is not None or not self.failed else 500

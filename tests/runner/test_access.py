@@ -416,6 +416,7 @@ async def test_a_cancelled_exchange_has_a_line(caplog):
 
 
 LEFT = {"type": "websocket.disconnect", "code": 4001}
+VANISHED = {"type": "websocket.disconnect", "code": 1006}
 
 
 @pytest.mark.parametrize(
@@ -427,7 +428,9 @@ LEFT = {"type": "websocket.disconnect", "code": 4001}
         (["accept", None, "close"], [LEFT], (101, 0, False, None, 4001)),
         (["accept", "text"], [], (101, 4, True, None, None)),
         (["start", "body"], [], (403, 2, False, None, None)),
-        (["close"], [], (None, 0, False, None, None)),
+        (["accept", None], [VANISHED], (101, 0, True, "gone", 1006)),
+        (["close"], [], (403, 0, False, None, None)),
+        ([None, "close"], [VANISHED], (None, 0, True, "gone", 1006)),
     ],
 )
 async def test_websockets(log, messages, incoming, told):
