@@ -656,3 +656,33 @@ async def test_the_choice_is_known_before_it():
             await server.talked("/", subprotocols=offer)
 
     assert seen == ["v2", "v1", "v1", "v1"]
+
+
+async def test_a_handshake_that_is_aborted_is_a_500(caplog):
+    app = Nardis()
+
+    @app.use
+    async def cuts(req, res, next):
+        assert not req.exchange.has_started()
+        await res.abort()
+
+    async with Sockets(app) as server:
+        socket = await server.talked()
+
+    assert socket.denied == 500
+    assert errors(caplog) == []
+
+
+async def test_a_conversation_has_started_with_it():
+    """What has started is cut where it fails, and never answered anew."""
+    app, started = Nardis(), []
+
+    @app.websocket("/")
+    async def handler(req, ws):
+        await ws.accept()
+        started.append(req.exchange.socket.has_started())
+
+    async with Sockets(app) as server:
+        await server.talked()
+
+    assert started == [True]

@@ -270,7 +270,7 @@ async def test_what_is_not_read_is_not_taken():
         await app.state.go.wait()
         heard.extend([len(message) async for message in ws])
 
-    for peer, size, most in [(None, 1024, 66), (None, 0, 1100), (Peer(), 1024, 1)]:
+    for peer, size, most in [(None, 1024, 54), (None, 0, 260), (Peer(), 1024, 1)]:
         app.state.go = anyio.Event()
         async with Sockets(app) as server:
             socket = await server.opened("/", *[binary(b"x" * size)] * 2000, peer=peer)
