@@ -6,8 +6,9 @@ import ssl
 from collections.abc import Iterator
 
 import anyio
+from anyio.lowlevel import checkpoint
 
-from .stream import LINGER_S, READ_BYTES, ByteStream, Stream
+from .stream import LINGER_S, READ_BYTES, TURN_S, ByteStream, Stream, clock
 from .tls import TLS
 
 __all__ = ["SecureStream"]
@@ -21,12 +22,13 @@ class SecureStream(ByteStream):
         tls: The session.
     """
 
-    __slots__ = ("_stream", "_turn", "rest", "tls")
+    __slots__ = ("_stream", "_turn", "_turn_at", "rest", "tls")
 
     def __init__(self, stream: Stream, context: ssl.SSLContext) -> None:
         self._stream = stream
         self.tls: TLS = TLS(context)
         self.rest: Iterator[memoryview] | None = None  # behind that of the stream
+        self._turn_at = 0.0  # others have a turn then, if nothing is waited for
         # Records go out in the order in which they were made.
         self._turn = anyio.Lock(fast_acquire=True)
 
@@ -51,6 +53,9 @@ class SecureStream(ByteStream):
     async def read(self) -> bytes | None:
         """Return what the client said; see `ByteStream`."""
         tls = self.tls
+        if tls.has_input and clock() > self._turn_at:
+            await checkpoint()  # before something is taken; tiny records are many in one read
+            self._turn_at = clock() + TURN_S
         while (said := tls.decrypt()) is None:
             await self._say()
             data = await self._stream.read()

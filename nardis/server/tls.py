@@ -38,6 +38,11 @@ class TLS:
         self._incoming.write(data)
 
     @property
+    def has_input(self) -> bool:
+        """Whether something has arrived that was not looked at."""
+        return self._incoming.pending > 0
+
+    @property
     def has_to_say(self) -> bool:
         """Whether something is to be sent."""
         return self._outgoing.pending > 0

@@ -30,6 +30,12 @@ async def settled():
         await checkpoint()
 
 
+def stream_of(talk):
+    """Return the server's end of a WebSocket."""
+    [stream] = talk.connection.talk.protocol.streams()
+    return stream
+
+
 class TalkH1:
     """
     The client's end of a WebSocket over HTTP/1.1.

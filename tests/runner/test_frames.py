@@ -132,6 +132,17 @@ def test_a_message_in_fragments_takes_no_more_memory_than_its_bytes(opcode, firs
     assert held < 20_000
 
 
+@pytest.mark.parametrize("squeezed", [False, True])
+def test_messages_that_are_skipped_mean_nothing_whatever_they_are(squeezed):
+    """Nor are they inflated; control frames go on."""
+    frames = Frames(BOUND, compresses=squeezed)
+    frames.skip()
+    frames.feed(client(TEXT, bytes(BOUND + 1), parts=2, squeezed=squeezed))
+    frames.feed(wsclient.close_frame(4001))
+
+    assert [frames.next(), frames.next()] == ["", Close(4001, "")]
+
+
 def test_a_frame_is_refused_by_its_head():
     """Before its mask is here, and whatever part of the message is."""
     head = wsclient.frame(BINARY, bytes(BOUND + 1))[:4]

@@ -20,6 +20,7 @@ from hypercorn.typing import ConnectionState
 from hyperframe.frame import (
     DataFrame,
     Frame,
+    GoAwayFrame,
     HeadersFrame,
     PingFrame,
     RstStreamFrame,
@@ -32,7 +33,7 @@ from wsproto.events import BytesMessage, Ping, Pong
 from nardis.errors import FieldError
 from nardis.server import Config
 from nardis.server.hypercorn.h2 import H2
-from nardis.server.hypercorn.h2_frames import RESETS
+from nardis.server.hypercorn.h2_frames import PIECE_BYTES, RESETS
 from nardis.server.hypercorn.h2_honesty import STOP_S
 from nardis.server.hypercorn.h2_uploads import CONNECTION_WINDOW_BYTES, WINDOW_BYTES
 from nardis.server.hypercorn.h2_window import ANSWERS_BYTES, OUT_BYTES
@@ -305,6 +306,28 @@ async def test_a_client_may_reset_some_of_its_requests(conversing):
 
         assert conversation.goodbyes() == []
         assert len(conversation.heard(h2.events.StreamEnded)) >= 120
+
+
+async def test_many_frames_that_were_read_at_once_give_others_their_turn(conversing, monkeypatch):
+    """And nothing is done with those behind a GOAWAY."""
+    turns = 0
+
+    async def count():
+        nonlocal turns
+        turns += 1
+
+    async with conversing(quick) as conversation:
+        monkeypatch.setattr("nardis.server.hypercorn.h2_frames.checkpoint", count)
+        monkeypatch.setattr("nardis.server.hypercorn.h2_frames.clock", iter(range(9999)).__next__)
+        pings = (PIECE_BYTES // 17 - 2) * PingFrame(0, b"12345678").serialize()
+        goodbye = GoAwayFrame(0).serialize()
+        rest = PIECE_BYTES - len(pings + goodbye)
+        unknown = bytes([0, 0, rest - 9, 0xFE]).ljust(rest, b"\0")
+        await conversation.server.handle(RawData(pings + unknown + goodbye + pings))
+        monkeypatch.undo()
+        assert turns > 400
+        assert len(conversation.heard(h2.events.PingAckReceived)) == 0
+        assert conversation.closings == 1
 
 
 # --- what is sent ---------------------------------------------------------------------------------
@@ -1148,6 +1171,18 @@ async def test_a_pong_that_waits_for_the_window_holds_up_nothing_else(conversing
         await conversation.open_window(100, stream_id)
         assert websocket.received() == [Pong(b"there?")]
         app.listen.set()
+
+
+async def test_websockets_whose_clients_vanish_do_not_cost_their_connection(conversing):
+    """A proxy resets the stream of each."""
+    app = Listening()
+    async with conversing(app) as conversation:
+        for _ in range(120):
+            stream_id = await conversation.request(WEBSOCKET, end=False)
+            conversation.client.reset_stream(stream_id)
+            await conversation.flush()
+        app.listen.set()
+        assert conversation.goodbyes() == []
 
 
 async def test_padding_on_a_websocket_is_given_back_at_once(conversing):

@@ -299,11 +299,31 @@ async def test_a_write_that_is_cancelled_while_another_has_its_turn_leaves_no_tr
     assert await client.hear(5) == b"hello"
 
 
+async def test_a_reader_of_many_records_gives_others_their_turn(agreed, monkeypatch):
+    """They may have arrived at once."""
+    secure, _, client = agreed
+    turns = 0
+
+    async def count():
+        nonlocal turns
+        turns += 1
+
+    monkeypatch.setattr("nardis.server.secure.checkpoint", count)
+    monkeypatch.setattr("nardis.server.secure.clock", itertools.count().__next__)
+    for _ in range(20):
+        client.session.write(b"x")
+    client.send()
+    assert b"".join([await secure.read() for _ in range(20)]) == 20 * b"x"
+    assert turns >= 18
+
+
 # --- what TLS has to say for itself ---------------------------------------------------------------
 
 
 class Session:
     """A session that has something of its own to say when it is read, as for a new key."""
+
+    has_input = False
 
     def __init__(self, *said):
         self.said = list(said)

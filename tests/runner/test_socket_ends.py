@@ -9,8 +9,9 @@ from hypercorn.utils import UnexpectedMessageError
 
 from nardis.errors import UsageError
 from nardis.server.hypercorn.inbox import BOUND_BYTES
-from nardis.server.hypercorn.websockets import CLOSE_S, PIECE_BYTES
+from nardis.server.hypercorn.websockets import CLOSE_S
 from nardis.server.stream import clock
+from nardis.server.websocket.frames import PARTS_AT_ONCE
 from tests.peers.wsclient import (
     BINARY,
     CLOSE,
@@ -21,7 +22,7 @@ from tests.peers.wsclient import (
     close_frame,
     frame,
 )
-from tests.runner.talks import TALKS, settled, talking
+from tests.runner.talks import TALKS, settled, stream_of, talking
 
 pytestmark = pytest.mark.anyio
 
@@ -165,8 +166,16 @@ async def test_what_nobody_reads_is_not_taken_and_is_heard_later(opened):
     assert app.heard == [(4001, "")]
 
 
-async def test_who_says_much_gives_others_their_turn(anyio_backend_name, monkeypatch):
-    """Also with what leaves nothing for the application, as Pongs do."""
+MUCH = {
+    "pongs": 50 * frame(PONG),
+    "fragments": frame(TEXT, first=0) + 50 * PARTS_AT_ONCE * frame(CONTINUATION, first=0),
+    "messages": 50 * frame(TEXT),
+}
+
+
+@pytest.mark.parametrize("said", MUCH.values(), ids=MUCH)
+async def test_who_says_much_gives_others_their_turn(opened, said, monkeypatch):
+    """Also with what leaves nothing for the application."""
     turns = 0
 
     async def count():
@@ -175,17 +184,52 @@ async def test_who_says_much_gives_others_their_turn(anyio_backend_name, monkeyp
             await checkpoint()
             turns += 1
 
-    app, pongs = Listens(), frame(PONG) * (4 * PIECE_BYTES // 6)
-    async with (
-        talking("h1", anyio_backend_name, app) as talk,
-        anyio.create_task_group() as group,
-    ):
-        [stream] = talk.connection.talk.protocol.streams()
+    async with opened(Listens()) as talk, anyio.create_task_group() as group:
         group.start_soon(count)
         monkeypatch.setattr("nardis.server.hypercorn.websockets.clock", count_from(0).__next__)
-        await stream.take(pongs)
+        stream = stream_of(talk)
+        if talk.http is None:
+            await stream.take(said)
+        else:
+            await stream.hear(said, 0)
+            while stream._hearing:
+                await checkpoint()
         group.cancel_scope.cancel()
-    assert turns >= 3
+    assert turns > 40
+
+
+async def test_of_what_a_client_leaves_behind_a_bounded_part_is_kept(opened, monkeypatch):
+    """If all of it is not, its Close counts for no more than a cut."""
+    for name in ("inbox.BOUND_BYTES", "websockets.LATE_BYTES"):
+        monkeypatch.setattr(f"nardis.server.hypercorn.{name}", 2000)
+    kept = {}
+    for count in (10, 200):
+        app = Listens()
+        async with opened(app) as talk:
+            await talk.send(count * frame(TEXT, b"said") + close_frame(4001))
+            await talk.say_no_more()
+            talk.connection.hung_up()
+            assert (await talk.rest())[:4] == frame(CLOSE, closed(4001), masked=False)
+            app.reads.set()
+            await app.left.wait()
+        kept[count] = len(app.messages()), app.heard
+    assert kept[10] == (10, [(4001, "")])
+    assert 10 < kept[200][0] < 100
+    assert kept[200][1] == [(1006, "")]
+
+
+@pytest.mark.parametrize("leave", ["leave", "say_no_more"])
+async def test_the_socket_of_a_client_that_left_is_closed_though_its_application_goes_on(
+    opened, leave
+):
+    app = Listens()
+    async with opened(app) as talk:
+        await getattr(talk, leave)()
+        talk.socket.close()
+        await settled()
+        assert app.heard == [(1006, "")]
+        assert talk.connection.wire.closed
+        assert not app.left.is_set()
 
 
 # --- a silent client ------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from nardis.server.websocket.deflate import SLOW_BYTES, SMALL_BYTES, deflated
 from nardis.server.websocket.frames import frame as server
 from tests.peers.wsclient import BINARY, CLOSE, PING, PONG, TEXT, close_frame, frame
 from tests.runner.ends import cancelled, fill
-from tests.runner.talks import TALKS, settled, talking
+from tests.runner.talks import TALKS, settled, stream_of, talking
 from tests.runner.test_socket_ends import Listens, closed, gone
 
 pytestmark = pytest.mark.anyio
@@ -29,12 +29,6 @@ def ours(opcode, payload=b""):
 def server_frame(payload):
     """Return a compressed message of ours."""
     return server(BINARY, deflated(payload, 15), compressed=True)
-
-
-def stream_of(talk):
-    """Return the server's end."""
-    [stream] = talk.connection.talk.protocol.streams()
-    return stream
 
 
 @pytest.fixture(params=TALKS)
@@ -350,6 +344,27 @@ async def test_s3_a_denial_that_is_cancelled_behind_its_first_byte_is_cut(anyio_
     async with talking("h2", anyio_backend_name, app, window=2) as talk:
         await app.end.wait()
         assert await gone(talk) == b"ne"
+
+
+async def test_a_close_that_is_taken_byte_by_byte_has_no_more_time(anyio_backend_name):
+    """What is in front of it has, as long as the client takes that."""
+    app = Listens()
+    async with talking("h2", anyio_backend_name, app, window=0) as talk:
+        stream = stream_of(talk)
+        async with anyio.create_task_group() as group:
+            for message in (SAID, {"type": "websocket.close", "code": 4000}):
+                group.start_soon(app.send, message)
+                await settled()
+            stream._closing_since -= CLOSE_S - 1
+            await talk.grow(1)
+            talk.look(2)
+            assert app.heard == []
+            await talk.grow(6)
+            stream._closing_since -= CLOSE_S - 1
+            await talk.grow(1)
+            talk.look(2)
+            assert app.heard == [(1006, "")]
+        assert await gone(talk) == ours(BINARY, b"said") + ours(CLOSE, closed(4000))[:2]
 
 
 # --- compression ----------------------------------------------------------------------------------

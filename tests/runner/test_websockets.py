@@ -163,8 +163,8 @@ async def test_a_close_frame_is_heard_by_an_application_whose_send_finds_that_th
 class Wire:
     """A client's socket that lists what is done to it."""
 
-    client = server = None
-    read_at = sent = 0
+    client = server = rest = None
+    read_at = sent = writing = 0
 
     def __init__(self, *pieces):
         self.log = []

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
 import anyio
+from anyio.lowlevel import checkpoint
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.typing import ConnectionState
 
@@ -114,6 +115,11 @@ class Guest:
             if connection.over:
                 await connection.linger()
             await self._lost()
+            # An application that does not listen may go on for long.
+            if connection.wire.writing or self.has_rest:  # half of something may be out
+                connection.wire.cut()
+            else:
+                connection.wire.close()
 
     async def send(self, event: Event) -> None:
         """Do what the protocol wants done with the socket."""
@@ -148,6 +154,10 @@ class Guest:
     def try_write(self, data: bytes) -> bool:
         """Send *data* if there is room for all of it now; return whether there was."""
         return not self._connection.over and self._connection.stream.try_write(data)
+
+    async def give_turn(self) -> None:
+        """Give others a turn; see `Line`."""
+        await checkpoint()
 
     def cut(self) -> None:
         """Reset the connection."""

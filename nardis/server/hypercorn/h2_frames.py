@@ -25,18 +25,24 @@ import h2.connection
 import h2.errors
 import h2.events
 import h2.exceptions
+from anyio.lowlevel import checkpoint
 from h2.config import H2Configuration
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import EndBody
 from hyperframe.frame import Frame, RstStreamFrame
 
+from ..stream import TURN_S
 from .h2_websockets import SocketsH2
-from .h2_window import ANSWERS_BYTES
+from .h2_window import ANSWERS_BYTES, clock
 from .inbox import found_inbox
 from .websockets import HANDSHAKE_FIELDS, WebSocket
 
 __all__ = ["SteadyH2"]
 
+
+# Of what was read h2 takes so much at once: with empty frames that is 5 ms, and 37 with all of it.
+# In pieces of this size an upload costs h2 9 % more (4.4).
+PIECE_BYTES: Final = 8 * 1024
 
 # Requests that a client may reset beyond half of all it makes.
 SPARE_RESETS: Final = 100
@@ -84,20 +90,25 @@ class SteadyH2(SocketsH2):
 
     async def handle(self, event: Event) -> None:
         """Take bytes from the socket; what cannot be HTTP/2 ends the connection, with GOAWAY."""
-        if isinstance(event, RawData):
+        if not isinstance(event, RawData):
+            return await super().handle(event)
+        for start in range(0, len(event.data), PIECE_BYTES):
             try:
-                events = self.connection.receive_data(event.data)
+                events = self.connection.receive_data(event.data[start : start + PIECE_BYTES])
             except (h2.exceptions.ProtocolError, ValueError, KeyError):
-                self.close_soon()
-                return
+                return self.close_soon()
             await self._handle_events(events)
-        else:
-            await super().handle(event)
+            if self.closed:
+                return
 
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
+        turn_at = clock() + TURN_S
         for event in events:
             if self.closed:
                 return
+            if clock() > turn_at:
+                await checkpoint()
+                turn_at = clock() + TURN_S
             try:
                 await self._handle_event(event)
             except h2.exceptions.ProtocolError:
@@ -127,10 +138,11 @@ class SteadyH2(SocketsH2):
         """End a stream in the very turn in which its reset was read."""
         self._to_stop.pop(stream_id, None)
         if stream_id in self.streams:  # else it has its answer, and only stops its upload
-            self._count_reset()
             stream = self.streams[stream_id]
             if not isinstance(stream, WebSocket):  # which may still find a Close frame
                 found_inbox(stream).leave()
+            if not (isinstance(stream, WebSocket) and stream.is_open()):
+                self._count_reset()  # an open WebSocket ends so when its client vanishes
             await self._close_stream(stream_id)
             await self.send(Updated(idle=self.idle))
 

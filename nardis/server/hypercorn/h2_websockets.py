@@ -15,9 +15,11 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
+import anyio
 import h2.errors
 import h2.events
 import h2.exceptions
+from anyio.lowlevel import checkpoint
 from hypercorn.protocol.events import Data, Request
 from hypercorn.protocol.ws_stream import ASGIWebsocketState
 from hypercorn.utils import filter_pseudo_headers
@@ -66,16 +68,31 @@ class StreamLine:
         """Send *data* if the window has room for all of it, and the connection too."""
         return self._protocol.try_to_send(self._stream_id, data)
 
+    async def give_turn(self) -> None:
+        """Give others a turn; see `speech.Line`."""
+        async with self._protocol.hearing:
+            await checkpoint()
+
     def cut(self) -> None:
         """Reset the stream: what a reset of the connection is in HTTP/1.1 (RFC 8441 §5)."""
         self._protocol.task_group.spawn(self._protocol.cut, self._stream_id)
 
 
 class SocketsH2(FairH2):
-    """HTTP/2 whose WebSockets end as they do in HTTP/1.1."""
+    """
+    HTTP/2 whose WebSockets end as they do in HTTP/1.1.
+
+    Attributes:
+        hearing: One WebSocket at a time works on what it has heard: a hundred of them, each for a
+            turn, would hold up all other connections for a hundred turns.
+    """
 
     keep_alive_requests: int
     task_group: Any
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.hearing: anyio.Lock = anyio.Lock(fast_acquire=True)
 
     async def _create_stream(self, request: h2.events.RequestReceived) -> None:
         fields = dict(request.headers)

@@ -62,6 +62,10 @@ class Line(Protocol):
         """Send *data* if there is room for all of it now; return whether there was."""
         ...
 
+    async def give_turn(self) -> None:
+        """Give others a turn: all connections, and the other WebSockets of this one."""
+        ...
+
     def cut(self) -> None:
         """End it in a way that nobody takes for a regular end."""
         ...
@@ -156,14 +160,11 @@ class Speech(Turns, WSStream):
 
     def _leave(self) -> None:
         """Give the turn, because the caller is cancelled; a frame that has begun is finished."""
-        if not self.line.has_rest:
-            self._give_turn()
-        elif self.closed and not self.over:  # the client has left
-            self.line.cut()
-            self._give_turn()
-        else:
+        if self.line.has_rest:
             self._completing = True
             self.task_group.complete(self._complete, self._have_completed)
+        else:
+            self._give_turn()
 
     async def _complete(self) -> None:
         """Finish a frame whose caller was cancelled (S3)."""
