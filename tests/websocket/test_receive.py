@@ -41,9 +41,7 @@ async def test_iteration_gives_each_message_as_the_client_sent_it(early):
         heard.extend([message async for message in ws])
         assert [message async for message in ws] == []
         for _ in range(2):
-            with pytest.raises(
-                ClientDisconnected, match="has ended, with 4000"
-            ) as gone:
+            with pytest.raises(ClientDisconnected, match="has ended, with 4000") as gone:
                 await ws.receive()
             heard.append(gone.value.code)
         heard.append((ws.state, ws.close_code, ws.close_reason))
