@@ -312,7 +312,7 @@ async def _conclude(req: Request, socket: Socket, error: BaseException | None) -
     said = None
     is_foreseen = isinstance(error, HTTPError) and error.status < 500  # the client's fault
     if is_foreseen or isinstance(error, ResponseAborted):
-        said = message_of(error)
+        said = one_line(message_of(error))  # it may have in it what the client said
     elif error is not None:
         _log_late(req, error, "after it was accepted")
     elif socket.close_reason == "deadline":

@@ -317,7 +317,9 @@ class WebSocket:
             await self._handshake.refuse(reason)
 
     def _kept(self, verb: Verb, name: str) -> Verb:
-        return self._res.keep(verb, name) if _TALKING.get(None) is self else verb
+        if _TALKING.get(None) is self:
+            self._res.keep(verb, name)
+        return verb
 
     @contextmanager
     def talking(self) -> Generator[None, None, None]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-import anyio
-
 from .._failures import parted
+from .._turns import TakesTurns
 from ..errors import NardisError
 from ..types import Send
 from .lifetime import Lifetime
@@ -20,7 +18,7 @@ __all__ = ["TURN_S", "Turns"]
 TURN_S: Final = 0.001
 
 
-class Turns(Lifetime):
+class Turns(TakesTurns, Lifetime):
     """
     A call whose tasks send one after the other.
 
@@ -40,11 +38,9 @@ class Turns(Lifetime):
 
     # Set by the constructor of what sends: one of their own would cost one percent of a plain
     # request.
-    _busy: bool  # a task is sending
     _clock: Callable[[], float]
     _is_cancelled: Callable[[], bool]  # a cancellation of the running task is due
     _send: Send
-    _turns: deque[anyio.Event] | None  # the tasks that wait to send
     _yields_at: float  # when the event loop has its next turn
     writing: float
 
@@ -66,27 +62,3 @@ class Turns(Lifetime):
             self.server_failed(exc)
             await self.raise_gone()
         raise exc
-
-    async def _take_turn(self) -> None:
-        """Wait until no other task is sending; first come, first served (R5)."""
-        if not self._busy:
-            self._busy = True
-            return
-        if self._turns is None:
-            self._turns = deque()
-        turn = anyio.Event()
-        self._turns.append(turn)
-        try:
-            await turn.wait()
-        except BaseException:
-            if turn.is_set():
-                self._give_turn()
-            else:
-                self._turns.remove(turn)
-            raise
-
-    def _give_turn(self) -> None:
-        if self._turns:
-            self._turns.popleft().set()
-        else:
-            self._busy = False

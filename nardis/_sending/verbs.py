@@ -106,7 +106,7 @@ class Verbs(ReplyHead):
         self.unawaited = called
         return cast(Verb, called)
 
-    def keep(self, verb: Verb, name: str) -> Verb:
+    def keep(self, verb: Verb, name: str) -> None:
         """For Nardis itself: keep a verb that ends nothing, as `write()` does with its own."""
         last = self.unawaited
         if last is not None and last.cr_frame is not None:
@@ -118,7 +118,6 @@ class Verbs(ReplyHead):
         called = cast(Called, verb)
         called.__name__ = name
         self.unawaited = called
-        return verb
 
     async def _behind(self, verb: Any) -> None:
         """Await *verb*, which may end the response, if all before it have begun."""

@@ -655,13 +655,25 @@ async def test_a_group_is_reduced_to_what_there_is_to_answer():
 
 @every_fault
 async def test_out_of_a_websocket_comes_nothing_that_ends_a_server(fault):
+    """Of a mounted application: before its accept it is answered, and past that the server's."""
     app = Nardis()
 
     async def chat(scope, receive, send):
+        if scope["query_string"]:
+            await send({"type": "websocket.accept"})
         raise fault()
 
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        sent.append(message["type"])
+
     app.mount("/chat", chat)
-    scope = {"type": "websocket", "path": "/chat", "query_string": b"", "headers": []}
+    scope = {"type": "websocket", "path": "/chat", "headers": []}
     async with Server(app):
+        sent = []
+        await app({**scope, "query_string": b""}, receive, send)
+        assert sent == ["websocket.close"]
         with pytest.raises(Exception, match=r"\w"):  # that it is one is the claim
-            await app(scope, None, None)
+            await app({**scope, "query_string": b"accepts"}, receive, send)

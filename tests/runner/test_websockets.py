@@ -110,7 +110,7 @@ async def test_an_application_that_was_told_of_the_restart_hears_of_no_other_end
 
     async def answer(client):
         async with client:
-            assert await client.receive() == b"\x88\x02\x03\xf4"
+            assert await client.receive() == b"\x88\x15\x03\xf4the server restarts"
             await client.send(b"\x88\x82\x00\x00\x00\x00\x0f\xa1")
             assert [piece async for piece in client] == [], "a second Close frame"
         answered.set()

@@ -741,3 +741,17 @@ async def test_one_that_is_aborted_does_not_look_whole(caplog):
 
     assert socket.closed == (1011, "")
     assert len(errors(caplog)) == 1
+
+
+async def test_what_the_client_said_cannot_forge_a_line_of_the_log(caplog):
+    app = Nardis()
+
+    @app.websocket("/")
+    async def handler(req, ws):
+        raise HTTPError(422, f"no {await ws.receive()}")
+
+    async with Sockets(app) as server:
+        socket = await server.talked("/", text("point\nERROR forged"))
+
+    assert socket.closed == (1007, "no point\nERROR forged")
+    assert [each for each in errors(caplog) if "\n" in each] == []

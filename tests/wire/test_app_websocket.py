@@ -176,7 +176,7 @@ def test_a_shutdown_says_1012_to_both(kind: str, tmp_path: Path):
             for socket in (one, two, three):
                 event = socket.next()
                 assert isinstance(event, CloseConnection)
-                assert event.code == RESTART
+                assert (event.code, event.reason) == (RESTART, "the server restarts")
                 socket.send_raw(close_frame(RESTART))
             assert how(server, "one") == how(server, "three") == (RESTART, "the server restarts")
             assert server.event("two", "cancelled")["reason"] == "shutdown"

@@ -76,6 +76,8 @@ VANISHED: Final = 1006
 INTERNAL_ERROR: Final = 1011
 SERVICE_RESTART: Final = 1012
 
+RESTARTS: Final = "the server restarts"
+
 # Stands for each handshake that is over.
 ACCEPTED: Final = Handshake([], "1.1")
 ACCEPTED.accepted = True
@@ -387,10 +389,10 @@ class WebSocket(Speech):
 
     def restart(self) -> None:
         """Say 1012 to both sides; the client's answer ends it."""
-        self.tell(SERVICE_RESTART, "the server restarts")
+        self.tell(SERVICE_RESTART, RESTARTS)
         self.state = ASGIWebsocketState.CLOSED
         self._closing_since = clock()
-        self.answer(CLOSE, close_payload(SERVICE_RESTART))
+        self.answer(CLOSE, close_payload(SERVICE_RESTART, RESTARTS))
 
     def look(self, now: float, heard: float, sent: int, wire: Stream) -> None:
         """
