@@ -218,6 +218,27 @@ async def test_the_end_of_a_response_is_not_taken_for_a_client_that_left():
     assert log == [None]
 
 
+async def test_a_runner_may_say_by_a_code_that_a_client_left():
+    """It does so of what may become a WebSocket; for a request the code means nothing."""
+    app, log = Nardis(), []
+
+    @app.get("/")
+    async def handler(req, res):
+        try:
+            await anyio.sleep_forever()
+        finally:
+            log.append(req.close_reason)
+
+    async with Server(app) as server:
+        call = server.call("/")
+        client = with_client(call)
+        await rest()
+        client.listener.closed(1006, "")
+        await call.wait()
+
+    assert log == ["gone"]
+
+
 async def test_a_denial_that_nobody_takes_is_given_up():
     app = Nardis(limits=Limits(write_stall_s=10))
 

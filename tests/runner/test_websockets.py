@@ -126,6 +126,42 @@ async def test_an_application_that_was_told_of_the_restart_hears_of_no_other_end
     ]
 
 
+async def test_a_connection_without_any_is_ended_at_the_shutdown(anyio_backend_name):
+    """One of HTTP/2, on which there may be some."""
+
+    async def app(scope, receive, send):
+        raise RuntimeError("nothing was asked")
+
+    async with serving(app, anyio_backend_name) as port:
+        client = await anyio.connect_tcp("127.0.0.1", port)
+        await client.send(PREFACE)
+        await client.receive()
+    async with client:
+        assert isinstance([piece async for piece in client], list), "it has an end"
+
+
+async def test_an_accept_with_a_field_that_cannot_be_sent_is_the_applications_fault(
+    anyio_backend_name,
+):
+    """It may still refuse the handshake."""
+
+    async def app(scope, receive, send):
+        assert scope["type"] == "websocket"
+        await receive()
+        with pytest.raises(Exception, match=r"\w"):
+            await send({"type": "websocket.accept", "headers": [(b"x-a", b"b\nc: d")]})
+        await send({"type": "websocket.close"})
+
+    async with (
+        serving(app, anyio_backend_name) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as client,
+    ):
+        await client.send(HANDSHAKE)
+        answer = b"".join([piece async for piece in client])
+
+    assert answer.startswith(b"HTTP/1.1 403")
+
+
 @pytest.mark.parametrize("unread", [0, 20_000], ids=["", "behind what was not read"])
 async def test_a_close_frame_is_heard_by_an_application_whose_send_finds_that_the_client_is_gone(
     anyio_backend_name, unread

@@ -379,7 +379,7 @@ async def test_a_websocket_of_a_test_is_typed() -> None:
     async with Client(talks_asgi, lifespan=False) as client:
         with pytest.raises(WebSocketDenied) as denied:
             async with client.websocket("/no", cookies={"a": "1"}, params={"b": "2"}):
-                pass
+                raise AssertionError("it was let in")  # pragma: no cover - it is denied
         async with client.websocket("/", ["v1"], headers={"origin": "http://testserver"}) as ws:
             assert_type(ws, TestWebSocket)
             assert_type(ws.subprotocol, str | None)

@@ -317,3 +317,24 @@ async def test_one_that_others_are_about_to_send_is_not_forgotten_by_the_handler
 
     assert socket.closed == (1000, "")
     assert errors(caplog) == []
+
+
+async def test_an_endless_loop_of_forgotten_awaits_hears_of_it(caplog):
+    """After a second: it has no end at which that could be seen."""
+    app = Nardis()
+
+    @app.websocket("/")
+    async def handler(req, ws):
+        await ws.accept()
+        while True:
+            ws.send("lost")
+            await checkpoint()
+            app.state.server.now += 0.5
+
+    async with Sockets(app) as server:
+        app.state.server = server
+        with anyio.fail_after(5):
+            socket = await server.talked()
+
+    assert socket.closed == (1011, "")
+    assert "without awaiting it" in errors(caplog)[0]

@@ -64,19 +64,21 @@ def test_a_handler_that_reads_answers_and_hears_the_close(pair: tuple[Server, Ov
         socket.send(TextMessage("zażółć"))
         assert socket.next() == TextMessage("zażółć")
         socket.send(BytesMessage(bytes(100_000)))
-        assert sum(len(part.data) for part in whole(socket)) == 100_000
+        assert whole(socket) == bytes(100_000)
         socket.send_raw(close_frame(4001, "bye"))
 
         assert how(server, key) == (4001, "bye")
         assert socket.said() == [(CLOSE, struct.pack("!H", 4001) + b"bye")]
 
 
-def whole(socket: WebSocketH1 | WebSocketH2) -> Iterator[BytesMessage]:
-    """Give the parts of one message."""
-    while isinstance(part := socket.next(), BytesMessage):
-        yield part
-        if part.message_finished:
-            return
+def whole(socket: WebSocketH1 | WebSocketH2) -> bytes:
+    """Read one message, which comes in parts."""
+    data, is_whole = b"", False
+    while not is_whole:
+        part = socket.next()
+        assert isinstance(part, BytesMessage)
+        data, is_whole = data + part.data, part.message_finished
+    return data
 
 
 @pytest.mark.parametrize("what", ["sleeps", "pours"])

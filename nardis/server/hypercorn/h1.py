@@ -143,9 +143,8 @@ class H1(H11Protocol):
             )
             try:
                 await self._send_h11_event(answer)
-            except BaseException as exc:
-                if not isinstance(exc, Exception):
-                    self._line.cut()  # h11 has done with it, and no frame may go out in its place
+            except BaseException:
+                self._line.cut()  # h11 has done with it, and no frame may go out in its place
                 raise
             # Nothing more is needed of these; ten thousand of them would take 60 MiB.
             self.connection.h11_connection = None
@@ -168,9 +167,6 @@ class H1(H11Protocol):
         """
         give_up(stream)
         await self._refuse(400)
-
-    async def _send_error_response(self, status_code: int) -> None:
-        await self._answer(status_code, "", ())
 
     async def _answer(self, status: int, text: str, fields: Iterable[tuple[bytes, bytes]]) -> None:
         body = text.encode()
