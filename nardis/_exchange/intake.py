@@ -67,6 +67,8 @@ class Intake(Inflow):
         "spent",
     )
 
+    reading: float
+
     def __init__(
         self, lifetime: Lifetime, receive: Receive, declared: int | None, awaits_invitation: bool
     ) -> None:

@@ -31,6 +31,7 @@ class Outgoing(Incoming):
     _plain: bool  # started, may have a body, unfiltered, untorn: the short way through write()
     _torn: bool  # a send was interrupted half-way (R5)
     pulse: Pulse | None
+    writing: float
 
     @property
     def wrote_at(self) -> float:

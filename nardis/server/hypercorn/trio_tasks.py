@@ -23,7 +23,8 @@ class ConnectionTasks(SpawnsApps, TaskGroup):  # type: ignore[misc]  # its own i
     def __init__(self, service: Service) -> None:
         super().__init__()
         self.service = service
-        service.context = self.context = service.context or WorkerContext(None)
+        self.context: Any = service.context or WorkerContext(None)
+        service.context = self.context
 
     def spawn(self, func: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         """Start a task, unless there is nothing left that it could belong to."""

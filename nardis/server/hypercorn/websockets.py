@@ -113,7 +113,10 @@ class WebSocket(Speech):
         "unwelcome",
     )
 
+    buffer: Any
     config: Settings
+    handshake: Handshake
+    over: bool
     give_back: Callable[[int], None]
     inbox: Inbox
 
