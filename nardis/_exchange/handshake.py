@@ -113,9 +113,7 @@ class Handshake(Exchange):
                 return self.socket  # another task, which receives or sends, was first
             if self._is_refused:
                 raise ClientDisconnected("this WebSocket was refused: ws.close() was called")
-            await self._may_send("accept the WebSocket")
-            if self.state != IDLE:  # a denial has begun
-                raise ResponseAlreadyStarted("accept the WebSocket")
+            await self._may_accept()
             await self._meet_client()
             message = self._with_fields({"type": "websocket.accept", "subprotocol": subprotocol})
             if self.client is not None:
@@ -131,6 +129,12 @@ class Handshake(Exchange):
             return self._become_socket(subprotocol)
         finally:
             self._give_turn()
+
+    async def _may_accept(self) -> None:
+        """Refuse what was answered, or whose denial has begun (W1)."""
+        await self._may_send("accept the WebSocket")
+        if self.state != IDLE:
+            raise ResponseAlreadyStarted("accept the WebSocket")
 
     @property
     def is_calm(self) -> bool:
@@ -231,9 +235,7 @@ class Handshake(Exchange):
                 if self.socket is None or self.socket.open or kind != "websocket.send":
                     await self._to_server(message)
             elif kind == "websocket.accept":
-                await self._may_send("accept the WebSocket")
-                if self.state != IDLE:
-                    raise ResponseAlreadyStarted("accept the WebSocket")
+                await self._may_accept()
                 message = self._with_fields(message)
                 self._conclude()
                 self.is_handed_over = True
