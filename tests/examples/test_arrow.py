@@ -22,7 +22,7 @@ from examples import arrow  # noqa: E402  (it imports pyarrow)
 
 pytestmark = pytest.mark.anyio
 
-SOON_S = 10
+SOON_S = 20
 KIB = 1024
 open_url = build_opener(ProxyHandler({})).open
 

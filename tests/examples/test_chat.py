@@ -369,7 +369,7 @@ def test_a_shutdown_waits_for_nobody(serve: Serve) -> None:
         assert (end.code, end.reason) == (1012, "the server restarts")
         ada.send(end.response())
         assert ada.next() is None
-        assert server.process.wait(5) == 0
+        assert server.process.wait(20) == 0
 
 
 # --- in a browser ---------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from tests.examples.beside import serving
 pytestmark = pytest.mark.anyio
 
 PARTIAL_FILE = 18  # curl's exit status for a body that was cut
-SOON_S = 10
+SOON_S = 20
 KIB = 1024
 
 # A text of each kind that a form has to quote, a number that JavaScript would take for a formula's,

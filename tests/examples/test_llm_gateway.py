@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 TOKEN, KEY = "alices-token", "the-key-of-the-tests"
 PATH = "/v1/chat/completions"
-SOON_S = 10
+SOON_S = 20
 KIB = 1024
 
 

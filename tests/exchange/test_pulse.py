@@ -232,7 +232,7 @@ async def test_a_flush_in_a_thread_is_waited_for_before_what_was_deferred(ending
 
         def work(self):
             began.set()
-            assert go.wait(5)
+            assert go.wait(20)
             done.append("flushed")
             return b"late"
 

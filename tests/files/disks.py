@@ -63,6 +63,6 @@ def hold_writes(monkeypatch: pytest.MonkeyPatch, hold: Callable[[], object]) -> 
 
 async def eventually(holds: Callable[[], object]) -> None:
     """Wait for what a thread does after nobody waits for it."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         while not holds():  # noqa: ASYNC110  # nobody could set an event
             await anyio.sleep(0.01)

@@ -123,7 +123,7 @@ async def test_a_cancelled_read_waits_for_its_thread(monkeypatch: pytest.MonkeyP
 
     def read(fd: int, offset: int, count: int) -> bytes:
         begun.set()
-        go_on.wait(10)
+        go_on.wait(20)
         ended.set()
         return b""
 

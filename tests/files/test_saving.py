@@ -418,7 +418,7 @@ async def test_a_cancelled_save_waits_for_the_thread_that_writes(
 
     def hold() -> None:
         writing.set()
-        go.wait(5)
+        go.wait(20)
 
     hold_writes(monkeypatch, hold)
     async with anyio.create_task_group() as group:
@@ -443,7 +443,7 @@ async def test_a_task_that_asyncio_cancels_leaves_the_file_to_its_thread(
 
     def slow(file: int, data: bytes) -> int:
         writing.set()
-        go.wait(5)
+        go.wait(20)
         try:
             return write(file, data)
         except OSError as exc:  # pragma: no cover  # the file was closed under the thread
@@ -480,7 +480,7 @@ async def test_after_asyncio_cancelled_the_last_write_no_file_appears(
     def hold(*args: Any) -> Any:
         if not waiting.is_set() and threading.get_ident() != main:
             waiting.set()
-            go.wait(5)
+            go.wait(20)
         return call(*args)
 
     def copy(offset: int, count: int, file: int) -> None:
@@ -611,11 +611,11 @@ def test_a_close_may_wait_for_the_thread_that_uses_it() -> None:
     def use() -> None:
         with thing.in_use():
             using.set()
-            done.wait(5)
+            done.wait(20)
 
     thread = threading.Thread(target=use)
     thread.start()
-    using.wait(5)
+    using.wait(20)
     thing.close(0.01)
     assert thing.released == 0
     threading.Timer(0.01, done.set).start()
@@ -629,7 +629,7 @@ async def test_a_close_that_hangs_does_not_hold_up_the_clean_up(
 ) -> None:
     monkeypatch.setattr(saving, "CLOSE_S", 0.05)
     go = threading.Event()
-    thing = Thing(lambda: go.wait(5))
+    thing = Thing(lambda: go.wait(20))
 
     await discard(thing, ValueError())
     assert (thing.closed, thing.released) == (True, 0)

@@ -238,7 +238,7 @@ async def test_a_spool_is_closed_under_a_thread_when_that_is_done(
 
     def hold() -> None:
         writing.set()
-        go.wait(5)
+        go.wait(20)
 
     hold_writes(monkeypatch, hold)
     spool = Spool(0)

@@ -102,7 +102,7 @@ async def test_its_streams_end_when_the_client_leaves(peer):
     async with Client(peer.app) as client:
         async with client.stream("GET", "/peer/stream") as response:
             await anext(response)
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             await peer.ended.wait()
         assert peer.written < 1000
 
@@ -125,7 +125,7 @@ async def test_it_may_be_mounted_behind_a_wrapped_middleware(tmp_path):
         assert not (await client.get("/peer/broken")).complete
         async with client.stream("GET", "/peer/stream") as response:
             await anext(response)
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             await peer.ended.wait()
     async with websocket(app, "/peer/echo") as socket:
         socket.say("hello")

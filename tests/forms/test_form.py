@@ -494,7 +494,7 @@ async def test_a_task_that_asyncio_cancels_leaves_the_file_to_its_thread(
 
     def hold() -> None:
         writing.set()
-        go.wait(5)
+        go.wait(20)
 
     hold_writes(monkeypatch, hold)
     task = asyncio.create_task(form_of(*FORM, limits=SPOOLING))

@@ -143,7 +143,7 @@ async def test_a_save_whose_part_was_dropped_meanwhile_does_not_look_whole(
 
     def hold() -> None:
         writing.set()
-        go.wait(5)
+        go.wait(20)
 
     parts = parts_of(*cut(encoded(*FORM), 65536))
     part = await anext(parts)

@@ -19,8 +19,8 @@ T = TypeVar("T")
 
 # How long a test waits for what must come; the session `servers` has less patience where it knows
 # that nothing will.
-EVENT_S = 5.0
-ANSWER_S = 10.0
+EVENT_S = 15.0
+ANSWER_S = 20.0
 
 # Where Linux lists them, with what lies in their queues: proc(5).
 SOCKETS = Path("/proc/net/tcp")

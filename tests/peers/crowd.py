@@ -165,7 +165,7 @@ class Crowd:
         """Read all that is left, those that stalled too, once the server is gone."""
         for member in self._members:
             while member.end is None:
-                member.socket.settimeout(5)
+                member.socket.settimeout(20)
                 self._read(member)
 
     def _read(self, member: Member) -> None:

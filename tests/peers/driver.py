@@ -17,7 +17,7 @@ from anyio.lowlevel import checkpoint
 
 from nardis._exchange.sweeper import TICK_S, InFlight, Sweeper, interrupt_all, sweep
 
-WAIT_S = 5.0  # for what must happen: so long only when it does not
+WAIT_S = 20.0  # for what must happen: so long only when it does not
 
 
 async def rest() -> None:

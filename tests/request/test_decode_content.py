@@ -732,7 +732,7 @@ async def test_the_client_is_asked_only_when_nothing_is_left_to_decode(coding: s
     async with Server(app) as server:
         headers = {**CHUNKED, "content-encoding": coding}
         call = server.call("/", part(flushed(text)), method="POST", headers=headers)
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while call.receives < 2:
                 await checkpoint()
         early = call.body
@@ -893,7 +893,7 @@ class Slow(Decoder):
     def _step(self) -> bytes:
         self.threads.append(threading.get_ident())
         self.entered.set()
-        self.hung |= not self.may_go.wait(5)
+        self.hung |= not self.may_go.wait(20)
         if (piece := self._take(1)) == b"!":
             raise ValueError
         return piece

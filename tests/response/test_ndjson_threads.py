@@ -13,7 +13,7 @@ from tests.peers.driver import Gate, Server, rest
 
 pytestmark = pytest.mark.anyio
 
-WAIT_S = 5.0
+WAIT_S = 20.0
 
 
 def streaming(items, verb="ndjson"):

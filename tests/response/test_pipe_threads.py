@@ -31,7 +31,7 @@ on_asyncio = pytest.mark.parametrize(
     ],
 )
 
-WAIT_S = 10  # for what must happen: a thread waits so long only when it does not
+WAIT_S = 20  # for what must happen: a thread waits so long only when it does not
 
 colour = contextvars.ContextVar("colour", default="none")
 

@@ -255,7 +255,7 @@ async def test_what_is_no_regular_file_is_not_there(root):
     async def handler(req, res):
         await res.send_file(root / "pipe")
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         assert (await ask(handler)).status_code == 404
 
     async def device(req, res):

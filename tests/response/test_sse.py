@@ -407,7 +407,7 @@ async def test_it_ends_cleanly_when_the_server_begins_to_shut_down(block):
         call = server.call("/", on_send=yields)
         await checkpoint()
         app.draining.set()
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while not call.ended.is_set():
                 await server_turn(server)
 

@@ -13,7 +13,7 @@ async def connect(anyio_backend_name):
     def connect(sockets=unix):
         ours, client = sockets()
         ours.setblocking(False)
-        client.settimeout(10)
+        client.settimeout(20)
         ends.extend([client, stream := STREAMS[anyio_backend_name](ours)])
         return stream, client
 

@@ -334,7 +334,7 @@ def test_a_variable_that_cannot_be_is_one_line(folder, monkeypatch, capsys, said
 def test_systemd_is_told(tmp_path, monkeypatch, abstract):
     name = f"{tmp_path}/notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.settimeout(5)
+        systemd.settimeout(20)
         systemd.bind("\0" + name if abstract else name)
         monkeypatch.setenv("NOTIFY_SOCKET", "@" + name if abstract else name)
         notify_systemd("READY=1")

@@ -17,7 +17,7 @@ async def running(app, state=None):
     async with anyio.create_task_group() as group:
         lifespan = Lifespan(app, {} if state is None else state)
         group.start_soon(lifespan.run)
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             yield lifespan
         group.cancel_scope.cancel()
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 # More than a socket takes at once.
 LARGE = bytes(range(250)) * 8_000
 
-LONG_S = 10
+LONG_S = 20
 
 
 @pytest.fixture(scope="module")

@@ -333,7 +333,7 @@ async def test_an_endless_loop_of_forgotten_awaits_hears_of_it(caplog):
 
     async with Sockets(app) as server:
         app.state.server = server
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             socket = await server.talked()
 
     assert socket.closed == (1011, "")

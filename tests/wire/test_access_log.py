@@ -269,6 +269,6 @@ def test_without_the_flag_nothing_is_said(tmp_path: Path) -> None:
         server.ask("GET", "/hello")
         server.ask("GET", "/raise-first")
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(10) == 0
+        assert server.process.wait(20) == 0
 
         assert (tmp_path / "said").read_bytes() == b""

@@ -105,7 +105,7 @@ class News:
         self.connection.socket.settimeout(0.5)
         with pytest.raises(TimeoutError):
             self.until(kind, ended="never")
-        self.connection.socket.settimeout(10)
+        self.connection.socket.settimeout(20)
         told: dict[str, Any] = self.last[kind]
         return told
 

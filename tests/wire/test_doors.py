@@ -52,7 +52,7 @@ class House:
     def client(self) -> socket.socket:
         """Connect, or fail."""
         client = socket.socket(socket.AF_UNIX if isinstance(self.address, str) else socket.AF_INET)
-        client.settimeout(10)
+        client.settimeout(20)
         try:
             client.connect(
                 self.address if isinstance(self.address, str) else ("127.0.0.1", self.address)

@@ -324,7 +324,7 @@ def test_other_signals_end_a_single_process_as_sigterm_does(
 ) -> None:
     """And systemd hears of both ends of serving, if it wants to."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.settimeout(10)
+        systemd.settimeout(20)
         systemd.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         with serving(kind, tmp_path, target=TARGET) as server, server.connect() as connection:

@@ -30,7 +30,7 @@ def ask(server: Server, path: str, *fields: str, slow: bool = False) -> tuple[by
     with socket.socket() as connection:
         if slow:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
-        connection.settimeout(10)
+        connection.settimeout(20)
         connection.connect(("127.0.0.1", server.port))
         connection.sendall(head.encode() + b"\r\n\r\n")
         heard = bytearray()

@@ -209,7 +209,7 @@ def everywhere(
             yield server
             server.ends_well()
             assert not path.exists()
-            opened.settimeout(10)
+            opened.settimeout(20)
             with socket.create_connection(("127.0.0.1", port)), opened.accept()[0]:
                 """What was inherited listens on: it is not the server's to close."""
 

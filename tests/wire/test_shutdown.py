@@ -29,7 +29,7 @@ on_each = pytest.mark.parametrize("kind", CHOSEN or OURS)
 
 def ends_well(server: Server) -> bool:
     """Wait for its end; uvicorn ends by the very signal that told it to."""
-    return server.process.wait(10) in ((0,) if server.kind in OURS else (0, -signal.SIGTERM))
+    return server.process.wait(20) in ((0,) if server.kind in OURS else (0, -signal.SIGTERM))
 
 
 @on_each

@@ -313,7 +313,7 @@ def test_a_second_signal_ends_them_all_at_once(tmp_path: Path) -> None:
             assert listening.read_out().endswith(END)
         running.server.process.send_signal(signal.SIGTERM)
 
-        assert running.server.process.wait(10) == 128 + signal.SIGTERM
+        assert running.server.process.wait(20) == 128 + signal.SIGTERM
         eventually(running.is_gone)
 
 

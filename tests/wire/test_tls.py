@@ -58,7 +58,7 @@ def connected(
     with socket.socket() as plain:
         if receive_buffer is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        plain.settimeout(10)
+        plain.settimeout(20)
         plain.connect(("127.0.0.1", server.port))
         with context.wrap_socket(
             plain, server_hostname="127.0.0.1", suppress_ragged_eofs=False

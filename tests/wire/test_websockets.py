@@ -784,7 +784,7 @@ def test_handshakes_during_a_shutdown_say_once_what_becomes_of_the_connection(
         assert heard(server, "c") == (4001, "")
         for connection in connections:
             connection.close()
-        assert server.process.wait(5) == 0, server.log()
+        assert server.process.wait(20) == 0, server.log()
 
 
 @pytest.mark.parametrize("kind", OURS)
@@ -804,5 +804,5 @@ def test_a_shutdown_tells_each_websocket_also_those_that_are_stuck(kind: str, tm
             while not isinstance(event := lively.next(), CloseConnection):
                 assert event == TextMessage("drop")
             assert event.code == RESTART
-        assert server.process.wait(5) == 0, server.log()
+        assert server.process.wait(20) == 0, server.log()
         assert "Traceback" not in server.log()

@@ -45,7 +45,7 @@ def test_h2_says_goodbye_refuses_what_is_new_and_ends_what_runs(kind: str, tmp_p
                 True,
             )
             assert client.ends()
-        assert server.process.wait(5) == 0, server.log()
+        assert server.process.wait(20) == 0, server.log()
 
 
 def test_h2_of_stock_says_no_goodbye(tmp_path: Path):

@@ -121,7 +121,7 @@ def test_websockets_are_told_of_a_restart(kind: str, tmp_path: Path):
                 assert close.code == SERVICE_RESTART
                 websocket.send(close.response())
                 assert websocket.at_end()
-        assert server.process.wait(5) == 0, server.log()
+        assert server.process.wait(20) == 0, server.log()
         for key in ("h1", "h2"):
             assert server.observed(key)["disconnect"]["code"] == SERVICE_RESTART
         assert "Traceback" not in server.log()
