@@ -142,7 +142,7 @@ class _StaticFiles:
             try:
                 await res.send_file(f"{path}{end}", **self._options)
             except FolderFound:
-                if self._redirects and not is_folder:
+                if self._redirects and not end:  # not for `a` where `a.html` is a folder
                     await res.redirect(_with_slash(req), 301)
                     return True
             except HTTPError as error:

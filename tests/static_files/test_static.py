@@ -30,6 +30,7 @@ def root(tmp_path):
         "style.css.gz": "gzip",
         "style.css.zst": "zstd",
         "only.css": "q {}",
+        "style.d/one.css": "o {}",
     }.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -114,6 +115,8 @@ async def test_extensions_are_tried_behind_a_path_that_is_no_file(root):
         assert (await ask(root, "/page", extensions=extensions)).text == "page"
     assert (await ask(root, "/page")).status_code == 299
     assert (await ask(root, "/a.txt", extensions=("html",))).text == "0123456789"
+    # A folder of that name is not what was asked for: its path with a slash would be nowhere.
+    assert (await ask(root, "/style", extensions=("d",))).status_code == 299
 
 
 @pytest.mark.parametrize(("dotfiles", "status"), [("ignore", 299), ("deny", 403), ("allow", 200)])
