@@ -53,11 +53,11 @@ def static(
             opened anew for each request, so that it may be a link that is set to another release.
         index: The file that stands for a folder, or several to try; None is none.
         dotfiles: What to do about names that begin with a dot: `"ignore"` them (404), `"deny"` them
-            (403) or `"allow"` them.
+            (403) or `"allow"` them. With *fallthrough* those of both are for the next route.
         max_age: How long caches may use a file without asking, in seconds or as a timedelta.
         immutable: A file never changes under its path while it is fresh.
-        fallthrough: What is not there goes to the next route; otherwise it is a 404, and other
-            methods are a 405.
+        fallthrough: What is not there, or is denied, goes to the next route; otherwise it is a 404
+            or a 403, and other methods are a 405.
         redirect: A folder without the `/` at its end is a 301 to the one with it.
         extensions: What to try behind a path that is no file, such as `("html",)`.
         precompressed: Send `style.css.br`, `.zst` or `.gz` in place of `style.css` to clients that
@@ -146,7 +146,8 @@ class _StaticFiles:
                     await res.redirect(_with_slash(req), 301)
                     return True
             except HTTPError as error:
-                if error.status != 404 or res.started:
+                passes = error.status == 404 or (error.status == 403 and self._falls_through)
+                if not passes or res.started:
                     raise
             else:
                 return True

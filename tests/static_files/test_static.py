@@ -119,9 +119,18 @@ async def test_extensions_are_tried_behind_a_path_that_is_no_file(root):
     assert (await ask(root, "/style", extensions=("d",))).status_code == 299
 
 
-@pytest.mark.parametrize(("dotfiles", "status"), [("ignore", 299), ("deny", 403), ("allow", 200)])
-async def test_names_that_begin_with_a_dot(root, dotfiles, status):
-    assert (await ask(root, "/sub/.hidden", dotfiles=dotfiles)).status_code == status
+@pytest.mark.parametrize(
+    ("dotfiles", "passed_on", "alone"),
+    [("ignore", 299, 404), ("deny", 299, 403), ("allow", 200, 200)],
+)
+async def test_names_that_begin_with_a_dot(root, dotfiles, passed_on, alone):
+    """As in Express, what is denied goes to the next route unless nothing does."""
+    answers = [
+        await ask(root, "/sub/.hidden", dotfiles=dotfiles, fallthrough=fallthrough)
+        for fallthrough in (True, False)
+    ]
+
+    assert [answer.status_code for answer in answers] == [passed_on, alone]
 
 
 async def test_caching(root):
