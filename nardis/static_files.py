@@ -12,14 +12,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final, TypedDict
+from typing import Final, TypedDict, get_args
 
 from anyio import to_thread
 
 from ._files.listing import POLICY, list_directory, listing_page
 from ._files.names import check_names
-from ._sending.files import Dotfiles
-from .errors import FolderFound, HTTPError
+from ._http.listing import listed
+from ._sending.files import Caching, Dotfiles
+from .errors import FolderFound, HTTPError, UsageError
 from .handlers import Middleware
 from .request import Request
 from .response import Response
@@ -68,9 +69,19 @@ def static(
         A middleware, for `app.use`.
 
     Raises:
-        HTTPError: 400, a path that is no percent-encoded UTF-8; see `res.send_file()`.
+        UsageError: *dotfiles* is none of the three, *max_age* is no time, or a text stands where a
+            list belongs.
+        HTTPError: By a request: 400, a path that is no percent-encoded UTF-8; see
+            `res.send_file()`.
     """
-    indexes = () if index is None else (index,) if isinstance(index, str) else tuple(index)
+    if dotfiles not in get_args(Dotfiles):
+        raise UsageError(
+            f"static(dotfiles=...) takes 'ignore', 'deny' or 'allow', and not {dotfiles!r}"
+        )
+    Caching(max_age, immutable).field()  # so that a mistake shows now, and not by a request
+    names = [] if index is None else [index] if isinstance(index, str) else index
+    indexes = listed("static(index=...)", names)
+    endings = listed("static(extensions=...)", extensions)
     options: _Options = {
         "root": os.path.abspath(root),
         "dotfiles": dotfiles,
@@ -81,7 +92,7 @@ def static(
     return _StaticFiles(
         options,
         indexes=tuple(f"/{each}" for each in indexes),
-        suffixes=("", *(f".{each.removeprefix('.')}" for each in extensions)),
+        suffixes=("", *(f".{each.removeprefix('.')}" for each in endings)),
         fallthrough=fallthrough,
         redirect=redirect,
         listing=listing,

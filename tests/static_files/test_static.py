@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from nardis import HTTPError, Nardis, Router, static
+from nardis import HTTPError, Nardis, Router, UsageError, static
 from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio
@@ -233,6 +233,21 @@ async def test_a_precondition_that_fails_is_no_file_that_is_missing(root):
     answer = await ask(root, "/a.txt", headers={"if-match": '"other"'})
 
     assert answer.status_code == 412
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"dotfiles": "hide"}, "'ignore', 'deny' or 'allow'"),
+        ({"extensions": "html"}, r"such as \['html'\]"),
+        ({"index": False}, "takes a list of texts"),
+        ({"max_age": -1}, "0 seconds or more"),
+        ({"max_age": "1d"}, "seconds or a timedelta"),
+    ],
+)
+def test_mistakes_are_found_when_it_is_made(root, options, says):
+    with pytest.raises(UsageError, match=says):
+        static(root, **options)
 
 
 async def test_a_relative_folder_is_one_of_where_the_program_began(root, monkeypatch, tmp_path):
