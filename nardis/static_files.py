@@ -12,14 +12,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final, TypedDict
+from typing import Final, TypedDict, get_args
 
 from anyio import to_thread
 
 from ._files.listing import POLICY, list_directory, listing_page
 from ._files.names import check_names
-from ._sending.files import Dotfiles
-from .errors import FolderFound, HTTPError
+from ._http.listing import listed
+from ._sending.files import Caching, Dotfiles
+from .errors import FolderFound, HTTPError, UsageError
 from .handlers import Middleware
 from .request import Request
 from .response import Response
@@ -53,11 +54,11 @@ def static(
             opened anew for each request, so that it may be a link that is set to another release.
         index: The file that stands for a folder, or several to try; None is none.
         dotfiles: What to do about names that begin with a dot: `"ignore"` them (404), `"deny"` them
-            (403) or `"allow"` them.
+            (403) or `"allow"` them. With *fallthrough* those of both are for the next route.
         max_age: How long caches may use a file without asking, in seconds or as a timedelta.
         immutable: A file never changes under its path while it is fresh.
-        fallthrough: What is not there goes to the next route; otherwise it is a 404, and other
-            methods are a 405.
+        fallthrough: What is not there, or is denied, goes to the next route; otherwise it is a 404
+            or a 403, and other methods are a 405.
         redirect: A folder without the `/` at its end is a 301 to the one with it.
         extensions: What to try behind a path that is no file, such as `("html",)`.
         precompressed: Send `style.css.br`, `.zst` or `.gz` in place of `style.css` to clients that
@@ -68,9 +69,19 @@ def static(
         A middleware, for `app.use`.
 
     Raises:
-        HTTPError: 400, a path that is no percent-encoded UTF-8; see `res.send_file()`.
+        UsageError: *dotfiles* is none of the three, *max_age* is no time, or a text stands where a
+            list belongs.
+        HTTPError: By a request: 400, a path that is no percent-encoded UTF-8; see
+            `res.send_file()`.
     """
-    indexes = () if index is None else (index,) if isinstance(index, str) else tuple(index)
+    if dotfiles not in get_args(Dotfiles):
+        raise UsageError(
+            f"static(dotfiles=...) takes 'ignore', 'deny' or 'allow', and not {dotfiles!r}"
+        )
+    Caching(max_age, immutable).field()  # so that a mistake shows now, and not by a request
+    names = [] if index is None else [index] if isinstance(index, str) else index
+    indexes = listed("static(index=...)", names)
+    endings = listed("static(extensions=...)", extensions)
     options: _Options = {
         "root": os.path.abspath(root),
         "dotfiles": dotfiles,
@@ -81,7 +92,7 @@ def static(
     return _StaticFiles(
         options,
         indexes=tuple(f"/{each}" for each in indexes),
-        suffixes=("", *(f".{each.removeprefix('.')}" for each in extensions)),
+        suffixes=("", *(f".{each.removeprefix('.')}" for each in endings)),
         fallthrough=fallthrough,
         redirect=redirect,
         listing=listing,
@@ -142,11 +153,12 @@ class _StaticFiles:
             try:
                 await res.send_file(f"{path}{end}", **self._options)
             except FolderFound:
-                if self._redirects and not is_folder:
+                if self._redirects and not end:  # not for `a` where `a.html` is a folder
                     await res.redirect(_with_slash(req), 301)
                     return True
             except HTTPError as error:
-                if error.status != 404 or res.started:
+                passes = error.status == 404 or (error.status == 403 and self._falls_through)
+                if not passes or res.started:
                     raise
             else:
                 return True

@@ -27,6 +27,7 @@ from .._files.opening import Folder, Opened, open_below, open_path, read_small
 from .._files.reading import read_at
 from .._http import conditional, dates
 from .._http.byteranges import ByteRanges
+from .._http.cache_control import cache_control
 from .._http.media_types import type_by_extension
 from .._http.negotiation import choose_coding
 from .._http.ranges import content_range, if_range_allows
@@ -76,6 +77,21 @@ class Caching:
 
     max_age: float | timedelta = 0
     immutable: bool = False
+
+    def field(self) -> str:
+        """
+        Return the Cache-Control field.
+
+        Raises:
+            UsageError: `max_age` is below zero, or no time.
+
+        Source: RFC 9111 §5.2.2.
+        """
+        fresh = self.max_age
+        seconds = fresh.total_seconds() if isinstance(fresh, timedelta) else fresh
+        if isinstance(seconds, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]  # for untyped callers
+            seconds = min(seconds, YEAR_S)
+        return cache_control(public=True, max_age=seconds, immutable=self.immutable)
 
 
 class Wanted(NamedTuple):
@@ -231,9 +247,7 @@ def _describe(reply: ReplyHead, found: _Found, wanted: Wanted) -> None:
     if coding is not None:
         reply.set("content-encoding", coding)
     if b"cache-control" not in given:
-        fresh = caching.max_age
-        fresh_s = fresh.total_seconds() if isinstance(fresh, timedelta) else fresh
-        reply.cache(public=True, max_age=min(fresh_s, YEAR_S), immutable=caching.immutable)
+        reply.set("cache-control", caching.field())
     now = time.time()
     if b"last-modified" not in given and 0 <= stat.st_mtime <= LAST_SECOND:
         # A date of the future is no date of change (RFC 9110 §8.8.2.1).

@@ -45,6 +45,8 @@ MEDIA_TYPES: Final = (
     "application/xml",
     "application/yaml",
     "application/toml",
+    "application/vnd.apple.mpegurl",
+    "application/vnd.ms-fontobject",
     "application/wasm",
     "font/otf",
     "font/ttf",

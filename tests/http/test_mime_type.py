@@ -32,6 +32,10 @@ from nardis._http.media_types import mime_type
         ("report.pdf", "application/pdf"),
         ("a.tar.gz", "application/gzip"),
         ("py", "text/x-python; charset=utf-8"),
+        # What some Pythons of ours lack, or name otherwise.
+        ("mkv", "video/matroska"),
+        ("scene.glb", "model/gltf-binary"),
+        ("rst", "text/x-rst; charset=utf-8"),
         ("bogus", "application/octet-stream"),
         ("", "application/octet-stream"),
         (".", "application/octet-stream"),

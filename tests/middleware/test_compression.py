@@ -163,6 +163,7 @@ async def untyped(req, res):
         (sent({"a": [TEXT]}), True, True),
         (sent(content_type="image/svg+xml"), True, True),
         (sent(content_type="Application/LD+JSON; charset=utf-8"), True, True),
+        (sent(content_type="application/vnd.apple.mpegurl"), True, True),
         (sent(TEXT.encode()), False, False),  # application/octet-stream
         (sent(content_type="image/png"), False, False),
         (untyped, False, False),

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from nardis import HTTPError, Nardis, Router, static
+from nardis import HTTPError, Nardis, Router, UsageError, static
 from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio
@@ -30,6 +30,7 @@ def root(tmp_path):
         "style.css.gz": "gzip",
         "style.css.zst": "zstd",
         "only.css": "q {}",
+        "style.d/one.css": "o {}",
     }.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -114,11 +115,22 @@ async def test_extensions_are_tried_behind_a_path_that_is_no_file(root):
         assert (await ask(root, "/page", extensions=extensions)).text == "page"
     assert (await ask(root, "/page")).status_code == 299
     assert (await ask(root, "/a.txt", extensions=("html",))).text == "0123456789"
+    # A folder of that name is not what was asked for: its path with a slash would be nowhere.
+    assert (await ask(root, "/style", extensions=("d",))).status_code == 299
 
 
-@pytest.mark.parametrize(("dotfiles", "status"), [("ignore", 299), ("deny", 403), ("allow", 200)])
-async def test_names_that_begin_with_a_dot(root, dotfiles, status):
-    assert (await ask(root, "/sub/.hidden", dotfiles=dotfiles)).status_code == status
+@pytest.mark.parametrize(
+    ("dotfiles", "passed_on", "alone"),
+    [("ignore", 299, 404), ("deny", 299, 403), ("allow", 200, 200)],
+)
+async def test_names_that_begin_with_a_dot(root, dotfiles, passed_on, alone):
+    """As in Express, what is denied goes to the next route unless nothing does."""
+    answers = [
+        await ask(root, "/sub/.hidden", dotfiles=dotfiles, fallthrough=fallthrough)
+        for fallthrough in (True, False)
+    ]
+
+    assert [answer.status_code for answer in answers] == [passed_on, alone]
 
 
 async def test_caching(root):
@@ -221,6 +233,21 @@ async def test_a_precondition_that_fails_is_no_file_that_is_missing(root):
     answer = await ask(root, "/a.txt", headers={"if-match": '"other"'})
 
     assert answer.status_code == 412
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"dotfiles": "hide"}, "'ignore', 'deny' or 'allow'"),
+        ({"extensions": "html"}, r"such as \['html'\]"),
+        ({"index": False}, "takes a list of texts"),
+        ({"max_age": -1}, "0 seconds or more"),
+        ({"max_age": "1d"}, "seconds or a timedelta"),
+    ],
+)
+def test_mistakes_are_found_when_it_is_made(root, options, says):
+    with pytest.raises(UsageError, match=says):
+        static(root, **options)
 
 
 async def test_a_relative_folder_is_one_of_where_the_program_began(root, monkeypatch, tmp_path):
