@@ -92,6 +92,7 @@ class Layer:
         streams: Its handler opted out of disconnects, and was seen to read or to stream.
         only: Of a route for one method: its handler, if calling that is all there is to do.
         converters: What converts its captures, by their names; None where nothing does.
+        chain: Of a route that shares its path with others by `route()`: the same for all of them.
         is_websocket: It is the route of a WebSocket, which no request matches.
     """
 
@@ -100,6 +101,7 @@ class Layer:
     __slots__ = (
         "always",
         "cancels",
+        "chain",
         "converters",
         "is_route",
         "limits",
@@ -126,6 +128,7 @@ class Layer:
         self.only: Callable[..., Awaitable[None]] | None = None
         self.streams: bool = False
         self.converters: Mapping[str, Converter] | None = None
+        self.chain: object = None
         self.through: Callable[..., Awaitable[None]] | None = None
         if self.straight and len(self.steps) == 1:
             self.through = self.steps[0][0]
