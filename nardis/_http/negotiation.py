@@ -49,8 +49,8 @@ def accepts_types(
     An offer has the weight of the most specific member that matches it. The heaviest offer wins,
     then the more specific match, then the client's order, then the order of the offers. A member
     with parameters only matches an offer that has them. Without a field (or with an empty one) the
-    first offer wins. At most 100 members are looked at; malformed ones are skipped. A weight without
-    a value is 1, a malformed one is 0.
+    first offer wins. At most 100 members are looked at; malformed ones are skipped. A weight
+    without a value is 1, a malformed one is 0.
 
     Args:
         header: The field value, or `None`.
