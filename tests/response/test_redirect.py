@@ -32,6 +32,21 @@ async def test_a_client_that_likes_html_better_gets_html_with_everything_escaped
     assert "'>" not in response.text.replace('">', "")
 
 
+async def test_a_client_that_takes_neither_gets_no_body(serve):
+    """A script that asks for JSON follows Location, and would not read a page."""
+
+    async def handler(req, res):
+        await res.redirect("/there")
+
+    response = await serve(handler, headers={"accept": "application/json"})
+
+    assert response.headers.pairs() == [
+        ("location", "/there"),
+        ("vary", "Accept"),
+        ("content-length", "0"),
+    ]
+
+
 @pytest.mark.parametrize("status", [301, 303, 307, 308])
 async def test_the_status_is_the_second_argument(serve, status):
     async def handler(req, res):
