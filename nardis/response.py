@@ -184,17 +184,18 @@ class Response(Verbs):
             )
         self.forget_whole()
         self.status(status).location(url).vary("Accept")
-        target = self.headers["location"]
+        phrase = reason_phrase(status)
+        body = f"{phrase}. Redirecting to {self.headers['location']}"
         form = self.req.accepts("text", "html")
         if form == "html":
             from html import escape  # 1.3 ms, for a program that redirects nobody
 
             self.type("html")
-            link = f'<a href="{escape(target)}">{escape(target)}</a>'
-            body = f"<!doctype html><title>{reason_phrase(status)}</title><p>See {link}.</p>\n"
+            # No link: of `javascript:` it would run what a client sent (CVE-2024-43796).
+            body = f"<p>{escape(body)}</p>"
+            body = f"<!DOCTYPE html><head><title>{phrase}</title></head><body>{body}</body>"
         elif form == "text":
             self.type("text/plain")
-            body = f"{reason_phrase(status)}. See {target}\n"
         else:
             body = ""
         return self._whole(body.encode(), "redirect")
