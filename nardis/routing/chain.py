@@ -65,7 +65,7 @@ class RouterRoute:
         return self._register("DELETE", handlers, options)
 
     def head(self, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]) -> RouterRoute:
-        """Answer HEAD."""
+        """Answer HEAD, which GET's handlers here are then not asked for, before or behind."""
         return self._register("HEAD", handlers, options)
 
     def options(
@@ -93,6 +93,9 @@ class RouterRoute:
             if method in (None, earlier.method):
                 earlier.only = None  # a SkipRoute of it leaves this one too, which takes a walk
         self._routes.append(route)
+        if any(each.method == "HEAD" for each in self._routes):
+            for each in self._routes:
+                each.heads = False
         return self
 
 

@@ -332,7 +332,7 @@ def _arrive(walk: Walk, layer: Layer, match: Match | None) -> bool:
         wanted = layer.method
         if wanted is not None:
             method = trail.req.method
-            if wanted != method and not (wanted == "GET" and method == "HEAD"):
+            if wanted != method and not (wanted == "GET" and method == "HEAD" and layer.heads):
                 trail.allowed |= {wanted}
                 return False
         if (trail.req.scope["type"] == "websocket") is not layer.is_websocket:
