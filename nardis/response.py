@@ -165,7 +165,9 @@ class Response(Verbs):
 
     def redirect(self, url: str, status: int = 302, *, code: int | None = None) -> Verb:
         """
-        Send the client to *url* with Location and a short body, in HTML if it prefers that.
+        Send the client to *url* with Location and a short body.
+
+        It is text, or HTML if the client prefers that; there is none for one that takes neither.
 
         *code* is what Nardis 0.0.7 called *status*.
 
@@ -182,16 +184,20 @@ class Response(Verbs):
             )
         self.forget_whole()
         self.status(status).location(url).vary("Accept")
-        target = self.headers["location"]
-        if self.req.accepts("text", "html") == "html":
+        phrase = reason_phrase(status)
+        body = f"{phrase}. Redirecting to {self.headers['location']}"
+        form = self.req.accepts("text", "html")
+        if form == "html":
             from html import escape  # 1.3 ms, for a program that redirects nobody
 
             self.type("html")
-            link = f'<a href="{escape(target)}">{escape(target)}</a>'
-            body = f"<!doctype html><title>{reason_phrase(status)}</title><p>See {link}.</p>\n"
-        else:
+            # No link: of `javascript:` it would run what a client sent (CVE-2024-43796).
+            body = f"<p>{escape(body)}</p>"
+            body = f"<!DOCTYPE html><head><title>{phrase}</title></head><body>{body}</body>"
+        elif form == "text":
             self.type("text/plain")
-            body = f"{reason_phrase(status)}. See {target}\n"
+        else:
+            body = ""
         return self._whole(body.encode(), "redirect")
 
     def redirect_back(self, fallback: str, status: int = 302) -> Verb:

@@ -16,6 +16,7 @@ __all__ = [
     "BODILESS_METHODS",
     "BODILESS_STATUSES",
     "CONNECTION_SPECIFIC",
+    "RESET_CONTENT",
     "check_name",
     "check_trailer",
     "check_value",
@@ -25,6 +26,9 @@ __all__ = [
 
 # Statuses whose messages have no body, and no length either (RFC 9110 §8.6, §15.3.5, §15.4.5).
 BODILESS_STATUSES: Final = frozenset({204, 304})
+
+# Its message has no body either, but says so by a length of 0 (RFC 9110 §15.3.6).
+RESET_CONTENT: Final = 205
 
 # Methods whose requests carry a body only if they say so (RFC 9110 §9.3).
 BODILESS_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"})

@@ -289,7 +289,7 @@ def seen_through(
     >>> seen_through(compile_trust("loopback"), None, fields, "http", "localhost").ip
     '2001:db8::1'
     """
-    here = ClientSide(peer or None, [], scheme, host)
+    here = ClientSide(peer or None, [], scheme, host or None)  # a Host field may be empty
     if not (trust.hops or trust.networks):  # the short way, for an application without a proxy
         return here
     lines: dict[bytes, list[bytes]] = {}

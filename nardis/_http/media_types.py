@@ -32,6 +32,10 @@ MEDIA_TYPE: Final = re.compile(rf"{TOKEN_TEXT}/{TOKEN_TEXT}")
 _PARAMETER = re.compile(
     rf'[ \t]*;[ \t]*(?:({TOKEN_TEXT})=(?:({UNQUOTED_TEXT})|"({QUOTED_TEXT})"))?'
 )
+# What a registered type looks like: neither a pattern such as `text/*` nor a name such as `+json`.
+_REGISTERED = re.compile(
+    r"[0-9A-Za-z][0-9A-Za-z!#$&^_-]{0,126}/[0-9A-Za-z][0-9A-Za-z!#$&^_.+-]{0,126}"
+)
 _CHARSET = re.compile(rb"""[ \t]*;[ \t]*charset=("[^"]*"|[^;]*)""", re.IGNORECASE)
 
 # Beside text/*. RFC 8259 §11 gives JSON no charset parameter, but says nothing is lost by it, and
@@ -274,7 +278,8 @@ def type_is(content_type: str | None, types: Sequence[str] = ()) -> str | None:
     Return which of *types* a Content-Type is.
 
     Args:
-        content_type: The field value; parameters do not matter, a malformed type matches nothing.
+        content_type: The field value; parameters do not matter. A malformed type matches nothing,
+            nor does one that cannot be registered (RFC 6838 §4.2), such as `text/*`.
         types: Media types (`text/*` and `*/*` too), extensions (`"json"`), suffixes (`"+json"`),
             `"urlencoded"` or `"multipart"`.
 
@@ -294,7 +299,7 @@ def type_is(content_type: str | None, types: Sequence[str] = ()) -> str | None:
 @remembered
 def _type_is(content_type: str, types: tuple[str, ...]) -> str | None:
     actual = content_type.partition(";")[0].strip(" \t").lower()
-    if not MEDIA_TYPE.fullmatch(actual):
+    if not _REGISTERED.fullmatch(actual):
         return None
     for entry in types:
         if _matches(_expanded(entry), actual):

@@ -25,7 +25,7 @@ _SomeOffers: TypeAlias = tuple[str, *tuple[str, ...]]
 
 # weight = OWS ";" OWS "q=" qvalue, RFC 9110 §12.4.2. Read as JavaScript's parseFloat would: `.5`
 # and `0.87654` are common.
-_WEIGHT = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
+_WEIGHT = re.compile(r"\+?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 @overload
@@ -49,8 +49,8 @@ def accepts_types(
     An offer has the weight of the most specific member that matches it. The heaviest offer wins,
     then the more specific match, then the client's order, then the order of the offers. A member
     with parameters only matches an offer that has them. Without a field (or with an empty one) the
-    first offer wins. At most 100 members are looked at; malformed ones are skipped, a malformed
-    weight is 0.
+    first offer wins. At most 100 members are looked at; malformed ones are skipped. A weight
+    without a value is 1, a malformed one is 0.
 
     Args:
         header: The field value, or `None`.
@@ -349,20 +349,26 @@ def _members(header: str, grammar: re.Pattern[str] = TOKEN) -> Iterator[_Member]
 
 
 def _member(text: str) -> _Member:
-    """Read one member up to its weight; the rest means nothing (RFC 9110 §12.5.1)."""
+    """
+    Read one member; its `q` may stand before other parameters (RFC 9110 §12.5.1).
+
+    Of two parameters with one name the first counts. One without `=` says nothing.
+    """
     name, *rest = split(text, ";")
     parameters: dict[str, str] = {}
-    weight = 1.0
     for parameter in rest:
-        key, _, value = parameter.partition("=")
+        key, equals, value = parameter.partition("=")
         key = key.strip(" \t").lower()
         value = value.strip(" \t")
         if value.startswith('"'):
             value = unescape(value[1:].removesuffix('"'))
-        if key == "q":
-            number = _WEIGHT.match(value)
-            weight = float(number[0]) if number else 0.0
-            break
-        if key:
-            parameters[key] = value.lower()
-    return _Member(name.strip(" \t"), parameters, weight)
+        if key and equals:
+            parameters.setdefault(key, value.lower())
+    return _Member(name.strip(" \t"), parameters, _weight(parameters.pop("q", "")))
+
+
+def _weight(value: str) -> float:
+    if not value:
+        return 1.0
+    number = _WEIGHT.match(value)
+    return float(number[0]) if number else 0.0

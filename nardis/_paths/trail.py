@@ -18,7 +18,8 @@ class Place:
     A path behind a prefix of *taken* segments.
 
     Attributes:
-        base_url: The part taken off, still percent-encoded: `/api/v1`.
+        base_url: The part taken off, still percent-encoded: `/api/v1`. What `raw` begins with is
+            not in it: a wildcard may have taken the slash at the end.
         raw: The rest as received, from its slash on.
         path: The rest, decoded.
 
@@ -35,7 +36,7 @@ class Place:
 
     def __init__(self, outer: Place | None, raw: bytes, taken: int) -> None:
         parts = raw.split(b"/")
-        base = b"/".join(parts[: taken + 1]).decode("latin-1")
+        base = b"/".join(parts[: taken + 1]).removesuffix(b"/").decode("latin-1")
         self.base_url = base if outer is None else outer.base_url + base
         self.raw = b"/" + b"/".join(parts[taken + 1 :])
         self.path = unquote(self.raw.decode("latin-1"), errors="replace")

@@ -16,7 +16,7 @@ from typing import Final, NoReturn, Self, Unpack, cast, overload
 from .._http import cache_control, conditional, dates, fields
 from .._http.conditional import weakened
 from .._http.disposition import content_disposition
-from .._http.fields import BODILESS_STATUSES, CONNECTION_SPECIFIC
+from .._http.fields import BODILESS_STATUSES, CONNECTION_SPECIFIC, RESET_CONTENT
 from .._http.links import format_links
 from .._http.location import encode_location
 from .._http.media_types import in_utf8, mime_type, type_by_extension
@@ -33,8 +33,12 @@ JSON: Final = b"application/json; charset=utf-8"
 OCTETS: Final = b"application/octet-stream"
 UTF8: Final = b"; charset=utf-8"  # the end of a type that says so
 
+# Statuses that let no body follow, whatever the handler sends.
+_EMPTY: Final = BODILESS_STATUSES | {RESET_CONTENT}
+
 # Fields of a message with a body; a status without one has none of them.
-_OF_A_BODY: Final = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
+_LENGTHS_OF_A_BODY: Final = frozenset({b"content-length", b"transfer-encoding"})
+_OF_A_BODY: Final = _LENGTHS_OF_A_BODY | {b"content-type"}
 
 # What describes the body that an error answer replaces.
 _OF_THE_BODY: Final = frozenset(
@@ -115,6 +119,8 @@ class ResponseHead:
         """
         Set one header field, or several from a mapping; a field set before is replaced.
 
+        A Content-Type without a slash is an extension, as for `type()`, if there is such a one.
+
         Raises:
             FieldError: The name is no token, or the value has CR, LF or NUL in it (RFC 9110 §5.5).
             HeadersAlreadySent: The head was sent.
@@ -130,7 +136,12 @@ class ResponseHead:
             raise FieldError(
                 f"set({name!r}) needs a value; to take a field away use res.remove({name!r})"
             )
-        self.put(key_bytes, fields.check_value(name, value))
+        checked = fields.check_value(name, value)
+        if key_bytes == b"content-type" and b"/" not in checked:
+            extension = checked.decode("latin-1")
+            if type_by_extension(extension) is not None:
+                return self.type(extension)
+        self.put(key_bytes, checked)
         return self
 
     def get(self, name: str) -> str | None:
@@ -282,10 +293,10 @@ class ResponseHead:
     # --- for Nardis itself ----------------------------------------------------------------------
 
     def default_type(self, default: bytes) -> None:
-        """Set the Content-Type if there is none; text is sent as UTF-8, and says so."""
+        """Set the Content-Type if there is none; what is no bytes is sent as UTF-8, and says so."""
         for at, (name, value) in enumerate(self._fields):
             if name == b"content-type":
-                if default is HTML:
+                if default is not OCTETS:
                     self._fields[at] = (name, in_utf8(value))
                 return
         self._fields.append((b"content-type", default))
@@ -374,7 +385,7 @@ class ResponseHead:
         self.sealed = True
         lines = self._fields
         status = self._status
-        bodiless = status != 200 and status in BODILESS_STATUSES
+        bodiless = status != 200 and status in _EMPTY
         if size is not None and not bodiless and not self._filters:
             declared: int | None = size
             length = LENGTHS[size]
@@ -411,7 +422,11 @@ class ResponseHead:
             if bodiless or self._reads == HEAD:
                 self._filters = ()
         if bodiless:
-            lines[:] = [line for line in lines if line[0] not in _OF_A_BODY]
+            resets = self._status == RESET_CONTENT
+            gone = _LENGTHS_OF_A_BODY if resets else _OF_A_BODY
+            lines[:] = [line for line in lines if line[0] not in gone]
+            if resets:
+                lines.append(LENGTHS[0])
         return declared
 
     def _compose_hooked(self, size: int | None, http1: bool, close: bool) -> Composed:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
-from .layer import Path, Route, RouteOptions
+from .layer import Layer, Match, Path, Route, RouteOptions
 
 if TYPE_CHECKING:
     from ..handlers import Handler, Middleware
 
-__all__ = ["Registers", "RouterRoute"]
+__all__ = ["Registers", "RouterRoute", "without_chain"]
 
 
 class Registers(Protocol):
@@ -32,12 +32,13 @@ class RouterRoute:
     """
     A path that is named once: each verb registers a route on it and returns this object.
 
-    Each takes handlers and options as the verb of a router does.
+    Each takes handlers and options as the verb of a router does. A `SkipRoute` leaves all of them.
     """
 
     def __init__(self, router: Registers, path: Path) -> None:
         self._router = router
         self._path = path
+        self._routes: list[Route] = []
 
     def get(self, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]) -> RouterRoute:
         """Answer GET."""
@@ -64,7 +65,7 @@ class RouterRoute:
         return self._register("DELETE", handlers, options)
 
     def head(self, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]) -> RouterRoute:
-        """Answer HEAD."""
+        """Answer HEAD, which GET's handlers here are then not asked for, before or behind."""
         return self._register("HEAD", handlers, options)
 
     def options(
@@ -86,5 +87,28 @@ class RouterRoute:
     def _register(
         self, method: str | None, handlers: Sequence[Handler | Middleware], options: RouteOptions
     ) -> RouterRoute:
-        self._router.register(method, self._path, handlers, options)
+        route = self._router.register(method, self._path, handlers, options)
+        route.chain = self
+        for earlier in self._routes:
+            if method in (None, earlier.method):
+                earlier.only = None  # a SkipRoute of it leaves this one too, which takes a walk
+        self._routes.append(route)
+        if any(each.method == "HEAD" for each in self._routes):
+            for each in self._routes:
+                each.heads = False
         return self
+
+
+def without_chain(
+    layers: list[tuple[Layer, Match | None]], at: int
+) -> list[tuple[Layer, Match | None]]:
+    """
+    Leave out what stands behind the route at *at* and shares its path by `route()`.
+
+    A route that was skipped is left with all its methods: a guard for any of them stands in front.
+    """
+    chain = layers[at][0].chain
+    if chain is None:
+        return layers
+    behind = [each for each in layers[at + 1 :] if each[0].chain is not chain]
+    return [*layers[: at + 1], *behind]  # a new one: the old one may be that of others

@@ -92,6 +92,8 @@ class Layer:
         streams: Its handler opted out of disconnects, and was seen to read or to stream.
         only: Of a route for one method: its handler, if calling that is all there is to do.
         converters: What converts its captures, by their names; None where nothing does.
+        heads: Of a route for GET: whether it answers HEAD as well.
+        chain: Of a route that shares its path with others by `route()`: the same for all of them.
         is_websocket: It is the route of a WebSocket, which no request matches.
     """
 
@@ -100,7 +102,9 @@ class Layer:
     __slots__ = (
         "always",
         "cancels",
+        "chain",
         "converters",
+        "heads",
         "is_route",
         "limits",
         "method",
@@ -126,6 +130,8 @@ class Layer:
         self.only: Callable[..., Awaitable[None]] | None = None
         self.streams: bool = False
         self.converters: Mapping[str, Converter] | None = None
+        self.chain: object = None
+        self.heads: bool = True
         self.through: Callable[..., Awaitable[None]] | None = None
         if self.straight and len(self.steps) == 1:
             self.through = self.steps[0][0]

@@ -35,6 +35,7 @@ from ..handlers import ErrorHandler
 from ..request import Request
 from ..response import Response
 from ..types import Next
+from .chain import without_chain
 from .converters import Conversions
 from .fallbacks import answer_not_modified, answer_options, answer_problem, unmatched
 from .layer import WEBSOCKET, Layer, Match, Plan
@@ -268,6 +269,7 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
         except SkipRoute:
             if walk.ticket != ticket:
                 return  # after its next(): the rest has run
+            walk.layers = layers = without_chain(layers, at)
             at, step = at + 1, 0
         except BaseException as exc:
             error = failure_of(exc)
@@ -330,7 +332,7 @@ def _arrive(walk: Walk, layer: Layer, match: Match | None) -> bool:
         wanted = layer.method
         if wanted is not None:
             method = trail.req.method
-            if wanted != method and not (wanted == "GET" and method == "HEAD"):
+            if wanted != method and not (wanted == "GET" and method == "HEAD" and layer.heads):
                 trail.allowed |= {wanted}
                 return False
         if (trail.req.scope["type"] == "websocket") is not layer.is_websocket:

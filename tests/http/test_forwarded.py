@@ -255,6 +255,7 @@ def test_nobody_who_is_not_trusted_is_believed(trust: TrustProxy) -> None:
 
 def test_without_fields_the_socket_is_the_client() -> None:
     assert seen([], trust=True, scheme="https", host=None) == (PROXY, [], "https", None)
+    assert seen([], trust=True, scheme="https", host="") == (PROXY, [], "https", None)
     assert seen(x_for(" , ,") + forwarded(" , ,, "), trust=True).ip == PROXY
 
 

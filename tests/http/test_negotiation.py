@@ -77,12 +77,19 @@ def test_express_agrees(row: dict[str, Any]) -> None:
         ('text/html;a="b\\"c, d;e"', ['text/html;a="B\\"C, D;E"'], 'text/html;a="B\\"C, D;E"'),
         ("text/html;level", ["html"], "html"),
         ("text/html; ;", ["html"], "html"),
-        # After the weight nothing means anything.
-        ("text/html;q=0.5;level=1", ["html"], "html"),
+        # RFC 9110 §12.5.1: `q` is the weight wherever it stands, the rest are parameters.
+        ("text/html;q=0.5;level=1", ["html"], None),
+        ("text/html;q=0.5;level=1", ["text/html;level=1"], "text/html;level=1"),
+        ("text/html;q=0.1;level=1, text/html;q=0.2", ["text/html;level=1", "html"], "html"),
         ('text/html;q="0.5", text/plain;q=0.6', ["html", "text"], "text"),
-        # A weight that is no number refuses.
-        ("text/html;q", ["html"], None),
+        # Of two parameters with one name the first counts.
+        ("text/html;q=0;q=1", ["html"], None),
+        ("text/html;level=1;level=2", ["text/html;level=2"], None),
+        # A weight without a value is none; one that is no number refuses.
+        ("text/html;q", ["html"], "html"),
+        ("text/html;q=, text/plain;q=0.9", ["text", "html"], "html"),
         ("text/html;q=x", ["html"], None),
+        ("text/html;q=1e-1, text/plain;q=+.2", ["html", "text"], "text"),
         ("text/html;q=-1", ["html"], None),
         ("text/html;q=nan, text/plain", ["html", "text"], "text"),
         ("text/html;Q=0.1, text/plain;q=0.2", ["html", "text"], "text"),

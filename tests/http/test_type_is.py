@@ -41,6 +41,11 @@ def test_express_agrees(row: dict[str, Any]) -> None:
         ("application/ld+json", ["text/*+json"], None),
         ("application/json", ["bogus", "*/*"], "application/json"),
         ("application/json", [""], None),
+        # RFC 6838 §4.2: no type can be registered under such a name.
+        ("text/*", ["text/*", "html"], None),
+        ("*/*", [], None),
+        ("application/+json", ["+json", "application/*"], None),
+        (f"text/{'x' * 128}", ["text/*"], None),
     ],
 )
 def test_the_first_entry_that_matches_is_the_answer(

@@ -35,6 +35,24 @@ async def test_set_replaces_every_line_of_a_name_at_the_place_of_the_first(serve
     assert (await serve(handler)).headers.pairs()[:3] == [("x-a", "5"), ("x-b", "2"), ("x-c", "4")]
 
 
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        ("json", "application/json; charset=utf-8"),
+        ("html", "text/html; charset=utf-8"),
+        ("text/html", "text/html"),
+        ("application/json", "application/json"),
+    ],
+)
+async def test_a_content_type_without_a_slash_is_an_extension(serve, value, sent):
+    """A media type is sent as it is: what is passed on from elsewhere may have another charset."""
+
+    async def handler(req, res):
+        await res.set("Content-Type", value).end("x")
+
+    assert (await serve(handler)).headers["content-type"] == sent
+
+
 async def test_append_adds_a_line(serve):
     async def handler(req, res):
         assert res.append("Set-Cookie", "a=1") is res

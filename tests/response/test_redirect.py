@@ -17,7 +17,7 @@ async def test_redirect_is_a_302_with_location_and_text(serve):
     assert response.headers["location"] == "/there?a=1&b=2"
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
     assert response.headers["vary"] == "Accept"
-    assert response.text == "Found. See /there?a=1&b=2\n"
+    assert response.text == "Found. Redirecting to /there?a=1&b=2"
 
 
 async def test_a_client_that_likes_html_better_gets_html_with_everything_escaped(serve):
@@ -29,7 +29,34 @@ async def test_a_client_that_likes_html_better_gets_html_with_everything_escaped
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert "/there?a=1&amp;b=" in response.text
     assert "<script>" not in response.text
-    assert "'>" not in response.text.replace('">', "")
+    assert "'>" not in response.text
+
+
+async def test_the_page_of_a_redirect_has_nothing_to_click(serve):
+    """A link to a target of `javascript:` would run it; browsers do not follow such a Location."""
+
+    async def handler(req, res):
+        await res.redirect("javascript:alert(1)")
+
+    response = await serve(handler, headers={"accept": "text/html"})
+
+    assert "javascript:alert(1)" in response.text
+    assert "href" not in response.text
+
+
+async def test_a_client_that_takes_neither_gets_no_body(serve):
+    """A script that asks for JSON follows Location, and would not read a page."""
+
+    async def handler(req, res):
+        await res.redirect("/there")
+
+    response = await serve(handler, headers={"accept": "application/json"})
+
+    assert response.headers.pairs() == [
+        ("location", "/there"),
+        ("vary", "Accept"),
+        ("content-length", "0"),
+    ]
 
 
 @pytest.mark.parametrize("status", [301, 303, 307, 308])
@@ -79,4 +106,4 @@ async def test_head_of_a_redirect_has_its_fields_and_no_body(serve):
         "/there",
         b"",
     )
-    assert response.headers["content-length"] == str(len("Found. See /there\n"))
+    assert response.headers["content-length"] == str(len("Found. Redirecting to /there"))

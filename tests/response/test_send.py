@@ -112,6 +112,17 @@ async def test_text_that_is_sent_as_utf_8_does_not_say_another_charset(serve):
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
 
 
+@pytest.mark.parametrize("verb", ["send", "json", "ndjson", "json_array"])
+async def test_json_that_is_sent_as_utf_8_does_not_say_another_charset(serve, verb):
+    async def handler(req, res):
+        await getattr(res.type("text/x-json; charset=utf-16"), verb)(["é"])
+
+    response = await serve(handler)
+
+    assert response.headers["content-type"] == "text/x-json; charset=utf-8"
+    assert "é" in response.text
+
+
 async def test_send_replaces_a_wrong_length(serve):
     async def handler(req, res):
         await res.append("content-length", 1).append("content-length", 2).send("abc")
@@ -129,6 +140,42 @@ async def test_204_and_304_have_neither_body_nor_fields_of_one(serve, status):
 
     assert (response.status_code, response.content, response.complete) == (status, b"", True)
     assert response.headers.pairs() == [("etag", '"1"')]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize("verb", ["send", "json", "write", "end", "send_status"])
+async def test_205_has_no_body_and_says_so(serve, method, verb):
+    """RFC 9110 §15.3.6; without the length of 0 a client would wait for a body."""
+
+    async def handler(req, res):
+        res.status(205).set("content-length", 5).set("transfer-encoding", "chunked")
+        await getattr(res, verb)(205 if verb == "send_status" else "hello")
+
+    response = await serve(handler, method)
+
+    assert (response.status_code, response.content, response.complete) == (205, b"", True)
+    assert response.headers["content-length"] == "0"
+    assert "transfer-encoding" not in response.headers
+
+
+async def test_205_feeds_no_filter(serve):
+    fed = []
+
+    class Keeps:
+        def feed(self, data):
+            fed.append(data)
+            return data
+
+        def flush(self):
+            return b""
+
+        finish = flush
+
+    async def handler(req, res):
+        await res.status(205).filter(Keeps()).send("hello")
+
+    assert (await serve(handler)).headers["content-length"] == "0"
+    assert fed == []
 
 
 async def test_head_has_the_fields_of_get_and_no_body(serve):

@@ -10,8 +10,12 @@ from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio
 
-ROWS = json.loads((Path(__file__).parents[1] / "vectors" / "response_vectors.json").read_text())[
-    "vectors"
+FOLDER = Path(__file__).parents[1] / "vectors"
+ROWS = json.loads((FOLDER / "response_vectors.json").read_text())["vectors"]
+REDIRECTS = [
+    row
+    for row in json.loads((FOLDER / "location_vectors.json").read_text())["vectors"]
+    if row["op"] == "redirect"
 ]
 VECTORS = [row for row in ROWS if row["op"] == "response"]
 
@@ -86,3 +90,30 @@ async def test_express_agrees(row):
 
 def test_each_row_has_its_handler():
     assert {row["name"] for row in VECTORS} == HANDLERS.keys() | {"no handler"} | LEFT_OUT
+
+
+# On purpose: a redirect has a status of 300 to 399, and the URL comes first.
+NO_REDIRECT = 999
+
+
+@pytest.mark.parametrize(
+    "row",
+    [row for row in REDIRECTS if row["status"] != NO_REDIRECT],
+    ids=lambda row: f"{row['args']} for {row['accept']}",
+)
+async def test_express_redirects_alike(row):
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.redirect(row["args"][-1], row["status"])
+
+    async with Client(app, headers={"accept": row["accept"]}) as client:
+        response = await client.get("/")
+
+    assert (response.status_code, response.text) == (row["status"], row["body"])
+    assert [response.headers.get(name) for name in ("location", "content-type", "vary")] == [
+        row["location"],
+        row["content_type"],
+        row["vary"],
+    ]

@@ -41,6 +41,19 @@ async def test_of_head_and_get_the_first_answers(first, length):
         assert (await client.get("/x")).text == "get-r"
 
 
+@pytest.mark.parametrize("verbs", [("get", "head"), ("head", "get")])
+async def test_a_chain_that_has_a_head_of_its_own_asks_no_get(verbs):
+    """As in Express: of one `route()` the order of the two means nothing."""
+    app = Nardis()
+    chain = app.route("/x")
+    for verb in verbs:
+        getattr(chain, verb)(answers(verb * 2))
+
+    async with Client(app) as client:
+        assert (await client.head("/x")).headers["content-length"] == "8"
+        assert (await client.get("/x")).text == "getget"
+
+
 async def test_head_passes_on_from_get_to_head():
     app, log = Nardis(), []
 

@@ -365,3 +365,34 @@ async def test_what_a_handler_passes_on_may_stream():
         response = await client.get("/x")
 
     assert (response.text, response.complete) == ("halfwhole", True)
+
+
+@pytest.mark.parametrize(("first", "posted"), [("all", 405), ("get", 200)])
+async def test_skip_route_leaves_all_of_a_chain(first, posted):
+    """What stands in front of `app.route()` guards what stands behind it, as in Express."""
+    app = Nardis()
+    chain = app.route("/x")
+    getattr(chain, first)(skips)
+    app.get("/y", answers("between"))
+    chain.get(answers("guarded")).post(answers("posted"))
+    app.get("/x", answers("behind"))
+
+    async with Client(app) as client:
+        for _ in range(2):  # the second time by a plan that is known
+            assert (await client.get("/x")).text == "behind"
+        assert (await client.post("/x")).status_code == posted
+
+
+async def test_a_handler_alone_leaves_all_of_its_chain():
+    """It is called without a walk through the table, unless more of the chain may follow."""
+    app = Nardis()
+
+    async def alone(req, res):
+        raise SkipRoute
+
+    app.route("/x").get(alone).put(answers("put")).all(answers("guarded"))
+    app.get("/x", answers("behind"))
+
+    async with Client(app) as client:
+        assert (await client.get("/x")).text == "behind"
+        assert (await client.put("/x")).text == "put"

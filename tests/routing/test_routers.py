@@ -163,6 +163,10 @@ async def test_the_path_is_restored_after_an_error():
         ("/", "/a/b", "", "/a/b"),
         ("{/a}", "/b", "", "/b"),
         ("{/a}", "/a/b", "/a", "/b"),
+        # A wildcard takes the slash at the end, which is the path that is left.
+        ("/*all", "/a/b", "/a/b", "/"),
+        ("/*all", "/a/b/", "/a/b", "/"),
+        ("/*all", "/a//", "/a/", "/"),
     ],
 )
 async def test_a_prefix_takes_whole_segments(prefix, path, base_url, inside):
