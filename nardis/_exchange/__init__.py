@@ -14,7 +14,7 @@ The response (`exchange`) moves `IDLE → STARTED → ENDED | ABORTED`, and neve
  R5  A chunk goes out whole, in the order of the calls, whoever calls. A cancellation that is due
      comes before a chunk, and leaves no trace. A chunk whose sending was interrupted tears the
      response: it can only be aborted.
- R6  HEAD, 204 and 304 send no body byte.
+ R6  HEAD, 204, 205 and 304 send no body byte.
  R7  What filters hold back leaves within two ticks, and pings after their silence, in turn with the
      chunks of R5 (`pulse`). A stream has a task for that only while something is being sent.
 
