@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from threading import current_thread, main_thread
 from types import SimpleNamespace
@@ -96,6 +96,18 @@ class Nardis(Router):
         )
         self.method_not_allowed = method_not_allowed
         self.cancel_on_disconnect = cancel_on_disconnect
+        self.given: Mapping[str, object] = _other_than_default(
+            ("debug", debug, False),
+            ("limits", self.limits, Limits()),
+            ("trust_proxy", trust_proxy or 0, 0),
+            ("allowed_hosts", self.hosts, None),
+            ("secret_keys", tuple(secret_keys), ()),
+            ("json", json, None),
+            ("errors", errors, "auto"),
+            ("websocket_origins", self.websocket_origins or None, None),
+            ("method_not_allowed", method_not_allowed, True),
+            ("cancel_on_disconnect", cancel_on_disconnect, True),
+        )
         self.state: SimpleNamespace = SimpleNamespace()
         self.life: Life = Life(self)
 
@@ -201,3 +213,8 @@ class Nardis(Router):
             await serve_alone(partial(serve, self, scope, receive, send), self.life.clock)
         else:
             await serve_websocket(self, scope, receive, send, sweeper)
+
+
+def _other_than_default(*options: tuple[str, object, object]) -> dict[str, object]:
+    """Return what was given of *options*, each of which is a name, a value, and its default."""
+    return {name: value for name, value, default in options if value != default}
