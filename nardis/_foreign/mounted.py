@@ -44,7 +44,7 @@ def _foreign_scope(req: Request) -> dict[str, Any]:
         scope["path"] = root + scope["path"]
         raw = quoted(root) + raw
     scope["raw_path"] = raw
-    scope["root_path"] = root + unquote(req.base_url)
+    scope["root_path"] = unquote(req.base_url)
     return scope
 
 
