@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn, Self
 
 import anyio
 
@@ -96,11 +96,14 @@ class InnerExchange(Exchange):
 class InnerResponse(Response):
     """The response behind a middleware."""
 
-    __slots__ = ("_outer",)
+    __slots__ = ("_doorway", "_outer")
 
-    def __init__(self, req: Request, exchange: Exchange, outer: Response) -> None:
+    def __init__(
+        self, req: Request, exchange: Exchange, outer: Response, doorway: Doorway
+    ) -> None:
         super().__init__(req, exchange)
         self._outer = outer
+        self._doorway = doorway
         if self._reads == GET and outer.peek(b"etag") is not None:
             self._reads: int = OTHER  # it has one, and needs no other
 
@@ -108,6 +111,17 @@ class InnerResponse(Response):
         """Close the head; the outer response may want the body, and owns the connection."""
         self._outer.req.share_body(self.req)
         return super().compose(size, http1, False)
+
+    def trailer(self, name: str, value: str | int) -> Self:
+        """Send it past the middleware, which may know no trailers; the head that it sees names it."""
+        announced = (self.get("trailer") or "").split(", ")
+        if self.finished or (self.sealed and name.lower() not in announced):
+            self._refuse(f"add trailer {name!r}")
+        self._outer.trailer(name, value)
+        if not self.sealed:
+            self._doorway.has_trailers = True
+            self.set("trailer", self._outer.get("trailer") or "")
+        return self
 
     def reset(self, error: BaseException | None = None) -> None:
         """Make room for an error answer, outside too: fields of the body there are as wrong now."""
@@ -179,7 +193,7 @@ class HTTPCrossing(_Crossing):
         exchange = InnerExchange(scope, receive, send, outer.exchange, doorway)
         req = Request(scope, exchange, outer.app, outer.trail)
         outer.share_form(req)
-        res = InnerResponse(req, exchange, self.res)
+        res = InnerResponse(req, exchange, self.res, doorway)
         doorway.inner = exchange
         self.enter(exchange, req, res)
         try:
