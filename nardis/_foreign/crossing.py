@@ -98,9 +98,7 @@ class InnerResponse(Response):
 
     __slots__ = ("_doorway", "_outer")
 
-    def __init__(
-        self, req: Request, exchange: Exchange, outer: Response, doorway: Doorway
-    ) -> None:
+    def __init__(self, req: Request, exchange: Exchange, outer: Response, doorway: Doorway) -> None:
         super().__init__(req, exchange)
         self._outer = outer
         self._doorway = doorway
@@ -113,7 +111,7 @@ class InnerResponse(Response):
         return super().compose(size, http1, False)
 
     def trailer(self, name: str, value: str | int) -> Self:
-        """Send it past the middleware, which may know no trailers; the head that it sees names it."""
+        """Send it past the middleware, which may know none; the head that it sees names it."""
         announced = (self.get("trailer") or "").split(", ")
         if self.finished or (self.sealed and name.lower() not in announced):
             self._refuse(f"add trailer {name!r}")
