@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import anyio
 
-from .errors import ClientDisconnected, NardisError, ResponseAborted
+from .errors import ClientDisconnected, NardisError, ResponseAborted, SkipRoute
 
 __all__ = [
     "Carried",
@@ -27,6 +27,7 @@ __all__ = [
     "explained",
     "failure_of",
     "is_ours",
+    "is_skip",
     "message_of",
     "name_of",
     "one_line",
@@ -131,8 +132,17 @@ def reduced(error: BaseException) -> BaseException:
     leaf = telling[0] if telling else ClientDisconnected("the client left")
     if isinstance(leaf, anyio.get_cancelled_exc_class()):
         return group  # raised by itself it would be taken for a cancellation
-    leaf.__cause__ = group
+    if not isinstance(leaf, SkipRoute):  # a signal: nobody looks at where it came from
+        leaf.__cause__ = group
     return leaf.error if isinstance(leaf, Carried) else leaf
+
+
+def is_skip(error: BaseException) -> bool:
+    """Whether *error* is a SkipRoute, or a group of which that remains."""
+    return isinstance(error, SkipRoute) or (
+        isinstance(error, BaseExceptionGroup)
+        and isinstance(failure_of(cast("BaseException", error)), SkipRoute)
+    )
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

@@ -332,6 +332,11 @@ class Router(RouteTable):
         Types are found by method resolution order. The handler answers inside the middlewares
         around the place where the error arose, as long as the head was not sent. It may raise: the
         router around this one is asked next.
+
+        Of an exception group, as a task group raises it, clients that left are dropped. If one
+        error remains, it stands for the group, which is its `__cause__`: `error(KeyError)` hears of
+        a KeyError in a task, and an HTTPError there is answered with its status. Several are for
+        `error(ExceptionGroup)`.
         """
         if not kinds:
             raise UsageError(

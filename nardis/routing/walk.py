@@ -19,7 +19,7 @@ from sys import exception
 from typing import Any, Final, Protocol
 
 from .._exchange.exchange import ABORTED, IDLE, Exchange
-from .._failures import failure_of, name_of
+from .._failures import failure_of, is_skip, name_of
 from .._paths.segments import Segments
 from .._paths.trail import Place
 from ..errors import (
@@ -29,7 +29,6 @@ from ..errors import (
     NextCalledTwice,
     NoResponse,
     NotModified,
-    SkipRoute,
 )
 from ..handlers import ErrorHandler
 from ..request import Request
@@ -265,13 +264,13 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
             # A router that was entered has noted by itself who was silent.
             is_last = walk.ticket == ticket and not isinstance(layer, Entrance)
             return look_back(req, res, handler, is_last)
-        except SkipRoute:
+        except BaseException as exc:
+            if not is_skip(exc):
+                error = failure_of(exc)
+                break
             if walk.ticket != ticket:
                 return  # after its next(): the rest has run
             at, step = at + 1, 0
-        except BaseException as exc:
-            error = failure_of(exc)
-            break
     try:
         await answer_error(walk, error)
     finally:
