@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import anyio
 
-from ._asgi.extensions import ACCESS, CLIENT, ERRORS, Client, extension
+from ._asgi.extensions import CLIENT, Client, extension
 from ._exchange.exchange import ENDED, IDLE, Exchange
 from ._exchange.handshake import Handshake
 from ._exchange.socket import Socket
@@ -31,6 +31,7 @@ from ._failures import (
 )
 from ._http.hosts import HostPatterns
 from ._http.request_head import check_fields, check_head, path_of
+from ._reports import asked, log_cut, log_late, note, report
 from .errors import ClientDisconnected, HTTPError, ResponseAborted, SkipRoute
 from .handlers import ErrorHandler
 from .request import Request
@@ -163,7 +164,7 @@ async def serve(
     finally:
         sweeper.exchanges.discard(exchange)
         if exchange.close_reason is not None:
-            _note(scope, exchange.close_reason)
+            note(scope, exchange.close_reason)
         if exchange.intake is not None or exchange.pulse is not None:
             exchange.let_go()
         if exchange.deferred or exchange.pulse is not None:
@@ -262,7 +263,7 @@ def _error_of(
         return None if failure is None else reduced(failure)  # as a scope of our own would do it
     if going is not None:
         if failure is not None:
-            _log_late(req, failure, "in its clean-up")
+            log_late(req, failure, "in its clean-up")
         if exchange.close_reason is None:
             exchange.close_reason = "shutdown"  # a server cancels a handler for nothing else
         raise going
@@ -300,7 +301,7 @@ async def serve_websocket(
         elif exchange.state != ENDED or error is not None:
             await _settle(app, req, exchange, error)
     finally:
-        _note(scope, exchange.close_reason, exchange.close_code)
+        note(scope, exchange.close_reason, exchange.close_code)
         exchange.leave()
         await exchange.run_deferred()
         _part(req, exchange)
@@ -314,11 +315,11 @@ async def _conclude(req: Request, socket: Socket, error: BaseException | None) -
     if is_foreseen or isinstance(error, ResponseAborted):
         said = one_line(message_of(error))  # it may have in it what the client said
     elif error is not None:
-        _log_late(req, error, "after it was accepted")
+        log_late(req, error, "after it was accepted")
     elif socket.close_reason == "deadline":
         said = "the handler took too long"
     if said is not None:
-        logger.warning("%s %s was closed with %s: %s", *_asked(req), socket.close_code, said)
+        logger.warning("%s %s was closed with %s: %s", *asked(req), socket.close_code, said)
     if socket.close_reason == "stalled":
         raise ResponseAborted("the WebSocket was cut: its client takes nothing")
 
@@ -392,9 +393,9 @@ async def _answer_500(app: Served, error: BaseException, trail: Root) -> None:
     """Answer an error that nobody registered, outside of all middlewares."""
     req, res = trail.req, trail.res
     explained(error)
-    details = (*_asked(req), message_of(error))
+    details = (*asked(req), message_of(error))
     logger.error("%s %s failed: %s", *details, exc_info=exc_info_of(error))
-    _report(req, error)
+    report(req, error)
     handler = app.error_handlers.get(500)
     if handler is not None:
         again = await run_error_handler(handler, error, req, res)
@@ -414,10 +415,10 @@ async def _settle(
     known = error is None or isinstance(error, (ClientDisconnected, ResponseAborted))
     if exchange.gone or exchange.state == ENDED:
         if error is not None and not known:
-            _log_late(req, error, "after its end")
+            log_late(req, error, "after its end")
     elif exchange.state == IDLE and (known or reason is not None):
         if error is not None and not known:
-            _log_late(req, error, "in its clean-up")
+            log_late(req, error, "in its clean-up")
         if reason is not None:
             status = exchange.timeout_status
             stopped = "the request body stopped arriving"
@@ -427,7 +428,7 @@ async def _settle(
         await _answer_anew(app, error, req, exchange)
     else:
         if not known or reason is not None:
-            _log_cut(req, error, reason, exchange.written)
+            log_cut(req, error, reason, exchange.written)
         if error is not None:
             raise as_exception(error)
         raise ResponseAborted(f"the response was cut: {reason or 'res.abort()'}")
@@ -452,47 +453,3 @@ async def _answer_anew(app: Served, error: BaseException, req: Request, exchange
             await _answer_500(app, failure_of(exc), trail)
     if exchange.state != ENDED and not exchange.gone:
         raise ResponseAborted(f"the response was cut: {exchange.close_reason}")
-
-
-def _log_late(req: Request, error: BaseException, when: str) -> None:
-    """Log an error that comes too late to be answered."""
-    details = (*_asked(req), when, message_of(error))
-    logger.error("%s %s failed %s: %s", *details, exc_info=exc_info_of(explained(error)))
-    _report(req, error)
-
-
-def _log_cut(req: Request, error: BaseException | None, reason: str | None, size: int) -> None:
-    """
-    Log that a response was cut.
-
-    By the shutdown it is nobody's fault; by a limit or a request it may be the client's.
-    """
-    level, exc_info = logging.ERROR, None if error is None else exc_info_of(error)
-    if error is None or isinstance(error, (ClientDisconnected, ResponseAborted)):
-        level = logging.INFO if reason == "shutdown" else logging.WARNING
-    elif isinstance(error, HTTPError) and error.status < 500:
-        level, exc_info = logging.WARNING, None
-    else:
-        explained(error)
-    text = "%s %s failed after %d body bytes, truncated=True: %s"
-    details = (*_asked(req), size, reason if error is None else message_of(error))
-    logger.log(level, text, *details, exc_info=exc_info, extra={"truncated": True})
-
-
-def _asked(req: Request) -> tuple[str, str]:
-    """Return method and URL for the log: not all servers refuse those that would forge lines."""
-    return one_line(req.method), one_line(req.original_url)
-
-
-def _note(scope: Scope, reason: str | None, code: int | None = None) -> None:
-    """Tell the access log of `nardis.server` why the exchange was closed."""
-    notes = extension(scope, ACCESS)
-    if notes is not None:
-        notes["close_reason"], notes["close_code"] = reason, code
-
-
-def _report(req: Request, error: BaseException) -> None:
-    """Hand an error that was answered with a 500 to a test client that asks for it."""
-    errors = extension(req.scope, ERRORS)
-    if errors is not None:
-        errors.append(error)

@@ -27,7 +27,7 @@ LEVELS = [
     ["forms"],
     ["_receiving"],
     ["request"],
-    ["_sending"],
+    ["_reports", "_sending"],
     ["events", "response"],
     ["websocket"],
     ["handlers"],
