@@ -133,8 +133,30 @@ def reduced(error: BaseException) -> BaseException:
     if isinstance(leaf, anyio.get_cancelled_exc_class()):
         return group  # raised by itself it would be taken for a cancellation
     if not isinstance(leaf, SkipRoute):  # a signal: nobody looks at where it came from
-        leaf.__cause__ = group
+        try:
+            leaf.__cause__ = _told_of(group, leaf)
+        except Exception:  # a class whose errors cannot be copied
+            leaf.__cause__ = group
     return leaf.error if isinstance(leaf, Carried) else leaf
+
+
+def _told_of(error: BaseException, leaf: BaseException) -> BaseException:
+    """
+    Copy a group, with a copy of *leaf* in it, to be its cause: *leaf* itself there were a circle.
+
+    All that its traceback holds would wait for the garbage collector: the whole request. The copy
+    has none, which spares the log half of its lines.
+    """
+    if error is leaf:
+        return copied(error)
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    told = group.derive([_told_of(each, leaf) for each in group.exceptions])
+    told.__dict__.update(group.__dict__)  # its notes
+    told.__cause__, told.__context__ = error.__cause__, error.__context__
+    told.__suppress_context__ = error.__suppress_context__
+    return told.with_traceback(error.__traceback__)
 
 
 def is_skip(error: BaseException) -> bool:

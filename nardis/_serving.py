@@ -108,8 +108,11 @@ async def serve_alone(
         except Exception as exc:
             failure = exc  # past the group, which would wrap it
         group.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+    try:
+        if failure is not None:
+            raise failure
+    finally:
+        del failure  # a circle: its traceback has this frame
 
 
 async def serve(
@@ -160,7 +163,10 @@ async def serve(
         except BaseException as exc:
             error = _error_of(exc, req, exchange, lent)
         if exchange.state != ENDED or error is not None:
-            await _settle(app, req, exchange, error)
+            try:
+                await _settle(app, req, exchange, error)
+            finally:
+                error = None  # a circle, as above
     finally:
         sweeper.exchanges.discard(exchange)
         if exchange.close_reason is not None:
@@ -199,7 +205,7 @@ def _part(req: Request, exchange: Exchange) -> None:
     if exchange.operations is not None and req.found is not None:
         req.found[2].streams = True
     # Not `del`, which costs ten times as much.
-    exchange.head = exchange.intake = exchange.pulse = None  # type: ignore[assignment]  # over
+    exchange.head = exchange.intake = exchange.pulse = exchange.failure = None  # type: ignore[assignment]  # over
     exchange.gone = True  # for who reads on: the server is not asked again
     exchange.cancel_scope = None  # a scope that was lent is another call's from now on
     if exchange.client is not None:
@@ -355,24 +361,34 @@ async def _answered(
 
     What the handler *only* raised was offered to nobody yet.
     """
-    if only is not None:
-        trail = app.begin_trail(req)
-        try:
-            if isinstance(error, SkipRoute):
-                has_scope = exchange.cancel_scope is not None
-                with AROUND if has_scope else exchange.own_scope():
-                    await advance(trail, 0, 1)
+    try:
+        if only is not None:
+            try:
+                await _offer(app.begin_trail(req), error, exchange)
+            except BaseException as exc:
+                error = failure_of(exc)
             else:
-                await answer_error(trail, error)
-            if exchange.state != ENDED and not exchange.closing:
-                await exchange.finish(trail.silent)
-        except BaseException as exc:
-            error = failure_of(exc)
+                return None
+        if exchange.state != IDLE or exchange.closing:
+            return error
+        return await _answer_error(app, error, req)
+    finally:
+        del error  # a circle: its traceback has this frame
+
+
+async def _offer(trail: Root, error: BaseException, exchange: Exchange) -> None:
+    """Let the routers answer what a handler raised that no walk has led to; else raise it."""
+    try:
+        if isinstance(error, SkipRoute):
+            has_scope = exchange.cancel_scope is not None
+            with AROUND if has_scope else exchange.own_scope():
+                await advance(trail, 0, 1)
         else:
-            return None
-    if exchange.state != IDLE or exchange.closing:
-        return error
-    return await _answer_error(app, error, req)
+            await answer_error(trail, error)
+        if exchange.state != ENDED and not exchange.closing:
+            await exchange.finish(trail.silent)
+    finally:
+        del error  # a circle, as above
 
 
 async def _answer_error(app: Served, error: BaseException, req: Request) -> BaseException | None:
@@ -429,8 +445,11 @@ async def _settle(
     else:
         if not known or reason is not None:
             log_cut(req, error, reason, exchange.written)
-        if error is not None:
-            raise as_exception(error)
+        try:
+            if error is not None:
+                raise as_exception(error)
+        finally:
+            del error  # a circle, as in _answered()
         raise ResponseAborted(f"the response was cut: {reason or 'res.abort()'}")
 
 

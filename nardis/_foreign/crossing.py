@@ -170,7 +170,10 @@ class _Crossing:
                 raise
             # Of a cancelled task group, whose cancellation our scope has kept.
             error = reduced(failure or exc)
-        return error
+        try:
+            return error
+        finally:
+            del error  # a circle: its traceback has this frame
 
 
 class HTTPCrossing(_Crossing):
@@ -214,15 +217,20 @@ class HTTPCrossing(_Crossing):
             error = exchange.failure or _end_of(exchange)
         if exchange.state in (STARTED, ABORTED):
             doorway.fail(error)
-        raise error if isinstance(error, Exception) else Carried(error)
+        try:
+            raise error if isinstance(error, Exception) else Carried(error)
+        finally:
+            del error  # a circle: its traceback has this frame
 
     def close(self) -> None:
         """End what a middleware has left running, in a task of its own."""
-        # A circle, which would leave the request to the garbage collector.
+        # Circles, which would leave the request to the garbage collector.
         inner, self._doorway.inner = self._doorway.inner, None
-        if inner is not None and self._is_inside:
-            self.leave()
-            inner.disconnected()
+        if inner is not None:
+            inner.failure = None
+            if self._is_inside:
+                self.leave()
+                inner.disconnected()
 
 
 def _end_of(exchange: Exchange) -> Exception:
@@ -259,5 +267,8 @@ class WebSocketCrossing(_Crossing):
             del exchange.head
         if error is None and exchange.state != ENDED:
             error = _end_of(exchange)
-        if error is not None:
-            raise error if isinstance(error, Exception) else Carried(error)
+        try:
+            if error is not None:
+                raise error if isinstance(error, Exception) else Carried(error)
+        finally:
+            del error  # a circle, as above

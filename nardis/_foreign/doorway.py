@@ -89,8 +89,12 @@ class Doorway:
             self.ended = True
             self._left.set()
             self._exchange.dependant = None
-        if self.failure is not None:
-            raise self.failure
+            failure, self.failure = self.failure, None
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # a circle: its traceback has this frame
         exchange = self._exchange
         if exchange.close_reason is not None and not exchange.ending:
             raise ClientDisconnected(f"{name} was told that it is over: {exchange.close_reason}")

@@ -212,7 +212,7 @@ def look_back(
 def end_trail(trail: Root) -> None:
     """Open the circles of a trail that is over; a late `next()` is refused."""
     trail.req = trail.res = trail.trail = None  # type: ignore[assignment]
-    trail.walk = trail.onward = None
+    trail.walk = trail.onward = trail.offered = None
     trail.ticket = OVER
 
 
@@ -441,7 +441,10 @@ async def answer_error(walk: Walk, error: BaseException) -> None:
     if res.unawaited is not None:
         res.forgotten()
     if trail.offered is error or isinstance(error, ClientDisconnected):
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # a circle, as in advance()
     here: Walk | None = walk
     while here is not None and exchange.state == IDLE and not exchange.closing:
         handler = here.router.error_handler(error)
@@ -450,7 +453,7 @@ async def answer_error(walk: Walk, error: BaseException) -> None:
                 again = await run_error_handler(handler, error, req, res)
             if again is None:
                 return
-            error = again
+            error, again = again, None
         here = here.parent
     if exchange.state == IDLE:
         if isinstance(error, HTTPError) and not exchange.closing:
@@ -477,6 +480,8 @@ async def run_error_handler(
         await handler(error, req, res)
     except BaseException as exc:
         return failure_of(exc)
+    finally:
+        del error  # a circle, as in advance()
     if (forgotten := res.forgotten()) is not None:
         return ForgottenAwait(forgotten, name_of(handler))
     return NoResponse(name_of(handler)) if not res.started else None
