@@ -163,11 +163,9 @@ async def serve(
         except BaseException as exc:
             error = _error_of(exc, req, exchange, lent)
         if exchange.state != ENDED or error is not None:
-            try:
-                await _settle(app, req, exchange, error)
-            finally:
-                error = None  # a circle, as above
+            await _settle(app, req, exchange, error)
     finally:
+        error = None  # a circle, as above
         sweeper.exchanges.discard(exchange)
         if exchange.close_reason is not None:
             note(scope, exchange.close_reason)

@@ -18,7 +18,7 @@ from ._models import as_codec
 from ._serving import serve, serve_alone, serve_websocket
 from .draining import Draining
 from .errors import StartFailed, UsageError
-from .lifespan import Life
+from .lifespan import Life, refuse
 from .limits import Limits, check_limits
 from .request import Request
 from .routing.router import Router
@@ -119,6 +119,10 @@ class Nardis(Router):
 
         It goes up to its `yield` before the first request, and on from there after the last one.
 
+        A task group may stand around the `yield`. If a task of it fails, the lifespan is over, and
+        the application cannot go on: our server drains and stops, and on another one requests get
+        503. What may fail alone is for `tasks`.
+
         Raises:
             UsageError: There is one already; use a second application with its own, joined by
                 `use()`.
@@ -209,6 +213,8 @@ class Nardis(Router):
             await self.life.run(self, called, joined, self.limits.cleanup_s, scope, receive, send)
         elif kind not in ("http", "websocket"):
             raise UsageError(f"this ASGI scope is not supported: {kind!r}")
+        elif sweeper is None and self.life.is_over:
+            await refuse(scope, receive, send)
         elif sweeper is None:
             await serve_alone(partial(serve, self, scope, receive, send), self.life.clock)
         else:
