@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import anyio
 
@@ -32,6 +32,7 @@ from ._failures import (
 from ._http.hosts import HostPatterns
 from ._http.request_head import check_fields, check_head, path_of
 from ._reports import asked, log_cut, log_late, note, report
+from ._untagged import untag
 from .errors import ClientDisconnected, HTTPError, ResponseAborted, SkipRoute
 from .handlers import ErrorHandler
 from .request import Request
@@ -72,12 +73,16 @@ class Served(App, Table, Protocol):
         hosts: Those it answers for; None is any.
         error_handlers: By exception type or status.
         known: Raw paths of which all is known that matches them.
+        etag: Whether an answer in one piece is given an ETag.
+        is_plain: It answers for any host and gives ETags, so that no request has to be prepared.
     """
 
     cancel_on_disconnect: bool
     hosts: HostPatterns | None
     error_handlers: dict[type[BaseException] | int, ErrorHandler]
     known: dict[bytes, Plan | None]
+    etag: bool
+    is_plain: bool
 
     def begin_trail(self, req: Request, /) -> Root:
         """Return the trail of a request, which begins with the first call."""
@@ -223,8 +228,8 @@ def _only_handler(
     """
     scope = exchange.scope
     check_fields(scope["headers"], exchange.fields, app.limits.headers)
-    if app.hosts is not None:
-        _check_host(app.hosts, req)
+    if not app.is_plain:
+        _prepare(app, req)
     raw: bytes = scope.get("raw_path") or b""
     plan = None if scope.get("root_path") else app.known.get(raw)
     if plan is None:
@@ -247,9 +252,11 @@ def _only_handler(
     return None
 
 
-def _check_host(known: HostPatterns, req: Request) -> None:
-    """Refuse a request for a host that the application does not answer for."""
-    if not known.match(req.hostname):
+def _prepare(app: Served, req: Request) -> None:
+    """Refuse a host that the application does not answer for; have no ETags if it wants none."""
+    if not app.etag:
+        untag(cast("Response", req.exchange.head))
+    if app.hosts is not None and not app.hosts.match(req.hostname):
         raise HTTPError(400, "this host is not served here: see Nardis(allowed_hosts=...)")
 
 
@@ -332,8 +339,8 @@ async def _run(app: Served, req: Request, exchange: Exchange) -> BaseException |
     """Run the chain and end the response it began; return an error that came too late."""
     try:
         raw = check_head(exchange.scope, exchange.fields, app.limits.headers)
-        if app.hosts is not None:
-            _check_host(app.hosts, req)
+        if not app.is_plain:
+            _prepare(app, req)
         req.way = Root(app, req, raw, app.plan(raw, None))
         await advance(req.way)
         if exchange.state != ENDED and not exchange.closing:

@@ -52,6 +52,8 @@ class Nardis(Router):
         websocket_origins: The pages that may open WebSockets beside those of the same origin:
             `["https://app.example.com"]`, or `"*"` for all. A route may say otherwise. What is no
             browser sends no Origin, and is let in.
+        etag: Give each 200 that `res.send()` and `res.json()` send for a GET or HEAD a weak ETag,
+            and answer a client that has it with a 304. `res.etag()` and files have theirs anyway.
         case_sensitive: Whether `/Users` and `/users` differ.
         strict: Whether `/users` and `/users/` differ.
         method_not_allowed: Answer 405 where only other methods match, else 404.
@@ -60,6 +62,7 @@ class Nardis(Router):
     Attributes:
         state: A place for what handlers share: `app.state.pool`.
         life: For Nardis itself: what lives as long as the application.
+        is_plain: For Nardis itself: no request has to be prepared.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Nardis(Router):
         json: object | None = None,
         errors: Literal["auto", "problem"] = "auto",
         websocket_origins: str | Iterable[str] | None = None,
+        etag: bool = True,
         case_sensitive: bool = True,
         strict: bool = False,
         method_not_allowed: bool = True,
@@ -94,6 +98,8 @@ class Nardis(Router):
         self.websocket_origins: frozenset[str] = check_origins(
             "Nardis(websocket_origins=...)", websocket_origins or ()
         )
+        self.etag = etag
+        self.is_plain: bool = etag and self.hosts is None
         self.method_not_allowed = method_not_allowed
         self.cancel_on_disconnect = cancel_on_disconnect
         self.given: Mapping[str, object] = _other_than_default(
@@ -105,6 +111,7 @@ class Nardis(Router):
             ("json", json, None),
             ("errors", errors, "auto"),
             ("websocket_origins", self.websocket_origins or None, None),
+            ("etag", etag, True),
             ("method_not_allowed", method_not_allowed, True),
             ("cancel_on_disconnect", cancel_on_disconnect, True),
         )

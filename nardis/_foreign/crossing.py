@@ -11,6 +11,7 @@ from .._exchange.handshake import Handshake
 from .._exchange.intake import Intake, UnwatchedIntake
 from .._failures import Carried, failure_of, parted, reduced
 from .._sending.head import GET, OTHER
+from .._untagged import UntaggedResponse
 from ..errors import ClientDisconnected, NextCalledTwice, ResponseAborted
 from ..limits import Limits
 from ..request import Request
@@ -128,6 +129,12 @@ class InnerResponse(Response):
             self._outer.reset()
 
 
+class UntaggedInnerResponse(UntaggedResponse, InnerResponse):
+    """The response behind a middleware, in an application that makes no ETags."""
+
+    __slots__ = ()
+
+
 class _Crossing:
     """The way of one request through one middleware, from the pair outside to the pair inside."""
 
@@ -194,7 +201,9 @@ class HTTPCrossing(_Crossing):
         exchange = InnerExchange(scope, receive, send, outer.exchange, doorway)
         req = Request(scope, exchange, outer.app, outer.trail)
         outer.share_form(req)
-        res = InnerResponse(req, exchange, self.res, doorway)
+        is_untagged = isinstance(self.res, UntaggedResponse)
+        kind = UntaggedInnerResponse if is_untagged else InnerResponse
+        res = kind(req, exchange, self.res, doorway)
         doorway.inner = exchange
         self.enter(exchange, req, res)
         try:

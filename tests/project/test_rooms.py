@@ -29,7 +29,7 @@ LEVELS = [
     ["request"],
     ["_reports", "_sending"],
     ["events", "response"],
-    ["websocket"],
+    ["_untagged", "websocket"],
     ["handlers"],
     ["_foreign", "middleware", "static_files"],
     ["routing"],

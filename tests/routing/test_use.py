@@ -226,6 +226,7 @@ def test_a_router_cannot_be_used_inside_itself():
         {"json": json},
         {"errors": "problem"},
         {"websocket_origins": ["https://example.com"]},
+        {"etag": False},
         {"method_not_allowed": False},
         {"cancel_on_disconnect": False},
     ],
