@@ -140,7 +140,7 @@ async def create(req: Request, res: Response) -> None:
         raise HTTPError(507, "there is no room for another note")
     note = Note(next(app.state.ids), draft)
     notes()[note.id] = note
-    res.status(201).location(app.url_for("note", id=note.id))
+    res.status(201).location(req.url_for("note", id=note.id))
     await res.etag(note.version).json(note)
 
 

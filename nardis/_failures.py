@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import anyio
 
-from .errors import ClientDisconnected, NardisError, ResponseAborted
+from .errors import ClientDisconnected, NardisError, ResponseAborted, SkipRoute
 
 __all__ = [
     "Carried",
@@ -27,6 +27,7 @@ __all__ = [
     "explained",
     "failure_of",
     "is_ours",
+    "is_skip",
     "message_of",
     "name_of",
     "one_line",
@@ -131,8 +132,39 @@ def reduced(error: BaseException) -> BaseException:
     leaf = telling[0] if telling else ClientDisconnected("the client left")
     if isinstance(leaf, anyio.get_cancelled_exc_class()):
         return group  # raised by itself it would be taken for a cancellation
-    leaf.__cause__ = group
+    if not isinstance(leaf, SkipRoute):  # a signal: nobody looks at where it came from
+        try:
+            leaf.__cause__ = _told_of(group, leaf)
+        except Exception:  # a class whose errors cannot be copied
+            leaf.__cause__ = group
     return leaf.error if isinstance(leaf, Carried) else leaf
+
+
+def _told_of(error: BaseException, leaf: BaseException) -> BaseException:
+    """
+    Copy a group, with a copy of *leaf* in it, to be its cause: *leaf* itself there were a circle.
+
+    All that its traceback holds would wait for the garbage collector: the whole request. The copy
+    has none, which spares the log half of its lines.
+    """
+    if error is leaf:
+        return copied(error)
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    told = group.derive([_told_of(each, leaf) for each in group.exceptions])
+    told.__dict__.update(group.__dict__)  # its notes
+    told.__cause__, told.__context__ = error.__cause__, error.__context__
+    told.__suppress_context__ = error.__suppress_context__
+    return told.with_traceback(error.__traceback__)
+
+
+def is_skip(error: BaseException) -> bool:
+    """Whether *error* is a SkipRoute, or a group of which that remains."""
+    return isinstance(error, SkipRoute) or (
+        isinstance(error, BaseExceptionGroup)
+        and isinstance(failure_of(cast("BaseException", error)), SkipRoute)
+    )
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import anyio
 
-from ._asgi.extensions import ACCESS, CLIENT, ERRORS, Client, extension
+from ._asgi.extensions import CLIENT, Client, extension
 from ._exchange.exchange import ENDED, IDLE, Exchange
 from ._exchange.handshake import Handshake
 from ._exchange.socket import Socket
@@ -31,6 +31,8 @@ from ._failures import (
 )
 from ._http.hosts import HostPatterns
 from ._http.request_head import check_fields, check_head, path_of
+from ._reports import asked, log_cut, log_late, note, report
+from ._untagged import untag
 from .errors import ClientDisconnected, HTTPError, ResponseAborted, SkipRoute
 from .handlers import ErrorHandler
 from .request import Request
@@ -71,12 +73,16 @@ class Served(App, Table, Protocol):
         hosts: Those it answers for; None is any.
         error_handlers: By exception type or status.
         known: Raw paths of which all is known that matches them.
+        etag: Whether an answer in one piece is given an ETag.
+        is_plain: It answers for any host and gives ETags, so that no request has to be prepared.
     """
 
     cancel_on_disconnect: bool
     hosts: HostPatterns | None
     error_handlers: dict[type[BaseException] | int, ErrorHandler]
     known: dict[bytes, Plan | None]
+    etag: bool
+    is_plain: bool
 
     def begin_trail(self, req: Request, /) -> Root:
         """Return the trail of a request, which begins with the first call."""
@@ -107,8 +113,11 @@ async def serve_alone(
         except Exception as exc:
             failure = exc  # past the group, which would wrap it
         group.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+    try:
+        if failure is not None:
+            raise failure
+    finally:
+        del failure  # a circle: its traceback has this frame
 
 
 async def serve(
@@ -161,9 +170,10 @@ async def serve(
         if exchange.state != ENDED or error is not None:
             await _settle(app, req, exchange, error)
     finally:
+        error = None  # a circle, as above
         sweeper.exchanges.discard(exchange)
         if exchange.close_reason is not None:
-            _note(scope, exchange.close_reason)
+            note(scope, exchange.close_reason)
         if exchange.intake is not None or exchange.pulse is not None:
             exchange.let_go()
         if exchange.deferred or exchange.pulse is not None:
@@ -198,7 +208,7 @@ def _part(req: Request, exchange: Exchange) -> None:
     if exchange.operations is not None and req.found is not None:
         req.found[2].streams = True
     # Not `del`, which costs ten times as much.
-    exchange.head = exchange.intake = exchange.pulse = None  # type: ignore[assignment]  # over
+    exchange.head = exchange.intake = exchange.pulse = exchange.failure = None  # type: ignore[assignment]  # over
     exchange.gone = True  # for who reads on: the server is not asked again
     exchange.cancel_scope = None  # a scope that was lent is another call's from now on
     if exchange.client is not None:
@@ -218,8 +228,8 @@ def _only_handler(
     """
     scope = exchange.scope
     check_fields(scope["headers"], exchange.fields, app.limits.headers)
-    if app.hosts is not None:
-        _check_host(app.hosts, req)
+    if not app.is_plain:
+        _prepare(app, req)
     raw: bytes = scope.get("raw_path") or b""
     plan = None if scope.get("root_path") else app.known.get(raw)
     if plan is None:
@@ -242,9 +252,11 @@ def _only_handler(
     return None
 
 
-def _check_host(known: HostPatterns, req: Request) -> None:
-    """Refuse a request for a host that the application does not answer for."""
-    if not known.match(req.hostname):
+def _prepare(app: Served, req: Request) -> None:
+    """Refuse a host that the application does not answer for; have no ETags if it wants none."""
+    if not app.etag:
+        untag(cast("Response", req.exchange.head))
+    if app.hosts is not None and not app.hosts.match(req.hostname):
         raise HTTPError(400, "this host is not served here: see Nardis(allowed_hosts=...)")
 
 
@@ -262,7 +274,7 @@ def _error_of(
         return None if failure is None else reduced(failure)  # as a scope of our own would do it
     if going is not None:
         if failure is not None:
-            _log_late(req, failure, "in its clean-up")
+            log_late(req, failure, "in its clean-up")
         if exchange.close_reason is None:
             exchange.close_reason = "shutdown"  # a server cancels a handler for nothing else
         raise going
@@ -300,7 +312,7 @@ async def serve_websocket(
         elif exchange.state != ENDED or error is not None:
             await _settle(app, req, exchange, error)
     finally:
-        _note(scope, exchange.close_reason, exchange.close_code)
+        note(scope, exchange.close_reason, exchange.close_code)
         exchange.leave()
         await exchange.run_deferred()
         _part(req, exchange)
@@ -314,11 +326,11 @@ async def _conclude(req: Request, socket: Socket, error: BaseException | None) -
     if is_foreseen or isinstance(error, ResponseAborted):
         said = one_line(message_of(error))  # it may have in it what the client said
     elif error is not None:
-        _log_late(req, error, "after it was accepted")
+        log_late(req, error, "after it was accepted")
     elif socket.close_reason == "deadline":
         said = "the handler took too long"
     if said is not None:
-        logger.warning("%s %s was closed with %s: %s", *_asked(req), socket.close_code, said)
+        logger.warning("%s %s was closed with %s: %s", *asked(req), socket.close_code, said)
     if socket.close_reason == "stalled":
         raise ResponseAborted("the WebSocket was cut: its client takes nothing")
 
@@ -327,8 +339,8 @@ async def _run(app: Served, req: Request, exchange: Exchange) -> BaseException |
     """Run the chain and end the response it began; return an error that came too late."""
     try:
         raw = check_head(exchange.scope, exchange.fields, app.limits.headers)
-        if app.hosts is not None:
-            _check_host(app.hosts, req)
+        if not app.is_plain:
+            _prepare(app, req)
         req.way = Root(app, req, raw, app.plan(raw, None))
         await advance(req.way)
         if exchange.state != ENDED and not exchange.closing:
@@ -354,24 +366,34 @@ async def _answered(
 
     What the handler *only* raised was offered to nobody yet.
     """
-    if only is not None:
-        trail = app.begin_trail(req)
-        try:
-            if isinstance(error, SkipRoute):
-                has_scope = exchange.cancel_scope is not None
-                with AROUND if has_scope else exchange.own_scope():
-                    await advance(trail, 0, 1)
+    try:
+        if only is not None:
+            try:
+                await _offer(app.begin_trail(req), error, exchange)
+            except BaseException as exc:
+                error = failure_of(exc)
             else:
-                await answer_error(trail, error)
-            if exchange.state != ENDED and not exchange.closing:
-                await exchange.finish(trail.silent)
-        except BaseException as exc:
-            error = failure_of(exc)
+                return None
+        if exchange.state != IDLE or exchange.closing:
+            return error
+        return await _answer_error(app, error, req)
+    finally:
+        del error  # a circle: its traceback has this frame
+
+
+async def _offer(trail: Root, error: BaseException, exchange: Exchange) -> None:
+    """Let the routers answer what a handler raised that no walk has led to; else raise it."""
+    try:
+        if isinstance(error, SkipRoute):
+            has_scope = exchange.cancel_scope is not None
+            with AROUND if has_scope else exchange.own_scope():
+                await advance(trail, 0, 1)
         else:
-            return None
-    if exchange.state != IDLE or exchange.closing:
-        return error
-    return await _answer_error(app, error, req)
+            await answer_error(trail, error)
+        if exchange.state != ENDED and not exchange.closing:
+            await exchange.finish(trail.silent)
+    finally:
+        del error  # a circle, as above
 
 
 async def _answer_error(app: Served, error: BaseException, req: Request) -> BaseException | None:
@@ -392,9 +414,9 @@ async def _answer_500(app: Served, error: BaseException, trail: Root) -> None:
     """Answer an error that nobody registered, outside of all middlewares."""
     req, res = trail.req, trail.res
     explained(error)
-    details = (*_asked(req), message_of(error))
+    details = (*asked(req), message_of(error))
     logger.error("%s %s failed: %s", *details, exc_info=exc_info_of(error))
-    _report(req, error)
+    report(req, error)
     handler = app.error_handlers.get(500)
     if handler is not None:
         again = await run_error_handler(handler, error, req, res)
@@ -414,10 +436,10 @@ async def _settle(
     known = error is None or isinstance(error, (ClientDisconnected, ResponseAborted))
     if exchange.gone or exchange.state == ENDED:
         if error is not None and not known:
-            _log_late(req, error, "after its end")
+            log_late(req, error, "after its end")
     elif exchange.state == IDLE and (known or reason is not None):
         if error is not None and not known:
-            _log_late(req, error, "in its clean-up")
+            log_late(req, error, "in its clean-up")
         if reason is not None:
             status = exchange.timeout_status
             stopped = "the request body stopped arriving"
@@ -427,9 +449,12 @@ async def _settle(
         await _answer_anew(app, error, req, exchange)
     else:
         if not known or reason is not None:
-            _log_cut(req, error, reason, exchange.written)
-        if error is not None:
-            raise as_exception(error)
+            log_cut(req, error, reason, exchange.written)
+        try:
+            if error is not None:
+                raise as_exception(error)
+        finally:
+            del error  # a circle, as in _answered()
         raise ResponseAborted(f"the response was cut: {reason or 'res.abort()'}")
 
 
@@ -452,47 +477,3 @@ async def _answer_anew(app: Served, error: BaseException, req: Request, exchange
             await _answer_500(app, failure_of(exc), trail)
     if exchange.state != ENDED and not exchange.gone:
         raise ResponseAborted(f"the response was cut: {exchange.close_reason}")
-
-
-def _log_late(req: Request, error: BaseException, when: str) -> None:
-    """Log an error that comes too late to be answered."""
-    details = (*_asked(req), when, message_of(error))
-    logger.error("%s %s failed %s: %s", *details, exc_info=exc_info_of(explained(error)))
-    _report(req, error)
-
-
-def _log_cut(req: Request, error: BaseException | None, reason: str | None, size: int) -> None:
-    """
-    Log that a response was cut.
-
-    By the shutdown it is nobody's fault; by a limit or a request it may be the client's.
-    """
-    level, exc_info = logging.ERROR, None if error is None else exc_info_of(error)
-    if error is None or isinstance(error, (ClientDisconnected, ResponseAborted)):
-        level = logging.INFO if reason == "shutdown" else logging.WARNING
-    elif isinstance(error, HTTPError) and error.status < 500:
-        level, exc_info = logging.WARNING, None
-    else:
-        explained(error)
-    text = "%s %s failed after %d body bytes, truncated=True: %s"
-    details = (*_asked(req), size, reason if error is None else message_of(error))
-    logger.log(level, text, *details, exc_info=exc_info, extra={"truncated": True})
-
-
-def _asked(req: Request) -> tuple[str, str]:
-    """Return method and URL for the log: not all servers refuse those that would forge lines."""
-    return one_line(req.method), one_line(req.original_url)
-
-
-def _note(scope: Scope, reason: str | None, code: int | None = None) -> None:
-    """Tell the access log of `nardis.server` why the exchange was closed."""
-    notes = extension(scope, ACCESS)
-    if notes is not None:
-        notes["close_reason"], notes["close_code"] = reason, code
-
-
-def _report(req: Request, error: BaseException) -> None:
-    """Hand an error that was answered with a 500 to a test client that asks for it."""
-    errors = extension(req.scope, ERRORS)
-    if errors is not None:
-        errors.append(error)

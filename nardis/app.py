@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from threading import current_thread, main_thread
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ from ._models import as_codec
 from ._serving import serve, serve_alone, serve_websocket
 from .draining import Draining
 from .errors import StartFailed, UsageError
-from .lifespan import Life
+from .lifespan import Life, refuse
 from .limits import Limits, check_limits
 from .request import Request
 from .routing.router import Router
@@ -52,6 +52,8 @@ class Nardis(Router):
         websocket_origins: The pages that may open WebSockets beside those of the same origin:
             `["https://app.example.com"]`, or `"*"` for all. A route may say otherwise. What is no
             browser sends no Origin, and is let in.
+        etag: Give each 200 that `res.send()` and `res.json()` send for a GET or HEAD a weak ETag,
+            and answer a client that has it with a 304. `res.etag()` and files have theirs anyway.
         case_sensitive: Whether `/Users` and `/users` differ.
         strict: Whether `/users` and `/users/` differ.
         method_not_allowed: Answer 405 where only other methods match, else 404.
@@ -60,6 +62,7 @@ class Nardis(Router):
     Attributes:
         state: A place for what handlers share: `app.state.pool`.
         life: For Nardis itself: what lives as long as the application.
+        is_plain: For Nardis itself: no request has to be prepared.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Nardis(Router):
         json: object | None = None,
         errors: Literal["auto", "problem"] = "auto",
         websocket_origins: str | Iterable[str] | None = None,
+        etag: bool = True,
         case_sensitive: bool = True,
         strict: bool = False,
         method_not_allowed: bool = True,
@@ -94,8 +98,23 @@ class Nardis(Router):
         self.websocket_origins: frozenset[str] = check_origins(
             "Nardis(websocket_origins=...)", websocket_origins or ()
         )
+        self.etag = etag
+        self.is_plain: bool = etag and self.hosts is None
         self.method_not_allowed = method_not_allowed
         self.cancel_on_disconnect = cancel_on_disconnect
+        self.given: Mapping[str, object] = _other_than_default(
+            ("debug", debug, False),
+            ("limits", self.limits, Limits()),
+            ("trust_proxy", trust_proxy or 0, 0),
+            ("allowed_hosts", self.hosts, None),
+            ("secret_keys", tuple(secret_keys), ()),
+            ("json", json, None),
+            ("errors", errors, "auto"),
+            ("websocket_origins", self.websocket_origins or None, None),
+            ("etag", etag, True),
+            ("method_not_allowed", method_not_allowed, True),
+            ("cancel_on_disconnect", cancel_on_disconnect, True),
+        )
         self.state: SimpleNamespace = SimpleNamespace()
         self.life: Life = Life(self)
 
@@ -106,6 +125,10 @@ class Nardis(Router):
         Run an async generator function around the application's life.
 
         It goes up to its `yield` before the first request, and on from there after the last one.
+
+        A task group may stand around the `yield`. If a task of it fails, the lifespan is over, and
+        the application cannot go on: our server drains and stops, and on another one requests get
+        503. What may fail alone is for `tasks`.
 
         Raises:
             UsageError: There is one already; use a second application with its own, joined by
@@ -197,7 +220,14 @@ class Nardis(Router):
             await self.life.run(self, called, joined, self.limits.cleanup_s, scope, receive, send)
         elif kind not in ("http", "websocket"):
             raise UsageError(f"this ASGI scope is not supported: {kind!r}")
+        elif sweeper is None and self.life.is_over:
+            await refuse(scope, receive, send)
         elif sweeper is None:
             await serve_alone(partial(serve, self, scope, receive, send), self.life.clock)
         else:
             await serve_websocket(self, scope, receive, send, sweeper)
+
+
+def _other_than_default(*options: tuple[str, object, object]) -> dict[str, object]:
+    """Return what was given of *options*, each of which is a name, a value, and its default."""
+    return {name: value for name, value, default in options if value != default}

@@ -57,7 +57,8 @@ def main(config: Config | Iterable[BaseHTTPMatcher], /) -> Nardis:
         raise UsageError(
             f"main() knows routes, action_404 and action_500, not {', '.join(sorted(unknown))}"
         )
-    app = Nardis(method_not_allowed=False)
+    app = Nardis()
+    app.method_not_allowed = False  # no option of the user's, that `use()` would miss
     for route in given.get("routes", ()):
         if not isinstance(route, BaseHTTPMatcher):
             raise TypeError(f"main() takes routes such as get('/', index), not {route!r}")

@@ -293,7 +293,11 @@ class ResponseAborted(NardisError):
 
 
 class SkipRoute(Exception):
-    """Leave the current route without an answer; the next matching one goes on."""
+    """
+    Leave the current route without an answer; the next matching one goes on.
+
+    Raised in a task group, it leaves that as a group of one error, and means the same.
+    """
 
 
 class NotModified(Exception):

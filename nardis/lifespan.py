@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import anyio
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 
 from ._asgi.extensions import RUNNER, Runner, extension
 from ._exchange.sweeper import Sweeper, interrupt_all
-from ._failures import explained, parted
+from ._failures import explained, failure_of, parted, reduced
 from ._foreign.guests import guests, surrounded
 from ._foreign.wrapped import Wrapped
 from .draining import Draining, wind_down
@@ -29,11 +31,14 @@ from .routing.router import Router
 from .tasks import Tasks
 from .types import Receive, Scope, Send
 
-__all__ = ["Life", "LifespanFunction"]
+__all__ = ["Life", "LifespanFunction", "refuse"]
 
 logger: logging.Logger = logging.getLogger("nardis")
 
 LifespanFunction: TypeAlias = Callable[[Any], AsyncIterator[None]]
+
+
+_REFUSAL: Final = b"503 Service Unavailable: the lifespan of the application has ended\n"
 
 
 class Life:
@@ -48,6 +53,7 @@ class Life:
         function: The user's lifespan function.
         tasks: Background tasks; new for each lifespan.
         sweeper: What looks at the exchanges; None while no lifespan runs.
+        is_over: The lifespan has ended by itself, and its server goes on.
     """
 
     def __init__(self, owner: object, clock: Callable[[], float] = time.monotonic) -> None:
@@ -56,6 +62,7 @@ class Life:
         self.function: LifespanFunction | None = None
         self.tasks: Tasks = Tasks()
         self.sweeper: Sweeper | None = None
+        self.is_over: bool = False
         self._draining: Draining | None = None
 
     @property
@@ -105,7 +112,15 @@ class Life:
                 async with self._lived(router, joined, seconds, scope, sweeper):
                     started = True
                     await send({"type": "lifespan.startup.complete"})
-                    await receive()
+                    try:
+                        await receive()
+                    except anyio.get_cancelled_exc_class():
+                        # By whoever runs us, or by a task group of the application's own.
+                        if await _outside(watchers, checkpoint):
+                            stop: Callable[[], object] | None = getattr(runner, "stop", None)
+                            end = partial(self._wind_down, sweeper, seconds)
+                            await _outside(watchers, partial(self._give_up, stop, receive, end))
+                        raise
             except BaseException as exc:
                 going, failure = parted(exc)
                 if going is not None:
@@ -115,12 +130,41 @@ class Life:
                 watchers.cancel_scope.cancel()
         await _conclude(started, failure, send)
 
+    async def _give_up(
+        self,
+        stop: Callable[[], object] | None,
+        receive: Receive,
+        end: Callable[[], Awaitable[None]],
+    ) -> None:
+        """
+        Bring what runs to its end, because the lifespan was cancelled from inside.
+
+        A runner is asked to *stop*, and tells of the shutdown as it always does. Any other server
+        goes on: what it still asks for is refused. Where the shutdown has begun, it is at its end.
+        """
+        if not self.draining.is_set():
+            rest = "no request is served any more" if stop is None else "the server stops"
+            logger.error("a task group or a scope around the lifespan's `yield` failed: %s", rest)
+            if stop is None:
+                self.sweeper, self.is_over = None, True
+                return await end()
+            stop()
+        await receive()
+        await end()
+
+    async def _wind_down(self, sweeper: Sweeper, seconds: float) -> None:
+        """Announce the end, and wait for the exchanges; each half may take *seconds*."""
+        interrupt = partial(interrupt_all, sweeper.exchanges, "shutdown")
+        begin = partial(self.draining.set, seconds)
+        await wind_down(begin, lambda: not sweeper.exchanges, interrupt, seconds, lambda: seconds)
+        interrupt()
+
     def _begin(self, joined: Sequence[Life], sweeper: Sweeper) -> None:
         """Make anew what lives as long, and share it with the applications joined to this one."""
         tasks, draining = Tasks(pending=True), Draining()
         for life in joined:
             life.tasks, life._draining = tasks, draining
-        self.sweeper = sweeper
+        self.sweeper, self.is_over = sweeper, False
 
     @asynccontextmanager
     async def _lived(
@@ -143,13 +187,45 @@ class Life:
             for guest in reversed(around):
                 await guest.go_on()
             yield
-            begin = partial(self.draining.set, seconds)
-            await wind_down(
-                begin, lambda: not sweeper.exchanges, self.interrupt, seconds, lambda: seconds
-            )
-            self.interrupt()
+            await self._wind_down(sweeper, seconds)
             for guest in around:
                 await guest.begin_to_stop(seconds)
+
+
+async def _outside(group: TaskGroup, function: Callable[[], Awaitable[object]]) -> bool:
+    """
+    Await *function* in a task of *group*, out of reach of the cancel scopes around this one.
+
+    Return whether it came to its end: it did not if the group itself is cancelled.
+    """
+    over, has_ended = anyio.Event(), False
+
+    async def run() -> None:
+        nonlocal has_ended
+        try:
+            await function()
+            has_ended = True
+        except BaseException as exc:
+            failure = failure_of(exc)
+            logger.error("the end of the lifespan failed: %r", failure, exc_info=failure)
+        finally:
+            over.set()
+
+    group.start_soon(run, name="nardis.lifespan.end")
+    with anyio.CancelScope(shield=True):
+        await over.wait()
+    return has_ended
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer what comes after the lifespan: 503, so that whoever looks restarts the program."""
+    if scope["type"] == "websocket":
+        await receive()
+        return await send({"type": "websocket.close", "code": 1001, "reason": ""})
+    length = b"%d" % len(_REFUSAL)
+    fields = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", length)]
+    await send({"type": "http.response.start", "status": 503, "headers": fields})
+    await send({"type": "http.response.body", "body": _REFUSAL})
 
 
 async def _conclude(started: bool, failure: BaseException | None, send: Send) -> None:
@@ -160,7 +236,8 @@ async def _conclude(started: bool, failure: BaseException | None, send: Send) ->
     # The server tells of a failed start, in a line; the traceback is for whoever looks for it.
     level = logging.ERROR if started else logging.DEBUG
     logger.log(level, "lifespan %s failed", phase, exc_info=explained(failure))
-    message = f"{type(failure).__name__}: {failure}"
+    told = reduced(failure)  # of a task group's group with one error the error says more
+    message = f"{type(told).__name__}: {told}"
     await send({"type": f"lifespan.{phase}.failed", "message": message})
 
 

@@ -112,8 +112,31 @@ class Request(RequestBody):
 
     @property
     def base_url(self) -> str:
-        """The part of the path that prefixes took off, percent-encoded; `""` outside of any."""
-        return "" if self.trail.place is None else self.trail.place.base_url
+        """
+        The part of the path before that of `url`, percent-encoded; `""` outside of any prefix.
+
+        It begins with the `root_path`, where a proxy or an application around this one has put it:
+        behind both the client's URL goes on as `url`. Links that are made of it work there, too.
+        """
+        root = self._root_path()
+        return root if self.trail.place is None else root + self.trail.place.base_url
+
+    def url_for(self, name: str, /, **params: object) -> str:
+        """
+        Build the path of a route as the client reaches it: see `app.url_for()`.
+
+        What an application builds begins at its own `/`. Here the `root_path` of the request stands
+        before that: where `--root-path`, or an application around this one, has put it.
+
+        Raises:
+            UsageError: No route has that name, or a parameter is missing.
+        """
+        return self._root_path() + self.app.url_for(name, **params)
+
+    def _root_path(self) -> str:
+        # One slash in front: with two of them, a reference names a host (RFC 3986 §4.2).
+        root = str(self.scope.get("root_path", "")).strip("/")
+        return f"/{quoted(root).decode()}" if root else ""
 
     @property
     def original_url(self) -> str:

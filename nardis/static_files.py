@@ -178,5 +178,5 @@ class _StaticFiles:
 
 def _with_slash(req: Request) -> str:
     """Return the target of a request with a `/` behind its path, as one of this host."""
-    path, mark, query = req.original_url.partition("?")
+    path, mark, query = f"{req.base_url}{req.url}".partition("?")
     return f"/{path.strip('/')}/{mark}{query}"

@@ -128,6 +128,10 @@ class Runner(Protocol):
         """
         ...
 
+    def stop(self) -> None:
+        """Hear that the application cannot go on: begin the shutdown."""
+        ...
+
 
 def extension(scope: Scope, name: str) -> Any:
     """

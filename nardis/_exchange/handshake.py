@@ -375,6 +375,7 @@ class Handshake(Exchange):
         if self.outer is None and self.socket is not None:
             self.sweeper.exchanges.discard(self.socket)
             self.socket.shut()
+            self.socket.failure = None  # a circle, as below: its traceback has frames of ours
         elif self.socket is None and self.outer is not None and not self.outer.is_handed_over:
             self.outer.meet(self.client)
         if self.outer is not None:
@@ -383,7 +384,7 @@ class Handshake(Exchange):
         self.messages.shut()
         self.messages.serve(self)
         del self.messages
-        self.socket, self._send = None, _over
+        self.socket, self._send, self.failure = None, _over, None
 
     def let_go(self) -> None:
         """Let go of the server: the watchers end (C3)."""

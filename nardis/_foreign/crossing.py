@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn, Self
 
 import anyio
 
@@ -11,6 +11,7 @@ from .._exchange.handshake import Handshake
 from .._exchange.intake import Intake, UnwatchedIntake
 from .._failures import Carried, failure_of, parted, reduced
 from .._sending.head import GET, OTHER
+from .._untagged import UntaggedResponse
 from ..errors import ClientDisconnected, NextCalledTwice, ResponseAborted
 from ..limits import Limits
 from ..request import Request
@@ -96,11 +97,12 @@ class InnerExchange(Exchange):
 class InnerResponse(Response):
     """The response behind a middleware."""
 
-    __slots__ = ("_outer",)
+    __slots__ = ("_doorway", "_outer")
 
-    def __init__(self, req: Request, exchange: Exchange, outer: Response) -> None:
+    def __init__(self, req: Request, exchange: Exchange, outer: Response, doorway: Doorway) -> None:
         super().__init__(req, exchange)
         self._outer = outer
+        self._doorway = doorway
         if self._reads == GET and outer.peek(b"etag") is not None:
             self._reads: int = OTHER  # it has one, and needs no other
 
@@ -109,11 +111,28 @@ class InnerResponse(Response):
         self._outer.req.share_body(self.req)
         return super().compose(size, http1, False)
 
+    def trailer(self, name: str, value: str | int) -> Self:
+        """Send it past the middleware, which may know none; the head that it sees names it."""
+        announced = (self.get("trailer") or "").split(", ")
+        if self.finished or (self.sealed and name.lower() not in announced):
+            self._refuse(f"add trailer {name!r}")
+        self._outer.trailer(name, value)
+        if not self.sealed:
+            self._doorway.has_trailers = True
+            self.set("trailer", self._outer.get("trailer") or "")
+        return self
+
     def reset(self, error: BaseException | None = None) -> None:
         """Make room for an error answer, outside too: fields of the body there are as wrong now."""
         super().reset(error)
         if not self._outer.sealed:
             self._outer.reset()
+
+
+class UntaggedInnerResponse(UntaggedResponse, InnerResponse):
+    """The response behind a middleware, in an application that makes no ETags."""
+
+    __slots__ = ()
 
 
 class _Crossing:
@@ -158,7 +177,10 @@ class _Crossing:
                 raise
             # Of a cancelled task group, whose cancellation our scope has kept.
             error = reduced(failure or exc)
-        return error
+        try:
+            return error
+        finally:
+            del error  # a circle: its traceback has this frame
 
 
 class HTTPCrossing(_Crossing):
@@ -179,7 +201,9 @@ class HTTPCrossing(_Crossing):
         exchange = InnerExchange(scope, receive, send, outer.exchange, doorway)
         req = Request(scope, exchange, outer.app, outer.trail)
         outer.share_form(req)
-        res = InnerResponse(req, exchange, self.res)
+        is_untagged = isinstance(self.res, UntaggedResponse)
+        kind = UntaggedInnerResponse if is_untagged else InnerResponse
+        res = kind(req, exchange, self.res, doorway)
         doorway.inner = exchange
         self.enter(exchange, req, res)
         try:
@@ -202,15 +226,20 @@ class HTTPCrossing(_Crossing):
             error = exchange.failure or _end_of(exchange)
         if exchange.state in (STARTED, ABORTED):
             doorway.fail(error)
-        raise error if isinstance(error, Exception) else Carried(error)
+        try:
+            raise error if isinstance(error, Exception) else Carried(error)
+        finally:
+            del error  # a circle: its traceback has this frame
 
     def close(self) -> None:
         """End what a middleware has left running, in a task of its own."""
-        # A circle, which would leave the request to the garbage collector.
+        # Circles, which would leave the request to the garbage collector.
         inner, self._doorway.inner = self._doorway.inner, None
-        if inner is not None and self._is_inside:
-            self.leave()
-            inner.disconnected()
+        if inner is not None:
+            inner.failure = None
+            if self._is_inside:
+                self.leave()
+                inner.disconnected()
 
 
 def _end_of(exchange: Exchange) -> Exception:
@@ -247,5 +276,8 @@ class WebSocketCrossing(_Crossing):
             del exchange.head
         if error is None and exchange.state != ENDED:
             error = _end_of(exchange)
-        if error is not None:
-            raise error if isinstance(error, Exception) else Carried(error)
+        try:
+            if error is not None:
+                raise error if isinstance(error, Exception) else Carried(error)
+        finally:
+            del error  # a circle, as above

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import anyio
@@ -37,6 +38,7 @@ class Doorway:
         inner: The exchange of that handler, while it runs.
         ended: The final message was given.
         listening: How many tasks wait for the client to leave.
+        has_trailers: The handler behind a middleware has given `res` some.
     """
 
     __slots__ = (
@@ -49,6 +51,7 @@ class Doorway:
         "_started",
         "ended",
         "failure",
+        "has_trailers",
         "inner",
         "listening",
     )
@@ -64,6 +67,7 @@ class Doorway:
         self._started = False
         self.ended: bool = False
         self.listening: int = 0
+        self.has_trailers: bool = False
         self.failure: BaseException | None = None
         self.inner: Exchange | None = None
 
@@ -85,8 +89,12 @@ class Doorway:
             self.ended = True
             self._left.set()
             self._exchange.dependant = None
-        if self.failure is not None:
-            raise self.failure
+            failure, self.failure = self.failure, None
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # a circle: its traceback has this frame
         exchange = self._exchange
         if exchange.close_reason is not None and not exchange.ending:
             raise ClientDisconnected(f"{name} was told that it is over: {exchange.close_reason}")
@@ -172,6 +180,10 @@ class Doorway:
         if kind == "http.response.start" and not self._started:
             self._res.merge(message)
             self._started = True
+            if self.has_trailers and not _announces_trailers(message):
+                # The middleware answers by itself: they belong to the answer that it put away.
+                self._res.trailers = None
+                self._res.remove("trailer")
         elif kind == "http.response.body" and self._started:
             try:
                 await self._send_body(message)
@@ -223,3 +235,8 @@ class Doorway:
             raise ContentLengthMismatch(
                 f"an ASGI application declared a Content-Length of {declared} bytes and sent {size}"
             )
+
+
+def _announces_trailers(message: Message) -> bool:
+    lines: Iterable[tuple[bytes, bytes]] = message.get("headers", ())
+    return any(name.lower() == b"trailer" for name, _ in lines)

@@ -44,7 +44,7 @@ def _foreign_scope(req: Request) -> dict[str, Any]:
         scope["path"] = root + scope["path"]
         raw = quoted(root) + raw
     scope["raw_path"] = raw
-    scope["root_path"] = root + unquote(req.base_url)
+    scope["root_path"] = unquote(req.base_url)
     return scope
 
 
@@ -94,7 +94,10 @@ class Mounted:
             with exchange.sweeper.new_scope() as exchange.head_scope:
                 await doorway.run(self.call, scope, name_of(self))
         except Exception as exc:
-            raise _with_its_status(exc) from exc
+            wanted = _with_its_status(exc)
+            if wanted is None:
+                raise
+            raise wanted from exc
         finally:
             exchange.head_scope = None
 
@@ -107,11 +110,11 @@ class Mounted:
         return scope
 
 
-def _with_its_status(error: Exception) -> Exception:
-    """Turn an exception that names the status it wants, such as Starlette's, into one of ours."""
+def _with_its_status(error: Exception) -> HTTPError | None:
+    """Make an error of ours of one that names the status it wants, as Starlette's do."""
     status: object = getattr(error, "status_code", None)
     if not isinstance(status, int) or not 400 <= status <= 599:
-        return error
+        return None
     detail: object = getattr(error, "detail", None)
     headers: object = getattr(error, "headers", None)
     given: dict[str, str] = {}

@@ -16,7 +16,7 @@ from functools import partial
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from .._failures import name_of
+from .._failures import is_skip, name_of
 from ..errors import SkipRoute, UsageError
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ class _Outcome:
                 value = function(req, value)
                 if inspect.isawaitable(value):
                     value = await cast("Awaitable[object]", value)
-        except SkipRoute:
-            self.refused = True
+        except BaseException as exc:
+            self.refused = is_skip(exc)
             raise
         self.value, self.loaded = value, True
 

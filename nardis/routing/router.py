@@ -7,7 +7,8 @@ holds middlewares or another router.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, Unpack, cast, overload
 
 from .._asgi.adapt import ASGI2App
@@ -49,7 +50,12 @@ class Router(RouteTable):
 
     Raises:
         UsageError: *host* is no host.
+
+    Attributes:
+        given: For Nardis itself: the options of an application that are not the default ones.
     """
+
+    given: Mapping[str, object] = MappingProxyType({})
 
     def __init__(
         self,
@@ -220,8 +226,13 @@ class Router(RouteTable):
         or `@app.use("/api")`. The prefix matches on a segment border and is taken off `req.path`
         and `req.url` inside.
 
+        An application is a router, too. Its routes, its error handlers and its lifespan come along,
+        and all requests go by the options of the outer application: see `mount()`.
+
         Raises:
             TypeError: Something is neither a middleware `async (req, res, next)` nor a Router.
+            UsageError: A router is used inside itself, or an application has options that this one
+                does not have.
         """
         if not _is_path(first):
             self._use("/", [first, *rest])
@@ -245,9 +256,23 @@ class Router(RouteTable):
             elif self in thing.below():
                 raise UsageError("a router cannot be used inside itself")
             else:
+                self._check_options(thing)
                 layers.append(Entrance(pattern, thing))
         for layer in layers:
             self.add(layer)
+
+    def _check_options(self, inner: Router) -> None:
+        """Refuse an application whose options would be lost: those of a request are the outer's."""
+        lost = [
+            name
+            for name, value in inner.given.items()
+            if name not in self.given or self.given[name] != value
+        ]
+        if lost:
+            raise UsageError(
+                f"use() takes the routes of an application, and not its {', '.join(lost)}: give "
+                "the outer application the same, or mount() the inner one, which keeps its options"
+            )
 
     def mount(self, prefix: Path, asgi_app: ASGIApp | ASGI2App, /) -> None:
         """
@@ -255,7 +280,8 @@ class Router(RouteTable):
 
         It is a handler like any other: middlewares stand around it, hooks and filters see its
         answer, and it is cancelled when the client leaves. It sees the prefix as `root_path`. Its
-        lifespan runs inside the application's, and its `state` is its own.
+        lifespan runs inside the application's, and its `state` is its own. An application of Nardis
+        keeps its options here.
 
         Raises:
             TypeError: This is no ASGI application, of version 3 or 2.
@@ -306,6 +332,11 @@ class Router(RouteTable):
         Types are found by method resolution order. The handler answers inside the middlewares
         around the place where the error arose, as long as the head was not sent. It may raise: the
         router around this one is asked next.
+
+        Of an exception group, as a task group raises it, clients that left are dropped. If one
+        error remains, it stands for the group, which is its `__cause__`: `error(KeyError)` hears of
+        a KeyError in a task, and an HTTPError there is answered with its status. Several are for
+        `error(ExceptionGroup)`.
         """
         if not kinds:
             raise UsageError(

@@ -238,6 +238,8 @@ class RouteTable:
         """
         Build the path of a route, percent-encoded: of the first of that name that can be built.
 
+        It begins below this router. As clients reach it, `req.url_for()` of a request builds it.
+
         Args:
             name: Of the route.
             params: The captures, those of the prefixes around it as well, as text or converted: an

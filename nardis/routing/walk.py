@@ -19,7 +19,7 @@ from sys import exception
 from typing import Any, Final, Protocol
 
 from .._exchange.exchange import ABORTED, IDLE, Exchange
-from .._failures import failure_of, name_of
+from .._failures import failure_of, is_skip, name_of
 from .._paths.segments import Segments
 from .._paths.trail import Place
 from ..errors import (
@@ -29,7 +29,6 @@ from ..errors import (
     NextCalledTwice,
     NoResponse,
     NotModified,
-    SkipRoute,
 )
 from ..handlers import ErrorHandler
 from ..request import Request
@@ -214,7 +213,7 @@ def look_back(
 def end_trail(trail: Root) -> None:
     """Open the circles of a trail that is over; a late `next()` is refused."""
     trail.req = trail.res = trail.trail = None  # type: ignore[assignment]
-    trail.walk = trail.onward = None
+    trail.walk = trail.onward = trail.offered = None
     trail.ticket = OVER
 
 
@@ -266,14 +265,14 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
             # A router that was entered has noted by itself who was silent.
             is_last = walk.ticket == ticket and not isinstance(layer, Entrance)
             return look_back(req, res, handler, is_last)
-        except SkipRoute:
+        except BaseException as exc:
+            if not is_skip(exc):
+                error = failure_of(exc)
+                break
             if walk.ticket != ticket:
                 return  # after its next(): the rest has run
             walk.layers = layers = without_chain(layers, at)
             at, step = at + 1, 0
-        except BaseException as exc:
-            error = failure_of(exc)
-            break
     try:
         await answer_error(walk, error)
     finally:
@@ -444,7 +443,10 @@ async def answer_error(walk: Walk, error: BaseException) -> None:
     if res.unawaited is not None:
         res.forgotten()
     if trail.offered is error or isinstance(error, ClientDisconnected):
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # a circle, as in advance()
     here: Walk | None = walk
     while here is not None and exchange.state == IDLE and not exchange.closing:
         handler = here.router.error_handler(error)
@@ -453,7 +455,7 @@ async def answer_error(walk: Walk, error: BaseException) -> None:
                 again = await run_error_handler(handler, error, req, res)
             if again is None:
                 return
-            error = again
+            error, again = again, None
         here = here.parent
     if exchange.state == IDLE:
         if isinstance(error, HTTPError) and not exchange.closing:
@@ -480,6 +482,8 @@ async def run_error_handler(
         await handler(error, req, res)
     except BaseException as exc:
         return failure_of(exc)
+    finally:
+        del error  # a circle, as in advance()
     if (forgotten := res.forgotten()) is not None:
         return ForgottenAwait(forgotten, name_of(handler))
     return NoResponse(name_of(handler)) if not res.started else None

@@ -39,6 +39,13 @@ class Lifespan(LifespanServer):
             logger.error("the lifespan failed: %r", failure, exc_info=explained(failure))
             self.failure: str | None = repr(failure)
 
+    def has_stopped(self) -> None:
+        """Stop the server where the lifespan has failed by itself: its requests need it."""
+        super().has_stopped()
+        has_failed = self.running and self.failure is not None
+        if has_failed and self._runner is not None and not self.stopping.is_set():
+            self._runner.stop()
+
     async def startup(self) -> None:
         """
         Wait until the application is ready.

@@ -162,6 +162,7 @@ class _Process:
                 else config.max_requests + randint(0, config.max_requests_jitter)
             )
             service = Service(app, config, most)
+            group.start_soon(self._stop_with, service)
             if signalled is not None:
                 group.start_soon(self._wait_for_signal, signalled)
             if self._line is not None:
@@ -213,6 +214,11 @@ class _Process:
         await anyio.wait_readable(signalled)
         if self._line is None:
             stopping(signalled.recv(1)[0], self._config)
+        self._begin_to_stop()
+
+    async def _stop_with(self, service: Service) -> None:
+        """Stop when the application cannot go on."""
+        await service.stopped.wait()
         self._begin_to_stop()
 
     async def _wait_for_supervisor(self, line: Line) -> None:

@@ -96,6 +96,7 @@ class Service:
         requests: How many there were.
         max_requests: How many may be, until the worker ends.
         enough: Set when there were as many.
+        stopped: Set when the application cannot go on.
         draining: When a shutdown began; 0.0 before.
         interrupted: What runs is being cancelled.
         yielded: A call that sends has last given the event loop a turn then.
@@ -119,6 +120,7 @@ class Service:
         self.calls: int = 0
         self.requests: int = 0
         self.enough: anyio.Event = anyio.Event()
+        self.stopped: anyio.Event = anyio.Event()
         self.draining: float = 0.0
         self.interrupted: bool = False
         self.yielded: float = 0.0
@@ -142,6 +144,11 @@ class Service:
     def lend_to(self, borrower: object, /) -> None:
         """Lend it the scope of each connection's task, if nothing stands around it."""
         self.lends = self.lends or borrower is self.app
+
+    def stop(self) -> None:
+        """Begin the shutdown, because the application cannot go on."""
+        logger.error("the application cannot go on: stopping")
+        self.stopped.set()
 
     def is_full(self) -> bool:
         """Whether there are as many connections as are allowed."""

@@ -11,6 +11,7 @@ import importlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from socket import socket
 from ssl import SSLContext
 from typing import Any, Final, cast
@@ -76,7 +77,8 @@ async def serve(
             "Config(backend=...) says which"
         )
     with listening(config) as doors:
-        await serve_on(doors, Service(app, config), shutdown, task_status)
+        service = Service(app, config)
+        await serve_on(doors, service, partial(_end_of, shutdown, service), task_status)
 
 
 async def serve_on(
@@ -130,6 +132,19 @@ async def _lifespan(service: Service) -> AsyncGenerator[None, None]:
             await lifespan.stop()
         if scope.cancelled_caught:
             logger.error("the end of the lifespan took too long and was cancelled")
+        group.cancel_scope.cancel()
+
+
+async def _end_of(shutdown: Callable[[], Awaitable[object]], service: Service) -> None:
+    """Wait for *shutdown*, or until the application cannot go on."""
+    async with anyio.create_task_group() as group:
+
+        async def see_to_application() -> None:
+            await service.stopped.wait()
+            group.cancel_scope.cancel()
+
+        group.start_soon(see_to_application, name="nardis.server.application")
+        await shutdown()
         group.cancel_scope.cancel()
 
 

@@ -52,6 +52,46 @@ async def test_one_remaining_error_stands_for_the_group(error):
         assert (await client.get("/")).text == "KeyError from ExceptionGroup"
 
 
+class Single(Exception):
+    """An error that is made by its own function alone."""
+
+    def __new__(cls, *args, made=False):
+        if not made:
+            raise TypeError("make it by Single.of()")
+        return super().__new__(cls, *args)
+
+    def __init__(self, *args, made):
+        super().__init__(*args)
+
+
+def noted(error, note):
+    error.add_note(note)
+    return error
+
+
+@pytest.mark.parametrize("leaf", [KeyError("k"), OSError(2, "no"), Single("s", made=True)])
+async def test_the_cause_of_what_remains_tells_of_all_of_the_group(leaf):
+    """It is a copy of the group with a copy of the error, where there can be one."""
+    app, causes = Nardis(), []
+    around = noted(group(GONE, noted(group(leaf), "inner")), "outer")
+
+    @app.error(KeyError, OSError, Single)
+    async def keeps(err, req, res):
+        assert err is leaf
+        causes.append(err.__cause__)
+        await res.send()
+
+    app.get("/", raises(around))
+
+    async with Client(app) as client:
+        await client.get("/")
+    told, inner = causes[0], causes[0].exceptions[1]
+    assert told.__traceback__ is around.__traceback__
+    assert (told.__notes__, inner.__notes__, told.exceptions[0]) == (["outer"], ["inner"], GONE)
+    assert str(inner.exceptions[0]) == str(leaf)
+    assert (inner.exceptions[0] is leaf) is isinstance(leaf, Single)
+
+
 async def test_a_task_group_around_a_response_costs_no_error_handling():
     app = Nardis()
     app.error(KeyError)(says)

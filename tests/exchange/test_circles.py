@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gc
+import io
+import logging
 from contextlib import contextmanager
 
+import anyio
 import pytest
 
-from nardis import HTTPError, Nardis
+from nardis import HTTPError, Nardis, SkipRoute, wrap
 from nardis.middleware import compression
+from tests.foreign.applications import Through
 from tests.peers.driver import Identity, Server, part
 
 pytestmark = pytest.mark.anyio
@@ -19,8 +23,15 @@ BODY = (part(b'{"a": '), part(b"1}", more=False))
 
 @contextmanager
 def collecting():
-    """List the types of Nardis's that a block leaves to the garbage collector."""
+    """
+    List the types of Nardis's that a block leaves to the garbage collector.
+
+    What is logged goes to a handler that forgets it, as most do: pytest keeps the errors.
+    """
     left = []
+    logger, handler = logging.getLogger("nardis"), logging.StreamHandler(io.StringIO())
+    logger.addHandler(handler)
+    logger.propagate = False
     gc.collect()
     gc.freeze()  # all that was there before
     gc.disable()
@@ -33,6 +44,8 @@ def collecting():
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
+        logger.propagate = True
+        logger.removeHandler(handler)
 
 
 @app.get("/whole")
@@ -204,6 +217,89 @@ async def test_a_form_leaves_nothing_to_the_garbage_collector(path, kind, body):
             await answered()
 
     assert left == []
+
+
+async def fails(req, res):
+    raise KeyError("no")
+
+
+async def fails_late(req, res):
+    await res.write("x")
+    raise KeyError("no")
+
+
+async def fails_in_a_group(req, res):
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(fails, req, res)
+
+
+async def refuses_in_a_group(req, res):
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(refused, req, res)
+
+
+async def skips_in_a_group(req, res):
+    async with anyio.create_task_group():
+        raise SkipRoute
+
+
+async def forgets(req, res):
+    res.send("x")
+
+
+async def says(err, req, res):
+    await res.send("said")
+
+
+async def fails_too(err, req, res):
+    raise ValueError("again") from err
+
+
+FAILING = [fails, fails_late, fails_in_a_group, refuses_in_a_group, skips_in_a_group, forgets]
+
+
+async def failing_app(scope, receive, send):
+    if scope["path"] == "/late":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+    raise KeyError("no")
+
+
+async def check_failure(failing, path, *, late):
+    async with Server(failing) as server:
+
+        async def answered():
+            call = await server.finished(path)
+            assert call.aborted is late
+            call.error = None
+            server.calls.clear()
+
+        await answered()
+        with collecting() as left:
+            await answered()
+
+    assert left == []
+
+
+@pytest.mark.parametrize("handler", FAILING)
+@pytest.mark.parametrize(
+    "around", [[], [passes_on], [wrap(Through)]], ids=["", "inside", "wrapped"]
+)
+@pytest.mark.parametrize("answer", [None, says, fails_too])
+async def test_a_failure_leaves_nothing_to_the_garbage_collector(handler, around, answer):
+    """Its traceback holds frames, and those hold the request: neither may hold the error."""
+    failing = Nardis()
+    failing.get("/", *around, handler)
+    if answer is not None:
+        failing.error(KeyError, 418)(answer)
+    await check_failure(failing, "/", late=handler is fails_late)
+
+
+@pytest.mark.parametrize("path", ["/", "/late"])
+async def test_nor_does_that_of_a_mounted_application(path):
+    failing = Nardis()
+    failing.mount("/", failing_app)
+    await check_failure(failing, path, late=path == "/late")
 
 
 async def test_what_is_asked_of_a_request_that_is_over_is_no_circle():

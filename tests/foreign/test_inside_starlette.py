@@ -7,7 +7,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from nardis import Nardis
+from nardis import Nardis, static
 from nardis.errors import LifespanRequired
 from nardis.testing import Client
 
@@ -46,6 +46,25 @@ def parent(inner, passes):
             yield
 
     return Starlette(routes=[Mount("/in", app=inner)], lifespan=lifespan if passes else None)
+
+
+async def test_what_it_builds_leads_back_below_its_prefix(tmp_path):
+    """In an application of Starlette's, and in one of Nardis' inside that."""
+    (tmp_path / "sub").mkdir()
+    inner, around = Nardis(), Nardis()
+
+    @inner.get("/hello/:name")
+    async def hello(req, res):
+        await res.redirect(req.url_for("hello", name="you"))
+
+    inner.use("/files", static(tmp_path))
+    around.mount("/deep", inner)
+    async with Client(parent(around, passes=False)) as client:
+        hello_me = await client.get("/in/deep/hello/me")
+        folder = await client.get("/in/deep/files/sub?a=b")
+
+    assert hello_me.headers["location"] == "/in/deep/hello/you"
+    assert folder.headers["location"] == "/in/deep/files/sub/?a=b"
 
 
 @pytest.fixture(params=[True, False], ids=["with-lifespan", "without"])

@@ -2,17 +2,89 @@
 
 import anyio
 import pytest
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from nardis import Limits, Nardis, wrap
+from nardis.errors import HeadersAlreadySent
 from nardis.testing import Client
 from tests.foreign.applications import Through
-from tests.peers.asgi import body
+from tests.peers.asgi import body, says, start
 from tests.peers.driver import Server, part, rest
 
 pytestmark = pytest.mark.anyio
 
 
+TRAILERS = {"http.response.trailers": {}}
 CHUNKED = {"transfer-encoding": "chunked"}
+
+
+async def summed(req, res):
+    res.trailer("X-Sum", "").trailer("x-other", 1)
+    await res.write("a")
+    with pytest.raises(HeadersAlreadySent, match="'x-late'"):
+        res.trailer("x-late", "1")
+    res.trailer("x-sum", "2")
+    await res.end("b")
+    with pytest.raises(HeadersAlreadySent, match="'x-sum'"):
+        res.trailer("x-sum", "3")
+
+
+class Once(BaseHTTPMiddleware):
+    async def dispatch(self, request, call_next):
+        return await call_next(request)
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        [Through],
+        [Through, Through],
+        [GZipMiddleware],
+        [Once],
+    ],
+    ids=["plain", "two", "gzip", "base"],
+)
+async def test_trailers_go_past_it(wrapped):
+    """Starlette's middlewares stop the messages of ASGI that they do not know."""
+    app = Nardis()
+    for each in wrapped:
+        app.use(wrap(each))
+    app.get("/", summed)
+
+    async with Client(app, extensions=TRAILERS) as client:
+        answer = await client.get("/")
+
+    assert (answer.text, answer.headers["trailer"]) == ("ab", "x-sum, x-other")
+    assert dict(answer.trailers) == {"x-sum": "2", "x-other": "1"}
+
+
+async def test_without_trailers_it_says_so_behind_it_too():
+    app = Nardis()
+    app.get("/", wrap(Through), summed)
+
+    async with Client(app, raise_app_errors=False) as client:
+        assert (await client.get("/")).status_code == 500
+
+
+async def test_trailers_are_gone_where_it_answers_by_itself():
+    """They are those of the answer that it put away."""
+
+    class Instead(Through):
+        async def __call__(self, scope, receive, send):
+            async def away(message):
+                pass
+
+            await self.app(scope, receive, away)
+            await says(start(), body(b"instead"))(scope, receive, send)
+
+    app = Nardis()
+    app.get("/", wrap(Instead), summed)
+
+    async with Client(app, extensions=TRAILERS) as client:
+        answer = await client.get("/")
+
+    assert (answer.text, answer.headers.get("trailer"), [*answer.trailers]) == ("instead", None, [])
 
 
 async def test_limits_of_a_route_behind_it_hold():

@@ -89,6 +89,7 @@ OPEN = {"app.state", "req.app.state", "req.state"}
 VERBS = ("get", "post", "put", "patch", "delete", "head", "options", "all", "method")
 MORE_KEYWORDS: dict[str, set[str] | None] = {
     "app.url_for": None,
+    "req.url_for": None,
     "app.websocket": {*WebSocketOptions.__annotations__},
     "res.cache": {*Directives.__annotations__},
     **{f"app.{verb}": {*RouteOptions.__annotations__} for verb in VERBS},

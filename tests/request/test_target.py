@@ -184,6 +184,38 @@ async def test_root_path_is_stripped_from_path(path, seen_path):
     assert seen == [seen_path]
 
 
+@pytest.mark.parametrize(
+    ("root_path", "path", "prefix"),
+    [
+        ("", "/r/x/y", ""),
+        ("/", "/r/x/y", ""),
+        ("/base", "/base/r/x/y", "/base"),
+        ("/base/", "/r/x/y", "/base"),
+        ("/b ase/ü", "/r/x/y", "/b%20ase/%C3%BC"),
+        ("//evil.example", "/r/x/y", "/evil.example"),
+    ],
+)
+async def test_what_links_are_made_of_begins_with_the_root_path(root_path, path, prefix):
+    """Also where the server does not give it in the path; and it is never a host."""
+    app, router, seen = Nardis(), Router(), []
+
+    @app.use
+    async def outside(req, res, next):
+        seen.append(req.base_url)
+        await next()
+
+    @router.get("/x/:id")
+    async def show(req, res):
+        seen.extend([req.base_url, req.base_url + req.url, req.url_for("show", id="a b")])
+        await res.send()
+
+    app.use("/r", router)
+
+    await _scoped(app, path=path, raw_path=path.encode(), root_path=root_path)
+
+    assert seen == [prefix, f"{prefix}/r", f"{prefix}/r/x/y", f"{prefix}/r/x/a%20b"]
+
+
 async def test_a_scope_without_a_query_has_an_empty_one():
     app, seen = Nardis(), []
 

@@ -339,3 +339,55 @@ async def test_a_tag_that_a_middleware_set_outside_of_a_wrapped_one_stays():
     app.get("/", hello)
     async with Client(app) as client:
         assert (await client.get("/")).headers.get_all("etag") == ['"rev1"']
+
+
+@pytest.mark.parametrize("around", [[], [wrap(lambda app: app)]], ids=["", "wrapped"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_an_application_may_do_without_tags_of_bodies(method, around):
+    """Those that a handler sets mean what they always do."""
+    app, asks = Nardis(etag=False), {"if-none-match": '"v1", *'}
+
+    @app.get("/:name", *around)
+    async def handler(req, res):
+        name = req.params["name"]
+        if name.startswith("tagged"):
+            res.etag("v1")
+        if name == "dated":
+            res.last_modified(1_000_000)
+        if name == "tagged-more":
+            await res.send("he", more=True)
+            await res.send("llo")
+        elif name.endswith("json"):
+            await res.json("hello")
+        else:
+            await res.send("hello")
+
+    async with Client(app) as client:
+        for name in ("text", "json"):
+            answer = await client.request(method, f"/{name}", headers=asks)
+            assert (answer.status_code, answer.headers.get("etag")) == (200, None)
+            assert int(answer.headers["content-length"]) in (5, 7)
+            assert bool(answer.content) is (method == "GET")
+        for name in ("tagged", "tagged-json"):
+            answer = await client.request(method, f"/{name}", headers=asks)
+            assert (answer.status_code, answer.headers["etag"], answer.content) == (
+                304,
+                '"v1"',
+                b"",
+            )
+        since = {"if-modified-since": "Mon, 12 Jan 1970 13:46:40 GMT"}
+        assert (await client.request(method, "/dated", headers=since)).status_code == 304
+        assert (await client.request(method, "/tagged-more", headers=asks)).status_code == 200
+
+
+async def test_without_tags_an_answer_that_was_not_awaited_is_taken_back():
+    app = Nardis(etag=False)
+
+    @app.get("/")
+    async def handler(req, res):
+        res.etag("v1").send("never sent").close()
+        await res.remove("etag").send("sent")
+
+    async with Client(app) as client:
+        answer = await client.get("/", headers={"if-none-match": '"v1"'})
+        assert (answer.status_code, answer.text) == (200, "sent")

@@ -1,9 +1,10 @@
 """The rules of `next()` and of `SkipRoute`."""
 
+import anyio
 import pytest
 
 from nardis import HTTPError, Nardis, Router, SkipRoute
-from nardis.errors import NextCalledTwice, NoResponse
+from nardis.errors import NextCalledTwice, NoResponse, NotModified
 from nardis.testing import AppError, Client
 
 pytestmark = pytest.mark.anyio
@@ -396,3 +397,38 @@ async def test_a_handler_alone_leaves_all_of_its_chain():
     async with Client(app) as client:
         assert (await client.get("/x")).text == "behind"
         assert (await client.put("/x")).text == "put"
+
+
+async def leaves(error):
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anyio.sleep_forever)
+        raise error
+
+
+@pytest.mark.parametrize("around", [[], [passes]], ids=["alone", "behind a middleware"])
+async def test_a_signal_means_the_same_out_of_a_task_group(around):
+    """It leaves that as a group of one error, as `HTTPError` does."""
+    app, errors = Nardis(), {"skip": SkipRoute(), "http": HTTPError(418), "same": NotModified()}
+
+    @app.get("/:kind", *around)
+    async def grouped(req, res):
+        await leaves(errors[req.params["kind"]])
+
+    app.get("/*rest", answers("the next one"))
+
+    async with Client(app) as client:
+        assert (await client.get("/skip")).text == "the next one"
+        assert (await client.get("/http")).status_code == 418
+        assert (await client.get("/same")).status_code == 304
+    assert errors["skip"].__cause__ is None  # a circle, for a signal that nobody looks at
+
+
+async def test_a_skip_beside_another_error_in_a_group_is_an_error():
+    app = Nardis()
+
+    @app.get("/", passes)
+    async def handler(req, res):
+        raise ExceptionGroup("two", [SkipRoute(), KeyError("k")])
+
+    async with Client(app, raise_app_errors=False) as client:
+        assert (await client.get("/")).status_code == 500

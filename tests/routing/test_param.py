@@ -458,14 +458,17 @@ async def test_the_result_of_one_layer_is_that_of_the_next() -> None:
     assert seen[0] is not seen[2]
 
 
-async def test_skip_route_refuses_and_is_remembered() -> None:
+@pytest.mark.parametrize(
+    "error", [SkipRoute(), ExceptionGroup("of a task group", [SkipRoute()])], ids=["one", "group"]
+)
+async def test_skip_route_refuses_and_is_remembered(error: Exception) -> None:
     """For the routes that capture the same; the last one captures under another name."""
     app, log = Nardis(), list[str]()
 
     @app.param("id")
     async def refuses(req: Any, value: str) -> None:
         log.append(value)
-        raise SkipRoute
+        raise error
 
     app.get("/:id", answers("never"))
     app.get("/:id", answers("never"))

@@ -1,9 +1,11 @@
 """Middlewares: where they run, and in which order."""
 
+import json
+
 import anyio
 import pytest
 
-from nardis import Nardis, Router, UsageError
+from nardis import Limits, Nardis, Router, UsageError, get, main
 from nardis.testing import Client
 
 pytestmark = pytest.mark.anyio
@@ -211,6 +213,43 @@ def test_a_router_cannot_be_used_inside_itself():
     b.use("/c", c)
     with pytest.raises(UsageError, match="inside itself"):
         c.use("/a", a)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"debug": True},
+        {"limits": Limits(handler_s=5)},
+        {"trust_proxy": 1},
+        {"allowed_hosts": ["example.com"]},
+        {"secret_keys": ["k" * 32]},
+        {"json": json},
+        {"errors": "problem"},
+        {"websocket_origins": ["https://example.com"]},
+        {"etag": False},
+        {"method_not_allowed": False},
+        {"cancel_on_disconnect": False},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_an_application_whose_options_would_be_lost_is_mounted_and_not_used(options):
+    """Those of a request are the outermost application's; the same ones there lose nothing."""
+    inner, router = Nardis(**options), Router()
+
+    for outer in (Nardis(), router):
+        with pytest.raises(UsageError, match=rf"not its {next(iter(options))}: .* mount\(\)"):
+            outer.use("/api", inner)
+
+    Nardis().mount("/api", inner)
+    Nardis(**options).use("/api", inner)
+
+
+def test_an_application_with_options_of_a_router_can_be_used():
+    inner = Nardis(
+        case_sensitive=False, strict=True, limits=Limits(), allowed_hosts=None, trust_proxy=False
+    )
+
+    Nardis().use("/api", inner, main([get("/", answers("index"))]))
 
 
 async def test_a_router_can_be_used_at_several_places():

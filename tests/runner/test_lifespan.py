@@ -13,9 +13,9 @@ pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def running(app, state=None):
+async def running(app, state=None, runner=None):
     async with anyio.create_task_group() as group:
-        lifespan = Lifespan(app, {} if state is None else state)
+        lifespan = Lifespan(app, {} if state is None else state, runner)
         group.start_soon(lifespan.run)
         with anyio.fail_after(20):
             yield lifespan
@@ -156,3 +156,45 @@ async def test_an_application_that_goes_on_asking_after_the_end_waits():
         await lifespan.stop()
         await anyio.wait_all_tasks_blocked()
     assert told == ["lifespan.startup", "lifespan.shutdown"]
+
+
+@pytest.mark.parametrize("says", [True, False])
+async def test_one_that_fails_by_itself_stops_the_server(says, caplog):
+    """It may say so, before it is asked, or raise."""
+    stopped, fail = anyio.Event(), anyio.Event()
+
+    class Runner:
+        stop = stopped.set
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await fail.wait()
+        if says:
+            await send({"type": "lifespan.shutdown.failed", "message": "no broker"})
+        else:
+            raise ConnectionError("no broker")
+
+    async with running(app, runner=Runner()) as lifespan:
+        await lifespan.startup()
+        assert not stopped.is_set()
+        fail.set()
+        await stopped.wait()
+        with pytest.raises(NardisError, match="no broker"):
+            await lifespan.stop()
+
+
+async def test_one_that_ends_early_and_well_does_not():
+    stopped = anyio.Event()
+
+    class Runner:
+        stop = stopped.set
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+
+    async with running(app, runner=Runner()) as lifespan:
+        await lifespan.startup()
+        await lifespan.stop()
+    assert not stopped.is_set()

@@ -17,6 +17,7 @@ import pytest
 import uvloop
 
 from nardis import Nardis, UsageError
+from nardis.errors import NardisError
 from nardis.server import Config, run, serve
 from nardis.server import forks as _forks
 from nardis.server import process as _run
@@ -167,3 +168,23 @@ def test_a_forked_child_has_the_signals_of_before():
         poll.register(arrived, select.POLLIN)
         assert poll.poll(0) == []
     assert heard == []
+
+
+# --- an application that cannot go on -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_it_ends_when_a_task_of_the_lifespan_fails(backend):
+    """As a failure: whoever watches the process starts it again."""
+    app = Nardis()
+
+    async def background():
+        raise ConnectionError("no broker")
+
+    @app.lifespan
+    async def lifespan(given):
+        async with anyio.create_task_group() as tasks:
+            yield tasks.start_soon(background)
+
+    with pytest.raises(NardisError, match="ConnectionError: no broker"):
+        run(app, Config(bind=["127.0.0.1:0"], backend=backend))

@@ -437,3 +437,27 @@ async def test_a_client_that_does_not_read_holds_the_application_back(config):
                 await anyio.sleep(0.2)  # nothing else tells that nothing happens
                 assert sent[0] < 16 * 1024 * 1024
             stop.set()
+
+
+async def test_serve_ends_when_the_application_cannot_go_on(config):
+    """A task that its lifespan has started has failed: whoever watches the program restarts it."""
+    app, fail = greeting(), anyio.Event()
+
+    async def background():
+        await fail.wait()
+        raise ConnectionError("no broker")
+
+    @app.lifespan
+    async def lifespan(given):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(background)
+            yield
+
+    async def run(*, task_status):
+        with pytest.raises(NardisError, match="did not shut down well"):
+            await serve(app, config, task_status=task_status)
+
+    async with anyio.create_task_group() as group:
+        [address] = await group.start(run)
+        assert (await fetch(port_of(address))).startswith(b"HTTP/1.1 200")
+        fail.set()

@@ -156,6 +156,20 @@ async def test_a_folder_is_a_redirect_that_keeps_the_query_and_stays_on_this_hos
     assert found == [(301, b"/sub/?a=b"), (301, b"/sub/"), (301, b"/%73ub/")]
 
 
+async def test_a_folder_is_a_redirect_below_the_prefix_that_a_proxy_took_off(base):
+    app = app_of(base, "/static")
+
+    async def behind(scope, receive, send):
+        await app({**scope, "root_path": "/shop"}, receive, send)
+
+    found = [
+        (await ask(behind, target))[1][b"location"]
+        for target in (b"/static/sub?a=b", b"/shop/static/sub", b"/static")
+    ]
+
+    assert found == [b"/shop/static/sub/?a=b", b"/shop/static/sub/", b"/shop/static/"]
+
+
 async def test_a_target_that_is_a_whole_url_is_its_path(base):
     """It redirects within this host, and the root of the site has its slash (RFC 9112 §3.2.2)."""
     app = app_of(base, "/")

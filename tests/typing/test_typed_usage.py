@@ -232,6 +232,7 @@ async def test_a_request_is_typed() -> None:
     async def create(req: Request, res: Response) -> None:
         assert_type(req.method, str)
         assert_type(req.path, str)
+        assert_type(req.url_for("create", id=7), str)
         assert_type(req.raw_path, bytes)
         assert_type(req.params, dict[str, Any])
         assert_type(req.get("x-a"), str | None)

@@ -37,7 +37,17 @@ for handler in (echo, closes, refuses, fails):
     app.websocket(f"/{handler.__name__}", handler)
     app.websocket(f"/wrapped/{handler.__name__}", wrap(PassThrough), handler)
 
-PATHS = ["echo", "closes", "refuses", "fails", "missing", "wrapped/echo", "wrapped/closes"]
+PATHS = [
+    "echo",
+    "closes",
+    "refuses",
+    "fails",
+    "missing",
+    "wrapped/echo",
+    "wrapped/closes",
+    "wrapped/refuses",
+    "wrapped/fails",
+]
 
 
 async def test_a_websocket_leaves_nothing_to_the_garbage_collector():
