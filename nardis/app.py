@@ -181,7 +181,9 @@ class Nardis(Router):
         else:
             raw, plan, route, params = req.found
             req.way = trail = Root(self, req, raw, plan)
-            trail.route, trail.params, trail.served = route, params, True
+            trail.ticket = req.at
+            if route is not None:
+                trail.route, trail.params, trail.served = route, params, True
         if cast("object", req.exchange.head) is None:  # the request is over
             end_trail(trail)
         return trail

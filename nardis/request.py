@@ -34,10 +34,11 @@ class Request(RequestBody):
         app: The application that serves the request.
         exchange: For Nardis itself: the exchange that this request is a part of.
         way: For Nardis itself: its trail, where one was begun.
-        found: For Nardis itself: the route that answers it, where no trail was needed to find it.
+        found: For Nardis itself: what matches it, where no trail was needed to find it.
+        at: For Nardis itself: the layer that is next on its way, while it has no trail.
     """
 
-    __slots__ = ("found", "way")
+    __slots__ = ("at", "found", "way")
 
     def __init__(
         self, scope: Scope, exchange: Exchange, app: App, way: Trail | None = None
@@ -48,6 +49,7 @@ class Request(RequestBody):
         self.exchange: Exchange = exchange
         self.way: Any = way
         self.found: Found | None = None
+        self.at: int = 1
         self._gathered: bytes | None = None
         self._body: Body | None = None
 
@@ -64,13 +66,17 @@ class Request(RequestBody):
     @property
     def params(self) -> dict[str, Any]:
         """What the path pattern captured: `str`, or `list[str]` for a wildcard."""
-        if self.way is None and self.found is not None:
-            return self.found[3]
+        found = self.found
+        if self.way is None and found is not None and found[3] is not None:
+            return found[3]
         return self.trail.params
 
     @property
     def route(self) -> RouteLike | None:
         """The route that matched, with its `path` pattern; None before one did."""
+        if self.way is None and self.found is not None:
+            known: RouteLike | None = self.found[2]
+            return known
         route: RouteLike | None = self.trail.route
         return route
 
