@@ -120,9 +120,9 @@ async def serve(
     sweeper = sweeper or app.life.sweeper
     if sweeper is None or scope["type"] != "http":
         return await app.serve_otherwise(scope, receive, send, sweeper)
-    exchange = Exchange(scope, receive, send, sweeper, app.limits)
-    req = Request(scope, exchange, app)
-    exchange.head = res = Response(req, exchange)
+    exchange = Exchange().begin(scope, receive, send, sweeper, app.limits)
+    req = Request().begin(scope, exchange, app)
+    exchange.head = res = Response().begin(req, exchange)
     exchange.cancels = app.cancel_on_disconnect
     # As extension() does; a call would cost one percent of a plain request.
     extensions = scope.get("extensions")
@@ -285,8 +285,8 @@ async def serve_websocket(
     """
     exchange = Handshake(scope, receive, send, sweeper, app.limits)
     exchange.meet(extension(scope, CLIENT))
-    req = Request(exchange.scope, exchange, app)
-    exchange.head = Response(req, exchange)
+    req = Request().begin(exchange.scope, exchange, app)
+    exchange.head = Response().begin(req, exchange)
     exchange.cancels = app.cancel_on_disconnect
     sweeper.exchanges.add(exchange)
     error: BaseException | None = None

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 from urllib.parse import unquote
 
 from ._exchange.exchange import Exchange
@@ -40,9 +40,8 @@ class Request(RequestBody):
 
     __slots__ = ("at", "found", "way")
 
-    def __init__(
-        self, scope: Scope, exchange: Exchange, app: App, way: Trail | None = None
-    ) -> None:
+    def begin(self, scope: Scope, exchange: Exchange, app: App, way: Trail | None = None) -> Self:
+        """For Nardis itself: it is the constructor, for the reason that `Exchange` has."""
         self.scope: Scope = scope
         self.method: str = scope["method"]
         self.app: App = app
@@ -52,6 +51,7 @@ class Request(RequestBody):
         self.at: int = 1
         self._gathered: bytes | None = None
         self._body: Body | None = None
+        return self
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.method} {self.original_url}>"

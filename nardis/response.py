@@ -11,7 +11,7 @@ import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from inspect import signature
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from ._asgi.extensions import EARLY_HINT, extension
 from ._exchange.exchange import Exchange
@@ -41,7 +41,8 @@ class Response(Verbs):
 
     __slots__ = ("_keeps_open",)
 
-    def __init__(self, req: Request, exchange: Exchange) -> None:
+    def begin(self, req: Request, exchange: Exchange) -> Self:
+        """For Nardis itself: it is the constructor, for the reason that `Exchange` has."""
         method = req.method
         self._reads = GET if method == "GET" else HEAD if method == "HEAD" else OTHER
         self._status = 200
@@ -54,6 +55,7 @@ class Response(Verbs):
         self._keeps_open = False  # a `send(more=True)`, or `send_head()`: the next `send` ends it
         self.unawaited: Called | None = None
         self.earlier: list[Called] | None = None
+        return self
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._status}{' started' if self.started else ''}>"

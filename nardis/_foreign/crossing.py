@@ -68,7 +68,7 @@ class InnerExchange(Exchange):
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, outer: Exchange, doorway: Doorway
     ) -> None:
-        super().__init__(scope, receive, send, outer.sweeper, outer.limits)
+        self.begin(scope, receive, send, outer.sweeper, outer.limits)
         self._outer = outer
         self._doorway = doorway
 
@@ -99,7 +99,7 @@ class InnerResponse(Response):
     __slots__ = ("_outer",)
 
     def __init__(self, req: Request, exchange: Exchange, outer: Response) -> None:
-        super().__init__(req, exchange)
+        self.begin(req, exchange)
         self._outer = outer
         if self._reads == GET and outer.peek(b"etag") is not None:
             self._reads: int = OTHER  # it has one, and needs no other
@@ -177,7 +177,7 @@ class HTTPCrossing(_Crossing):
             )
         outer = self.req
         exchange = InnerExchange(scope, receive, send, outer.exchange, doorway)
-        req = Request(scope, exchange, outer.app, outer.trail)
+        req = Request().begin(scope, exchange, outer.app, outer.trail)
         outer.share_form(req)
         res = InnerResponse(req, exchange, self.res)
         doorway.inner = exchange
@@ -226,8 +226,8 @@ class WebSocketCrossing(_Crossing):
         """Be the application that the middleware calls."""
         outer = self.req
         exchange = Handshake(scope, receive, send, outer.exchange.sweeper, outer.exchange.limits)
-        req = Request(exchange.scope, exchange, outer.app, outer.trail)
-        self.enter(exchange, req, Response(req, exchange))
+        req = Request().begin(exchange.scope, exchange, outer.app, outer.trail)
+        self.enter(exchange, req, Response().begin(req, exchange))
         exchange.sweeper.exchanges.add(exchange)
         try:
             error = await self._run(exchange)
