@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
 from inspect import iscoroutinefunction
 from itertools import starmap
 from typing import Final, NoReturn, Self, Unpack, cast, overload
@@ -16,6 +15,7 @@ from typing import Final, NoReturn, Self, Unpack, cast, overload
 from .._http import cache_control, conditional, dates, fields
 from .._http.conditional import weakened
 from .._http.disposition import content_disposition
+from .._http.grammar import Known
 from .._http.fields import BODILESS_STATUSES, CONNECTION_SPECIFIC
 from .._http.links import format_links
 from .._http.location import encode_location
@@ -156,7 +156,7 @@ class ResponseHead:
         """
         if self.sealed:
             self._refuse(f"set type {t!r}")
-        line = (b"content-type", _media_type(t))
+        line = _TYPE_LINES[t]
         if self._fields:
             self.put(*line)
         else:
@@ -470,6 +470,8 @@ def _check_lengths(lengths: set[bytes]) -> None:
         ) from exc
 
 
-@lru_cache(maxsize=128)
-def _media_type(t: str) -> bytes:
-    return mime_type(t).encode("latin-1")
+def _type_line(t: str) -> tuple[bytes, bytes]:
+    return b"content-type", mime_type(t).encode("latin-1")
+
+
+_TYPE_LINES: Final = Known(_type_line, most=128)

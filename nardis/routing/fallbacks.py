@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache, lru_cache
+from functools import cache, partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from .._failures import failure_of, message_of
 from .._http import negotiation
+from .._http.grammar import Known
 from ..errors import HTTPError, NotModified, reason_phrase
 from .layer import WEBSOCKET
 
@@ -80,7 +81,7 @@ async def answer_problem(
     """
     res.reset(error)
     accept = req.exchange.fields.get(b"accept", b"")
-    form, fields = (_form if req.app.errors == "auto" else _form_of_an_api)(accept)
+    form, fields = (_FORMS if req.app.errors == "auto" else _FORMS_OF_AN_API)[accept]
     if cause is not None:
         page, fields = _debugged(form, fields, error, req, cause)
     elif form == _HTML:
@@ -206,19 +207,14 @@ def _escape() -> Callable[[str], str]:
     return escape
 
 
-@lru_cache(maxsize=256)
-def _form(accept: bytes) -> _Form:
-    return _best(accept, _OFFERS)
-
-
-@lru_cache(maxsize=256)
-def _form_of_an_api(accept: bytes) -> _Form:
-    return _best(accept, _OFFERS_OF_AN_API)
-
-
-def _best(accept: bytes, offers: tuple[str, *tuple[str, ...]]) -> _Form:
+def _best(offers: tuple[str, *tuple[str, ...]], accept: bytes) -> _Form:
     form = negotiation.accepts_types(accept.decode("latin-1") or None, offers) or offers[0]
     return form, _FIELDS[form]
+
+
+# By what the client accepts.
+_FORMS: Final = Known(partial(_best, _OFFERS), most=256)
+_FORMS_OF_AN_API: Final = Known(partial(_best, _OFFERS_OF_AN_API), most=256)
 
 
 # --- what any error may hold ----------------------------------------------------------------------
