@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 import anyio
@@ -54,8 +54,17 @@ __all__ = ["serve", "serve_alone", "serve_websocket"]
 
 logger: logging.Logger = logging.getLogger("nardis")
 
+
+class _Nothing:
+    """What `nullcontext()` is, without Python: what takes anything and returns nothing at all."""
+
+    __slots__ = ()
+
+    __enter__ = __exit__ = "".format
+
+
 # Where the scope of the handler is there already, around the whole connection, or none is wanted.
-AROUND: Final[AbstractContextManager[object]] = nullcontext()
+AROUND: Final[AbstractContextManager[object]] = _Nothing()
 
 
 class Lives(Protocol):
@@ -130,7 +139,7 @@ async def serve(
     lent = None if client is None else _meet(client, exchange)
     plan = None if scope.get("root_path") else app.known.get(scope.get("raw_path") or b"")
     around: AbstractContextManager[object] = AROUND
-    if lent is None and (exchange.cancels or exchange.wants_scope() or not _is_alone(plan, scope)):
+    if lent is None and (exchange.cancels or not _is_alone(app, plan, exchange)):
         around = exchange.cancel_scope = sweeper.new_scope()
     sweeper.exchanges.add(exchange)
     error: BaseException | None = None
@@ -179,16 +188,19 @@ async def serve(
         _part(req, exchange)
 
 
-def _is_alone(plan: Plan | None, scope: Scope) -> bool:
+def _is_alone(app: Served, plan: Plan | None, exchange: Exchange) -> bool:
     """
-    Whether a known path has a lone handler that answers in one piece, as far as was seen.
+    Whether nothing but its server ends a handler that opted out of disconnects.
 
-    If it opted out of disconnects, nothing but its server ends it.
+    That is so where it stands alone at a known path, and answers in one piece, as far as was seen;
+    and where there are neither a deadline nor a runner's shutdown.
     """
     if plan is None or not plan[0]:
         return False
     layer = plan[0][0][0]
-    return layer.only is not None and layer.method == scope["method"] and not layer.streams
+    if layer.only is None or layer.streams or layer.method != exchange.scope["method"]:
+        return False
+    return not exchange.sweeper.has_runner and app.limits.handler_s is None
 
 
 def _meet(client: Client, exchange: Exchange) -> anyio.CancelScope | None:

@@ -163,15 +163,6 @@ class Lifetime(ABC):
         self.deferred = outer.deferred
         self.cancels = outer.cancels
 
-    def wants_scope(self) -> bool:
-        """
-        Whether something may end the handler beside the end of a read or a streamed write.
-
-        Where it opted out of disconnects, that is a deadline or a runner's shutdown. An answer in
-        one piece needs no scope then, and opens none.
-        """
-        return self.cancels or self.sweeper.has_runner or self.limits.handler_s is not None
-
     @contextmanager
     def own_scope(self, *, shield: bool = False) -> Generator[None, None, None]:
         """Let the handler run in a cancel scope of its own, inside the one that it has, if any."""
