@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import anyio
 
@@ -37,7 +37,7 @@ from .request import Request
 from .response import Response
 from .routing.fallbacks import answer_problem
 from .routing.layer import Plan
-from .routing.straight import layer_at, match_lone, next_at
+from .routing.straight import is_alone, layer_at, match_lone, next_at
 from .routing.walk import (
     OVER,
     Root,
@@ -64,7 +64,7 @@ class _Nothing:
 
 
 # Where the scope of the handler is there already, around the whole connection, or none is wanted.
-AROUND: Final[AbstractContextManager[object]] = _Nothing()
+AROUND: Final = cast("AbstractContextManager[object]", _Nothing())
 
 
 class Lives(Protocol):
@@ -133,13 +133,12 @@ async def serve(
     req = Request().begin(scope, exchange, app)
     exchange.head = res = Response().begin(req, exchange)
     exchange.cancels = app.cancel_on_disconnect
-    # As extension() does; a call would cost one percent of a plain request.
-    extensions = scope.get("extensions")
+    extensions = scope.get("extensions")  # as extension() does; a call would cost one percent
     client: Client | None = extensions.get(CLIENT) if extensions else None
     lent = None if client is None else _meet(client, exchange)
     plan = None if scope.get("root_path") else app.known.get(scope.get("raw_path") or b"")
     around: AbstractContextManager[object] = AROUND
-    if lent is None and (exchange.cancels or not _is_alone(app, plan, exchange)):
+    if lent is None and (exchange.cancels or not is_alone(plan, exchange)):
         around = exchange.cancel_scope = sweeper.new_scope()
     sweeper.exchanges.add(exchange)
     error: BaseException | None = None
@@ -153,10 +152,8 @@ async def serve(
                     if first is None:
                         await advance(req.way)
                     else:
-                        if req.found[2] is not None:
-                            await first(req, res)
-                        else:
-                            await first(req, res, next_at(req, res, 1))
+                        lone = req.found[2] is not None
+                        await (first(req, res) if lone else first(req, res, next_at(req, res, 1)))
                         verb = res.unawaited
                         if exchange.state != ENDED or res.earlier or (verb and verb.cr_frame):
                             look_back(req, res, first, layer_at(req) == 1)
@@ -186,21 +183,6 @@ async def serve(
                 client.answered()
             await exchange.run_deferred()
         _part(req, exchange)
-
-
-def _is_alone(app: Served, plan: Plan | None, exchange: Exchange) -> bool:
-    """
-    Whether nothing but its server ends a handler that opted out of disconnects.
-
-    That is so where it stands alone at a known path, and answers in one piece, as far as was seen;
-    and where there are neither a deadline nor a runner's shutdown.
-    """
-    if plan is None or not plan[0]:
-        return False
-    layer = plan[0][0][0]
-    if layer.only is None or layer.streams or layer.method != exchange.scope["method"]:
-        return False
-    return not exchange.sweeper.has_runner and app.limits.handler_s is None
 
 
 def _meet(client: Client, exchange: Exchange) -> anyio.CancelScope | None:

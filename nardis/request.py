@@ -34,7 +34,7 @@ class Request(RequestBody):
         app: The application that serves the request.
         exchange: For Nardis itself: the exchange that this request is a part of.
         way: For Nardis itself: its trail, where one was begun.
-        found: For Nardis itself: what matches it, where no trail was needed to find it.
+        found: For Nardis itself: what was `Found` of it without a trail; None with one.
         at: For Nardis itself: the layer that is next on its way, while it has no trail.
     """
 
@@ -47,7 +47,7 @@ class Request(RequestBody):
         self.app: App = app
         self.exchange: Exchange = exchange
         self.way: Any = way
-        self.found: Found | None = None
+        self.found: Any = None
         self.at: int = 1
         self._gathered: bytes | None = None
         self._body: Body | None = None
@@ -68,7 +68,8 @@ class Request(RequestBody):
         """What the path pattern captured: `str`, or `list[str]` for a wildcard."""
         found = self.found
         if self.way is None and found is not None and found[3] is not None:
-            return found[3]
+            params: dict[str, Any] = found[3]
+            return params
         return self.trail.params
 
     @property
@@ -84,7 +85,8 @@ class Request(RequestBody):
     def path(self) -> str:
         """The decoded path, relative to the prefix that the handler was registered under."""
         if self.way is None and self.found is not None:
-            path = self.found[0].decode("latin-1")
+            found: Found = self.found
+            path = found[0].decode("latin-1")
         else:
             trail = self.trail
             if trail.place is not None:

@@ -15,8 +15,8 @@ from typing import Final, NoReturn, Self, Unpack, cast, overload
 from .._http import cache_control, conditional, dates, fields
 from .._http.conditional import weakened
 from .._http.disposition import content_disposition
-from .._http.grammar import Known
 from .._http.fields import BODILESS_STATUSES, CONNECTION_SPECIFIC
+from .._http.grammar import Known
 from .._http.links import format_links
 from .._http.location import encode_location
 from .._http.media_types import in_utf8, mime_type, type_by_extension
@@ -24,14 +24,13 @@ from .._http.varying import merge_vary
 from ..datastructures import MutableHeaders
 from ..errors import FieldError, HeadersAlreadySent, HTTPError, UsageError
 from ..types import Composed, Filter, Message
-from .whole import ETAG, LENGTH, LENGTHS, LINES
+from .whole import ETAG, LENGTH, LENGTHS, LINES, TYPE
 
-__all__ = ["GET", "HEAD", "HTML", "JSON", "OCTETS", "OTHER", "UTF8", "ResponseHead"]
+__all__ = ["GET", "HEAD", "HTML", "JSON", "OCTETS", "OTHER", "ResponseHead"]
 
 HTML: Final = b"text/html; charset=utf-8"
 JSON: Final = b"application/json; charset=utf-8"
 OCTETS: Final = b"application/octet-stream"
-UTF8: Final = b"; charset=utf-8"  # the end of a type that says so
 
 # Fields of a message with a body; a status without one has none of them.
 _OF_A_BODY: Final = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
@@ -471,7 +470,8 @@ def _check_lengths(lengths: set[bytes]) -> None:
 
 
 def _type_line(t: str) -> tuple[bytes, bytes]:
-    return b"content-type", mime_type(t).encode("latin-1")
+    value = mime_type(t).encode("latin-1")
+    return TYPE if in_utf8(value) == value else b"content-type", value
 
 
 _TYPE_LINES: Final = Known(_type_line, most=128)
