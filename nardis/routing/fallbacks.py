@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from .._failures import failure_of, message_of
 from .._http import negotiation
 from .._http.grammar import Known
+from .._sending.whole import LENGTHS, TYPE
 from ..errors import HTTPError, NotModified, reason_phrase
 from .layer import WEBSOCKET
 
@@ -52,14 +53,13 @@ _OF_A_BODY: Final = (
     "content-type",
 )
 
-# The fields of each form.
-_TYPE: Final = b"content-type"  # first, where it is looked for
+# The fields of each form, the type first, where it is looked for.
 _COMMON: Final = ((b"x-content-type-options", b"nosniff"), (b"vary", b"Accept"))
-_PROBLEM: Final = ((_TYPE, b"application/problem+json"), *_COMMON)
+_PROBLEM: Final = ((TYPE, b"application/problem+json"), *_COMMON)
 _FIELDS: Final = {
-    _TEXT: ((_TYPE, b"text/plain; charset=utf-8"), *_COMMON),
+    _TEXT: ((TYPE, b"text/plain; charset=utf-8"), *_COMMON),
     _HTML: (
-        (_TYPE, b"text/html; charset=utf-8"),
+        (TYPE, b"text/html; charset=utf-8"),
         *_COMMON,
         (b"content-security-policy", b"default-src 'none'"),
     ),
@@ -98,7 +98,7 @@ async def answer_problem(
         body = page.encode()
     except UnicodeEncodeError:
         body = _mended(page).encode()
-    res.add(fields, error.headers)
+    res.add((*fields, LENGTHS[len(body)]), error.headers)
     if error.headers and form != _HTML:
         res.put(*fields[0])  # what is not escaped is never shown as HTML
     await res.send(body)
