@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Final, Protocol, cast
 
 import anyio
@@ -39,7 +39,9 @@ from .request import Request
 from .response import Response
 from .routing.fallbacks import answer_problem
 from .routing.layer import Plan
+from .routing.straight import is_alone, layer_at, match_lone, next_at
 from .routing.walk import (
+    OVER,
     Root,
     Table,
     advance,
@@ -54,8 +56,17 @@ __all__ = ["serve", "serve_alone", "serve_websocket"]
 
 logger: logging.Logger = logging.getLogger("nardis")
 
+
+class _Nothing:
+    """What `nullcontext()` is, without Python: what takes anything and returns nothing at all."""
+
+    __slots__ = ()
+
+    __enter__ = __exit__ = "".format
+
+
 # Where the scope of the handler is there already, around the whole connection, or none is wanted.
-AROUND: Final[AbstractContextManager[object]] = nullcontext()
+AROUND: Final = cast("AbstractContextManager[object]", _Nothing())
 
 
 class Lives(Protocol):
@@ -127,42 +138,43 @@ async def serve(
     sweeper = sweeper or app.life.sweeper
     if sweeper is None or scope["type"] != "http":
         return await app.serve_otherwise(scope, receive, send, sweeper)
-    exchange = Exchange(scope, receive, send, sweeper, app.limits)
-    req = Request(scope, exchange, app)
-    exchange.head = res = Response(req, exchange)
+    exchange = Exchange().begin(scope, receive, send, sweeper, app.limits)
+    req = Request().begin(scope, exchange, app)
+    exchange.head = res = Response().begin(req, exchange)
     exchange.cancels = app.cancel_on_disconnect
-    # As extension() does; a call would cost one percent of a plain request.
-    extensions = scope.get("extensions")
+    extensions = scope.get("extensions")  # as extension() does; a call would cost one percent
     client: Client | None = extensions.get(CLIENT) if extensions else None
     lent = None if client is None else _meet(client, exchange)
+    plan = None if scope.get("root_path") else app.known.get(scope.get("raw_path") or b"")
     around: AbstractContextManager[object] = AROUND
-    if lent is None and (exchange.cancels or exchange.wants_scope() or not _is_alone(app, scope)):
+    if lent is None and (exchange.cancels or not is_alone(plan, exchange)):
         around = exchange.cancel_scope = sweeper.new_scope()
     sweeper.exchanges.add(exchange)
     error: BaseException | None = None
-    only: Callable[..., Awaitable[None]] | None = None
+    first: Callable[..., Awaitable[None]] | None = None
     try:
         try:
             with around:
                 # The same as _run(), without one more coroutine around the whole request.
                 try:
-                    only = _only_handler(app, req, exchange)
-                    if only is None:
+                    first = _first_handler(app, req, exchange, plan)
+                    if first is None:
                         await advance(req.way)
                     else:
-                        await only(req, res)
+                        lone = req.found[2] is not None
+                        await (first(req, res) if lone else first(req, res, next_at(req, res, 1)))
                         verb = res.unawaited
                         if exchange.state != ENDED or res.earlier or (verb and verb.cr_frame):
-                            look_back(req, res, only)
-                        only = None
+                            look_back(req, res, first, layer_at(req) == 1)
+                        first = None
                     if exchange.state != ENDED and not exchange.closing:
-                        await exchange.finish(req.trail.silent)
+                        await exchange.finish(None if req.way is None else req.way.silent)
                 except BaseException as exc:
                     error = failure_of(exc)
                 if error is not None:
                     failed, error = error, None  # answering it may be cancelled
                     try:
-                        error = await _answered(app, failed, req, exchange, only)
+                        error = await _answered(app, failed, req, exchange, first is not None)
                     finally:
                         del failed  # a circle: its traceback has this frame
         except BaseException as exc:
@@ -183,19 +195,6 @@ async def serve(
         _part(req, exchange)
 
 
-def _is_alone(app: Served, scope: Scope) -> bool:
-    """
-    Whether a known path has a lone handler that answers in one piece, as far as was seen.
-
-    If it opted out of disconnects, nothing but its server ends it.
-    """
-    plan = None if scope.get("root_path") else app.known.get(scope.get("raw_path") or b"")
-    if plan is None or not plan[0]:
-        return False
-    layer = plan[0][0][0]
-    return layer.only is not None and layer.method == scope["method"] and not layer.streams
-
-
 def _meet(client: Client, exchange: Exchange) -> anyio.CancelScope | None:
     """Let exchange and client know each other; return the scope that was lent."""
     exchange.client, client.listener, client.claimed = client, exchange, True
@@ -206,46 +205,45 @@ def _meet(client: Client, exchange: Exchange) -> anyio.CancelScope | None:
 def _part(req: Request, exchange: Exchange) -> None:
     """Learn from the request, and open the circles, which are the garbage collector's work."""
     if exchange.operations is not None and req.found is not None:
-        req.found[2].streams = True
+        req.found[1][0][0][0].streams = True  # the first layer
     # Not `del`, which costs ten times as much.
     exchange.head = exchange.intake = exchange.pulse = exchange.failure = None  # type: ignore[assignment]  # over
     exchange.gone = True  # for who reads on: the server is not asked again
     exchange.cancel_scope = None  # a scope that was lent is another call's from now on
     if exchange.client is not None:
         exchange.client.listener = None
+    req.at = OVER
     if req.way is not None:
         end_trail(req.way)
 
 
-def _only_handler(
-    app: Served, req: Request, exchange: Exchange
+def _first_handler(
+    app: Served, req: Request, exchange: Exchange, plan: Plan | None
 ) -> Callable[..., Awaitable[None]] | None:
     """
-    Check the head, and find the way through the table.
+    Check the head, and find the way through the table; *plan* is that of a known path.
 
-    Return the handler of the first route, if it matches and a call of it is all there is to do. For
-    any other way begin a trail.
+    Return the first function on the straight way. For any other way begin a trail.
     """
     scope = exchange.scope
     check_fields(scope["headers"], exchange.fields, app.limits.headers)
     if not app.is_plain:
         _prepare(app, req)
     raw: bytes = scope.get("raw_path") or b""
-    plan = None if scope.get("root_path") else app.known.get(raw)
     if plan is None:
         raw = path_of(scope, exchange.fields)
         plan = app.plan(raw, None)
     if plan[0]:
         layer, match = plan[0][0]
-        if layer.only is not None and layer.method == req.method:
-            try:
-                match = match or layer.match(plan[1])
-            except BaseException as exc:
-                failure_of(exc)  # lets Ctrl-C go on; the rest is found by advance() again, where
-                match = None  # error handlers are asked
-            if match is not None:
-                req.found = (raw, plan, layer, match[0] or {})
-                return layer.only
+        if layer.only is not None:
+            if layer.method == req.method:
+                match = match or match_lone(layer, plan[1])
+                if match is not None:
+                    req.found = raw, plan, layer, match[0] or {}
+                    return layer.only
+        elif layer.through is not None and raw != b"*":
+            req.found = raw, plan, None, None
+            return layer.through
     req.way = Root(app, req, raw, plan)
     if raw == b"*":
         _answer_for_all(req.way)
@@ -293,8 +291,8 @@ async def serve_websocket(
     """
     exchange = Handshake(scope, receive, send, sweeper, app.limits)
     exchange.meet(extension(scope, CLIENT))
-    req = Request(exchange.scope, exchange, app)
-    exchange.head = Response(req, exchange)
+    req = Request().begin(exchange.scope, exchange, app)
+    exchange.head = Response().begin(req, exchange)
     exchange.cancels = app.cancel_on_disconnect
     sweeper.exchanges.add(exchange)
     error: BaseException | None = None
@@ -349,25 +347,21 @@ async def _run(app: Served, req: Request, exchange: Exchange) -> BaseException |
     except BaseException as exc:
         error = failure_of(exc)
     try:
-        return await _answered(app, error, req, exchange, None)
+        return await _answered(app, error, req, exchange, False)
     finally:
         del error  # a circle: its traceback has this frame
 
 
 async def _answered(
-    app: Served,
-    error: BaseException,
-    req: Request,
-    exchange: Exchange,
-    only: Callable[..., Awaitable[None]] | None,
+    app: Served, error: BaseException, req: Request, exchange: Exchange, is_new: bool
 ) -> BaseException | None:
     """
     Answer *error* if that is still possible; else return it.
 
-    What the handler *only* raised was offered to nobody yet.
+    A new one was offered to nobody yet: the first function on the straight way raised it.
     """
     try:
-        if only is not None:
+        if is_new:
             try:
                 await _offer(app.begin_trail(req), error, exchange)
             except BaseException as exc:
@@ -382,14 +376,14 @@ async def _answered(
 
 
 async def _offer(trail: Root, error: BaseException, exchange: Exchange) -> None:
-    """Let the routers answer what a handler raised that no walk has led to; else raise it."""
+    """Let the routers answer what was raised on the straight way; else raise it."""
     try:
-        if isinstance(error, SkipRoute):
+        if not isinstance(error, SkipRoute):
+            await answer_error(trail, error)
+        elif trail.ticket == 1:  # not after its next(): the rest has run
             has_scope = exchange.cancel_scope is not None
             with AROUND if has_scope else exchange.own_scope():
-                await advance(trail, 0, 1)
-        else:
-            await answer_error(trail, error)
+                await advance(trail, 1, 1)
         if exchange.state != ENDED and not exchange.closing:
             await exchange.finish(trail.silent)
     finally:

@@ -22,7 +22,7 @@ from .lifespan import Life, refuse
 from .limits import Limits, check_limits
 from .request import Request
 from .routing.router import Router
-from .routing.walk import Root, end_trail
+from .routing.walk import OVER, Root, end_trail
 from .tasks import Tasks
 from .types import JSONCodec, Receive, Scope, Send
 
@@ -204,7 +204,9 @@ class Nardis(Router):
         else:
             raw, plan, route, params = req.found
             req.way = trail = Root(self, req, raw, plan)
-            trail.route, trail.params, trail.served = route, params, True
+            trail.ticket, req.at = req.at, OVER
+            if route is not None:
+                trail.route, trail.params, trail.served = route, params, True
         if cast("object", req.exchange.head) is None:  # the request is over
             end_trail(trail)
         return trail

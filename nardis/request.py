@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 from urllib.parse import unquote
 
 from ._exchange.exchange import Exchange
@@ -34,22 +34,24 @@ class Request(RequestBody):
         app: The application that serves the request.
         exchange: For Nardis itself: the exchange that this request is a part of.
         way: For Nardis itself: its trail, where one was begun.
-        found: For Nardis itself: the route that answers it, where no trail was needed to find it.
+        found: For Nardis itself: what was `Found` of it without a trail; None with one.
+        at: For Nardis itself: the layer that is next on its way, while it has no trail.
     """
 
-    __slots__ = ("found", "way")
+    __slots__ = ("at", "found", "way")
 
-    def __init__(
-        self, scope: Scope, exchange: Exchange, app: App, way: Trail | None = None
-    ) -> None:
+    def begin(self, scope: Scope, exchange: Exchange, app: App, way: Trail | None = None) -> Self:
+        """For Nardis itself: it is the constructor, for the reason that `Exchange` has."""
         self.scope: Scope = scope
         self.method: str = scope["method"]
         self.app: App = app
         self.exchange: Exchange = exchange
         self.way: Any = way
-        self.found: Found | None = None
+        self.found: Any = None
+        self.at: int = 1
         self._gathered: bytes | None = None
         self._body: Body | None = None
+        return self
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.method} {self.original_url}>"
@@ -64,13 +66,18 @@ class Request(RequestBody):
     @property
     def params(self) -> dict[str, Any]:
         """What the path pattern captured: `str`, or `list[str]` for a wildcard."""
-        if self.way is None and self.found is not None:
-            return self.found[3]
+        found = self.found
+        if self.way is None and found is not None and found[3] is not None:
+            params: dict[str, Any] = found[3]
+            return params
         return self.trail.params
 
     @property
     def route(self) -> RouteLike | None:
         """The route that matched, with its `path` pattern; None before one did."""
+        if self.way is None and self.found is not None:
+            known: RouteLike | None = self.found[2]
+            return known
         route: RouteLike | None = self.trail.route
         return route
 
@@ -78,7 +85,8 @@ class Request(RequestBody):
     def path(self) -> str:
         """The decoded path, relative to the prefix that the handler was registered under."""
         if self.way is None and self.found is not None:
-            path = self.found[0].decode("latin-1")
+            found: Found = self.found
+            path = found[0].decode("latin-1")
         else:
             trail = self.trail
             if trail.place is not None:

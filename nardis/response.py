@@ -11,7 +11,7 @@ import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from inspect import signature
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from ._asgi.extensions import EARLY_HINT, extension
 from ._exchange.exchange import Exchange
@@ -20,10 +20,10 @@ from ._http.links import format_hints
 from ._models import encode_json
 from ._sending.feeds import EVENTS, EventStream, SendsItems, pump_array, pump_lines
 from ._sending.files import Caching, Dotfiles, Wanted, send_file
-from ._sending.head import GET, HEAD, HTML, JSON, OCTETS, OTHER, UTF8, ResponseHead
+from ._sending.head import GET, HEAD, HTML, JSON, OCTETS, OTHER, ResponseHead
 from ._sending.sources import piece_to_bytes, pump, to_bytes
 from ._sending.verbs import Called, Verb, Verbs
-from ._sending.whole import LINES
+from ._sending.whole import LINES, TYPE
 from .errors import FieldError, HTTPError, UsageError, reason_phrase
 from .request import Request
 
@@ -41,7 +41,8 @@ class Response(Verbs):
 
     __slots__ = ("_keeps_open",)
 
-    def __init__(self, req: Request, exchange: Exchange) -> None:
+    def begin(self, req: Request, exchange: Exchange) -> Self:
+        """For Nardis itself: it is the constructor, for the reason that `Exchange` has."""
         method = req.method
         self._reads = GET if method == "GET" else HEAD if method == "HEAD" else OTHER
         self._status = 200
@@ -54,6 +55,7 @@ class Response(Verbs):
         self._keeps_open = False  # a `send(more=True)`, or `send_head()`: the next `send` ends it
         self.unawaited: Called | None = None
         self.earlier: list[Called] | None = None
+        return self
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._status}{' started' if self.started else ''}>"
@@ -88,7 +90,7 @@ class Response(Verbs):
             lines = self._fields  # the short ways: most answers have at most one field, their type
             if not lines:
                 lines.append((b"content-type", default))
-            elif lines[0][0] != b"content-type" or not lines[0][1].endswith(UTF8):
+            elif lines[0][0] is not TYPE:
                 self.default_type(default)
             if self._status == 200 and self._reads and not more:
                 if data and len(lines) == 1:  # the type alone
@@ -487,7 +489,13 @@ class Response(Verbs):
         return Wanted(path, None if root is None else os.path.abspath(root), dotfiles, caching)
 
     def _whole(self, data: bytes, name: str) -> Verb:
-        return self._keep(self._exchange.answer(data), name)
+        verb = self._exchange.answer(data)
+        if self.unawaited is not None:
+            return self._keep(verb, name)
+        called: Any = verb
+        called.__name__ = name
+        self.unawaited = called
+        return verb
 
     # --- for Nardis itself ----------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from io import FileIO
 from sys import exception
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Self
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -29,7 +29,6 @@ from ..types import Composed, Composes, Filter, Message, Receive, Scope, Send
 from .filtering import holds_back, passed
 from .intake import Intake
 from .ledger import ABORTED, ENDED, IDLE, STARTED, UNBOUNDED, Ledger, State
-from .lifetime import Lifetime
 from .pulse import Pulse
 from .sweeper import Sweeper
 from .turns import TURN_S
@@ -60,10 +59,11 @@ class Exchange(Ledger):
 
     head: Composes
 
-    def __init__(
+    def begin(
         self, scope: Scope, receive: Receive, send: Send, sweeper: Sweeper, limits: Limits
-    ) -> None:
-        Lifetime.__init__(self, scope, sweeper, limits)
+    ) -> Self:
+        """Take a request over from the server; it is the constructor: see `Lifetime.begin_life`."""
+        self.begin_life(scope, sweeper, limits)
         self._receive, self._send = receive, send
         self._is_cancelled, self._clock = sweeper.is_cancelled, sweeper.clock
 
@@ -91,6 +91,7 @@ class Exchange(Ledger):
         self._busy: bool = False  # a task is sending
         self._turns: deque[anyio.Event] | None = None  # the tasks that wait to send
         self._yields_at: float = 0.0  # when the event loop has its next turn
+        return self
 
     # --- writing --------------------------------------------------------------------------------
 

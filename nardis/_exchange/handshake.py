@@ -88,7 +88,7 @@ class Handshake(Exchange):
                 name: value for name, value in extensions.items() if name[:5] != "http."
             },
         }
-        super().__init__(scope, _no_body, self._deny, sweeper, limits)
+        self.begin(scope, _no_body, self._deny, sweeper, limits)
         self.messages = Messages(self, receive)
         self._to_server = send
         self._how_it_ended: tuple[int, str] | None = None

@@ -148,7 +148,7 @@ class Socket(Turns):
     def __init__(
         self, opening: Lifetime, messages: Messages, send: Send, subprotocol: str | None
     ) -> None:
-        super().__init__(opening.scope, opening.sweeper, opening.limits)
+        self.begin_life(opening.scope, opening.sweeper, opening.limits)
         self._opening = opening
         self.since: float = opening.since
         self.cancels: bool = opening.cancels

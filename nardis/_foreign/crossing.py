@@ -69,7 +69,7 @@ class InnerExchange(Exchange):
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, outer: Exchange, doorway: Doorway
     ) -> None:
-        super().__init__(scope, receive, send, outer.sweeper, outer.limits)
+        self.begin(scope, receive, send, outer.sweeper, outer.limits)
         self._outer = outer
         self._doorway = doorway
 
@@ -100,7 +100,7 @@ class InnerResponse(Response):
     __slots__ = ("_doorway", "_outer")
 
     def __init__(self, req: Request, exchange: Exchange, outer: Response, doorway: Doorway) -> None:
-        super().__init__(req, exchange)
+        self.begin(req, exchange)
         self._outer = outer
         self._doorway = doorway
         if self._reads == GET and outer.peek(b"etag") is not None:
@@ -199,7 +199,7 @@ class HTTPCrossing(_Crossing):
             )
         outer = self.req
         exchange = InnerExchange(scope, receive, send, outer.exchange, doorway)
-        req = Request(scope, exchange, outer.app, outer.trail)
+        req = Request().begin(scope, exchange, outer.app, outer.trail)
         outer.share_form(req)
         is_untagged = isinstance(self.res, UntaggedResponse)
         kind = UntaggedInnerResponse if is_untagged else InnerResponse
@@ -255,8 +255,8 @@ class WebSocketCrossing(_Crossing):
         """Be the application that the middleware calls."""
         outer = self.req
         exchange = Handshake(scope, receive, send, outer.exchange.sweeper, outer.exchange.limits)
-        req = Request(exchange.scope, exchange, outer.app, outer.trail)
-        self.enter(exchange, req, Response(req, exchange))
+        req = Request().begin(exchange.scope, exchange, outer.app, outer.trail)
+        self.enter(exchange, req, Response().begin(req, exchange))
         exchange.sweeper.exchanges.add(exchange)
         try:
             error = await self._run(exchange)

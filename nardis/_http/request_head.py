@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote
 
 from ..errors import HTTPError
 from .fields import content_length
-from .grammar import CACHED_VALUES
+from .grammar import Known
 
 __all__ = [
     "MAX_HOST_BYTES",
@@ -84,7 +83,7 @@ def check_fields(
                 raise HTTPError(400, f"more than one {name.decode()} field")
     host = fields.get(b"host")
     # As valid_host() does; a call would cost one percent of a plain request.
-    if host is not None and (len(host) > MAX_HOST_BYTES or not _valid_host(host)):
+    if host is not None and (len(host) > MAX_HOST_BYTES or not _VALID_HOSTS[host]):
         raise HTTPError(400, "malformed Host field")
     if b"content-length" in fields:
         content_length(fields[b"content-length"])
@@ -159,10 +158,9 @@ def valid_host(value: bytes) -> bool:
     >>> valid_host(b"a/evil?x#"), valid_host(b"user@example.com")
     (False, False)
     """
-    return len(value) <= MAX_HOST_BYTES and _valid_host(value)
+    return len(value) <= MAX_HOST_BYTES and _VALID_HOSTS[value]
 
 
-@lru_cache(CACHED_VALUES)
 def _valid_host(value: bytes) -> bool:
     if not value:
         return True
@@ -170,6 +168,9 @@ def _valid_host(value: bytes) -> bool:
     if match is None or int(match[2] or b"0") > 65535:
         return False
     return match[1] is None or _is_ipv6(match[1])
+
+
+_VALID_HOSTS: Final = Known(_valid_host)
 
 
 def _is_ipv6(address: bytes) -> bool:

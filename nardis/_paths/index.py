@@ -38,9 +38,10 @@ class _Node:
             of the text it ends with.
         mixed: Layers with a mixed segment here. A broken segment, whose text is not known, can
             belong to any of them.
+        is_plain: It has none of the last three, nor tails.
     """
 
-    __slots__ = ("affixes", "capture", "ends", "mixed", "open", "tails", "texts")
+    __slots__ = ("affixes", "capture", "ends", "is_plain", "mixed", "open", "tails", "texts")
 
     def __init__(self) -> None:
         self.ends: Ordinals = []
@@ -50,9 +51,11 @@ class _Node:
         self.capture: _Node | None = None
         self.affixes: _Affixes = {}
         self.mixed: Ordinals = []
+        self.is_plain: bool = True
 
     def affix(self, first: str, last: str) -> _Node:
         """Return where a segment leads that begins with *first* and ends with *last*."""
+        self.is_plain = False
         by_last = self.affixes.setdefault(len(first), {}).setdefault(first, {})
         return by_last.setdefault(len(last), {}).setdefault(last, _Node())
 
@@ -128,6 +131,27 @@ class Index:
         if not self._case_sensitive:
             segments = folded(segments)
         hits: list[Ordinals] = []
+        node = self._root
+        # Most paths lead along one branch, through nodes of texts, or of a capture alone.
+        for segment in segments:
+            if node.open:
+                hits.append(node.open)
+            child, capture = node.texts.get(segment), node.capture
+            if not (node.is_plain and segment) or (child is not None and capture is not None):
+                return self._search(segments)
+            below = child or capture
+            if below is None:
+                return _merged(hits)
+            node = below
+        if node.open:
+            hits.append(node.open)
+        if node.ends:
+            hits.append(node.ends)
+        return _merged(hits)
+
+    def _search(self, segments: Segments) -> Sequence[int]:
+        """List the layers on all branches that a path may take."""
+        hits: list[Ordinals] = []
         waiting: list[tuple[_Node, int]] = []
         count = len(segments)
         node, depth = self._root, 0
@@ -186,6 +210,7 @@ def _open_end(
         first = _text(segment[0])
         return node.affix(first, "").open if first else node.open
     if isinstance(last, str) and last and not prefix:
+        node.is_plain = False
         return node.tails.setdefault(last, [])
     return node.open
 

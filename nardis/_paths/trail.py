@@ -42,9 +42,9 @@ class Place:
         self.path = unquote(self.raw.decode("latin-1"), errors="replace")
 
 
-# The route that answers a request, where it was found at once: the path below the server's
-# root_path as received, what may match it, the route, and what its pattern captured.
-Found: TypeAlias = tuple[bytes, Any, Any, dict[str, Any]]
+# What was found of a request without a trail: the path below the server's root_path as received,
+# what may match it, and once it has arrived there the route and what its pattern captured.
+Found: TypeAlias = tuple[bytes, Any, Any, dict[str, Any] | None]
 
 
 class Trail(Protocol):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
 from inspect import iscoroutinefunction
 from itertools import starmap
 from typing import Final, NoReturn, Self, Unpack, cast, overload
@@ -17,6 +16,7 @@ from .._http import cache_control, conditional, dates, fields
 from .._http.conditional import weakened
 from .._http.disposition import content_disposition
 from .._http.fields import BODILESS_STATUSES, CONNECTION_SPECIFIC, RESET_CONTENT
+from .._http.grammar import Known
 from .._http.links import format_links
 from .._http.location import encode_location
 from .._http.media_types import in_utf8, mime_type, type_by_extension
@@ -24,14 +24,13 @@ from .._http.varying import merge_vary
 from ..datastructures import MutableHeaders
 from ..errors import FieldError, HeadersAlreadySent, HTTPError, UsageError
 from ..types import Composed, Filter, Message
-from .whole import ETAG, LENGTH, LENGTHS, LINES
+from .whole import ETAG, LENGTH, LENGTHS, LINES, TYPE
 
-__all__ = ["GET", "HEAD", "HTML", "JSON", "OCTETS", "OTHER", "UTF8", "ResponseHead"]
+__all__ = ["GET", "HEAD", "HTML", "JSON", "OCTETS", "OTHER", "ResponseHead"]
 
 HTML: Final = b"text/html; charset=utf-8"
 JSON: Final = b"application/json; charset=utf-8"
 OCTETS: Final = b"application/octet-stream"
-UTF8: Final = b"; charset=utf-8"  # the end of a type that says so
 
 # Statuses that let no body follow, whatever the handler sends.
 _EMPTY: Final = BODILESS_STATUSES | {RESET_CONTENT}
@@ -167,7 +166,7 @@ class ResponseHead:
         """
         if self.sealed:
             self._refuse(f"set type {t!r}")
-        line = (b"content-type", _media_type(t))
+        line = _TYPE_LINES[t]
         if self._fields:
             self.put(*line)
         else:
@@ -485,6 +484,9 @@ def _check_lengths(lengths: set[bytes]) -> None:
         ) from exc
 
 
-@lru_cache(maxsize=128)
-def _media_type(t: str) -> bytes:
-    return mime_type(t).encode("latin-1")
+def _type_line(t: str) -> tuple[bytes, bytes]:
+    value = mime_type(t).encode("latin-1")
+    return TYPE if in_utf8(value) == value else b"content-type", value
+
+
+_TYPE_LINES: Final = Known(_type_line, most=128)

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from .._http.conditional import make_etag
 
-__all__ = ["ETAG", "LENGTH", "LENGTHS", "LINES"]
+__all__ = ["ETAG", "LENGTH", "LENGTHS", "LINES", "TYPE"]
 
 Line: TypeAlias = tuple[bytes, bytes]
 
@@ -22,6 +22,9 @@ _KNOWN_BODIES: Final = 256
 # Names of their own, so that these fields can be told from those that the application has set.
 ETAG: Final = bytes(bytearray(b"etag"))
 LENGTH: Final = bytes(bytearray(b"content-length"))
+
+# Likewise, of a type that suits any whole answer as it is: it says UTF-8, or it is not of text.
+TYPE: Final = bytes(bytearray(b"content-type"))
 
 
 class _Lengths(dict[int, Line]):

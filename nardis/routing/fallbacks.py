@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache, lru_cache
+from functools import cache, partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from .._failures import failure_of, message_of
 from .._http import negotiation
+from .._http.grammar import Known
+from .._sending.whole import LENGTHS, TYPE
 from ..errors import HTTPError, NotModified, reason_phrase
 from .layer import WEBSOCKET
 
@@ -51,14 +53,13 @@ _OF_A_BODY: Final = (
     "content-type",
 )
 
-# The fields of each form.
-_TYPE: Final = b"content-type"  # first, where it is looked for
+# The fields of each form, the type first, where it is looked for.
 _COMMON: Final = ((b"x-content-type-options", b"nosniff"), (b"vary", b"Accept"))
-_PROBLEM: Final = ((_TYPE, b"application/problem+json"), *_COMMON)
+_PROBLEM: Final = ((TYPE, b"application/problem+json"), *_COMMON)
 _FIELDS: Final = {
-    _TEXT: ((_TYPE, b"text/plain; charset=utf-8"), *_COMMON),
+    _TEXT: ((TYPE, b"text/plain; charset=utf-8"), *_COMMON),
     _HTML: (
-        (_TYPE, b"text/html; charset=utf-8"),
+        (TYPE, b"text/html; charset=utf-8"),
         *_COMMON,
         (b"content-security-policy", b"default-src 'none'"),
     ),
@@ -80,7 +81,7 @@ async def answer_problem(
     """
     res.reset(error)
     accept = req.exchange.fields.get(b"accept", b"")
-    form, fields = (_form if req.app.errors == "auto" else _form_of_an_api)(accept)
+    form, fields = (_FORMS if req.app.errors == "auto" else _FORMS_OF_AN_API)[accept]
     if cause is not None:
         page, fields = _debugged(form, fields, error, req, cause)
     elif form == _HTML:
@@ -97,7 +98,7 @@ async def answer_problem(
         body = page.encode()
     except UnicodeEncodeError:
         body = _mended(page).encode()
-    res.add(fields, error.headers)
+    res.add((*fields, LENGTHS[len(body)]), error.headers)
     if error.headers and form != _HTML:
         res.put(*fields[0])  # what is not escaped is never shown as HTML
     await res.send(body)
@@ -206,19 +207,14 @@ def _escape() -> Callable[[str], str]:
     return escape
 
 
-@lru_cache(maxsize=256)
-def _form(accept: bytes) -> _Form:
-    return _best(accept, _OFFERS)
-
-
-@lru_cache(maxsize=256)
-def _form_of_an_api(accept: bytes) -> _Form:
-    return _best(accept, _OFFERS_OF_AN_API)
-
-
-def _best(accept: bytes, offers: tuple[str, *tuple[str, ...]]) -> _Form:
+def _best(offers: tuple[str, *tuple[str, ...]], accept: bytes) -> _Form:
     form = negotiation.accepts_types(accept.decode("latin-1") or None, offers) or offers[0]
     return form, _FIELDS[form]
+
+
+# By what the client accepts.
+_FORMS: Final = Known(partial(_best, _OFFERS), most=256)
+_FORMS_OF_AN_API: Final = Known(partial(_best, _OFFERS_OF_AN_API), most=256)
 
 
 # --- what any error may hold ----------------------------------------------------------------------

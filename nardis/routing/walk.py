@@ -42,6 +42,7 @@ from .sockets import WebSocketRoute
 from .table import Entrance
 
 __all__ = [
+    "OVER",
     "Root",
     "Table",
     "Walk",

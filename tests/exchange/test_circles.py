@@ -100,6 +100,11 @@ async def failed(req, res):
     raise KeyError("no")
 
 
+class NotFound(HTTPError):
+    def __init__(self):
+        super().__init__(404)
+
+
 async def passes_on(req, res, next):
     await next()
 
@@ -176,6 +181,31 @@ async def test_a_request_leaves_nothing_to_the_garbage_collector(method, path):
             server.calls.clear()
 
         await answered()  # what is kept for all requests is made by the first
+        with collecting() as left:
+            await answered()
+
+    assert left == []
+
+
+@pytest.mark.parametrize("path", ["/answered", "/refused", "/failed", "/passed-on", "/missing/x"])
+async def test_middlewares_around_everything_leave_nothing_to_the_garbage_collector(path):
+    around, kinds = Nardis(), {"refused": NotFound, "failed": KeyError, "passed-on": SkipRoute}
+    around.use(passes_on)
+    around.use(passes_on)
+
+    @around.get("/:what")
+    async def handler(req, res):
+        if req.params["what"] in kinds:
+            raise kinds[req.params["what"]]
+        await res.send("x")
+
+    async with Server(around) as server:
+
+        async def answered():
+            assert (await server.finished(path)).status
+            server.calls.clear()
+
+        await answered()
         with collecting() as left:
             await answered()
 
