@@ -237,7 +237,9 @@ class Socket(Turns):
         """
         if self._is_cancelled():
             await checkpoint()
-        await self._take_turn()
+        if self._busy:
+            await self._wait_for_turn()
+        self._busy: bool = True
         try:
             if not self.open or self.closing:
                 await self.raise_gone()
@@ -247,7 +249,10 @@ class Socket(Turns):
             await self._interrupted(exc)
         finally:
             self.writing = 0.0
-            self._give_turn()
+            if self._turns:
+                self._give_turn()
+            else:
+                self._busy = False
         if now > self.sweeper.yields_at:
             self.sweeper.yields_at = now + TURN_S
             await checkpoint()

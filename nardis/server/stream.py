@@ -119,6 +119,14 @@ class ByteStream(ABC):
     async def resume(self) -> bool:
         """Send the `rest`, as `write` does. Cancellation: the stream is cut."""
 
+    def begin(self, data: bytes) -> int:
+        """
+        Send what there is room for now, if nobody writes; return how many bytes the system took.
+
+        Who called it sends what is left, before anybody else can.
+        """
+        return 0
+
     @abstractmethod
     def try_write(self, data: bytes) -> bool:
         """
@@ -277,6 +285,17 @@ class Stream(Turns, ByteStream):
         except BaseException:
             self.cut()
             raise
+
+    def begin(self, data: bytes) -> int:
+        """Send what there is room for now, if nobody writes; see `ByteStream`."""
+        if self._busy or self.closed:
+            return 0
+        try:
+            sent = self.socket.send(data)
+        except OSError:  # no room, or no client: who sends the rest learns of that
+            return 0
+        self.sent += sent
+        return sent
 
     def try_write(self, data: bytes) -> bool:
         """Send a few bytes if there is room for them now; see `ByteStream`."""

@@ -139,11 +139,20 @@ class Guest:
         """Whether a write was cancelled which has begun."""
         return self._connection.stream.rest is not None
 
-    async def write(self, *pieces: bytes, keeps: bool = True) -> None:
+    async def write(self, *pieces: bytes, keeps: bool = True, begun: bool = False) -> None:
         """Send *pieces* as one, unless nobody takes them any more; see `Line`."""
         connection = self._connection
-        if not connection.over and not await connection.stream.write(*pieces, keeps=keeps):
-            await self._broken()
+        try:
+            if not connection.over and not await connection.stream.write(*pieces, keeps=keeps):
+                await self._broken()
+        except BaseException:
+            if begun and not self.has_rest:
+                connection.wire.rest = iter([memoryview(each) for each in pieces])
+            raise
+
+    def begin(self, data: bytes) -> int:
+        """Send what there is room for now; see `Line`."""
+        return 0 if self._connection.over else self._connection.stream.begin(data)
 
     async def resume(self) -> None:
         """Send the rest of a write that was cancelled; see `Line`."""

@@ -50,10 +50,14 @@ class StreamLine:
         """Whether a write was cancelled which has begun."""
         return self.rest is not None
 
-    async def write(self, *pieces: bytes) -> None:
+    async def write(self, *pieces: bytes, begun: bool = False) -> None:
         """Send *pieces* as one; see `speech.Line`."""
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         await self._protocol.stream_send(Data(stream_id=self._stream_id, data=data))
+
+    def begin(self, data: bytes) -> int:
+        """Send nothing yet; see `speech.Line`: each frame is a frame of HTTP/2, in its turn."""
+        return 0
 
     async def resume(self) -> None:
         """Send the rest; see `speech.Line`."""

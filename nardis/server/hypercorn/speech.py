@@ -31,7 +31,7 @@ from ..turns import Turns
 from ..websocket.deflate import SLOW_BYTES, deflated
 from ..websocket.frames import CLOSE, PONG, frame, frame_head
 
-__all__ = ["Line", "Speech", "pieces_of"]
+__all__ = ["JOINED_BYTES", "Line", "Speech", "pieces_of"]
 
 # Beyond this a frame's head and its payload are not copied together: members of a room have the
 # payload in common.
@@ -41,12 +41,17 @@ JOINED_BYTES: Final = 16 * 1024
 class Line(Protocol):
     """What carries the frames of one WebSocket: a connection, or a stream of HTTP/2."""
 
-    async def write(self, *pieces: bytes) -> None:
+    async def write(self, *pieces: bytes, begun: bool = False) -> None:
         """
         Send *pieces* as one; return when they are taken, or nobody takes them any more.
 
-        Cancellation: before the first byte it leaves no trace; after it there is a rest.
+        Cancellation: before the first byte it leaves no trace; after it, and where they are what
+        `begin` has left of a frame (*begun*), there is a rest.
         """
+        ...
+
+    def begin(self, data: bytes) -> int:
+        """Send what there is room for now; return how many bytes were taken."""
         ...
 
     @property
@@ -133,6 +138,27 @@ class Speech(Turns, WSStream):
         self._give_turn()
         if self.over:
             await self.end()
+
+    def begin(self, data: bytes) -> int:
+        """
+        Send what there is room for of a frame, if nothing is in front of it.
+
+        Return how many bytes were taken; `go_on` sends the others (S1). Most frames need no more
+        than this, and no coroutine.
+        """
+        if self._busy or self.closed or self.said_close or self._pong or self._close:
+            return 0
+        return self.line.begin(data)
+
+    async def go_on(self, rest: bytes) -> None:
+        """Send the rest of a frame that `begin` has begun."""
+        self._busy = True
+        try:
+            await self.line.write(rest, begun=True)
+        except BaseException:
+            self._leave()
+            raise
+        await self._done()
 
     async def say_compressed(self, opcode: int, payload: bytes, bits: int) -> None:
         """Send a message compressed, unless that makes it larger; a large one in a thread."""

@@ -45,7 +45,7 @@ from ..websocket.frames import (
 )
 from .inbox import BOUND_BYTES, Inbox, found_inbox, inbox_of
 from .settings import Settings
-from .speech import Line, Speech, pieces_of
+from .speech import JOINED_BYTES, Line, Speech, pieces_of
 
 __all__ = [
     "HANDSHAKE_FIELDS",
@@ -325,8 +325,15 @@ class WebSocket(Speech):
             opcode, payload = _message_of(message)
             if self._window_bits and len(payload) >= SMALL_BYTES:
                 await self.say_compressed(opcode, payload, self._window_bits)
-            else:
+            elif len(payload) > JOINED_BYTES:
                 await self.say(*pieces_of(opcode, payload))
+            else:
+                data = frame(opcode, payload)
+                sent = self.begin(data)
+                if not sent:
+                    await self.say(data)
+                elif sent < len(data):
+                    await self.go_on(data[sent:])
         elif kind == "websocket.close":
             await self._close_for(message)
         else:
