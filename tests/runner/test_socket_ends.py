@@ -189,7 +189,7 @@ async def test_who_says_much_gives_others_their_turn(opened, said, monkeypatch):
         monkeypatch.setattr("nardis.server.hypercorn.websockets.clock", count_from(0).__next__)
         stream = stream_of(talk)
         if talk.http is None:
-            await stream.take(said)
+            await stream.take(said)  # there is more to do
         else:
             await stream.hear(said, 0)
             while stream._hearing:

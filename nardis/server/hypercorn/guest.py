@@ -106,11 +106,13 @@ class Guest:
             while data:
                 if connection.over:
                     break
-                self.handling = now = clock()
                 if connection.idle_since and not connection.head_since:
-                    connection.head_since = now
-                await protocol.handle(RawData(data))
-                self.handling = 0.0
+                    connection.head_since = clock()
+                rest = protocol.hear(data)
+                if rest is not None:
+                    self.handling = clock()
+                    await rest
+                    self.handling = 0.0
                 data = await connection.stream.read()
             if connection.over:
                 await connection.linger()

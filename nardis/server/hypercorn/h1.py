@@ -100,9 +100,7 @@ class H1(H11Protocol):
         try:
             stream = self.stream
             if isinstance(event, RawData) and isinstance(stream, WebSocket):
-                if stream.handshake.accepted:
-                    await stream.take(event.data)
-                elif awaits_answer(stream):
+                if awaits_answer(stream):
                     await self._refuse_early_message(stream)
                 return  # it is being denied: what the client says is of no matter
             await super().handle(event)

@@ -10,7 +10,7 @@ read (RFC 9113 §3.1 takes the upgrade back, and a server need not heed it: RFC 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
 
 from hypercorn.events import Event, RawData
@@ -64,6 +64,17 @@ class Protocols:
     async def initiate(self) -> None:
         """Begin: HTTP/2 speaks first."""
         await self.protocol.initiate()
+
+    def hear(self, data: bytes) -> Coroutine[Any, Any, None] | None:
+        """
+        Take what came from the socket.
+
+        Return what is to be awaited then; None where all is done, as with most messages.
+        """
+        stream: Any = getattr(self.protocol, "stream", None)  # of HTTP/1.1
+        if isinstance(stream, WebSocket) and stream.handshake.accepted:
+            return stream.take(data)
+        return self.handle(RawData(data))
 
     async def handle(self, event: Event) -> None:
         """Hand on what happened; what a client says first may change the protocol."""
