@@ -116,6 +116,8 @@ class Lifetime(ABC):
         "timeout_status",
     )
 
+    rests_until: float = 0.0  # on the class: what may rest has a slot for it
+
     def __init__(self, scope: Scope, sweeper: Sweeper, limits: Limits) -> None:
         self.scope: Scope = scope
         self.sweeper: Sweeper = sweeper

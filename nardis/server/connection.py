@@ -111,6 +111,7 @@ class Connection:
         over: Nothing more is sent.
         ending: Our side is closed since then; 0.0 is not.
         cancel: Cancels what runs for it.
+        rests_until: Nothing can be due before then; 0.0 is at each tick.
     """
 
     __slots__ = (
@@ -122,6 +123,7 @@ class Connection:
         "idle_since",
         "over",
         "progressed",
+        "rests_until",
         "service",
         "shift",
         "stream",
@@ -148,6 +150,7 @@ class Connection:
         self.behind: int = 0
         self.over: bool = False
         self.ending: float = 0.0
+        self.rests_until: float = 0.0
         self._taken = 0
         self.talk: Conversation = first(self)
 
@@ -196,7 +199,7 @@ class Connection:
     async def finish(self, *, whole: bool) -> None:
         """Send nothing more; *whole* says that nothing is missing."""
         if not self.over:
-            self.over = True
+            self.over, self.rests_until = True, 0.0
             await self.stream.finish(whole=whole)
             self.ending = clock()
 
@@ -301,6 +304,7 @@ class Connection:
 
     def interrupt(self) -> None:
         """Tell WebSockets that it is over; cancel other calls, unless an application does."""
+        self.rests_until = 0.0
         if self.talk.close_websockets():
             return
         begun = self.head_since and not self.talk.multiplexed  # half a head: no call will come

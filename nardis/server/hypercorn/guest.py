@@ -11,7 +11,7 @@ hands on what it has read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -29,7 +29,11 @@ from .protocol import Protocols
 # Makes the tasks of one connection; hypercorn's annotations of them are incomplete.
 Tasks: TypeAlias = Callable[[Service], Any]
 
-__all__ = ["Guest", "Tasks", "takes"]
+__all__ = ["REST_S", "Guest", "Tasks", "takes"]
+
+# So long at most a connection is not looked at. What begins to be sent, or to be waited for, ends
+# its rest; only what TLS has to say for itself does not.
+REST_S: Final = 10.0
 
 
 def takes(request: RequestHead, *, http2: bool) -> bool:
@@ -110,7 +114,7 @@ class Guest:
                     connection.head_since = clock()
                 rest = protocol.hear(data)
                 if rest is not None:
-                    self.handling = clock()
+                    self.handling, connection.rests_until = clock(), 0.0
                     await rest
                     self.handling = 0.0
                 data = await connection.stream.read()
@@ -144,6 +148,7 @@ class Guest:
     async def write(self, *pieces: bytes, keeps: bool = True, begun: bool = False) -> None:
         """Send *pieces* as one, unless nobody takes them any more; see `Line`."""
         connection = self._connection
+        connection.rests_until = 0.0
         try:
             if not connection.over and not await connection.stream.write(*pieces, keeps=keeps):
                 await self._broken()
@@ -164,6 +169,7 @@ class Guest:
 
     def try_write(self, data: bytes) -> bool:
         """Send *data* if there is room for all of it now; return whether there was."""
+        self._connection.rests_until = 0.0
         return not self._connection.over and self._connection.stream.try_write(data)
 
     async def give_turn(self) -> None:
@@ -202,10 +208,16 @@ class Guest:
         """
         Look after the WebSockets.
 
-        Return whether what was read is being worked on for some time: nobody reads.
+        Return whether what was read is being worked on for some time: nobody reads. A WebSocket
+        that is read, and to which nothing is being sent, may rest.
         """
-        self.protocol.look(now, self._connection.wire, busy=bool(self.handling))
-        return bool(self.handling) and now - self.handling > TICK_S
+        connection = self._connection
+        until = self.protocol.look(now, connection.wire, busy=bool(self.handling))
+        if self.handling:
+            return now - self.handling > TICK_S
+        if until > now and not (connection.wire.writing or connection.over):
+            connection.rests_until = min(until, now + REST_S)
+        return False
 
     def hung_up(self) -> None:
         """

@@ -120,8 +120,12 @@ class Protocols:
             self._tasks.cancel_calls({each.inbox for each in websockets})
         return bool(websockets)
 
-    def look(self, now: float, wire: Stream, *, busy: bool) -> None:
-        """Look after the WebSockets; *busy* says that nobody reads what their clients say."""
+    def look(self, now: float, wire: Stream, *, busy: bool) -> float:
+        """
+        Look after the WebSockets; *busy* says that nobody reads what their clients say.
+
+        Return the time before which nothing can be due; 0.0 is the next tick.
+        """
         protocol = self.protocol
         if isinstance(protocol, H2):
             sent = wire.sent + protocol.unsent
@@ -129,7 +133,8 @@ class Protocols:
                 if isinstance(stream, WebSocket):
                     stream.look(now, now if busy else stream.heard(now), sent, wire)
         elif isinstance(protocol.stream, WebSocket):
-            protocol.stream.look(now, now if busy else wire.read_at, wire.sent, wire)
+            return protocol.stream.look(now, now if busy else wire.read_at, wire.sent, wire)
+        return 0.0
 
     def is_unfinished(self) -> bool:
         """Whether a response has begun and not ended."""
