@@ -229,6 +229,8 @@ class Stream(Turns, ByteStream):
                 except self.awoken:
                     if not self._more:
                         return self._nothing()
+                except OSError:
+                    return b""
                 finally:
                     self.reading = False
                 self.read_at = clock()
