@@ -24,6 +24,7 @@ from hypercorn.protocol.events import Data, Request
 from hypercorn.protocol.ws_stream import ASGIWebsocketState
 from hypercorn.utils import filter_pseudo_headers
 
+from .h1 import with_whole_lists
 from .h2_uploads import FairH2
 from .websockets import WebSocket, awaits_answer, give_up, new_websocket
 
@@ -110,7 +111,7 @@ class SocketsH2(FairH2):
         await stream.handle(
             Request(
                 stream_id=stream_id,
-                headers=filter_pseudo_headers(request.headers),
+                headers=with_whole_lists(filter_pseudo_headers(request.headers)),
                 http_version="2",
                 method="CONNECT",
                 raw_path=fields[b":path"],
