@@ -203,12 +203,16 @@ class Connection:
             await self.stream.finish(whole=whole)
             self.ending = clock()
 
-    async def linger(self) -> None:
-        """Read and drop what the client still sends; the sweep closes the socket after LINGER_S."""
+    async def linger(self, most: int = LINGER_BYTES) -> None:
+        """
+        Read and drop what the client still sends; the sweep closes the socket after LINGER_S.
+
+        In the clear nothing is read beyond *most* bytes of it.
+        """
         dropped = 0
         while data := await self.wire.read():
             dropped += len(data)
-            if dropped > LINGER_BYTES and not self.is_secure:
+            if dropped > most and not self.is_secure:
                 await anyio.sleep(LINGER_S)
                 return
 

@@ -153,6 +153,17 @@ async def test_a_message_beyond_the_bound_of_its_application_is_refused(opened, 
     assert app.messages() == [500 * "é"]
 
 
+async def test_who_reads_behind_a_message_that_is_much_too_big_hears_that_it_is(
+    anyio_backend_name,
+):
+    """Its rest is taken and dropped: else it would fill the kernel, and end in a reset."""
+    async with talking("h1", anyio_backend_name, Listens(1000)) as talk:
+        await talk.send(frame(BINARY, bytes(16 * 2**20)))
+        said = await talk.read(4)
+
+        assert (said[0], said[2:]) == (0x80 | CLOSE, closed(1009))
+
+
 async def test_what_nobody_reads_is_not_taken_and_is_heard_later(opened):
     app = Listens()
     async with opened(app) as talk:

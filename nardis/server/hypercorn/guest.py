@@ -35,6 +35,10 @@ __all__ = ["REST_S", "Guest", "Tasks", "takes"]
 # its rest; only what TLS has to say for itself does not.
 REST_S: Final = 10.0
 
+# A client that is in the middle of a message, which was refused for its size (1009), may read our
+# Close frame only behind it: so much of it is read and dropped, if it comes within LINGER_S.
+LINGER_BYTES: Final = 64 * 1024 * 1024
+
 
 def takes(request: RequestHead, *, http2: bool) -> bool:
     """Whether *request* opens a WebSocket, or HTTP/2 where that is spoken."""
@@ -119,7 +123,7 @@ class Guest:
                     self.handling = 0.0
                 data = await connection.stream.read()
             if connection.over:
-                await connection.linger()
+                await connection.linger(LINGER_BYTES)
             await self._lost()
             # An application that does not listen may go on for long.
             if connection.wire.writing or self.has_rest:  # half of something may be out
