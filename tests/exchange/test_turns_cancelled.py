@@ -276,7 +276,6 @@ async def test_asyncio_is_asked_in_public_where_its_own_way_is_gone(monkeypatch)
 
 async def test_those_that_leave_at_once_are_not_looked_for_among_all_that_wait(monkeypatch):
     """Each of ten thousand would be, in turn: a second for which everything else stands still."""
-    compared = 0
 
     class Turn:
         def __init__(self):
@@ -284,9 +283,7 @@ async def test_those_that_leave_at_once_are_not_looked_for_among_all_that_wait(m
             self.wait, self.set, self.is_set = self.event.wait, self.event.set, self.event.is_set
 
         def __eq__(self, other):
-            nonlocal compared
-            compared += 1
-            return self is other
+            raise AssertionError("it was looked for")  # pragma: no cover - must not happen
 
         __hash__ = object.__hash__
 
@@ -317,4 +314,4 @@ async def test_those_that_leave_at_once_are_not_looked_for_among_all_that_wait(m
         call = server.call("/", on_send=gate)
         await call.wait()
 
-    assert (call.body, compared < 50) == (b"said", True)
+    assert (call.body, call.error) == (b"said", None)
