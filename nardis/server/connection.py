@@ -16,8 +16,9 @@ from typing import Final, Protocol, cast
 import anyio
 
 from .._failures import parted
+from .byte_stream import ByteStream
 from .service import Service, log_fault, logger
-from .stream import LINGER_BYTES, LINGER_S, ByteStream, Stream, clock
+from .stream import LINGER_BYTES, LINGER_S, Stream, clock
 
 __all__ = ["Call", "Connection", "Conversation"]
 
