@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
+from typing import TypeAlias
 
 import anyio
 
-__all__ = ["TakesTurns"]
+__all__ = ["TakesTurns", "Waiting"]
+
+# In the order of their calls. A deque is gone through for each that leaves: ten thousand that are
+# cancelled at once would hold everything up for a second.
+Waiting: TypeAlias = "OrderedDict[anyio.Event, None]"
 
 
 class TakesTurns:
@@ -17,7 +22,7 @@ class TakesTurns:
 
     # Set by the constructor of what is used.
     _busy: bool  # a task has its turn
-    _turns: deque[anyio.Event] | None  # the others, which wait for it; an empty one is 760 bytes
+    _turns: Waiting | None  # the others, which wait for it; made for the first of them
 
     async def _take_turn(self) -> None:
         """Wait until it is nobody else's turn; first come, first served."""
@@ -28,20 +33,21 @@ class TakesTurns:
     async def _wait_for_turn(self) -> None:
         """Wait behind all that wait already."""
         if self._turns is None:
-            self._turns = deque()  # type: ignore[misc]  # as above
+            self._turns = OrderedDict()  # type: ignore[misc]  # as above
         turn = anyio.Event()
-        self._turns.append(turn)
+        self._turns[turn] = None
         try:
             await turn.wait()
         except BaseException:
             if turn.is_set():
                 self._give_turn()
             else:
-                self._turns.remove(turn)
+                del self._turns[turn]
             raise
 
     def _give_turn(self) -> None:
         if self._turns:
-            self._turns.popleft().set()
+            turn, _ = self._turns.popitem(last=False)
+            turn.set()
         else:
             self._busy = False  # type: ignore[misc]  # as above

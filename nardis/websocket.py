@@ -16,8 +16,8 @@ from ._exchange.socket import REASON_BYTES, Socket
 from ._models import encode_json
 from ._receiving.lines import json_of_message
 from ._sending.sources import to_bytes
-from ._sending.verbs import Verb
-from .errors import HTTPError, UsageError
+from ._sending.verbs import PATIENCE_S, SOMEBODY, Called, Verb
+from .errors import ForgottenAwait, HTTPError, UsageError
 from .request import Request
 from .response import Response
 from .types import Message
@@ -64,7 +64,7 @@ class WebSocket:
     Source: RFC 6455.
     """
 
-    __slots__ = ("_handshake", "_res", "_socket", "_wanted")
+    __slots__ = ("_handshake", "_missed", "_missed_at", "_res", "_socket", "_wanted")
 
     def __init__(self, req: Request, res: Response, wanted: Sequence[str] = ()) -> None:
         handshake = req.exchange
@@ -73,6 +73,8 @@ class WebSocket:
         self._handshake: Handshake = handshake
         self._res = res
         self._socket: Socket | None = None
+        self._missed: Called | None = None  # a verb that had not begun then
+        self._missed_at = 0.0
         self._wanted = wanted
 
     def __repr__(self) -> str:
@@ -144,7 +146,9 @@ class WebSocket:
         return self
 
     def __anext__(self) -> Coroutine[Any, Any, str | bytes]:
-        socket = self._socket
+        socket, last = self._socket, self._res.unawaited
+        if last is not None and (last.cr_frame is not None or self._res.earlier is not None):
+            self._look_back(last)
         return self._first_message() if socket is None else socket.next_message()
 
     async def receive(self) -> str | bytes:
@@ -320,6 +324,24 @@ class WebSocket:
         if _TALKING.get(None) is self:
             self._res.keep(verb, name)
         return verb
+
+    def _look_back(self, last: Called) -> None:
+        """
+        Find a verb that was called, and not awaited for a second, before a message is waited for.
+
+        The verbs themselves find one before them; a handler that goes on to read calls no more.
+
+        Raises:
+            ForgottenAwait: There is one.
+        """
+        first = self._res.earlier[0] if self._res.earlier else last
+        if first.cr_frame is None or first.cr_suspended or first.cr_running:
+            return
+        now = self._handshake.sweeper.clock()
+        if self._missed is not first:
+            self._missed, self._missed_at = first, now
+        elif now - self._missed_at > PATIENCE_S:
+            raise ForgottenAwait(self._res.forgotten() or first.__name__, SOMEBODY)
 
     @contextmanager
     def talking(self) -> Generator[None, None, None]:

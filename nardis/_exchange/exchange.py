@@ -6,7 +6,6 @@ The exchange is the only caller of the server's `send`; the rules stand at the d
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from io import FileIO
 from sys import exception
@@ -18,6 +17,7 @@ from anyio.lowlevel import checkpoint
 from .._asgi.extensions import FILE, PATH
 from .._failures import name_of
 from .._http.fields import BODILESS_METHODS
+from .._turns import Waiting
 from ..errors import (
     ContentLengthMismatch,
     NoResponse,
@@ -89,7 +89,7 @@ class Exchange(Ledger):
         self._plain: bool = False
         self._bodiless = self._torn = False  # R6, R5
         self._busy: bool = False  # a task is sending
-        self._turns: deque[anyio.Event] | None = None  # the tasks that wait to send
+        self._turns: Waiting | None = None  # the tasks that wait to send
         self._yields_at: float = 0.0  # when the event loop has its next turn
         return self
 

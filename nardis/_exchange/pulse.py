@@ -90,6 +90,8 @@ class Pulse:
         "_seen",
     )
 
+    rests_until: float = 0.0
+
     def __init__(self, exchange: Streaming, ping: bytes = b"", ping_s: float | None = None) -> None:
         self._exchange = exchange
         self._ping = ping

@@ -7,6 +7,7 @@ Source: RFC 6455 §5.4 to §7.4; the ASGI specification, "WebSocket".
 from __future__ import annotations
 
 from contextlib import suppress
+from math import inf
 from typing import Final, NoReturn
 
 import anyio
@@ -142,6 +143,7 @@ class Socket(Turns):
         "closed_here",
         "open",
         "over",
+        "rests_until",
         "subprotocol",
     )
 
@@ -162,6 +164,7 @@ class Socket(Turns):
         self.close_text: str = ""
         self._messages = messages
         self._is_reading = False
+        self.rests_until: float = 0.0
         self._until: float = 0.0  # when a handler that was reading is cancelled; 0.0 is never
         self._send = send
         self._busy, self._turns = False, None
@@ -237,7 +240,9 @@ class Socket(Turns):
         """
         if self._is_cancelled():
             await checkpoint()
-        await self._take_turn()
+        if self._busy:
+            await self._wait_for_turn()
+        self._busy: bool = True
         try:
             if not self.open or self.closing:
                 await self.raise_gone()
@@ -247,7 +252,10 @@ class Socket(Turns):
             await self._interrupted(exc)
         finally:
             self.writing = 0.0
-            self._give_turn()
+            if self._turns:
+                self._give_turn()
+            else:
+                self._busy = False
         if now > self.sweeper.yields_at:
             self.sweeper.yields_at = now + TURN_S
             await checkpoint()
@@ -335,7 +343,7 @@ class Socket(Turns):
                 self.cancel()
 
     def _give_time(self) -> None:
-        self._until = self._clock() + self.limits.cleanup_s
+        self._until, self.rests_until = self._clock() + self.limits.cleanup_s, 0.0
 
     def _has_unread(self) -> bool:
         if self._messages.has_unread:
@@ -393,7 +401,12 @@ class Socket(Turns):
         self.note_failure(error)
 
     def look(self, now: float) -> None:
-        """Enforce the limits and see to a watcher; the sweeper calls this once a tick."""
+        """
+        Enforce the limits and see to a watcher; the sweeper calls this once a tick.
+
+        Where our runner tells of the end, nothing can be due before a send that begins now has
+        stalled, or the handler has had its time.
+        """
         handler_s = self.limits.handler_s
         if self.is_stalled(now):
             self.interrupt("stalled")
@@ -401,8 +414,12 @@ class Socket(Turns):
             self.interrupt("deadline")
         if self._until and now > self._until:
             self.cancel()
-        if self.client is None and self.open and now - self.since > TICK_S:
-            self._messages.watch()
+        if self.client is None:
+            if self.open and now - self.since > TICK_S:
+                self._messages.watch()
+        elif self.close_reason is None and not (self.writing or self._until):
+            ends_at = inf if handler_s is None else self.since + handler_s
+            self.rests_until = min(now + self.limits.write_stall_s, ends_at)
 
 
 def close_code_of(error: BaseException | None, reason: CloseReason | None) -> tuple[int, str]:

@@ -23,7 +23,14 @@ TICK_S: Final = 0.25
 
 
 class InFlight(Protocol):
-    """What is looked at: an exchange, or another call of the application."""
+    """
+    What is looked at: an exchange, or another call of the application.
+
+    Attributes:
+        rests_until: Nothing can be due before then, by the sweeper's clock; 0.0 is at each tick.
+    """
+
+    rests_until: float
 
     def look(self, now: float, /) -> None:
         """Enforce the limits, and see to it that a client that left is noticed."""
@@ -74,8 +81,9 @@ class Sweeper:
 
 
 def sweep(exchanges: Iterable[InFlight], now: float) -> None:
-    """Look at each of *exchanges* once; *now* is in seconds of their clock."""
-    _for_each(exchanges, lambda exchange: exchange.look(now))
+    """Look at each of *exchanges* that does not rest; *now* is in seconds of their clock."""
+    due = [exchange for exchange in exchanges if exchange.rests_until <= now]
+    _for_each(due, lambda exchange: exchange.look(now))
 
 
 def interrupt_all(exchanges: Iterable[InFlight], reason: CloseReason) -> None:

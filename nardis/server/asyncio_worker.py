@@ -54,10 +54,17 @@ class AsyncioStream(Stream):
 
     def _readable(self) -> Awaitable[object]:
         if not self._listening:
+            self._ask(self._loop.add_reader, self._arrived)
             self._listening = True
-            self._loop.add_reader(self.socket, self._arrived)
         self._arrival = self._loop.create_future()
         return self._arrival
+
+    def _ask(self, add: Callable[..., object], callback: Callable[[], None]) -> None:
+        """Ask the loop to tell of this socket."""
+        try:
+            add(self.socket, callback)
+        except RuntimeError as exc:  # uvloop (0.23) has closed its handle of it
+            raise ConnectionResetError("the client has reset the connection") from exc
 
     def _arrived(self) -> None:
         arrival = self._arrival
@@ -69,8 +76,8 @@ class AsyncioStream(Stream):
 
     def _writable(self) -> Awaitable[object]:
         if not self._offering:
+            self._ask(self._loop.add_writer, self._freed)
             self._offering = True
-            self._loop.add_writer(self.socket, self._freed)
         self._room = self._loop.create_future()
         return self._room
 

@@ -16,8 +16,9 @@ from typing import Final, Protocol, cast
 import anyio
 
 from .._failures import parted
+from .byte_stream import ByteStream
 from .service import Service, log_fault, logger
-from .stream import LINGER_BYTES, LINGER_S, ByteStream, Stream, clock
+from .stream import LINGER_BYTES, LINGER_S, Stream, clock
 
 __all__ = ["Call", "Connection", "Conversation"]
 
@@ -111,6 +112,7 @@ class Connection:
         over: Nothing more is sent.
         ending: Our side is closed since then; 0.0 is not.
         cancel: Cancels what runs for it.
+        rests_until: Nothing can be due before then; 0.0 is at each tick.
     """
 
     __slots__ = (
@@ -122,6 +124,7 @@ class Connection:
         "idle_since",
         "over",
         "progressed",
+        "rests_until",
         "service",
         "shift",
         "stream",
@@ -148,6 +151,7 @@ class Connection:
         self.behind: int = 0
         self.over: bool = False
         self.ending: float = 0.0
+        self.rests_until: float = 0.0
         self._taken = 0
         self.talk: Conversation = first(self)
 
@@ -196,16 +200,20 @@ class Connection:
     async def finish(self, *, whole: bool) -> None:
         """Send nothing more; *whole* says that nothing is missing."""
         if not self.over:
-            self.over = True
+            self.over, self.rests_until = True, 0.0
             await self.stream.finish(whole=whole)
             self.ending = clock()
 
-    async def linger(self) -> None:
-        """Read and drop what the client still sends; the sweep closes the socket after LINGER_S."""
+    async def linger(self, most: int = LINGER_BYTES) -> None:
+        """
+        Read and drop what the client still sends; the sweep closes the socket after LINGER_S.
+
+        In the clear nothing is read beyond *most* bytes of it.
+        """
         dropped = 0
         while data := await self.wire.read():
             dropped += len(data)
-            if dropped > LINGER_BYTES and not self.is_secure:
+            if dropped > most and not self.is_secure:
                 await anyio.sleep(LINGER_S)
                 return
 
@@ -301,6 +309,7 @@ class Connection:
 
     def interrupt(self) -> None:
         """Tell WebSockets that it is over; cancel other calls, unless an application does."""
+        self.rests_until = 0.0
         if self.talk.close_websockets():
             return
         begun = self.head_since and not self.talk.multiplexed  # half a head: no call will come

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import anyio
 from anyio.lowlevel import checkpoint
 
-from .stream import LINGER_S, READ_BYTES, TURN_S, ByteStream, Stream, clock
+from .byte_stream import ByteStream
+from .stream import LINGER_S, READ_BYTES, TURN_S, Stream, clock
 from .tls import TLS
 
 __all__ = ["SecureStream"]

@@ -35,9 +35,20 @@ LATE_S: Final = 1.5 * TICK_S
 # Linux tells by it that the peer has closed its sending half, without anybody reading.
 HANG_UP: Final[int] = getattr(select, "POLLRDHUP", 0)
 
+# Linux alone can be asked once about many sockets, at no cost for those of which there is no news.
+EPOLL: Final[bool] = hasattr(select, "epoll")
+
 
 class Connected(Protocol):
-    """What is done with a connection."""
+    """
+    What is done with a connection.
+
+    Attributes:
+        rests_until: Nothing can be due before then, if its client does not leave; 0.0 is at each
+            tick.
+    """
+
+    rests_until: float
 
     @property
     def socket(self) -> socket:
@@ -130,6 +141,7 @@ class Service:
         self.context: Any = None
         self.innermost: Callable[[], Callable[[bool], object]]
         self.max_requests: int | None = max_requests
+        self._hang_ups: select.epoll | None = None  # of connections that rest
         self._told: list[tuple[Callable[[float], object], Callable[[], object]]] = []
 
     @property
@@ -184,23 +196,50 @@ class Service:
             self._tell_all([partial(self.look, clock())])
 
     def look(self, now: float) -> None:
-        """Look at each connection once; *now* is in seconds of `time.monotonic`."""
+        """Look at each connection that does not rest; *now* is in seconds of `time.monotonic`."""
         asked: dict[int, Connected] = {}
 
         def look_at(connection: Connected) -> None:
             if connection.look(now):
                 if connection.is_closed():
                     connection.hung_up()
+                elif connection.rests_until > now:
+                    self._ask_for_hang_up(connection)
                 else:
                     asked[connection.socket.fileno()] = connection
 
-        self._for_each(look_at)
+        due = [each for each in self.connections if each.rests_until <= now]
+        self._for_each(look_at, due)
+        gone = self._left_at_rest(now)
         if asked and HANG_UP:
             poll = select.poll()
             for number in asked:
                 poll.register(number, HANG_UP)
-            gone = {asked[number] for number, _ in poll.poll(0)}
-            self._for_each(lambda connection: connection.hung_up(), gone)
+            gone.update(asked[number] for number, _ in poll.poll(0))
+        self._for_each(lambda connection: connection.hung_up(), gone)
+
+    def _ask_for_hang_up(self, connection: Connected) -> None:
+        """Have the kernel tell once when the client of a connection that rests has left."""
+        if not EPOLL:
+            connection.rests_until = 0.0
+            return
+        if self._hang_ups is None:
+            self._hang_ups = select.epoll()
+        number, events = connection.socket.fileno(), HANG_UP | select.EPOLLONESHOT
+        try:
+            self._hang_ups.register(number, events)
+        except FileExistsError:  # it rested before
+            self._hang_ups.modify(number, events)
+
+    def _left_at_rest(self, now: float) -> set[Connected]:
+        """Return the connections that rest though their clients have left."""
+        told = self._hang_ups.poll(0) if self._hang_ups is not None else ()
+        numbers = {number for number, _ in told}
+        return {
+            each
+            for each in (self.connections if numbers else ())
+            if each.rests_until > now and not each.is_closed() and each.socket.fileno() in numbers
+        }
 
     def _tell_all(self, calls: Iterable[Callable[[], object]]) -> None:
         """Make each call; a fault in one of them keeps nobody else from his."""
@@ -214,7 +253,7 @@ class Service:
                 )
 
     def _for_each(
-        self, act: Callable[[Connected], object], connections: set[Connected] | None = None
+        self, act: Callable[[Connected], object], connections: Iterable[Connected] | None = None
     ) -> None:
         """Do something with each connection; a fault in one of them ends that one alone."""
         for connection in tuple(self.connections if connections is None else connections):

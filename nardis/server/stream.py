@@ -16,7 +16,7 @@ import select
 import socket
 import struct
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import ClassVar, Final, TypeAlias, cast
@@ -25,6 +25,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from .._files.reading import fetch, read_at, seems_cached
+from .byte_stream import ByteStream
 from .turns import Turns
 
 __all__ = [
@@ -33,7 +34,6 @@ __all__ = [
     "READ_BYTES",
     "TURN_S",
     "Address",
-    "ByteStream",
     "Stream",
     "clock",
     "rest_of",
@@ -81,55 +81,6 @@ MORE: Final[int] = getattr(socket, "MSG_MORE", 0)
 UNMAPPED: Final = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 Address: TypeAlias = tuple[str, int] | None
-
-
-class ByteStream(ABC):
-    """
-    What a conversation needs of its client, in the clear or over TLS.
-
-    Attributes:
-        rest: Of a write that was cancelled, and kept, it is still to be sent.
-    """
-
-    __slots__ = ()
-
-    rest: Iterator[memoryview] | None
-
-    @abstractmethod
-    async def read(self) -> bytes | None:
-        """
-        Return what has arrived, as soon as something has.
-
-        Nothing, b"", is the end, however it came; None says that `wake` was called. One task may
-        read at a time. Cancellation loses nothing.
-        """
-
-    @abstractmethod
-    async def write(self, *pieces: bytes, keeps: bool = False) -> bool:
-        """
-        Send *pieces* as one; return when the system took them, False if the client is gone.
-
-        Tasks that write at once take turns. Cancellation: before the first byte it leaves no trace;
-        after it the stream is cut, because half a piece may be on the wire. Over TLS it is cut once
-        the record is made, which the session would miss. With *keeps* it is not cut: `rest` is
-        there, and `resume` has to be called before anything else is written.
-        """
-
-    @abstractmethod
-    async def resume(self) -> bool:
-        """Send the `rest`, as `write` does. Cancellation: the stream is cut."""
-
-    @abstractmethod
-    def try_write(self, data: bytes) -> bool:
-        """
-        Send a few bytes if there is room for them now, and nobody writes; return whether it was so.
-
-        The stream is cut if there was room for a part.
-        """
-
-    @abstractmethod
-    async def finish(self, *, whole: bool) -> None:
-        """Close our sending half; *whole* says that nothing is missing, which TLS can tell."""
 
 
 class Stream(Turns, ByteStream):
@@ -221,6 +172,8 @@ class Stream(Turns, ByteStream):
                 except self.awoken:
                     if not self._more:
                         return self._nothing()
+                except OSError:
+                    return b""
                 finally:
                     self.reading = False
                 self.read_at = clock()
@@ -278,18 +231,23 @@ class Stream(Turns, ByteStream):
             self.cut()
             raise
 
-    def try_write(self, data: bytes) -> bool:
-        """Send a few bytes if there is room for them now; see `ByteStream`."""
+    def begin(self, data: bytes) -> int:
+        """Send what there is room for now, if nobody writes; see `ByteStream`."""
         if self._busy or self.closed:
-            return False
+            return 0
         try:
             sent = self.socket.send(data)
-        except OSError:  # no room, or no client: who reads learns of that
-            return False
+        except OSError:  # no room, or no client: who sends the rest, or reads, learns of that
+            return 0
         self.sent += sent
-        if sent < len(data):
+        return sent
+
+    def try_write(self, data: bytes) -> bool:
+        """Send a few bytes if there is room for them now; see `ByteStream`."""
+        sent = self.begin(data)
+        if 0 < sent < len(data):
             self.cut()
-        return True
+        return sent > 0
 
     @property
     def has_room(self) -> bool:

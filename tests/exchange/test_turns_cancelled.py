@@ -272,3 +272,46 @@ async def test_asyncio_is_asked_in_public_where_its_own_way_is_gone(monkeypatch)
         with pytest.raises(anyio.get_cancelled_exc_class()):
             await checkpoint()
         assert is_cancelled()
+
+
+async def test_those_that_leave_at_once_are_not_looked_for_among_all_that_wait(monkeypatch):
+    """Each of ten thousand would be, in turn: a second for which everything else stands still."""
+
+    class Turn:
+        def __init__(self):
+            self.event = Event()
+            self.wait, self.set, self.is_set = self.event.wait, self.event.set, self.event.is_set
+
+        def __eq__(self, other):
+            raise AssertionError("it was looked for")  # pragma: no cover - must not happen
+
+        __hash__ = object.__hash__
+
+    Event = anyio.Event
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(res.write, "said")
+            await gate.reached()
+            monkeypatch.setattr("nardis._turns.anyio.Event", Turn)
+            async with anyio.create_task_group() as many:
+                for each in scopes:
+                    many.start_soon(leaves, res, each)
+                await rest()
+                for each in reversed(scopes):
+                    each.cancel()
+            monkeypatch.undo()
+            gate.open()
+
+    async def leaves(res, scope):
+        with scope:
+            await res.write("lost")
+
+    gate, scopes = Gate(), [anyio.CancelScope() for _ in range(50)]
+    async with Server(app) as server:
+        call = server.call("/", on_send=gate)
+        await call.wait()
+
+    assert (call.body, call.error) == (b"said", None)

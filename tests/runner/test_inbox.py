@@ -3,6 +3,7 @@ What an application receives from, between it and the protocol: nothing is lost,
 without bound.
 """
 
+import importlib
 import itertools
 import tracemalloc
 from collections import deque
@@ -258,15 +259,37 @@ async def test_an_answer_may_be_changed_by_who_got_it():
     assert await inbox.get() == LEFT
 
 
+async def test_whoever_waits_is_woken_also_where_another_waited_and_was_cancelled(
+    anyio_backend_name,
+):
+    """A foreign application may ask from several tasks; event loops wake them in their own way."""
+    tasks = importlib.import_module(f"nardis.server.hypercorn.{anyio_backend_name}_tasks")
+    inbox, told = Inbox(tasks.ConnectionTasks.signal), []
+    inbox.take("first")
+    await inbox.get()
+
+    async def ask():
+        told.append(await inbox.get())
+
+    async with anyio.create_task_group() as group:
+        async with anyio.create_task_group() as impatient:
+            impatient.start_soon(ask)
+            group.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            impatient.cancel_scope.cancel()
+        inbox.take("second")
+    assert [each["text"] for each in told] == ["second"]
+
+
 async def test_messages_of_a_websocket_keep_their_order_and_their_bound():
     inbox, told = Inbox(), []
 
     async def produce():
         await inbox.put({"type": "websocket.connect"})
-        await inbox.put({"type": "websocket.receive", "text": "x" * BOUND_BYTES, "bytes": None})
-        told.append("text")
-        await inbox.put({"type": "websocket.receive", "bytes": b"y", "text": None})
-        told.append("bytes")
+        for kind, message in ("text", "x" * BOUND_BYTES), ("bytes", b"y"):
+            if not inbox.take(message):
+                await inbox.room()
+            told.append(kind)
 
     async with anyio.create_task_group() as group:
         group.start_soon(produce)
@@ -314,10 +337,8 @@ class Sender:
             elif padding:
                 self.room += self.given.pop()  # padding alone is given back at once
 
-    async def send_message(self, size, kind):
-        await self.inbox.put(
-            {"type": "websocket.receive", kind: {"bytes": b"x", "text": "x"}[kind] * size}
-        )
+    def send_message(self, size, kind):
+        self.inbox.take({"bytes": b"x", "text": "x"}[kind] * size)
         self.messages.append(size + MESSAGE_OVERHEAD_BYTES)
 
     async def take(self):
@@ -370,7 +391,7 @@ async def test_no_order_of_puts_and_gets_lets_the_credit_or_the_weight_drift(ste
         if kind == "piece":
             sender.send_piece(*facts)
         elif kind == "message":
-            await sender.send_message(*facts)
+            sender.send_message(*facts)
         elif sender.inbox.weight:
             await sender.take()
         sender.check()

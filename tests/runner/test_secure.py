@@ -111,6 +111,12 @@ async def keep(told, function, *args):
     told.append(await function(*args))
 
 
+async def test_nothing_begins_to_go_out_before_its_record_is_made(agreed):
+    secure, _, _ = agreed
+
+    assert secure.begin(b"hello") == 0
+
+
 # --- the handshake --------------------------------------------------------------------------------
 
 

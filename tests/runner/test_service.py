@@ -18,6 +18,8 @@ pytestmark = pytest.mark.anyio
 class Connection:
     """A connection that lists what is wanted of it; *deaf* is what its look returns."""
 
+    rests_until = 0.0
+
     def __init__(self, *, deaf=False, closed=False, sock=None):
         self.log = []
         self.deaf = deaf
@@ -46,6 +48,8 @@ class Connection:
 
 class Faulty:
     """A connection of which nothing can be wanted, but perhaps its end."""
+
+    rests_until = 0.0
 
     def __init__(self, fault, *, ends=False):
         self.fault = fault
@@ -171,6 +175,65 @@ async def test_a_closed_connection_that_nobody_reads_is_told_of_it_without_its_s
     look(serving(connection))
 
     assert connection.log == ["look", "hung up"]
+
+
+class Resting(Connection):
+    """A connection that rests when it was looked at."""
+
+    def look(self, now):
+        self.rests_until = now + 10
+        return super().look(now)
+
+
+async def test_a_connection_that_rests_is_looked_at_when_something_may_be_due():
+    service, now = serving(connection := Resting()), clock()
+    for later in (0, 1, 9, 10, 11):
+        service.look(now + later)
+
+    assert connection.log == ["look", "look"]
+
+
+async def test_of_a_connection_that_rests_the_system_tells_once_that_its_client_has_left():
+    """It is told of those that rest, and not asked about each of them at each tick."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        resting, awake = Resting(deaf=True, sock=ours), Connection(sock=ours)
+        service, now = serving(resting, awake), clock()
+        for later in (0, 11):
+            service.look(now + later)
+        assert resting.log == ["look", "look"]
+        theirs.shutdown(socket.SHUT_WR)
+        for later in (12, 13):
+            service.look(now + later)
+        assert resting.log == ["look", "look", "hung up"]
+        service.look(now + 22)
+
+    assert resting.log == ["look", "look", "hung up", "look", "hung up"]
+    assert set(awake.log) == {"look"}
+
+
+async def test_a_connection_whose_rest_has_ended_is_not_told_what_the_system_says_of_one():
+    """It is looked at, which may find that there is something in the way still."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        service, now = serving(connection := Resting(deaf=True, sock=ours)), clock()
+        service.look(now)
+        theirs.shutdown(socket.SHUT_WR)
+        connection.rests_until, connection.look = 0.0, lambda now: False
+        service.look(now + 1)
+
+    assert connection.log == ["look"]
+
+
+async def test_where_the_system_cannot_tell_of_many_at_once_no_unheard_connection_rests(
+    monkeypatch,
+):
+    monkeypatch.setattr("nardis.server.service.EPOLL", False)
+    service, now = serving(connection := Resting(deaf=True)), clock()
+    for later in (0, 1):
+        service.look(now + later)
+
+    assert connection.log == ["look", "look"]
 
 
 # --- the shutdown ---------------------------------------------------------------------------------

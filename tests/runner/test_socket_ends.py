@@ -1,5 +1,6 @@
 """WebSockets over each HTTP: who hears how one ended, and when; sizes, silence, and the close."""
 
+from contextlib import asynccontextmanager
 from itertools import count as count_from
 
 import anyio
@@ -8,6 +9,7 @@ from anyio.lowlevel import checkpoint
 from hypercorn.utils import UnexpectedMessageError
 
 from nardis.errors import UsageError
+from nardis.server.hypercorn.guest import REST_S
 from nardis.server.hypercorn.inbox import BOUND_BYTES
 from nardis.server.hypercorn.websockets import CLOSE_S
 from nardis.server.stream import clock
@@ -151,6 +153,17 @@ async def test_a_message_beyond_the_bound_of_its_application_is_refused(opened, 
     assert app.messages() == [500 * "é"]
 
 
+async def test_who_reads_behind_a_message_that_is_much_too_big_hears_that_it_is(
+    anyio_backend_name,
+):
+    """Its rest is taken and dropped: else it would fill the kernel, and end in a reset."""
+    async with talking("h1", anyio_backend_name, Listens(1000)) as talk:
+        await talk.send(frame(BINARY, bytes(16 * 2**20)))
+        said = await talk.read(4)
+
+        assert (said[0], said[2:]) == (0x80 | CLOSE, closed(1009))
+
+
 async def test_what_nobody_reads_is_not_taken_and_is_heard_later(opened):
     app = Listens()
     async with opened(app) as talk:
@@ -189,7 +202,7 @@ async def test_who_says_much_gives_others_their_turn(opened, said, monkeypatch):
         monkeypatch.setattr("nardis.server.hypercorn.websockets.clock", count_from(0).__next__)
         stream = stream_of(talk)
         if talk.http is None:
-            await stream.take(said)
+            await stream.take(said)  # there is more to do
         else:
             await stream.hear(said, 0)
             while stream._hearing:
@@ -334,6 +347,88 @@ async def test_while_a_ping_is_on_its_way_what_the_client_takes_is_a_sign_of_it(
         talk.look(5 * (PING_S + 1))
         talk.look(6 * (PING_S + 1))
         assert app.heard == [(1006, "")]
+
+
+# --- rest -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def resting(anyio_backend_name):
+    """Return a context manager that opens a WebSocket of which nothing is due for a while."""
+
+    @asynccontextmanager
+    async def resting(app, **options):
+        async with talking("h1", anyio_backend_name, app, **options) as talk:
+            talk.look()
+            assert talk.connection.rests_until > clock()
+            yield talk
+
+    return resting
+
+
+async def test_one_that_is_idle_rests_until_it_is_to_be_pinged(resting):
+    async with resting(Listens(reads=True), ws_ping_s=3) as talk:
+        until = talk.connection.rests_until
+        assert until == talk.connection.wire.read_at + 3
+        talk.look(3)
+        assert await talk.read(2) == frame(PING, masked=False)
+        assert talk.connection.rests_until == 0.0
+        talk.look(3.5)
+        assert talk.connection.rests_until == 0.0, "its answer is waited for"
+        talk.connection.wire.read_at = until + 1  # it has come
+        talk.look(3.5)
+        assert talk.connection.rests_until == until + 4
+
+
+@pytest.mark.parametrize("ping_s", [0, 3600])
+async def test_none_rests_for_longer_than_ten_seconds(resting, ping_s):
+    async with resting(Listens(reads=True), ws_ping_s=ping_s) as talk:
+        assert REST_S - 1 < talk.connection.rests_until - clock() <= REST_S
+
+
+async def waits_to_send(app, talk, group):
+    await talk.block()
+    group.start_soon(app.send, {"type": "websocket.send", "text": "said"})
+
+
+async def closes(app, talk, group):
+    await app.send({"type": "websocket.close"})
+
+
+async def says_too_much(app, talk, group):
+    for _ in range(3):
+        await talk.send(frame(BINARY, bytes(BOUND_BYTES - 1000)))
+
+
+async def is_shut_down(app, talk, group):
+    talk.connection.interrupt()
+
+
+async def is_ended(app, talk, group):
+    await talk.connection.finish(whole=True)
+
+
+@pytest.mark.parametrize("act", [waits_to_send, closes, says_too_much, is_shut_down, is_ended])
+async def test_what_has_to_be_looked_after_ends_its_rest(resting, act):
+    """And it does not rest again before that is over."""
+    app = Listens()
+    async with resting(app) as talk, anyio.create_task_group() as group:
+        await act(app, talk, group)
+        await settled()
+        assert talk.connection.rests_until == 0.0
+        talk.look()
+        assert talk.connection.rests_until == 0.0
+        group.cancel_scope.cancel()
+
+
+async def test_one_that_was_not_accepted_yet_does_not_rest(anyio_backend_name):
+    class Undecided(Listens):
+        async def answer(self, send):
+            await anyio.sleep_forever()
+
+    async with talking("h1", anyio_backend_name, Undecided(), waits=False) as talk:
+        talk.look()
+        assert talk.connection.rests_until == 0.0
 
 
 # --- the close handshake --------------------------------------------------------------------------

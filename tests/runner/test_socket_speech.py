@@ -1,6 +1,7 @@
 """What is said on a WebSocket, over each HTTP: rules S1 to S4 of `speech`."""
 
 import random
+import socket
 
 import anyio
 import pytest
@@ -177,6 +178,35 @@ async def test_s3_a_frame_that_is_cancelled_behind_its_first_byte_is_finished(op
         assert await talk.read(len(said)) == said
         assert app.heard == []
         assert not stream_of(talk).is_speaking
+
+
+@pytest.mark.parametrize("is_left", [False, True], ids=["waits", "is cancelled"])
+async def test_s3_a_frame_that_finds_room_for_a_part_is_finished(
+    anyio_backend_name, monkeypatch, is_left
+):
+    """Also where its caller is cancelled before there is room for any more of it."""
+    zeros = 0
+
+    def begin(wire, data):
+        nonlocal zeros
+        monkeypatch.undo()
+        sent = wire.socket.send(data[:3])
+        zeros = fill(wire)
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return sent
+
+    app = Listens()
+    async with talking("h1", anyio_backend_name, app) as talk, anyio.create_task_group() as group:
+        monkeypatch.setattr(type(talk.connection.wire), "begin", begin)
+        if is_left:
+            await cancelled(app.send, SAID)
+        else:
+            group.start_soon(app.send, SAID)
+            await anyio.wait_all_tasks_blocked()
+        group.start_soon(app.send, SAID)
+        said = await talk.read(12 + zeros)
+
+        assert said[:3] + said[3 + zeros :] == 2 * ours(BINARY, b"said")
 
 
 async def test_s3_a_close_of_the_client_is_answered_behind_a_frame_that_is_finished(opened):

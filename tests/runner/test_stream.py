@@ -93,6 +93,41 @@ async def test_what_a_client_sent_before_it_reset_the_connection_is_still_read(c
             group.cancel_scope.cancel()
 
 
+async def test_what_there_is_room_for_is_sent_at_once_unless_somebody_writes(connect):
+    """No more than that: the caller sends what is left, as it sends what does not begin."""
+    stream, client = connect(tcp)
+    assert stream.begin(b"hello") == 5
+    assert await take(client, 5) == b"hello"
+    size = fill(stream)
+    assert stream.begin(b"no room") == 0
+    async with meanwhile(stream.write(b"waits")):
+        size -= len(client.recv(size // 2))
+        assert stream.begin(b"not in front of it") == 0
+        await take(client, size)
+    assert await take(client, 5) == b"waits"
+    stream.close()
+    assert stream.begin(b"late") == 0
+
+
+async def test_a_reset_that_came_while_a_write_waited_and_nobody_read_is_an_end(connect):
+    """uvloop closes its handle of the socket then, and refuses to look at it any more."""
+    stream, client = connect(tcp)
+    await cancelled(stream.read)
+    client.sendall(b"nobody reads this")
+    fill(stream)
+    async with anyio.create_task_group() as group:
+        group.start_soon(stream.write, b"waits")
+        await anyio.wait_all_tasks_blocked()
+        reset(client)
+        for _ in range(10):
+            await checkpoint()
+        assert await stream.read() in (b"", b"nobody reads this")
+        assert await stream.read() == b""
+        group.cancel_scope.cancel()
+
+    assert await stream.write(b"late") is False
+
+
 async def test_a_read_that_is_cancelled_loses_nothing(connect):
     stream, client = connect()
     await cancelled(stream.read)

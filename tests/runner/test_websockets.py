@@ -232,6 +232,7 @@ class Protocol:
         self.hears = hears
         self.open = websockets
         self.unfinished = unfinished
+        self.until = 0.0
         self.handled = []
         self.calls = [Inbox(), Inbox()]
 
@@ -252,6 +253,7 @@ class Protocol:
 
     def look(self, now, wire, *, busy):
         self.handled.append(f"look, {busy=}")
+        return self.until
 
     def goodbye(self):
         return self.http2

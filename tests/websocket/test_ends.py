@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from nardis import ClientDisconnected, HTTPError, Limits, Nardis, shielded
+from nardis._exchange import socket as socket_of_ours
 from nardis.testing import Client, WebSocketClosed
 from tests.peers.driver import Gate, rest
 from tests.websocket.calls import VANISH, Peer, Sockets, bye, errors, text
@@ -550,6 +551,62 @@ async def test_our_runner_knows_of_each_byte_that_is_taken():
         await socket.wait()
 
     assert app.state.log == ["cancelled", (None, ""), "stalled", "deferred"]
+
+
+async def test_one_whose_end_our_runner_tells_rests_until_something_may_be_due(monkeypatch):
+    """Ten thousand that are idle cost next to nothing, and no limit is met later for it."""
+    app, peer, looks = leaving(parked, limits=Limits(write_stall_s=10, handler_s=25)), Peer(), []
+    look = socket_of_ours.Socket.look
+
+    def counted(watched, now):
+        looks.append(round(now - watched.since))
+        look(watched, now)
+
+    monkeypatch.setattr(socket_of_ours.Socket, "look", counted)
+    async with Sockets(app) as server:
+        socket = await server.opened(peer=peer)
+        while not socket.ended.is_set():
+            await server.tick(1)
+
+    assert looks[:5] == [1, 11, 21, 25, 26]
+    assert app.state.log == ["cancelled", (None, ""), "deadline", "deferred"]
+
+
+async def test_a_send_that_stalls_is_cut_at_its_time_where_it_began_in_a_rest():
+    async def hangs(message):
+        if message["type"] == "websocket.send":
+            await anyio.sleep_forever()
+
+    async def sends(app):
+        await app.state.go.wait()
+        await app.state.ws.send("x")
+
+    app, peer = leaving(sends, limits=Limits(write_stall_s=10)), Peer()
+    async with Sockets(app) as server:
+        socket = await server.opened(on_send=hangs, peer=peer)
+        await server.tick(1)
+        app.state.go.set()
+        await server.tick(9)
+        assert not socket.ended.is_set()
+        await server.tick(2)
+        await socket.wait()
+
+    assert app.state.log == ["cancelled", (None, ""), "stalled", "deferred"]
+
+
+async def test_a_close_in_a_rest_ends_its_handler_after_its_cleanup_time():
+    app, peer = leaving(reading, limits=Limits(cleanup_s=2)), Peer()
+    async with Sockets(app) as server:
+        socket = await server.opened(peer=peer)
+        await server.tick(1)
+        peer.listener.closed(1000, "")
+        socket.push(bye())
+        await server.tick(1)
+        assert not socket.ended.is_set()
+        await server.tick(2)
+        await socket.wait()
+
+    assert app.state.log == ["iteration ended", "cancelled", (1000, ""), "gone", "deferred"]
 
 
 FAILURES = [OSError("reset"), RuntimeError("a bug")]

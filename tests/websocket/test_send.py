@@ -338,3 +338,51 @@ async def test_an_endless_loop_of_forgotten_awaits_hears_of_it(caplog):
 
     assert socket.closed == (1011, "")
     assert "without awaiting it" in errors(caplog)[0]
+
+
+@pytest.mark.parametrize("between", [False, True], ids=["the last", "in front of another"])
+async def test_a_forgotten_await_is_told_of_while_messages_are_read(between, caplog):
+    """A handler that reads for hours has no end either."""
+    app = Nardis()
+
+    @app.websocket("/")
+    async def forgets(req, ws):
+        await ws.accept()
+        ws.send("lost")
+        if between:
+            await ws.send("said")
+        async for _ in ws:
+            app.state.server.now += 0.5
+
+    async with Sockets(app) as server:
+        app.state.server = server
+        socket = await server.talked("/", *4 * [text("x")])
+
+    assert socket.closed == (1011, "")
+    (said,) = errors(caplog)
+    assert "`await ws.send(...)`" in said
+
+
+async def test_a_verb_that_another_task_is_about_to_await_is_not_forgotten_where_one_reads():
+    app = Nardis()
+
+    @app.websocket("/")
+    async def handler(req, ws):
+        await ws.accept()
+        async with anyio.create_task_group() as group:
+            for message in "ab":
+                verb = ws.send(message)
+                assert await ws.receive() == "x"
+                app.state.server.now += 2
+                group.start_soon(awaits, verb)
+                await rest()
+            assert await ws.receive() == "x"
+
+    async def awaits(verb):
+        await verb
+
+    async with Sockets(app) as server:
+        app.state.server = server
+        socket = await server.talked("/", *3 * [text("x")])
+
+    assert (socket.said, socket.closed) == (["a", "b"], (1000, ""))

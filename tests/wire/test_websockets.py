@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -626,6 +627,10 @@ def raw_head(connection: Connection) -> list[bytes]:
     return [line.lower() for line in iter(connection.line, b"")]
 
 
+def status_line(status: int) -> bytes:
+    return f"http/1.1 {status} {HTTPStatus(status).phrase}".lower().encode()
+
+
 def connection_fields(head: list[bytes]) -> list[bytes]:
     return [line.partition(b":")[2].strip() for line in head if line.startswith(b"connection:")]
 
@@ -650,7 +655,7 @@ def test_a_denial_says_that_the_connection_closes(
         head = raw_head(connection)
         connection.take(2)
 
-        assert head[0].split()[1] == b"%d" % status
+        assert head[0] == status_line(status)
         assert connection_fields(head) == [b"close"]
         assert connection.at_end()
 
@@ -706,7 +711,7 @@ def test_a_refused_handshake_says_why_and_that_the_connection_closes(
         wrong_version = [b"sec-websocket-version: 13", b"upgrade: websocket"]
         options = [b"close", b"upgrade"] if status == 426 else [b"close"]
 
-        assert head[0].split()[1] == b"%d" % status
+        assert head[0] == status_line(status)
         assert sorted(connection_fields(head)) == options
         assert [line for line in head if line in wrong_version] == wrong_version * (status == 426)
         assert connection.line().endswith(b"\n")
@@ -725,8 +730,20 @@ def test_a_list_in_several_fields_of_a_handshake_is_one(server: Server, key: str
         )
         head = raw_head(connection)
 
-        assert head[0].split()[1] == b"101"
+        assert head[0] == status_line(101)
         assert b"sec-websocket-protocol: unasked" in head
+
+
+def test_a_list_in_several_fields_of_a_handshake_over_http2_is_one(server: Server, key: str):
+    with beside_another(server, key) as client:
+        offers = [("sec-websocket-protocol", each) for each in ("unasked", "wake")]
+        fields = websocket_head(f"/accepts-unasked/{key}", *offers)
+        answer = client.streams[client.send_headers(fields, end=False)]
+        client.until(lambda: answer.headers is not None)
+
+        assert answer.status == 200
+        assert answer.headers is not None
+        assert answer.headers["sec-websocket-protocol"] == "unasked"
 
 
 def test_a_refused_handshake_over_http2_says_nothing_of_the_connection(server: Server, key: str):

@@ -17,9 +17,10 @@ from anyio.lowlevel import checkpoint
 
 from ..._asgi.extensions import CLIENT, EARLY_HINT, FILE, PATH, TRAILERS
 from ...types import Scope
+from ..byte_stream import ByteStream
 from ..connection import Connection, Conversation
 from ..service import Service, logger, run_app
-from ..stream import TURN_S, ByteStream, Stream, clock
+from ..stream import TURN_S, Stream, clock
 from .call import Call
 from .request import END_OF_HEAD, Refused, RequestHead, read_head
 from .response import refusal

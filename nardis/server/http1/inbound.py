@@ -13,8 +13,9 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ...types import Message
+from ..byte_stream import ByteStream
 from ..service import Service
-from ..stream import LINGER_S, ByteStream, Stream, clock
+from ..stream import LINGER_S, Stream, clock
 from .request import Chunks, Refused, RequestHead
 from .response import CONTINUE
 

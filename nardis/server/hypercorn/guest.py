@@ -11,7 +11,7 @@ hands on what it has read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -29,7 +29,15 @@ from .protocol import Protocols
 # Makes the tasks of one connection; hypercorn's annotations of them are incomplete.
 Tasks: TypeAlias = Callable[[Service], Any]
 
-__all__ = ["Guest", "Tasks", "takes"]
+__all__ = ["REST_S", "Guest", "Tasks", "takes"]
+
+# So long at most a connection is not looked at. What begins to be sent, or to be waited for, ends
+# its rest; only what TLS has to say for itself does not.
+REST_S: Final = 10.0
+
+# A client that is in the middle of a message, which was refused for its size (1009), may read our
+# Close frame only behind it: so much of it is read and dropped, if it comes within LINGER_S.
+LINGER_BYTES: Final = 64 * 1024 * 1024
 
 
 def takes(request: RequestHead, *, http2: bool) -> bool:
@@ -106,14 +114,16 @@ class Guest:
             while data:
                 if connection.over:
                     break
-                self.handling = now = clock()
                 if connection.idle_since and not connection.head_since:
-                    connection.head_since = now
-                await protocol.handle(RawData(data))
-                self.handling = 0.0
+                    connection.head_since = clock()
+                rest = protocol.hear(data)
+                if rest is not None:
+                    self.handling, connection.rests_until = clock(), 0.0
+                    await rest
+                    self.handling = 0.0
                 data = await connection.stream.read()
             if connection.over:
-                await connection.linger()
+                await connection.linger(LINGER_BYTES)
             await self._lost()
             # An application that does not listen may go on for long.
             if connection.wire.writing or self.has_rest:  # half of something may be out
@@ -139,11 +149,21 @@ class Guest:
         """Whether a write was cancelled which has begun."""
         return self._connection.stream.rest is not None
 
-    async def write(self, *pieces: bytes, keeps: bool = True) -> None:
+    async def write(self, *pieces: bytes, keeps: bool = True, begun: bool = False) -> None:
         """Send *pieces* as one, unless nobody takes them any more; see `Line`."""
         connection = self._connection
-        if not connection.over and not await connection.stream.write(*pieces, keeps=keeps):
-            await self._broken()
+        connection.rests_until = 0.0
+        try:
+            if not connection.over and not await connection.stream.write(*pieces, keeps=keeps):
+                await self._broken()
+        except BaseException:
+            if begun and not self.has_rest:
+                connection.wire.rest = iter([memoryview(each) for each in pieces])
+            raise
+
+    def begin(self, data: bytes) -> int:
+        """Send what there is room for now; see `Line`."""
+        return 0 if self._connection.over else self._connection.stream.begin(data)
 
     async def resume(self) -> None:
         """Send the rest of a write that was cancelled; see `Line`."""
@@ -153,6 +173,7 @@ class Guest:
 
     def try_write(self, data: bytes) -> bool:
         """Send *data* if there is room for all of it now; return whether there was."""
+        self._connection.rests_until = 0.0
         return not self._connection.over and self._connection.stream.try_write(data)
 
     async def give_turn(self) -> None:
@@ -191,10 +212,16 @@ class Guest:
         """
         Look after the WebSockets.
 
-        Return whether what was read is being worked on for some time: nobody reads.
+        Return whether what was read is being worked on for some time: nobody reads. A WebSocket
+        that is read, and to which nothing is being sent, may rest.
         """
-        self.protocol.look(now, self._connection.wire, busy=bool(self.handling))
-        return bool(self.handling) and now - self.handling > TICK_S
+        connection = self._connection
+        until = self.protocol.look(now, connection.wire, busy=bool(self.handling))
+        if self.handling:
+            return now - self.handling > TICK_S
+        if until > now and not (connection.wire.writing or connection.over):
+            connection.rests_until = min(until, now + REST_S)
+        return False
 
     def hung_up(self) -> None:
         """

@@ -3,8 +3,9 @@ HTTP/1.1, as far as it leads to something else: the handshake of a WebSocket, th
 
 Faults (hypercorn 0.18): a WebSocket message that comes with its handshake ends the trio worker, and
 so does `Upgrade: h2c` with unreadable settings; a denied WebSocket is not told that the connection
-closes, or twice. The content of a handshake is read as frames, of a field that comes twice the last
-is read, and a client of another version is not told which is spoken.
+closes, or twice, and no answer has a reason phrase. The content of a handshake is read as frames,
+of a field that comes twice the last is read, and a client of another version is not told which is
+spoken.
 
 Cure: such a message is refused, and so is a handshake that announces content, whatever its length
 (RFC 9110 §7.8: the switch comes after the content, and a party before us may count otherwise); an
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
+from http import HTTPStatus
 from typing import Any, Final
 
 import h2.connection
@@ -35,7 +37,7 @@ from .settings import Settings
 from .speech import Line
 from .websockets import HANDSHAKE_FIELDS, WebSocket, awaits_answer, give_up, new_websocket
 
-__all__ = ["H1", "opens_http2", "opens_websocket"]
+__all__ = ["H1", "opens_http2", "opens_websocket", "with_whole_lists"]
 
 # The connection ends after this answer (RFC 9112 §9.6).
 CLOSE: Final = (b"connection", b"close")
@@ -55,6 +57,9 @@ KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
 # Fields of a handshake that are a list, where hypercorn reads but one.
 LISTS: Final = (b"connection", b"sec-websocket-protocol")
+
+# h11 says none by itself.
+REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 class _Refused(Exception):
@@ -100,9 +105,7 @@ class H1(H11Protocol):
         try:
             stream = self.stream
             if isinstance(event, RawData) and isinstance(stream, WebSocket):
-                if stream.handshake.accepted:
-                    await stream.take(event.data)
-                elif awaits_answer(stream):
+                if awaits_answer(stream):
                     await self._refuse_early_message(stream)
                 return  # it is being denied: what the client says is of no matter
             await super().handle(event)
@@ -121,7 +124,7 @@ class H1(H11Protocol):
         await stream.handle(
             Request(
                 stream_id=STREAM_ID,
-                headers=_with_whole_lists(fields),
+                headers=with_whole_lists(fields),
                 http_version=request.http_version.decode(),
                 method="GET",
                 raw_path=request.target,
@@ -139,7 +142,7 @@ class H1(H11Protocol):
             await super().stream_send(event)
         elif event.status_code == 101:
             answer = h11.InformationalResponse(
-                status_code=101, headers=[*event.headers, *self._ours()]
+                status_code=101, reason=REASONS[101], headers=[*event.headers, *self._ours()]
             )
             try:
                 await self._send_h11_event(answer)
@@ -151,9 +154,7 @@ class H1(H11Protocol):
             self.can_read: Any = NOBODY
         else:
             fields = [each for each in event.headers if each[0].lower() != b"connection"]
-            await self._send_h11_event(
-                h11.Response(status_code=event.status_code, headers=[*fields, *self._ours(), CLOSE])
-            )
+            await self._send_h11_event(_answer(event.status_code, [*fields, *self._ours(), CLOSE]))
 
     def _ours(self) -> list[tuple[bytes, bytes]]:
         """Return the fields of each answer, without the news that the connection ends."""
@@ -172,9 +173,7 @@ class H1(H11Protocol):
         body = text.encode()
         size = (b"content-length", b"%d" % len(body))
         about = [*fields, TEXT, size] if body else [*fields, size]
-        await self._send_h11_event(
-            h11.Response(status_code=status, headers=[*about, *self._ours(), CLOSE])
-        )
+        await self._send_h11_event(_answer(status, [*about, *self._ours(), CLOSE]))
         if body:
             await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
@@ -197,6 +196,10 @@ class H1(H11Protocol):
         return False
 
 
+def _answer(status: int, fields: list[tuple[bytes, bytes]]) -> h11.Response:
+    return h11.Response(status_code=status, reason=REASONS.get(status, b""), headers=fields)
+
+
 def _fault_of(
     fields: list[tuple[bytes, bytes]],
 ) -> tuple[int, str, tuple[tuple[bytes, bytes], ...]] | None:
@@ -216,7 +219,7 @@ def _fault_of(
     return None
 
 
-def _with_whole_lists(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def with_whole_lists(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Join the fields of a list where the first of them stands (RFC 9110 §5.3)."""
     whole: dict[bytes, bytes] = {}
     for name, value in fields:

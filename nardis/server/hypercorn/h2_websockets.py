@@ -24,6 +24,7 @@ from hypercorn.protocol.events import Data, Request
 from hypercorn.protocol.ws_stream import ASGIWebsocketState
 from hypercorn.utils import filter_pseudo_headers
 
+from .h1 import with_whole_lists
 from .h2_uploads import FairH2
 from .websockets import WebSocket, awaits_answer, give_up, new_websocket
 
@@ -50,10 +51,14 @@ class StreamLine:
         """Whether a write was cancelled which has begun."""
         return self.rest is not None
 
-    async def write(self, *pieces: bytes) -> None:
+    async def write(self, *pieces: bytes, begun: bool = False) -> None:
         """Send *pieces* as one; see `speech.Line`."""
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         await self._protocol.stream_send(Data(stream_id=self._stream_id, data=data))
+
+    def begin(self, data: bytes) -> int:
+        """Send nothing yet; see `speech.Line`: each frame is a frame of HTTP/2, in its turn."""
+        return 0
 
     async def resume(self) -> None:
         """Send the rest; see `speech.Line`."""
@@ -106,7 +111,7 @@ class SocketsH2(FairH2):
         await stream.handle(
             Request(
                 stream_id=stream_id,
-                headers=filter_pseudo_headers(request.headers),
+                headers=with_whole_lists(filter_pseudo_headers(request.headers)),
                 http_version="2",
                 method="CONNECT",
                 raw_path=fields[b":path"],

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import nullcontext
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final, Protocol, cast
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
@@ -31,7 +31,7 @@ from ...types import Message, Scope
 from ..service import Service, run_app
 from ..stream import TURN_S, clock
 
-__all__ = ["Inbox", "SpawnsApps", "call_app", "found_inbox", "inbox_of"]
+__all__ = ["Inbox", "Signal", "SpawnsApps", "call_app", "found_inbox", "inbox_of"]
 
 # What lies unread before the client is made to wait: two reads of a socket.
 BOUND_BYTES: Final = 128 * 1024
@@ -51,9 +51,24 @@ MESSAGE_OVERHEAD_BYTES: Final = 256
 MOST_CHARACTER_BYTES: Final = 4
 
 
+class Signal(Protocol):
+    """What the application waits for, once: an Event, or what is cheaper on its event loop."""
+
+    def set(self) -> None:
+        """Wake all that wait."""
+        ...
+
+    def wait(self) -> Awaitable[object]:
+        """Wait until it is set."""
+        ...
+
+
 class Inbox:
     """
     The receiving side of one application call.
+
+    Args:
+        signal: Makes what its application waits for.
 
     Attributes:
         bounded: Whether `put` waits for room. Where the protocol has flow control of its own it
@@ -86,6 +101,7 @@ class Inbox:
         "_pieces",
         "_room",
         "_said_whole",
+        "_signal",
         "_waited",
         "_waiting",
         "asked",
@@ -103,12 +119,13 @@ class Inbox:
         "whole",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, signal: Callable[[], Signal] = anyio.Event) -> None:
+        self._signal = signal
         # Both are made when they are needed: an empty one takes 760 bytes.
         self._pieces: deque[tuple[bytes | bytearray, int]] | None = None  # each with its credit
-        self._messages: deque[Message] | None = None  # of a WebSocket
+        self._messages: deque[Message | str | bytes] | None = None  # of a WebSocket
         self._has_body = True
-        self._arrived: anyio.Event | None = None
+        self._arrived: Signal | None = None
         self._room: anyio.Event | None = None
         self._said_whole = False
         self._waiting = self._waited = 0.0
@@ -164,13 +181,10 @@ class Inbox:
 
     def take(self, message: str | bytes) -> bool:
         """Take a message of a WebSocket; return whether there is room for another."""
-        if isinstance(message, str):
-            self._append({"type": "websocket.receive", "bytes": None, "text": message})
-        else:
-            self._append({"type": "websocket.receive", "bytes": message, "text": None})
-        return not (self.bounded and self.is_full)
+        self._append(message)
+        return self.weight <= BOUND_BYTES or not self.bounded
 
-    def _append(self, message: Message) -> None:
+    def _append(self, message: Message | str | bytes) -> None:
         self._has_body = False
         if self._messages is None:
             self._messages = deque()
@@ -249,26 +263,33 @@ class Inbox:
         while not (self._pieces or self._messages or (self.whole and not self._said_whole)):
             if self.closed is not None:
                 return dict(self.closed)
-            self._arrived = self._arrived or anyio.Event()
-            self._waiting = clock() - self._waited
-            try:
-                await self._arrived.wait()
-            except BaseException:  # it may ask again at once
-                self._waited = clock() - self._waiting
-                raise
-            finally:
-                self._waiting = 0.0
+            arrived = self._arrived
+            if arrived is None:
+                arrived = self._arrived = self._signal()
+            await (self._wait_for_body(arrived) if self._has_body else arrived.wait())
         self._waited = 0.0
         if self._messages:
-            message = self._messages.popleft()
-            self.weight -= _weight(message)
+            said = self._messages.popleft()
+            self.weight -= _weight(said)
             if not self._messages:
                 self._messages = None
+            message = _as_message(said)
         else:
             message = self._next_of_body()
-        if self.weight <= BOUND_BYTES:
+        if self._room is not None and self.weight <= BOUND_BYTES:
             self._make_room()
         return message
+
+    async def _wait_for_body(self, arrived: Signal) -> None:
+        """Wait until something has arrived, and note since when: others look after that time."""
+        self._waiting = clock() - self._waited
+        try:
+            await arrived.wait()
+        except BaseException:  # it may ask again at once
+            self._waited = clock() - self._waiting
+            raise
+        finally:
+            self._waiting = 0.0
 
     def _next_of_body(self) -> Message:
         """Take what lies here, up to the size of a message; all of it once the client has left."""
@@ -305,10 +326,18 @@ class Inbox:
             self._room = None
 
 
-def _weight(message: Message) -> int:
-    text: str = message.get("text") or ""
-    size = len(text) if text.isascii() else MOST_CHARACTER_BYTES * len(text)
-    return len(message.get("bytes") or b"") + size + MESSAGE_OVERHEAD_BYTES
+def _weight(message: Message | str | bytes) -> int:
+    if isinstance(message, str) and not message.isascii():
+        return MOST_CHARACTER_BYTES * len(message) + MESSAGE_OVERHEAD_BYTES
+    return len(message) + MESSAGE_OVERHEAD_BYTES
+
+
+def _as_message(said: Message | str | bytes) -> Message:
+    if isinstance(said, str):
+        return {"type": "websocket.receive", "bytes": None, "text": said}
+    if isinstance(said, bytes):
+        return {"type": "websocket.receive", "bytes": said, "text": None}
+    return said
 
 
 def inbox_of(stream: object) -> Inbox | None:
@@ -349,11 +378,13 @@ class SpawnsApps:
 
     Attributes:
         service: What all connections share.
+        signal: Makes what wakes a task, in the cheapest way of the event loop.
         calls: How to cancel each call that others may stand beside (HTTP/2), by its inbox; None
             before the first, because a set would be another 200 bytes of each WebSocket.
     """
 
     service: Service
+    signal: ClassVar[type[Signal]]
     spawn: Callable[..., None]
     calls: dict[Inbox, anyio.CancelScope] | None = None
 
@@ -361,7 +392,7 @@ class SpawnsApps:
         self, app: Any, config: Any, scope: Scope, send: Callable[[Message | None], Awaitable[None]]
     ) -> Callable[[Message], Awaitable[None]]:
         """Call the application; it receives what is put into what is given back."""
-        inbox = Inbox()
+        inbox = Inbox(self.signal)
         call = self._call_beside_others if scope["http_version"] == "2" else call_app
         self.spawn(call, self.service, scope, inbox, send)
         return inbox.put

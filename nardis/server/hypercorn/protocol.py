@@ -10,7 +10,7 @@ read (RFC 9113 §3.1 takes the upgrade back, and a server need not heed it: RFC 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
 
 from hypercorn.events import Event, RawData
@@ -65,6 +65,17 @@ class Protocols:
         """Begin: HTTP/2 speaks first."""
         await self.protocol.initiate()
 
+    def hear(self, data: bytes) -> Coroutine[Any, Any, None] | None:
+        """
+        Take what came from the socket.
+
+        Return what is to be awaited then; None where all is done, as with most messages.
+        """
+        stream: Any = getattr(self.protocol, "stream", None)  # of HTTP/1.1
+        if isinstance(stream, WebSocket) and stream.handshake.accepted:
+            return stream.take(data)
+        return self.handle(RawData(data))
+
     async def handle(self, event: Event) -> None:
         """Hand on what happened; what a client says first may change the protocol."""
         try:
@@ -109,8 +120,12 @@ class Protocols:
             self._tasks.cancel_calls({each.inbox for each in websockets})
         return bool(websockets)
 
-    def look(self, now: float, wire: Stream, *, busy: bool) -> None:
-        """Look after the WebSockets; *busy* says that nobody reads what their clients say."""
+    def look(self, now: float, wire: Stream, *, busy: bool) -> float:
+        """
+        Look after the WebSockets; *busy* says that nobody reads what their clients say.
+
+        Return the time before which nothing can be due; 0.0 is the next tick.
+        """
         protocol = self.protocol
         if isinstance(protocol, H2):
             sent = wire.sent + protocol.unsent
@@ -118,7 +133,8 @@ class Protocols:
                 if isinstance(stream, WebSocket):
                     stream.look(now, now if busy else stream.heard(now), sent, wire)
         elif isinstance(protocol.stream, WebSocket):
-            protocol.stream.look(now, now if busy else wire.read_at, wire.sent, wire)
+            return protocol.stream.look(now, now if busy else wire.read_at, wire.sent, wire)
+        return 0.0
 
     def is_unfinished(self) -> bool:
         """Whether a response has begun and not ended."""

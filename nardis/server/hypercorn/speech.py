@@ -21,6 +21,7 @@ Cure: rules S1 to S4; the tests cite them by number.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
 from anyio import to_thread
@@ -28,10 +29,10 @@ from hypercorn.protocol.events import EndData, StreamClosed
 from hypercorn.protocol.ws_stream import WSStream
 
 from ..turns import Turns
-from ..websocket.deflate import SLOW_BYTES, deflated
-from ..websocket.frames import CLOSE, PONG, frame, frame_head
+from ..websocket.deflate import SLOW_BYTES, SMALL_BYTES, deflated
+from ..websocket.frames import BINARY, CLOSE, PONG, TEXT, frame, frame_head
 
-__all__ = ["Line", "Speech", "pieces_of"]
+__all__ = ["Line", "Speech"]
 
 # Beyond this a frame's head and its payload are not copied together: members of a room have the
 # payload in common.
@@ -41,12 +42,17 @@ JOINED_BYTES: Final = 16 * 1024
 class Line(Protocol):
     """What carries the frames of one WebSocket: a connection, or a stream of HTTP/2."""
 
-    async def write(self, *pieces: bytes) -> None:
+    async def write(self, *pieces: bytes, begun: bool = False) -> None:
         """
         Send *pieces* as one; return when they are taken, or nobody takes them any more.
 
-        Cancellation: before the first byte it leaves no trace; after it there is a rest.
+        Cancellation: before the first byte it leaves no trace; after it, and where they are what
+        `begin` has left of a frame (*begun*), there is a rest.
         """
+        ...
+
+    def begin(self, data: bytes) -> int:
+        """Send what there is room for now; return how many bytes were taken."""
         ...
 
     @property
@@ -88,6 +94,7 @@ class Speech(Turns, WSStream):
         "_closing",
         "_completing",
         "_pong",
+        "_window_bits",
         "line",
         "over",
         "said_close",
@@ -108,6 +115,7 @@ class Speech(Turns, WSStream):
         self._turns = None
         self._pong: bytes | None = None  # answers that wait, as frames
         self._close: bytes | None = None
+        self._window_bits = 0  # to compress with; 0 is not at all
         self._answering = False  # a task has begun to send them
         self._closing = False  # a Close frame is on its way
         self._completing = False  # a task finishes a frame whose caller was cancelled
@@ -134,8 +142,39 @@ class Speech(Turns, WSStream):
         if self.over:
             await self.end()
 
-    async def say_compressed(self, opcode: int, payload: bytes, bits: int) -> None:
+    def begin(self, message: Any) -> Coroutine[Any, Any, None] | None:
+        """
+        Send what an application says; return what is to be awaited then, None where it is out.
+
+        Most messages find nothing in front of them, and room for all of their frame (S1): they need
+        no coroutine.
+        """
+        opcode, payload = _message_of(message)
+        if self._window_bits and len(payload) >= SMALL_BYTES:
+            return self._say_compressed(opcode, payload)
+        if len(payload) > JOINED_BYTES:
+            return self.say(*_pieces_of(opcode, payload))
+        data = frame(opcode, payload)
+        if self._busy or self.closed or self.said_close or self._pong or self._close:
+            return self.say(data)
+        sent = self.line.begin(data)
+        if sent == len(data):
+            return None
+        return self._say_rest(data[sent:]) if sent else self.say(data)
+
+    async def _say_rest(self, rest: bytes) -> None:
+        """Send the rest of a frame that has begun, before anybody else can."""
+        self._busy = True
+        try:
+            await self.line.write(rest, begun=True)
+        except BaseException:
+            self._leave()
+            raise
+        await self._done()
+
+    async def _say_compressed(self, opcode: int, payload: bytes) -> None:
         """Send a message compressed, unless that makes it larger; a large one in a thread."""
+        bits = self._window_bits
         if self._busy:
             await self._wait_for_turn()
         self._busy = True
@@ -145,9 +184,9 @@ class Speech(Turns, WSStream):
             else:
                 small = await to_thread.run_sync(deflated, payload, bits)
             if len(small) < len(payload):
-                await self._speak(pieces_of(opcode, small, compressed=True))
+                await self._speak(_pieces_of(opcode, small, compressed=True))
             else:
-                await self._speak(pieces_of(opcode, payload))
+                await self._speak(_pieces_of(opcode, payload))
         except BaseException:
             self._leave()
             raise
@@ -251,8 +290,19 @@ class Speech(Turns, WSStream):
             self._send_answers()
 
 
-def pieces_of(opcode: int, payload: bytes, *, compressed: bool = False) -> tuple[bytes, ...]:
+def _pieces_of(opcode: int, payload: bytes, *, compressed: bool = False) -> tuple[bytes, ...]:
     """Make a frame; in two pieces if it is not worth while to copy them together."""
     if len(payload) <= JOINED_BYTES:
         return (frame(opcode, payload, compressed=compressed),)
     return frame_head(opcode, len(payload), compressed=compressed), payload
+
+
+def _message_of(message: Any) -> tuple[int, bytes]:
+    """Return the opcode and the payload of what an application sends."""
+    payload = message.get("bytes")
+    if payload is not None:
+        return BINARY, payload if type(payload) is bytes else bytes(payload)
+    text = message["text"]
+    if not isinstance(text, str):
+        raise TypeError(f"{text!r} should be a str")
+    return TEXT, text.encode()

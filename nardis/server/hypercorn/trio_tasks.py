@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 import trio
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 
 from ..service import Service
-from .inbox import SpawnsApps
+from .inbox import Signal, SpawnsApps
 
 __all__ = ["ConnectionTasks"]
 
@@ -18,6 +18,7 @@ __all__ = ["ConnectionTasks"]
 class ConnectionTasks(SpawnsApps, TaskGroup):  # type: ignore[misc]  # its own is annotated in part
     """A nursery for one connection."""
 
+    signal: ClassVar[type[Signal]] = trio.Event
     _nursery: trio.Nursery | None
 
     def __init__(self, service: Service) -> None:

@@ -64,6 +64,8 @@ COMPRESSED: Final = 0x40
 IN_TWO_BYTES: Final = 126
 IN_EIGHT_BYTES: Final = 127
 MOST_CONTROL_BYTES: Final = 125
+SHORT_HEAD: Final = struct.Struct("!BBH")
+LONG_HEAD: Final = struct.Struct("!BBQ")
 
 # Parts of a message that are joined at once: with them a client could hold up all others, at 15 us
 # for each.
@@ -175,6 +177,8 @@ class Frames:
             Broken: It must not be said. Nothing that comes behind is of interest.
         """
         parts = 0
+        if not self._protocol.has_unread:
+            return None
         try:
             for each in self._frames:
                 opcode = each.opcode
@@ -206,6 +210,11 @@ class Frames:
 
 class _Protocol(FrameProtocol):
     """wsproto's; a Close frame may have each code that IANA registered."""
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether anything was fed that is no part of a frame yet: else there is nothing to do."""
+        return bool(self._frame_decoder.buffer.buffer)
 
     def _process_close(self, frame: Frame) -> Frame:
         payload = bytes(frame.payload)  # type: ignore[arg-type]  # bytes, until it was processed
@@ -352,5 +361,5 @@ def frame_head(opcode: int, size: int, *, compressed: bool = False) -> bytes:
     if size < IN_TWO_BYTES:
         return bytes((first, size))
     if size < 1 << 16:
-        return struct.pack("!BBH", first, IN_TWO_BYTES, size)
-    return struct.pack("!BBQ", first, IN_EIGHT_BYTES, size)
+        return SHORT_HEAD.pack(first, IN_TWO_BYTES, size)
+    return LONG_HEAD.pack(first, IN_EIGHT_BYTES, size)
