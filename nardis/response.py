@@ -262,7 +262,9 @@ class Response(Verbs):
         last = self.unawaited
         if last is not None and last.cr_frame is not None:
             self.miss(last)
-        verb = self._exchange.write(data if type(data) is bytes else to_bytes(data, "write()"))
+        verb = self._exchange.write(
+            data if type(data) is bytes else to_bytes(data, "write()"), self
+        )
         self.unawaited = verb  # type: ignore[assignment]  # mypy knows what an async def gives only by its interface
         return verb
 

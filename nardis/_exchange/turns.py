@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 from .._failures import parted
 from .._turns import TakesTurns
@@ -11,11 +11,26 @@ from ..errors import NardisError
 from ..types import Send
 from .lifetime import Lifetime
 
-__all__ = ["TURN_S", "Turns"]
+__all__ = ["TURN_S", "Calls", "Turns"]
 
 # A loop of sends gives the event loop a turn this often: a server's send may return without
 # suspending. A checkpoint costs 4 to 5 us, so one in a millisecond costs half a percent.
 TURN_S: Final = 0.001
+
+
+class Calls(Protocol):
+    """
+    Notes which verbs of a response were called, and not awaited yet: `_sending.verbs` has the rest.
+
+    Attributes:
+        unawaited: The last one. The write that it is takes itself out as it begins, because to ask
+            whether it has ended would cost more.
+        earlier: Those before it that had not begun when the next was called. None if there are
+            none: then `unawaited` is the one that begins, and no other.
+    """
+
+    unawaited: Any
+    earlier: Any
 
 
 class Turns(TakesTurns, Lifetime):
@@ -39,7 +54,7 @@ class Turns(TakesTurns, Lifetime):
     # Set by the constructor of what sends: one of their own would cost one percent of a plain
     # request.
     _clock: Callable[[], float]
-    _is_cancelled: Callable[[], bool]  # a cancellation of the running task is due
+    _is_cancelled: Callable[[], int]  # a cancellation of the running task is due
     _send: Send
     _yields_at: float  # when the event loop has its next turn
     writing: float

@@ -154,15 +154,16 @@ class EventStream:
         # less of an event's instructions.
         text: str = data if type(data) is str else self._text(data)
         if event is None and id is None and self._is_open and "\n" not in text and "\r" not in text:
-            last = self._res.unawaited
+            res, write = self._res, self._write
+            last = res.unawaited
             if last is not None and last.cr_frame is not None:
-                self._res.miss(last)
+                res.miss(last)
             try:
-                verb = self._write(f"data: {text}\n\n".encode())
+                verb = write(f"data: {text}\n\n".encode(), res)
             except UnicodeEncodeError:
                 pass  # half of a surrogate pair
             else:
-                self._res.unawaited = verb  # type: ignore[assignment]  # as in _send()
+                res.unawaited = verb  # type: ignore[assignment]  # as in _send()
                 return verb
         return self._send(encode_event(text, event=event, id=id))
 

@@ -54,7 +54,8 @@ class Verbs(ReplyHead):
     A response that knows which of its verbs were called.
 
     Attributes:
-        unawaited: The last verb called.
+        unawaited: The last verb called. A `write()` takes itself out when it begins behind the
+            head, so that the next one need not look whether it has; see `Calls` of the exchange.
         earlier: Those before it that had not begun when the next was called; None if there were
             none.
     """

@@ -186,6 +186,35 @@ async def test_one_of_several_is_named(failure):
     assert "res.flush(" in str(await failure(handler))
 
 
+@pytest.mark.parametrize("later", [0, 1], ids=["last", "in the middle"])
+async def test_the_last_of_several_is_found(failure, later):
+    """A write that begins takes itself out, and no other that was called meanwhile."""
+
+    async def handler(req, res):
+        await res.write("a")
+        first, _lost = res.write("b"), res.write("c")
+        await first
+        for _ in range(later):
+            await res.write("d")
+
+    assert "res.write(" in str(await failure(handler))
+
+
+async def test_one_beside_what_others_write_is_found(failure):
+    """The pieces of a source are no verbs."""
+
+    async def handler(req, res):
+        async def source():
+            yield "a"
+            res.write("lost")
+            yield "b"
+            yield "c"
+
+        await res.pipe(source())
+
+    assert "res.write(" in str(await failure(handler))
+
+
 async def test_verbs_that_are_called_before_any_is_awaited_are_fine(serve):
     async def handler(req, res):
         for _ in range(2):
