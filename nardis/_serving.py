@@ -8,9 +8,9 @@ answer, silence towards a client that left, or a visible cut.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import anyio
 
@@ -67,6 +67,8 @@ class _Nothing:
 
 # Where the scope of the handler is there already, around the whole connection, or none is wanted.
 AROUND: Final = cast("AbstractContextManager[object]", _Nothing())
+
+_NONE: Final[Mapping[str, Any]] = {}  # no extensions
 
 
 class Lives(Protocol):
@@ -142,8 +144,7 @@ async def serve(
     req = Request().begin(scope, exchange, app)
     exchange.head = res = Response().begin(req, exchange)
     exchange.cancels = app.cancel_on_disconnect
-    extensions = scope.get("extensions")  # as extension() does; a call would cost one percent
-    client: Client | None = extensions.get(CLIENT) if extensions else None
+    client: Client | None = (scope.get("extensions") or _NONE).get(CLIENT)  # without a call
     lent = None if client is None else _meet(client, exchange)
     plan = None if scope.get("root_path") else app.known.get(scope.get("raw_path") or b"")
     around: AbstractContextManager[object] = AROUND
