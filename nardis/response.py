@@ -100,6 +100,8 @@ class Response(Verbs):
                         self._spare()
                 else:
                     self._tag(data)
+        elif self._reads and not (self.sealed or more) and self._status == 200:
+            self._spare()
         if more:
             self._keeps_open = True
             return self._keep(self._exchange.write(data), "send")

@@ -127,6 +127,17 @@ async def test_a_tag_of_ones_own_is_compared_and_kept(serve):
     assert (await serve(handler, headers={"if-none-match": '"v2"'})).status_code == 200
 
 
+@pytest.mark.parametrize(("method", "status"), [("GET", 304), ("HEAD", 304), ("POST", 200)])
+async def test_an_answer_without_a_body_is_compared_too(serve, method, status):
+    """HEAD has a handler of its own where a GET would be dear."""
+
+    async def handler(req, res):
+        await res.etag("v1").send()
+
+    response = await serve(handler, method, headers={"if-none-match": '"v1"'})
+    assert (response.status_code, response.headers["etag"]) == (status, '"v1"')
+
+
 async def test_a_date_is_compared_where_the_client_has_no_tag(serve):
     async def handler(req, res):
         await res.last_modified(1_000_000_000.5).send("hello")
