@@ -19,6 +19,7 @@ from typing import Final
 from ..errors import StartFailed, UsageError
 from .config import Config
 from .forks import undone_in_children
+from .unsent import UNSENT_BYTES
 
 __all__ = ["Doors", "host_and_port", "listening", "reserving", "urls_of"]
 
@@ -29,10 +30,6 @@ KEEP_ALIVE_PROBES: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCN
 # How much longer than `write_stall_s` the system waits for a client that takes nothing: our own
 # clock comes first and knows why.
 SPARE_S: Final = 10.0
-
-# What the system takes beyond what it can send at once: more would be memory, and news that a slow
-# client is slow comes later.
-UNSENT_BYTES: Final = 64 * 1024
 
 
 class Doors:

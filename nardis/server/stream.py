@@ -26,7 +26,9 @@ from anyio.lowlevel import checkpoint
 
 from .._files.reading import fetch, read_at, seems_cached
 from .byte_stream import ByteStream
+from .pieces import rest_of
 from .turns import Turns
+from .unsent import adapted, first_bound
 
 __all__ = [
     "LINGER_BYTES",
@@ -36,17 +38,12 @@ __all__ = [
     "Address",
     "Stream",
     "clock",
-    "rest_of",
 ]
 
 clock: Callable[[], float] = time.monotonic
 
 # One read of a socket.
 READ_BYTES: Final = 64 * 1024
-
-# Pieces that are sent together are copied together if the second, which is of a body behind what
-# frames it, is not larger than this.
-JOINED_BYTES: Final = 128 * 1024
 
 # Who only reads or writes gives the others a turn this often: a socket may always be ready.
 TURN_S: Final = 0.001
@@ -100,6 +97,7 @@ class Stream(Turns, ByteStream):
     """
 
     __slots__ = (
+        "_bound",
         "_more",
         "client",
         "closed",
@@ -132,6 +130,7 @@ class Stream(Turns, ByteStream):
         self._busy = False
         self._turns = None
         self._more = False  # the last read took all that it could: there may be more
+        self._bound = first_bound(sock)  # of what the system takes and cannot send yet
         self.rest: Iterator[memoryview] | None = None
         if sock.family == socket.AF_UNIX:
             # ASGI has a path without a port; proxies on this host are told by that.
@@ -200,20 +199,16 @@ class Stream(Turns, ByteStream):
         try:
             if self.closed:
                 return False
-            joined = b""
             try:
                 if len(pieces) == 1:
                     size, sent = len(pieces[0]), self.socket.send(pieces[0])
-                elif len(pieces[1]) <= JOINED_BYTES:
-                    # One copy costs less than a gathering send does in the system (64 KiB: 1 for
-                    # 2 us).
-                    joined = b"".join(pieces)
-                    size, sent = len(joined), self.socket.send(joined)
                 else:
-                    size, sent = sum(map(len, pieces)), self.socket.sendmsg(pieces)
+                    size = 0
+                    for piece in pieces:
+                        size += len(piece)
+                    sent = self.socket.sendmsg(pieces)
             except BlockingIOError:
                 size, sent = -1, 0
-            del joined  # a slow client may be waited for
             self.sent += sent
             return sent == size or await self._write_rest(pieces, sent, keeps=keeps)
         except OSError:
@@ -263,22 +258,21 @@ class Stream(Turns, ByteStream):
     ) -> bool:
         """Send what is left of *pieces* after *sent* bytes; nobody else writes meanwhile."""
         had_turn, self._busy = self._busy, True
-        self.writing = clock()
+        self.writing = since = clock()
         try:
-            for rest in rest_of(pieces, sent):
-                while rest:
-                    try:
-                        await self._writable()
-                    except self.awoken:
-                        if self.closed:
-                            return False
-                    try:
-                        taken = self.socket.send(rest)
-                    except BlockingIOError:
-                        continue
-                    sent += taken
-                    self.sent += taken
-                    rest = rest[taken:]
+            while rest := [*rest_of(pieces, sent)]:
+                try:
+                    await self._writable()
+                except self.awoken:
+                    if self.closed:
+                        return False
+                try:
+                    taken = self.socket.sendmsg(rest)
+                except BlockingIOError:
+                    continue
+                sent += taken
+                self.sent += taken
+                since = self._adapt(since)
         except OSError:
             return False
         except BaseException:
@@ -292,6 +286,12 @@ class Stream(Turns, ByteStream):
             if not had_turn:
                 self._give_turn()
         return True
+
+    def _adapt(self, since: float) -> float:
+        """Bound a client anew that has taken something after a wait; return the time."""
+        now = clock()
+        self._bound = adapted(self.socket, self._bound, now - since)
+        return now
 
     async def send_file(self, head: bytes, file: int, at: int, count: int, end: bytes) -> bool:
         """
@@ -359,11 +359,13 @@ class Stream(Turns, ByteStream):
 
     async def _send_some(self, file: int, at: int, count: int) -> int:
         """Send some of a file; return how many bytes of it the system took."""
+        since = 0.0
         while not self.closed:
             try:
                 sent = os.sendfile(self.socket.fileno(), file, at, count)
             except BlockingIOError:
-                self.writing = self.writing or clock()
+                since = since or clock()
+                self.writing = self.writing or since
                 with suppress(self.awoken):
                     await self._writable()
                 continue
@@ -374,6 +376,8 @@ class Stream(Turns, ByteStream):
                 sent = len(data) if await self._write_rest((data,), 0) else 0
             else:
                 self.sent += sent
+                if since:
+                    self._adapt(since)
             if not sent and not self.closed:
                 raise EOFError("the file is shorter than it was")
             return sent
@@ -443,16 +447,3 @@ async def _read(file: int, at: int, count: int) -> bytes:
     if not data:
         raise EOFError("the file is shorter than it was")
     return data
-
-
-def rest_of(pieces: Sequence[bytes | memoryview], sent: int) -> Iterator[memoryview]:
-    """
-    Go through what is left of *pieces* after *sent* bytes of them.
-
-    >>> [bytes(each) for each in rest_of([b"ab", b"cde", b"f"], 3)]
-    [b'de', b'f']
-    """
-    for piece in pieces:
-        if sent < len(piece):
-            yield memoryview(piece)[sent:]
-        sent = max(sent - len(piece), 0)

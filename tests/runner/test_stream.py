@@ -12,7 +12,8 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nardis.server.stream import READ_BYTES, TURN_S, rest_of
+from nardis.server.pieces import rest_of
+from nardis.server.stream import READ_BYTES, TURN_S
 from tests.runner.ends import cancelled, fill, meanwhile, reset, take, tcp, unix, wake
 
 pytestmark = pytest.mark.anyio
