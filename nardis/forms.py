@@ -18,9 +18,8 @@ from anyio import Lock
 from ._exchange.pace import FEED_BYTES, Pace, add_piece, cut, paced
 from ._files.saving import close_in_thread, discard, save
 from ._files.spooling import Chunks, Spool, Stored
-from ._http.media_types import parse_media_type
 from ._http.multipart import MultipartReader, PartHead
-from ._http.urlencoded import STEP_BYTES, Pairs, iter_urlencoded
+from ._http.urlencoded import STEP_BYTES, Pairs, check_charset, iter_urlencoded
 from .body import Source, decode_text, gather
 from .datastructures import Headers
 from .errors import BodyAlreadyRead, HTTPError
@@ -79,12 +78,7 @@ class Part:
     @property
     def charset(self) -> str | None:
         """The `charset` parameter of the part's Content-Type, in small letters."""
-        if self.content_type is None:
-            return None
-        try:
-            return parse_media_type(self.content_type)[1].get("charset", "").lower() or None
-        except HTTPError:
-            return None
+        return self._head.charset
 
     def __aiter__(self) -> Part:
         self._parts.check(self._head)
@@ -436,7 +430,10 @@ async def read_form(
         if kind == MULTIPART:
             return await _read_multipart(source, content_type, limits)
         if kind == URLENCODED:
-            return await _read_urlencoded(source, content_type or "", limits)
+            check_charset(content_type or "")
+            body = await gather(source, limits.form_fields_bytes)
+            steps = iter_urlencoded(body, limits.form_parts, limits.form_field_bytes)
+            return FormData(filter(None, steps) if len(body) <= STEP_BYTES else await paced(steps))
         if not kind and (await _is_empty(source) if empty is None else empty):
             return FormData()
     finally:
@@ -472,16 +469,6 @@ async def _read_multipart(source: Source, content_type: str | None, limits: Limi
         await discard(spool, exc)
         raise
     return FormData(pairs, files, spool)
-
-
-async def _read_urlencoded(source: Source, content_type: str, limits: Limits) -> FormData:
-    charset = parse_media_type(content_type)[1].get("charset", "utf-8")
-    if charset.lower() not in ("utf-8", "utf8", "us-ascii"):
-        # WHATWG URL §5.1 knows no other. To read it as UTF-8 all the same would lose letters.
-        raise HTTPError(415, f"a urlencoded form is UTF-8, not {charset[:SHOWN_CHARS]}")
-    body = await gather(source, limits.form_fields_bytes)
-    steps = iter_urlencoded(body, limits.form_parts, limits.form_field_bytes)
-    return FormData(filter(None, steps) if len(body) <= STEP_BYTES else await paced(steps))
 
 
 def _shown(name: str) -> str:

@@ -73,6 +73,16 @@ class PartHead:
     content_type: str | None
     headers: tuple[tuple[bytes, bytes], ...]
 
+    @property
+    def charset(self) -> str | None:
+        """The `charset` parameter of the Content-Type, in small letters; None if it has none."""
+        if self.content_type is None:
+            return None
+        try:
+            return parse_media_type(self.content_type)[1].get("charset", "").lower() or None
+        except HTTPError:
+            return None
+
 
 class MultipartReader:
     r"""
