@@ -106,6 +106,8 @@ class MultipartReader:
 
     Attributes:
         complete: Whether the closing delimiter came. What follows it is ignored.
+        flows: Whether the last piece was content from its first byte to its last, so that nothing
+            of it is kept.
 
     Raises:
         HTTPError: 415, it is no multipart/form-data. 400, it has no boundary, or two, or one that
@@ -121,6 +123,7 @@ class MultipartReader:
     """
 
     __slots__ = (
+        "_delimiter",
         "_error",
         "_fields_left",
         "_in_head",
@@ -130,22 +133,24 @@ class MultipartReader:
         "_most",
         "_parser",
         "_parts",
-        "_segment",
+        "_size",
         "complete",
+        "flows",
     )
 
     def __init__(self, content_type: str | None, limits: Limits) -> None:
         boundary = _boundary(content_type)
         self._limits: Limits = limits
+        self._delimiter: bytes = f"\r\n--{boundary}".encode()
         self._parser: _Parser = _Parser(boundary, limits)
         self._parts: int = 0
         # The part that is being read, and most bytes that it may have. The preamble is read as the
         # content of a part that nobody sees: of content the parser finds the end however it is cut
         # into pieces, while in its own preamble multipart 2.0.1 forgets what stood in front of a
         # boundary. The CRLF is the one that a delimiter begins with, and a body may lack.
-        self._segment: MultipartSegment = MultipartSegment([])
         for _ in self._parser.parse(f"--{boundary}\r\n\r\n\r\n".encode()):
             pass
+        self._size: int = 0
         self._most: int = -1
         self._is_field: bool = False
         self._fields_left: int = limits.form_fields_bytes
@@ -157,6 +162,7 @@ class MultipartReader:
         # reader: they would wait for the garbage collector, with all that the form was.
         self._error: HTTPError | None = None
         self.complete: bool = False
+        self.flows: bool = False
 
     def feed(self, data: bytes) -> Iterator[PartHead | bytes | None]:
         r"""
@@ -183,6 +189,33 @@ class MultipartReader:
         # For the parser, an empty piece would be the end of the body.
         return self._events(data) if data and not self.complete else iter(())
 
+    def passes(self, data: bytes) -> bool:
+        r"""
+        Take the next piece if all of it is content and `flows`; else leave it to `feed`.
+
+        So most of a file passes, at the price of one search.
+
+        Returns:
+            Whether it is taken, and counted: `feed` must not see it.
+
+        Source: RFC 2046 §5.1.1.
+        >>> reader = MultipartReader("multipart/form-data; boundary=B", Limits())
+        >>> head = b'--B\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
+        >>> [reader.passes(data) or len(list(reader.feed(data))) for data in (head, b"12", b"34")]
+        [1, 1, True]
+        >>> reader.passes(b"56\r\n--"), list(reader.feed(b"56\r\n--")), reader.flows
+        (False, [b'56'], False)
+        """
+        size, delimiter = self._size + len(data), self._delimiter
+        # Not `in`, which takes 130 ns more: it asks first whether the bytes are a number.
+        if not self.flows or size > self._most or data.find(delimiter) >= 0:
+            return False
+        begun = data.rfind(b"\r", 1 - len(delimiter))  # where a delimiter may begin
+        if begun >= 0 and delimiter.startswith(data[begun:]):
+            return False
+        self._size = size
+        return True
+
     def finish(self) -> None:
         """
         Say that the body has ended.
@@ -196,16 +229,21 @@ class MultipartReader:
         Traceback (most recent call last):
         nardis.errors.HTTPError: 400 Bad Request: the form was cut short: its end is missing
         """
+        self.flows = False
         if self._error is None and not self.complete:
             self._error = HTTPError(400, "the form was cut short: its end is missing")
         if self._error is not None:
             raise copy(self._error)
 
     def _events(self, data: bytes) -> Iterator[PartHead | bytes | None]:
+        self.flows = False
         try:
             for event in self._parser.parse(data):
                 if isinstance(event, bytes):
-                    if self._segment.bytes_received <= self._most:
+                    # Python has each single byte only once: the same one may be another.
+                    self.flows = event is data and len(data) > 1
+                    self._size += len(event)
+                    if self._size <= self._most:
                         yield event
                     else:
                         yield from self._excess(event)
@@ -214,7 +252,7 @@ class MultipartReader:
                     if self._parts:
                         yield None
                 else:
-                    yield self._begin_part(event)
+                    yield self._begin_part()
             if self._in_head:
                 self._rest(data)
         except HTTPError as exc:
@@ -225,10 +263,10 @@ class MultipartReader:
             self._error = self._translated(exc, data)
             raise copy(self._error) from exc
 
-    def _begin_part(self, segment: MultipartSegment) -> PartHead:
+    def _begin_part(self) -> PartHead:
         self._in_head, self._line = False, b"\r"
         self._parts += 1
-        self._segment = segment
+        self._size = 0
         head = _read_head(self._parser.lines)
         self._is_field = head.filename is None
         if self._is_field:
@@ -243,14 +281,14 @@ class MultipartReader:
 
     def _end_part(self) -> None:
         if self._is_field:
-            self._fields_left -= self._segment.bytes_received
+            self._fields_left -= self._size
         self._in_head = True
         self._parser.begin_head()
 
     def _excess(self, data: bytes) -> Iterator[bytes]:
         """Return what still belongs to a part that is too large; of the preamble, nothing."""
         if self._parts:
-            allowed = len(data) - (self._segment.bytes_received - self._most)
+            allowed = len(data) - (self._size - self._most)
             if allowed:
                 yield data[:allowed]
             raise self._too_large()

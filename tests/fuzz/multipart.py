@@ -101,7 +101,7 @@ def read(content_type: str, limits: Limits, body: Iterable[bytes]) -> Form:
     try:
         reader = multipart.MultipartReader(content_type, limits)
         for piece in body:
-            for event in reader.feed(piece):
+            for event in (piece,) if reader.passes(piece) else reader.feed(piece):
                 form.take(event)
         reader.finish()
     except HTTPError as error:
