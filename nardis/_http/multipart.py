@@ -351,12 +351,13 @@ class _Parser(PushMultipartParser):
 
     def ended(self) -> bool:
         """Whether the last delimiter came; if so, forget what stands behind it."""
-        for parser in (copy(self), self):  # first a copy, since what is closed reads no more
-            try:
-                parser.close()  # type: ignore[no-untyped-call]  # its argument lacks a type
-            except ParserError as exc:
-                exc.__traceback__ = None  # its frames have the error, and the parser: a circle
-                return False
+        before = vars(self).copy()
+        try:
+            self.close()  # type: ignore[no-untyped-call]  # its argument lacks a type
+        except ParserError as exc:
+            exc.__traceback__ = None  # its frames have the error, and the parser: a circle
+            vars(self).update(before)  # what is closed reads no more
+            return False
         return True
 
     def check(self, line: bytes) -> None:
