@@ -134,6 +134,7 @@ class MultipartReader:
         "_parser",
         "_parts",
         "_size",
+        "_start",
         "complete",
         "flows",
     )
@@ -150,6 +151,8 @@ class MultipartReader:
         # boundary. The CRLF is the one that a delimiter begins with, and a body may lack.
         for _ in self._parser.parse(f"--{boundary}\r\n\r\n\r\n".encode()):
             pass
+        # What came of a content that may begin with a boundary; None when it does not.
+        self._start: bytes | None = None
         self._size: int = 0
         self._most: int = -1
         self._is_field: bool = False
@@ -191,12 +194,9 @@ class MultipartReader:
 
     def passes(self, data: bytes) -> bool:
         r"""
-        Take the next piece if all of it is content and `flows`; else leave it to `feed`.
+        Take the next piece if `flows` and all of it is content, and return whether it is taken.
 
-        So most of a file passes, at the price of one search.
-
-        Returns:
-            Whether it is taken, and counted: `feed` must not see it.
+        So most of a file passes, at the price of one search. What is not taken is for `feed`.
 
         Source: RFC 2046 §5.1.1.
         >>> reader = MultipartReader("multipart/form-data; boundary=B", Limits())
@@ -240,14 +240,17 @@ class MultipartReader:
         try:
             for event in self._parser.parse(data):
                 if isinstance(event, bytes):
+                    content = event if self._start is None else self._started(event)
                     # Python has each single byte only once: the same one may be another.
-                    self.flows = event is data and len(data) > 1
-                    self._size += len(event)
-                    if self._size <= self._most:
-                        yield event
+                    self.flows = content is data and len(data) > 1
+                    if content and self._size + len(content) <= self._most:
+                        self._size += len(content)
+                        yield content
                     else:
-                        yield from self._excess(event)
+                        yield from self._within(content)
                 elif event is None:
+                    if self._start:
+                        yield from self._within(self._start)
                     self._end_part()
                     if self._parts:
                         yield None
@@ -266,7 +269,7 @@ class MultipartReader:
     def _begin_part(self) -> PartHead:
         self._in_head, self._line = False, b"\r"
         self._parts += 1
-        self._size = 0
+        self._start, self._size = b"", 0
         head = _read_head(self._parser.lines)
         self._is_field = head.filename is None
         if self._is_field:
@@ -285,13 +288,32 @@ class MultipartReader:
         self._in_head = True
         self._parser.begin_head()
 
-    def _excess(self, data: bytes) -> Iterator[bytes]:
-        """Return what still belongs to a part that is too large; of the preamble, nothing."""
+    def _started(self, data: bytes) -> bytes:
+        """
+        Return what is here of a content as soon as it is known not to begin with a boundary.
+
+        For some readers such a boundary is content, since it has no line end of its own; for others
+        it ends a part that has no content (RFC 2046 §5.1.1).
+        """
+        data = (self._start or b"") + data
+        self._start = None
+        if data.startswith(b"-"):
+            boundary = self._delimiter.removeprefix(b"\r\n")
+            if data.startswith(boundary):
+                raise HTTPError(400, "the content of a part begins with a boundary")
+            if boundary.startswith(data):
+                self._start, data = data, b""
+        return data
+
+    def _within(self, content: bytes) -> Iterator[bytes]:
+        """Count *content*, and return what the part may have of it; of the preamble, nothing."""
+        self._size += len(content)
+        excess = self._size - self._most
         if self._parts:
-            allowed = len(data) - (self._size - self._most)
-            if allowed:
-                yield data[:allowed]
-            raise self._too_large()
+            if allowed := content[:-excess] if excess > 0 else content:
+                yield allowed
+            if excess > 0:
+                raise self._too_large()
 
     def _too_large(self) -> HTTPError:
         limits = self._limits
@@ -439,10 +461,13 @@ def _single(lines: list[tuple[bytes, bytes]], name: bytes) -> str | None:
 
     Two readers that each believe another line are how uploads get past filters.
     """
-    values = [value for key, value in lines if key == name]
-    if len(values) > 1:
-        raise HTTPError(400, f"the head of a part has two lines of {name.decode()}")
-    return values[0].decode() if values else None
+    found: str | None = None
+    for key, value in lines:
+        if key == name:
+            if found is not None:
+                raise HTTPError(400, f"the head of a part has two lines of {name.decode()}")
+            found = value.decode()
+    return found
 
 
 def _read_disposition(value: str) -> tuple[str, str | None]:

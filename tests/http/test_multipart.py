@@ -218,12 +218,28 @@ def test_behind_a_boundary_is_a_line_end_or_400(body: bytes) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\n--B\n", b"\r--B\r", b"--B", b"\r\n--", b"\r\n-B", b"\r\n\r\n", b"\r\n--C--"],
+    [b"", b"\n--B\n", b"\r--B\r", b"--", b"--C", b"\r\n--", b"\r\n-B", b"\r\n\r\n", b"\r\n--C--"],
 )
 def test_content_is_whatever_holds_no_delimiter(content: bytes) -> None:
     for size in 1, 2, 7, 1000:
         (_, got), *others = result(cut(form((FILE, content)), size)).parts
         assert (got, others) == (content, [])
+
+
+@pytest.mark.parametrize("limits", [DEFAULT, Limits(file_bytes=2)])
+@pytest.mark.parametrize("content", [b"--B", b"--B\r\n" + A + b"\r\n\r\n1", b"--Bx", b"--B--"])
+def test_content_that_begins_with_a_boundary_is_400(content: bytes, limits: Limits) -> None:
+    """
+    For Werkzeug and Django the next part begins there, and for Falcon it is content.
+
+    RFC 2046 §5.1.1: no line of a body part may begin so.
+    """
+    assert refusal(form((FILE, content)), limits).detail == (
+        "the content of a part begins with a boundary"
+    )
+    for size in 1, 2, 5, 1000:
+        (_, got), *others = result(cut(form((FILE, content), (A, b"1")), size), limits).parts
+        assert (got, others) == (b"", [])
 
 
 def test_a_nested_multipart_is_one_content() -> None:
