@@ -18,9 +18,8 @@ from anyio import Lock
 from ._exchange.pace import FEED_BYTES, Pace, add_piece, cut, paced
 from ._files.saving import close_in_thread, discard, save
 from ._files.spooling import Chunks, Spool, Stored
-from ._http.media_types import parse_media_type
 from ._http.multipart import MultipartReader, PartHead
-from ._http.urlencoded import STEP_BYTES, Pairs, iter_urlencoded
+from ._http.urlencoded import STEP_BYTES, Pairs, check_charset, iter_urlencoded
 from .body import Source, decode_text, gather
 from .datastructures import Headers
 from .errors import BodyAlreadyRead, HTTPError
@@ -79,12 +78,7 @@ class Part:
     @property
     def charset(self) -> str | None:
         """The `charset` parameter of the part's Content-Type, in small letters."""
-        if self.content_type is None:
-            return None
-        try:
-            return parse_media_type(self.content_type)[1].get("charset", "").lower() or None
-        except HTTPError:
-            return None
+        return self._head.charset
 
     def __aiter__(self) -> Part:
         self._parts.check(self._head)
@@ -237,14 +231,18 @@ class Parts:
         try:
             piece = await self._source.next_chunk()
         except StopAsyncIteration:
-            self._reader.finish()
-            self._over = True
-            raise
+            raise self._ended() from None
         if len(piece) > FEED_BYTES:
             self._pieces = cut(piece)
             piece = next(self._pieces)
         self._events = self._reader.feed(piece)
         return self._pace.is_due_after(since)
+
+    def _ended(self) -> StopAsyncIteration:
+        """Return the end of the iteration; raise HTTPError if the form is not complete."""
+        self._reader.finish()
+        self._over = True
+        return StopAsyncIteration()
 
     # --- for Nardis itself ----------------------------------------------------------------------
 
@@ -259,7 +257,16 @@ class Parts:
                     return event
                 self._complete = True  # None: no head comes before it
                 raise StopAsyncIteration
-            if await self._feed():
+            if self._reader.flows and self._pieces is None:
+                # No clock is read: this takes as little as it does to read any body.
+                try:
+                    piece = await self._source.next_chunk()
+                except StopAsyncIteration:
+                    raise self._ended() from None
+                if reader is self._turn and len(piece) <= FEED_BYTES and self._reader.passes(piece):
+                    return piece
+                self._pieces = cut(piece)
+            elif await self._feed():
                 await self._pace.give_turn()
         raise _already_read()
 
@@ -436,7 +443,10 @@ async def read_form(
         if kind == MULTIPART:
             return await _read_multipart(source, content_type, limits)
         if kind == URLENCODED:
-            return await _read_urlencoded(source, content_type or "", limits)
+            check_charset(content_type or "")
+            body = await gather(source, limits.form_fields_bytes)
+            steps = iter_urlencoded(body, limits.form_parts, limits.form_field_bytes)
+            return FormData(filter(None, steps) if len(body) <= STEP_BYTES else await paced(steps))
         if not kind and (await _is_empty(source) if empty is None else empty):
             return FormData()
     finally:
@@ -472,16 +482,6 @@ async def _read_multipart(source: Source, content_type: str | None, limits: Limi
         await discard(spool, exc)
         raise
     return FormData(pairs, files, spool)
-
-
-async def _read_urlencoded(source: Source, content_type: str, limits: Limits) -> FormData:
-    charset = parse_media_type(content_type)[1].get("charset", "utf-8")
-    if charset.lower() not in ("utf-8", "utf8", "us-ascii"):
-        # WHATWG URL §5.1 knows no other. To read it as UTF-8 all the same would lose letters.
-        raise HTTPError(415, f"a urlencoded form is UTF-8, not {charset[:SHOWN_CHARS]}")
-    body = await gather(source, limits.form_fields_bytes)
-    steps = iter_urlencoded(body, limits.form_parts, limits.form_field_bytes)
-    return FormData(filter(None, steps) if len(body) <= STEP_BYTES else await paced(steps))
 
 
 def _shown(name: str) -> str:

@@ -73,6 +73,16 @@ class PartHead:
     content_type: str | None
     headers: tuple[tuple[bytes, bytes], ...]
 
+    @property
+    def charset(self) -> str | None:
+        """The `charset` parameter of the Content-Type, in small letters; None if it has none."""
+        if self.content_type is None:
+            return None
+        try:
+            return parse_media_type(self.content_type)[1].get("charset", "").lower() or None
+        except HTTPError:
+            return None
+
 
 class MultipartReader:
     r"""
@@ -96,6 +106,8 @@ class MultipartReader:
 
     Attributes:
         complete: Whether the closing delimiter came. What follows it is ignored.
+        flows: Whether the last piece was content from its first byte to its last, so that nothing
+            of it is kept.
 
     Raises:
         HTTPError: 415, it is no multipart/form-data. 400, it has no boundary, or two, or one that
@@ -111,6 +123,7 @@ class MultipartReader:
     """
 
     __slots__ = (
+        "_delimiter",
         "_error",
         "_fields_left",
         "_in_head",
@@ -120,22 +133,27 @@ class MultipartReader:
         "_most",
         "_parser",
         "_parts",
-        "_segment",
+        "_size",
+        "_start",
         "complete",
+        "flows",
     )
 
     def __init__(self, content_type: str | None, limits: Limits) -> None:
         boundary = _boundary(content_type)
         self._limits: Limits = limits
+        self._delimiter: bytes = f"\r\n--{boundary}".encode()
         self._parser: _Parser = _Parser(boundary, limits)
         self._parts: int = 0
         # The part that is being read, and most bytes that it may have. The preamble is read as the
         # content of a part that nobody sees: of content the parser finds the end however it is cut
         # into pieces, while in its own preamble multipart 2.0.1 forgets what stood in front of a
         # boundary. The CRLF is the one that a delimiter begins with, and a body may lack.
-        self._segment: MultipartSegment = MultipartSegment([])
         for _ in self._parser.parse(f"--{boundary}\r\n\r\n\r\n".encode()):
             pass
+        # What came of a content that may begin with a boundary; None when it does not.
+        self._start: bytes | None = None
+        self._size: int = 0
         self._most: int = -1
         self._is_field: bool = False
         self._fields_left: int = limits.form_fields_bytes
@@ -147,6 +165,7 @@ class MultipartReader:
         # reader: they would wait for the garbage collector, with all that the form was.
         self._error: HTTPError | None = None
         self.complete: bool = False
+        self.flows: bool = False
 
     def feed(self, data: bytes) -> Iterator[PartHead | bytes | None]:
         r"""
@@ -173,6 +192,30 @@ class MultipartReader:
         # For the parser, an empty piece would be the end of the body.
         return self._events(data) if data and not self.complete else iter(())
 
+    def passes(self, data: bytes) -> bool:
+        r"""
+        Take the next piece if `flows` and all of it is content, and return whether it is taken.
+
+        So most of a file passes, at the price of one search. What is not taken is for `feed`.
+
+        Source: RFC 2046 §5.1.1.
+        >>> reader = MultipartReader("multipart/form-data; boundary=B", Limits())
+        >>> head = b'--B\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
+        >>> [reader.passes(data) or len(list(reader.feed(data))) for data in (head, b"12", b"34")]
+        [1, 1, True]
+        >>> reader.passes(b"56\r\n--"), list(reader.feed(b"56\r\n--")), reader.flows
+        (False, [b'56'], False)
+        """
+        size, delimiter = self._size + len(data), self._delimiter
+        # Not `in`, which takes 130 ns more: it asks first whether the bytes are a number.
+        if not self.flows or size > self._most or data.find(delimiter) >= 0:
+            return False
+        begun = data.rfind(b"\r", 1 - len(delimiter))  # where a delimiter may begin
+        if begun >= 0 and delimiter.startswith(data[begun:]):
+            return False
+        self._size = size
+        return True
+
     def finish(self) -> None:
         """
         Say that the body has ended.
@@ -186,25 +229,33 @@ class MultipartReader:
         Traceback (most recent call last):
         nardis.errors.HTTPError: 400 Bad Request: the form was cut short: its end is missing
         """
+        self.flows = False
         if self._error is None and not self.complete:
             self._error = HTTPError(400, "the form was cut short: its end is missing")
         if self._error is not None:
             raise copy(self._error)
 
     def _events(self, data: bytes) -> Iterator[PartHead | bytes | None]:
+        self.flows = False
         try:
             for event in self._parser.parse(data):
                 if isinstance(event, bytes):
-                    if self._segment.bytes_received <= self._most:
-                        yield event
+                    content = event if self._start is None else self._started(event)
+                    # Python has each single byte only once: the same one may be another.
+                    self.flows = content is data and len(data) > 1
+                    if content and self._size + len(content) <= self._most:
+                        self._size += len(content)
+                        yield content
                     else:
-                        yield from self._excess(event)
+                        yield from self._within(content)
                 elif event is None:
+                    if self._start:
+                        yield from self._within(self._start)
                     self._end_part()
                     if self._parts:
                         yield None
                 else:
-                    yield self._begin_part(event)
+                    yield self._begin_part()
             if self._in_head:
                 self._rest(data)
         except HTTPError as exc:
@@ -215,10 +266,10 @@ class MultipartReader:
             self._error = self._translated(exc, data)
             raise copy(self._error) from exc
 
-    def _begin_part(self, segment: MultipartSegment) -> PartHead:
+    def _begin_part(self) -> PartHead:
         self._in_head, self._line = False, b"\r"
         self._parts += 1
-        self._segment = segment
+        self._start, self._size = b"", 0
         head = _read_head(self._parser.lines)
         self._is_field = head.filename is None
         if self._is_field:
@@ -233,17 +284,36 @@ class MultipartReader:
 
     def _end_part(self) -> None:
         if self._is_field:
-            self._fields_left -= self._segment.bytes_received
+            self._fields_left -= self._size
         self._in_head = True
         self._parser.begin_head()
 
-    def _excess(self, data: bytes) -> Iterator[bytes]:
-        """Return what still belongs to a part that is too large; of the preamble, nothing."""
+    def _started(self, data: bytes) -> bytes:
+        """
+        Return what is here of a content as soon as it is known not to begin with a boundary.
+
+        For some readers such a boundary is content, since it has no line end of its own; for others
+        it ends a part that has no content (RFC 2046 §5.1.1).
+        """
+        data = (self._start or b"") + data
+        self._start = None
+        if data.startswith(b"-"):
+            boundary = self._delimiter.removeprefix(b"\r\n")
+            if data.startswith(boundary):
+                raise HTTPError(400, "the content of a part begins with a boundary")
+            if boundary.startswith(data):
+                self._start, data = data, b""
+        return data
+
+    def _within(self, content: bytes) -> Iterator[bytes]:
+        """Count *content*, and return what the part may have of it; of the preamble, nothing."""
+        self._size += len(content)
+        excess = self._size - self._most
         if self._parts:
-            allowed = len(data) - (self._segment.bytes_received - self._most)
-            if allowed:
-                yield data[:allowed]
-            raise self._too_large()
+            if allowed := content[:-excess] if excess > 0 else content:
+                yield allowed
+            if excess > 0:
+                raise self._too_large()
 
     def _too_large(self) -> HTTPError:
         limits = self._limits
@@ -303,12 +373,13 @@ class _Parser(PushMultipartParser):
 
     def ended(self) -> bool:
         """Whether the last delimiter came; if so, forget what stands behind it."""
-        for parser in (copy(self), self):  # first a copy, since what is closed reads no more
-            try:
-                parser.close()  # type: ignore[no-untyped-call]  # its argument lacks a type
-            except ParserError as exc:
-                exc.__traceback__ = None  # its frames have the error, and the parser: a circle
-                return False
+        before = vars(self).copy()
+        try:
+            self.close()  # type: ignore[no-untyped-call]  # its argument lacks a type
+        except ParserError as exc:
+            exc.__traceback__ = None  # its frames have the error, and the parser: a circle
+            vars(self).update(before)  # what is closed reads no more
+            return False
         return True
 
     def check(self, line: bytes) -> None:
@@ -390,10 +461,13 @@ def _single(lines: list[tuple[bytes, bytes]], name: bytes) -> str | None:
 
     Two readers that each believe another line are how uploads get past filters.
     """
-    values = [value for key, value in lines if key == name]
-    if len(values) > 1:
-        raise HTTPError(400, f"the head of a part has two lines of {name.decode()}")
-    return values[0].decode() if values else None
+    found: str | None = None
+    for key, value in lines:
+        if key == name:
+            if found is not None:
+                raise HTTPError(400, f"the head of a part has two lines of {name.decode()}")
+            found = value.decode()
+    return found
 
 
 def _read_disposition(value: str) -> tuple[str, str | None]:

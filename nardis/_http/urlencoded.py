@@ -12,8 +12,16 @@ from typing import Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from ..errors import HTTPError
+from .media_types import parse_media_type
 
-__all__ = ["MAX_PAIRS", "STEP_BYTES", "Pairs", "iter_urlencoded", "parse_urlencoded"]
+__all__ = [
+    "MAX_PAIRS",
+    "STEP_BYTES",
+    "Pairs",
+    "check_charset",
+    "iter_urlencoded",
+    "parse_urlencoded",
+]
 
 # A query line of 64 KiB holds 20,000 pairs; no form a person fills in has more than a few hundred.
 MAX_PAIRS: Final = 1000
@@ -24,7 +32,24 @@ STEP_BYTES: Final = 2 * 1024
 
 T = TypeVar("T")
 
+# Characters of a charset that the client sent, in a message.
+SHOWN_CHARS: Final = 64
+
 _UTF8 = getincrementaldecoder("utf-8")
+
+
+def check_charset(content_type: str) -> None:
+    """
+    Refuse a form that says it is not UTF-8. To read it so all the same would lose letters.
+
+    Raises:
+        HTTPError: 415 for another charset, 400 when *content_type* is malformed.
+
+    Source: WHATWG URL §5.1, which knows no other.
+    """
+    charset = parse_media_type(content_type)[1].get("charset", "utf-8")
+    if charset.lower() not in ("utf-8", "utf8", "us-ascii"):
+        raise HTTPError(415, f"a urlencoded form is UTF-8, not {charset[:SHOWN_CHARS]}")
 
 
 def parse_urlencoded(raw: bytes, max_pairs: int = MAX_PAIRS) -> list[tuple[str, str]]:

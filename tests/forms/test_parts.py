@@ -218,6 +218,24 @@ async def test_a_large_piece_is_looked_at_bit_by_bit(monkeypatch: pytest.MonkeyP
     assert turns.taken >= len(found) - 4
 
 
+async def test_content_that_flows_takes_no_look_at_the_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As any body does not; but a piece that is larger than any socket's is still cut."""
+    turns = Turns(monkeypatch, step=1)
+    head, end = encoded(Field("a", b"|", "a")).split(b"|")
+    pieces = [head, *[bytes(1000)] * 20, bytes(200_000), end]
+    part = await anext(parts_of(Script(pieces, at_once)))
+    for _ in range(2):
+        await anext(part)
+
+    before = turns.now
+    assert [len(await anext(part)) for _ in range(18)] == [1000] * 18
+    assert turns.now == before
+    rest = [len(piece) async for piece in part]
+    assert (sum(rest), max(rest)) == (200_000, 65536)
+
+
 async def test_who_waited_for_a_piece_gives_no_turn_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -298,6 +316,11 @@ async def test_the_parts_are_gone_through_once() -> None:
         aiter(parts)
 
 
+async def expect_refusal(call: Awaitable[object]) -> None:
+    with pytest.raises(BodyAlreadyRead):
+        await call
+
+
 @pytest.mark.parametrize("read", [Part.bytes, by_next])
 async def test_two_tasks_cannot_take_turns(read: Callable[[Part], Awaitable[Any]]) -> None:
     """One reads a part and waits, the other asks for the next one: both learn that."""
@@ -312,20 +335,34 @@ async def test_two_tasks_cannot_take_turns(read: Callable[[Part], Awaitable[Any]
     parts = parts_of(Script([body[:head], *cut(body[head:], 80)], wait))
     part = await anext(parts)
     gate = anyio.Event()
-    outcomes: list[type[BaseException]] = []
-
-    async def expect(call: Awaitable[object]) -> None:
-        with pytest.raises(BodyAlreadyRead) as caught:
-            await call
-        outcomes.append(caught.type)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(expect, read(part))
+        group.start_soon(expect_refusal, read(part))
         await anyio.wait_all_tasks_blocked()
-        await expect(anext(parts))
+        await expect_refusal(anext(parts))
         gate.set()
 
-    assert outcomes == [BodyAlreadyRead, BodyAlreadyRead]
+
+async def test_two_tasks_cannot_take_turns_where_content_flows() -> None:
+    body = encoded(Field("a", b"1" * 40, "a"), Field("b", b"2" * 40, "b"))
+    gate = anyio.Event()
+    gate.set()
+
+    async def wait() -> None:
+        await gate.wait()
+
+    head = body.index(b"11")
+    parts = parts_of(Script([body[:head], *cut(body[head:], 8)], wait))
+    part = await anext(parts)
+    for _ in range(3):
+        await anext(part)
+    gate = anyio.Event()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(expect_refusal, anext(part))
+        await anyio.wait_all_tasks_blocked()
+        await expect_refusal(anext(parts))
+        gate.set()
 
 
 @pytest.mark.parametrize("first", [anext, Part.bytes])

@@ -84,7 +84,8 @@ def read(content_type: str, body: bytes, size: int) -> list[tuple[PartHead, byte
     parts: list[tuple[PartHead, list[bytes]]] = []
     reader = MultipartReader(content_type, Limits())
     for start in range(0, len(body), size):
-        for event in reader.feed(body[start : start + size]):
+        piece = body[start : start + size]
+        for event in (piece,) if reader.passes(piece) else reader.feed(piece):
             if isinstance(event, PartHead):
                 parts.append((event, []))
             elif event is not None:
