@@ -135,5 +135,14 @@ def _is_cancelled() -> Callable[[], int]:
     # system call.
     known: Any = getattr(tasks, "_current_tasks", {})
     if known.get(loop) is current_task(loop) is not None:
-        return lambda: known[loop].cancelling()
-    return lambda: current_task(loop).cancelling()  # type: ignore[union-attr]  # what asks is a task
+
+        def is_cancelled() -> int:
+            try:
+                due: int = known[loop].cancelling()
+            except KeyError:  # a request on another loop than the lifespan's: it is not asked
+                return 0
+            return due
+
+        return is_cancelled
+
+    return lambda: getattr(current_task(loop), "cancelling", int)()  # 0 where there is no task

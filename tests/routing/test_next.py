@@ -432,3 +432,19 @@ async def test_a_skip_beside_another_error_in_a_group_is_an_error():
 
     async with Client(app, raise_app_errors=False) as client:
         assert (await client.get("/")).status_code == 500
+
+
+async def test_a_skip_of_an_error_handler_finds_no_route_behind_the_last_one():
+    """It passes outward through a router that has come to its end, and no fault is made of it."""
+    app, router, heard = Nardis(), Router(), []
+    router.get("/elsewhere", answers("elsewhere"))
+    app.use(router)
+
+    @app.error(Exception)
+    async def skips(error, req, res):
+        heard.append(type(error))
+        raise SkipRoute
+
+    async with Client(app, raise_app_errors=False) as client:
+        assert (await client.get("/")).status_code == 500
+    assert heard == [HTTPError]
