@@ -220,9 +220,14 @@ class Service:
 
     def _ask_for_hang_up(self, connection: Connected) -> None:
         """Have the kernel tell once when the client of a connection that rests has left."""
-        if not EPOLL:
-            connection.rests_until = 0.0
-            return
+        try:
+            if EPOLL:
+                return self._register(connection)
+        except OSError:  # no more files, or no more that may be asked about
+            pass
+        connection.rests_until = 0.0
+
+    def _register(self, connection: Connected) -> None:
         if self._hang_ups is None:
             self._hang_ups = select.epoll()
         number, events = connection.socket.fileno(), HANG_UP | select.EPOLLONESHOT

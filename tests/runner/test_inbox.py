@@ -281,6 +281,28 @@ async def test_whoever_waits_is_woken_also_where_another_waited_and_was_cancelle
     assert [each["text"] for each in told] == ["second"]
 
 
+async def test_who_asks_with_a_deadline_again_and_again_leaves_nothing_behind(anyio_backend_name):
+    """A conversation in which the client is silent may last for days."""
+    tasks = importlib.import_module(f"nardis.server.hypercorn.{anyio_backend_name}_tasks")
+    inbox = Inbox(tasks.ConnectionTasks.signal)
+    inbox.take("first")
+    await inbox.get()
+
+    async def ask():
+        with anyio.move_on_after(0):
+            await inbox.get()
+
+    await ask()
+    tracemalloc.start()
+    try:
+        for _ in range(300):
+            await ask()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 300 * 100
+
+
 async def test_messages_of_a_websocket_keep_their_order_and_their_bound():
     inbox, told = Inbox(), []
 

@@ -1,5 +1,6 @@
 """The walls between connections: what is done with all of them, and a fault in one."""
 
+import errno
 import logging
 import socket
 from types import SimpleNamespace
@@ -229,6 +230,22 @@ async def test_where_the_system_cannot_tell_of_many_at_once_no_unheard_connectio
     monkeypatch,
 ):
     monkeypatch.setattr("nardis.server.service.EPOLL", False)
+    service, now = serving(connection := Resting(deaf=True)), clock()
+    for later in (0, 1):
+        service.look(now + later)
+
+    assert connection.log == ["look", "look"]
+
+
+async def test_where_the_system_has_no_room_to_tell_of_one_more_that_connection_does_not_rest(
+    monkeypatch,
+):
+    """It goes on: a worker that has no more files is no fault of its clients."""
+
+    def full():
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr("nardis.server.service.select.epoll", full)
     service, now = serving(connection := Resting(deaf=True)), clock()
     for later in (0, 1):
         service.look(now + later)

@@ -386,3 +386,26 @@ async def test_a_verb_that_another_task_is_about_to_await_is_not_forgotten_where
         socket = await server.talked("/", *3 * [text("x")])
 
     assert (socket.said, socket.closed) == (["a", "b"], (1000, ""))
+
+
+async def test_a_verb_whose_task_the_handler_keeps_from_its_turn_is_not_forgotten():
+    """The messages are here already, so that between two of them nobody waits."""
+    app = Nardis()
+
+    @app.websocket("/")
+    async def works(req, ws):
+        await ws.receive()
+        async with anyio.create_task_group() as group:
+            group.start_soon(awaits, ws.send("said"))
+            for _ in range(5):
+                await ws.receive()
+                app.state.server.now += 2  # work without an await
+
+    async def awaits(verb):
+        await verb
+
+    async with Sockets(app) as server:
+        app.state.server = server
+        socket = await server.talked("/", *6 * [text("x")])
+
+    assert (socket.said, socket.closed) == (["said"], (1000, ""))

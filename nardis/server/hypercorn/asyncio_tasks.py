@@ -37,6 +37,8 @@ class OneTimeSignal:
     def wait(self) -> asyncio.Future[None]:
         """Wait until it is set, which it is not yet."""
         waiting = asyncio.get_running_loop().create_future()
+        if self._waiting:  # a task that asks with a deadline, again and again, leaves one each time
+            self._waiting = [each for each in self._waiting if not each.done()]
         self._waiting.append(waiting)
         return waiting
 
