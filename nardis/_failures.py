@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import signal
 import sys
+from contextlib import suppress
 from types import CodeType, TracebackType
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
@@ -36,6 +37,12 @@ __all__ = [
 ]
 
 E = TypeVar("E", bound=BaseException)
+
+# The cause and the context of an error, and whether the context is not to be shown.
+_Origin: TypeAlias = "tuple[BaseException | None, BaseException | None, bool]"
+
+# Where the copy of a group keeps what the error that stands for it was raised from.
+_ORIGIN: Final = "_nardis_origin"
 
 ExcInfo: TypeAlias = "tuple[type[BaseException], BaseException, TracebackType | None]"
 
@@ -133,10 +140,11 @@ def reduced(error: BaseException) -> BaseException:
     if isinstance(leaf, anyio.get_cancelled_exc_class()):
         return group  # raised by itself it would be taken for a cancellation
     if not isinstance(leaf, SkipRoute):  # a signal: nobody looks at where it came from
-        try:
-            leaf.__cause__ = _told_of(group, leaf)
-        except Exception:  # a class whose errors cannot be copied
-            leaf.__cause__ = group
+        told: BaseException = group
+        with suppress(Exception):  # of a class whose errors cannot be copied
+            told = _told_of(group, leaf)
+            vars(told)[_ORIGIN] = _origin_of(leaf)
+        BaseException.__setattr__(leaf, "__cause__", told)  # that of a frozen dataclass refuses
     return leaf.error if isinstance(leaf, Carried) else leaf
 
 
@@ -145,10 +153,12 @@ def _told_of(error: BaseException, leaf: BaseException) -> BaseException:
     Copy a group, with a copy of *leaf* in it, to be its cause: *leaf* itself there were a circle.
 
     All that its traceback holds would wait for the garbage collector: the whole request. The copy
-    has none, which spares the log half of its lines.
+    has none, which spares the log half of its lines. It has the cause that *leaf* had.
     """
     if error is leaf:
-        return copied(error)
+        copy = copied(error)
+        copy.__cause__, copy.__context__, copy.__suppress_context__ = _origin_of(error)
+        return copy
     if not isinstance(error, BaseExceptionGroup):
         return error
     group = cast("BaseExceptionGroup[BaseException]", error)
@@ -157,6 +167,13 @@ def _told_of(error: BaseException, leaf: BaseException) -> BaseException:
     told.__cause__, told.__context__ = error.__cause__, error.__context__
     told.__suppress_context__ = error.__suppress_context__
     return told.with_traceback(error.__traceback__)
+
+
+def _origin_of(leaf: BaseException) -> _Origin:
+    """Return what *leaf* was raised from, also where a group has been made its cause since."""
+    cause = leaf.__cause__
+    known: _Origin | None = None if cause is None else vars(cause).get(_ORIGIN)
+    return known or (cause, leaf.__context__, leaf.__suppress_context__)
 
 
 def is_skip(error: BaseException) -> bool:

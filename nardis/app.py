@@ -102,12 +102,12 @@ class Nardis(Router):
         self.is_plain: bool = etag and self.hosts is None
         self.method_not_allowed = method_not_allowed
         self.cancel_on_disconnect = cancel_on_disconnect
-        self.given: Mapping[str, object] = _other_than_default(
+        self.given: Mapping[str, object] | None = _other_than_default(
             ("debug", debug, False),
             ("limits", self.limits, Limits()),
-            ("trust_proxy", trust_proxy or 0, 0),
+            ("trust_proxy", self.trust, compile_trust(0)),
             ("allowed_hosts", self.hosts, None),
-            ("secret_keys", tuple(secret_keys), ()),
+            ("secret_keys", self.signer.keys, ()),
             ("json", json, None),
             ("errors", errors, "auto"),
             ("websocket_origins", self.websocket_origins or None, None),

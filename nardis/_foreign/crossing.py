@@ -12,7 +12,7 @@ from .._exchange.intake import Intake, UnwatchedIntake
 from .._failures import Carried, failure_of, parted, reduced
 from .._sending.head import GET, OTHER
 from .._untagged import UntaggedResponse
-from ..errors import ClientDisconnected, NextCalledTwice, ResponseAborted
+from ..errors import ClientDisconnected, HeadersAlreadySent, NextCalledTwice, ResponseAborted
 from ..limits import Limits
 from ..request import Request
 from ..response import Response
@@ -116,7 +116,12 @@ class InnerResponse(Response):
         announced = (self.get("trailer") or "").split(", ")
         if self.finished or (self.sealed and name.lower() not in announced):
             self._refuse(f"add trailer {name!r}")
-        self._outer.trailer(name, value)
+        try:
+            self._outer.trailer(name, value)
+        except HeadersAlreadySent:
+            if not self.sealed:
+                raise
+            # The middleware has let another head go out, and nobody waits for it any more.
         if not self.sealed:
             self._doorway.has_trailers = True
             self.set("trailer", self._outer.get("trailer") or "")

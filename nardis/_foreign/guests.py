@@ -81,7 +81,7 @@ async def guests(
                 raise
         finally:
             for guest in reversed(started):
-                await guest.stop(seconds)
+                await guest.end(seconds)
             for each in mounts:
                 each.state = None
             group.cancel_scope.cancel()
@@ -127,7 +127,7 @@ class Guest(LifespanServer):
         if self.failure is not None:
             raise StartFailed(f"{self.name}: {self.failure or 'its startup failed'}")
 
-    async def stop(self, seconds: float) -> None:
+    async def end(self, seconds: float) -> None:
         """Send the shutdown, and wait until the application has cleaned up, at most *seconds*."""
         with shielded(seconds) as scope:
             if self.running:
@@ -205,4 +205,4 @@ class Surrounding(Guest):
     async def leave(self, seconds: float) -> None:
         """Report that the application inside has stopped, and wait for the end."""
         self._crossing.stopped.set()
-        await self.stop(seconds)
+        await self.end(seconds)

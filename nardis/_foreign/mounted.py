@@ -44,7 +44,8 @@ def _foreign_scope(req: Request) -> dict[str, Any]:
         scope["path"] = root + scope["path"]
         raw = quoted(root) + raw
     scope["raw_path"] = raw
-    scope["root_path"] = unquote(req.base_url)
+    place = req.trail.place  # not `req.base_url`, where an odd root path is mended
+    scope["root_path"] = root + ("" if place is None else unquote(place.base_url))
     return scope
 
 

@@ -177,7 +177,9 @@ def compile_trust(trust: TrustProxy) -> Trust:
         for network in _networks(entry):
             kind = network.version, int(network.netmask)
             networks.setdefault(kind, set()).add(int(network.network_address))
-    return Trust(0, tuple((*kind, frozenset(numbers)) for kind, numbers in networks.items()))
+    return Trust(
+        0, tuple((*kind, frozenset(numbers)) for kind, numbers in sorted(networks.items()))
+    )
 
 
 def _hops(trust: object) -> int | None:

@@ -48,6 +48,9 @@ class Signer:
             change keys, put the new one in front, and drop the old one when all that it signed may
             become invalid.
 
+    Attributes:
+        keys: The keys as bytes.
+
     Raises:
         UsageError: A key is too short, or no str and no bytes.
 
@@ -59,14 +62,14 @@ class Signer:
     True
     """
 
-    __slots__ = ("_derived", "_keys")
+    __slots__ = ("_derived", "keys")
 
     def __init__(self, keys: Sequence[str | bytes]) -> None:
-        self._keys: tuple[bytes, ...] = _checked_keys(keys)
+        self.keys: tuple[bytes, ...] = _checked_keys(keys)
         self._derived: dict[tuple[bytes, str], tuple[bytes, ...]] = {}
 
     def __repr__(self) -> str:
-        return f"<Signer with {len(self._keys)} keys>"
+        return f"<Signer with {len(self.keys)} keys>"
 
     def sign(self, value: str, salt: str) -> str:
         """
@@ -172,13 +175,13 @@ class Signer:
         derived = self._derived.get((kind, salt))
         if derived is not None:
             return derived
-        if not self._keys:
+        if not self.keys:
             raise UsageError(
                 "nothing can be signed or verified without a key: give the application one, "
                 f"Nardis(secret_keys=[...]). {_HOW_TO_MAKE_ONE}"
             )
         label = kind + _encoded(salt)
-        derived = tuple(hmac.digest(key, label, "sha256") for key in self._keys)
+        derived = tuple(hmac.digest(key, label, "sha256") for key in self.keys)
         if len(salt) <= CACHED_SALT_CHARS:
             if len(self._derived) >= CACHED_SALTS:
                 self._derived.clear()

@@ -8,7 +8,6 @@ holds middlewares or another router.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, Unpack, cast, overload
 
 from .._asgi.adapt import ASGI2App
@@ -50,12 +49,7 @@ class Router(RouteTable):
 
     Raises:
         UsageError: *host* is no host.
-
-    Attributes:
-        given: For Nardis itself: the options of an application that are not the default ones.
     """
-
-    given: Mapping[str, object] = MappingProxyType({})
 
     def __init__(
         self,
@@ -262,17 +256,20 @@ class Router(RouteTable):
             self.add(layer)
 
     def _check_options(self, inner: Router) -> None:
-        """Refuse an application whose options would be lost: those of a request are the outer's."""
-        lost = [
-            name
-            for name, value in inner.given.items()
-            if name not in self.given or self.given[name] != value
-        ]
-        if lost:
-            raise UsageError(
-                f"use() takes the routes of an application, and not its {', '.join(lost)}: give "
-                "the outer application the same, or mount() the inner one, which keeps its options"
-            )
+        """
+        Refuse applications whose options would be lost: those of a request are the outermost's.
+
+        A router that is no application goes by those of the applications around it, which it may
+        come to know later.
+        """
+        outer = self.around if self.given is None else [self.given]
+        tables = inner.below()
+        for given in outer:
+            for table in tables:
+                _compare(given, table.given or {})
+        for table in tables:
+            if table.given is None:
+                table.around += outer
 
     def mount(self, prefix: Path, asgi_app: ASGIApp | ASGI2App, /) -> None:
         """
@@ -365,6 +362,15 @@ class Router(RouteTable):
 
     def _pattern(self, path: Path) -> Pattern:
         return compile_pattern(path, case_sensitive=self.case_sensitive, strict=self.strict)
+
+
+def _compare(outer: Mapping[str, object], inner: Mapping[str, object]) -> None:
+    lost = [name for name in inner if name not in outer or outer[name] != inner[name]]
+    if lost:
+        raise UsageError(
+            f"use() takes the routes of an application, and not its {', '.join(lost)}: give the "
+            "outer application the same, or mount() the inner one, which keeps its options"
+        )
 
 
 def _is_path(thing: Any) -> TypeGuard[Path]:

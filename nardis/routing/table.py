@@ -85,9 +85,14 @@ class RouteTable:
         layers: For Nardis itself: the table, in order of registration.
         converters: For Nardis itself: what `param` registered, by name.
         error_handlers: For Nardis itself: what `error` registered.
+        given: For Nardis itself: the options of an application that are not the default ones; None
+            of a router that is none.
+        around: For Nardis itself: those of the applications that such a router was used in.
         known: For Nardis itself: the paths of routes without captures, as received; with all that
             matches a path, once it was asked for.
     """
+
+    given: Mapping[str, object] | None = None
 
     def __init__(
         self, *, case_sensitive: bool, strict: bool, merge_params: bool, host: Host | None
@@ -99,6 +104,7 @@ class RouteTable:
         self.layers: list[Layer] = []
         self.converters: dict[str, Converter] = {}
         self.error_handlers: dict[type[BaseException] | int, ErrorHandler] = {}
+        self.around: list[Mapping[str, object]] = []
         self.known: dict[bytes, Plan | None] = {}
         self._index: Index | HostIndex | None = None
         self._indexed: list[Layer] = self.layers  # as the index counts them

@@ -159,8 +159,9 @@ class Service:
 
     def stop(self) -> None:
         """Begin the shutdown, because the application cannot go on."""
-        logger.error("the application cannot go on: stopping")
-        self.stopped.set()
+        if not self.stopped.is_set():
+            logger.error("the application cannot go on: stopping")
+            self.stopped.set()
 
     def is_full(self) -> bool:
         """Whether there are as many connections as are allowed."""

@@ -1,9 +1,12 @@
 """Exception groups are reduced to what there is to answer: error handlers see the error itself."""
 
+from dataclasses import dataclass
+
 import anyio
 import pytest
 
 from nardis import ClientDisconnected, HTTPError, Nardis
+from nardis._failures import failure_of
 from nardis.testing import AppError, Client
 from tests.peers.driver import tick_once
 
@@ -90,6 +93,46 @@ async def test_the_cause_of_what_remains_tells_of_all_of_the_group(leaf):
     assert (told.__notes__, inner.__notes__, told.exceptions[0]) == (["outer"], ["inner"], GONE)
     assert str(inner.exceptions[0]) == str(leaf)
     assert (inner.exceptions[0] is leaf) is isinstance(leaf, Single)
+
+
+def raised_from(error, origin):
+    try:
+        raise error from origin
+    except type(error):
+        return error
+
+
+@pytest.mark.parametrize("origin", [ValueError("origin"), None])
+async def test_the_cause_of_the_error_itself_is_told_once_each_time(origin):
+    """Also of an error that is raised again and again, as one of a module is."""
+    leaf = raised_from(KeyError("k"), origin)
+    for _ in range(3):
+        told = failure_of(group(leaf)).__cause__
+        assert told.exceptions[0].__cause__ is origin
+        assert told.exceptions[0].__suppress_context__
+
+
+async def test_what_an_error_was_raised_beside_is_told():
+    leaf, origin = KeyError("k"), ValueError("origin")
+    leaf.__context__ = origin
+
+    for _ in range(2):
+        copy = failure_of(group(leaf)).__cause__.exceptions[0]
+        assert (copy.__context__, copy.__suppress_context__) == (origin, False)
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    code: int
+
+
+async def test_an_error_that_can_have_no_attributes_stands_for_its_group():
+    app = Nardis()
+    app.error(Frozen)(says)
+    app.get("/", raises(group(Frozen(3))))
+
+    async with Client(app) as client:
+        assert (await client.get("/")).text == "Frozen from ExceptionGroup"
 
 
 async def test_a_task_group_around_a_response_costs_no_error_handling():

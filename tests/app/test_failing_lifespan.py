@@ -92,6 +92,27 @@ async def test_where_the_server_goes_on_what_runs_ends_and_the_rest_is_refused(c
     ]
 
 
+async def test_a_mounted_application_is_refused_and_the_one_around_it_goes_on(caplog):
+    """It is a guest there, and cannot stop the server."""
+    app, inner = Nardis(), failing(swallows=True)
+    app.mount("/inner", inner)
+
+    @app.get("/")
+    async def index(req, res):
+        await res.send("served")
+
+    async with Client(app) as client:
+        assert (await client.get("/inner/slow")).text == "served"
+        await inner.state.closed.wait()
+        assert (await client.get("/inner")).status_code == 503
+        assert (await client.get("/")).text == "served"
+
+    assert said(caplog) == [
+        "a task group or a scope around the lifespan's `yield` failed: "
+        "no request is served any more"
+    ]
+
+
 async def test_the_next_lifespan_begins_anew():
     app = failing(swallows=True)
     async with Client(app) as client:

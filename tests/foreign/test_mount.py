@@ -64,11 +64,14 @@ async def test_prefixes_of_routers_add_up():
     assert seen == [("/a/b", "/a/b/c")]
 
 
-@pytest.mark.parametrize("path", ["/x/legacy/c", "/legacy/c"])
-async def test_the_root_path_of_a_server_comes_first_whether_it_is_in_the_path_or_not(path):
+@pytest.mark.parametrize("root", ["/x", "//x"])
+@pytest.mark.parametrize("stands_in_path", [True, False])
+async def test_the_root_path_of_a_server_comes_first_whether_it_is_in_the_path_or_not(
+    root, stands_in_path
+):
     """
     Servers do not agree on that; an application that takes the root path off gets the same in both
-    cases.
+    cases. It is where the path begins, also if it is an odd one.
     """
     seen, sent = [], []
 
@@ -83,12 +86,13 @@ async def test_the_root_path_of_a_server_comes_first_whether_it_is_in_the_path_o
         "type": "http",
         "http_version": "1.1",
         "method": "GET",
-        "path": path,
-        "root_path": "/x/",
+        "path": f"{root}/legacy/c" if stands_in_path else "/legacy/c",
+        "root_path": f"{root}/",
         "headers": [],
     }
     await mounted(shows)(scope, None, send)
-    assert seen == [("/x/legacy", "/x/legacy/c", b"/x/legacy/c")]
+    whole = f"{root}/legacy/c"
+    assert seen == [(f"{root}/legacy", whole, whole.encode())]
     assert len(sent) == 2
 
 

@@ -87,6 +87,55 @@ async def test_trailers_are_gone_where_it_answers_by_itself():
     assert (answer.text, answer.headers.get("trailer"), [*answer.trailers]) == ("instead", None, [])
 
 
+@pytest.mark.parametrize("times", [1, 2])
+async def test_trailers_that_it_does_not_announce_are_dropped_and_their_answer_is_whole(times):
+    class Quiet(Through):
+        async def __call__(self, scope, receive, send):
+            async def without(message):
+                if message["type"] == "http.response.start":
+                    kept = [each for each in message["headers"] if each[0] != b"trailer"]
+                    message = {**message, "headers": kept}
+                await send(message)
+
+            await self.app(scope, receive, without)
+
+    app = Nardis()
+    app.get("/", *[wrap(Quiet)] * times, summed)
+
+    async with Client(app, extensions=TRAILERS) as client:
+        answer = await client.get("/")
+
+    assert (answer.text, answer.headers.get("trailer"), [*answer.trailers]) == ("ab", None, [])
+
+
+async def test_trailers_are_refused_behind_one_that_has_sent_the_head():
+    refusals = []
+
+    class First(Through):
+        async def __call__(self, scope, receive, send):
+            async def rest_of_it(message):
+                if message["type"] != "http.response.start":
+                    await send(message)
+
+            await send(start())
+            await send(body(b"first ", more=True))
+            await self.app(scope, receive, rest_of_it)
+
+    async def handler(req, res):
+        try:
+            res.trailer("x-sum", "1")
+        except HeadersAlreadySent as exc:
+            refusals.append(exc)
+        await res.send("then")
+
+    app = Nardis()
+    app.get("/", wrap(First), handler)
+
+    async with Client(app, extensions=TRAILERS) as client:
+        assert (await client.get("/")).text == "first then"
+    assert len(refusals) == 1
+
+
 async def test_limits_of_a_route_behind_it_hold():
     app = Nardis()
     app.use(wrap(Through))

@@ -234,14 +234,38 @@ def test_a_router_cannot_be_used_inside_itself():
 )
 def test_an_application_whose_options_would_be_lost_is_mounted_and_not_used(options):
     """Those of a request are the outermost application's; the same ones there lose nothing."""
-    inner, router = Nardis(**options), Router()
+    inner = Nardis(**options)
 
-    for outer in (Nardis(), router):
-        with pytest.raises(UsageError, match=rf"not its {next(iter(options))}: .* mount\(\)"):
-            outer.use("/api", inner)
+    with pytest.raises(UsageError, match=rf"not its {next(iter(options))}: .* mount\(\)"):
+        Nardis().use("/api", inner)
 
     Nardis().mount("/api", inner)
     Nardis(**options).use("/api", inner)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_router_between_two_applications_loses_no_options_and_lets_none_be_lost(first):
+    """It is used before an application is used in it, or after."""
+
+    def nest(outer):
+        router, between, inner = Router(), Router(), Nardis(debug=True)
+        router.use("/between", between)
+        if first:
+            outer.use("/router", router)
+        between.use("/inner", inner)
+        if not first:
+            outer.use("/router", router)
+
+    nest(Nardis(debug=True))
+    with pytest.raises(UsageError, match="not its debug"):
+        nest(Nardis())
+
+
+def test_options_that_mean_the_same_are_the_same():
+    outer = Nardis(secret_keys=["k" * 32], trust_proxy="::1, 10.0.0.0/8")
+
+    outer.use(Nardis(secret_keys=(b"k" * 32,), trust_proxy=iter(["10.0.0.0/8", "::1"])))
+    Nardis().use(Nardis(trust_proxy="false"))
 
 
 def test_an_application_with_options_of_a_router_can_be_used():

@@ -7,7 +7,9 @@ import anyio
 import pytest
 
 from nardis.errors import NardisError, StartFailed
+from nardis.server.config import Config
 from nardis.server.lifespan import Lifespan
+from nardis.server.service import Service
 
 pytestmark = pytest.mark.anyio
 
@@ -182,6 +184,23 @@ async def test_one_that_fails_by_itself_stops_the_server(says, caplog):
         await stopped.wait()
         with pytest.raises(NardisError, match="no broker"):
             await lifespan.stop()
+
+
+async def test_one_that_says_so_and_raises_as_starlette_does_stops_the_server_once(caplog):
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.failed", "message": "no broker"})
+        raise ConnectionError("no broker")
+
+    service = Service(app, Config())
+    async with running(app, runner=service) as lifespan:
+        await service.stopped.wait()
+        with pytest.raises(NardisError, match="no broker"):
+            await lifespan.stop()
+    assert [each.getMessage() for each in caplog.records] == [
+        "the application cannot go on: stopping"
+    ]
 
 
 async def test_one_that_ends_early_and_well_does_not():
