@@ -47,7 +47,7 @@ class InFlight(Protocol):
 
 class Sweeper:
     """
-    Looks at every exchange in flight four times a second.
+    Looks at every exchange in flight four times a second, unless nothing can be due at it.
 
     It enforces limits, and starts watchers for exchanges that last.
 

@@ -119,9 +119,14 @@ def _serve_alone(target: str | ASGIApp, config: Config, line: Line | None, annou
         process.doors.take_over()
         if process.is_stopping():  # by a signal that came before there were doors to close
             return
-        failure = anyio.run(
-            partial(process.serve, app, arrived), backend=config.backend, backend_options=options
-        )
+        try:
+            failure = anyio.run(
+                partial(process.serve, app, arrived),
+                backend=config.backend,
+                backend_options=options,
+            )
+        finally:
+            process.let_go()
     if failure is not None:
         raise failure
     process.has_ended()
@@ -149,6 +154,7 @@ class _Process:
         self._serves = False
         self._asked_to_stop = False
         self._watched = False
+        self._timers: list[threading.Timer] = []
         self._cancelled = 0
 
     async def serve(self, app: ASGIApp, signalled: socket.socket | None) -> Exception | None:
@@ -265,6 +271,13 @@ class _Process:
                 timer = threading.Timer(seconds, act)
                 timer.daemon = True
                 timer.start()
+                self._timers.append(timer)
+
+    def let_go(self) -> None:
+        """Let a program go on that nobody has asked to end: its serving is over by itself."""
+        if self._line is None and not self._asked_to_stop:
+            for timer in self._timers:
+                timer.cancel()
 
     def _bolt(self) -> None:
         self.doors.bolt()  # those that there are by now

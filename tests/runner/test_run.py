@@ -186,5 +186,9 @@ def test_it_ends_when_a_task_of_the_lifespan_fails(backend):
         async with anyio.create_task_group() as tasks:
             yield tasks.start_soon(background)
 
+    before = set(threading.enumerate())
     with pytest.raises(NardisError, match="ConnectionError: no broker"):
         run(app, Config(bind=["127.0.0.1:0"], backend=backend))
+    # The program goes on: what would end it if the shutdown were stuck is gone.
+    timers = [each for each in threading.enumerate() if isinstance(each, threading.Timer)]
+    assert [each for each in set(timers) - before if not each.finished.is_set()] == []
