@@ -12,8 +12,9 @@ The response (`exchange`) moves `IDLE → STARTED → ENDED | ABORTED`, and neve
  R4  With a declared Content-Length the body is exactly as long, or the exchange is aborted. A write
      beyond it sends nothing.
  R5  A chunk goes out whole, in the order of the calls, whoever calls. A cancellation that is due
-     comes before a chunk, and leaves no trace. A chunk whose sending was interrupted tears the
-     response: it can only be aborted.
+     comes before a chunk, and leaves no trace; on asyncio one that the same task asks for is due
+     when the event loop has had a turn. A chunk whose sending was interrupted tears the response:
+     it can only be aborted.
  R6  HEAD, 204, 205 and 304 send no body byte.
  R7  What filters hold back leaves within two ticks, and pings after their silence, in turn with the
      chunks of R5 (`pulse`). A stream has a task for that only while something is being sent.
@@ -48,8 +49,8 @@ One exchange is one failure domain: what leaves it, except its own cancellation,
 reaches nothing else.
 
 Costs decide the shape. A cancel scope is affordable for each request, a task is not. So one sweeper
-looks at all exchanges four times a second, and starts a watcher only for those that are older than
-that.
+looks at all exchanges four times a second, but for WebSockets at which nothing can be due, and
+starts a watcher only for those that are older than that.
 """
 
 from __future__ import annotations
