@@ -1,6 +1,7 @@
 """A request on another event loop than the lifespan's, as fixtures of tests may have it."""
 
 import asyncio
+from contextlib import closing
 
 from nardis import Nardis
 
@@ -39,12 +40,10 @@ def test_a_request_is_answered_on_another_loop_than_that_of_the_lifespan():
     async def told(message):
         begun.set()
 
-    try:
+    with closing(loop):
         lifespan = loop.create_task(app(opened, events.get, told))
         loop.run_until_complete(begun.wait())
         asyncio.run(ask())
+        assert sent == [None, b"a", b"b", b""]
         events.put_nowait({"type": "lifespan.shutdown"})
         loop.run_until_complete(lifespan)
-    finally:
-        loop.close()
-    assert sent == [None, b"a", b"b", b""]
