@@ -311,6 +311,7 @@ async def serve_websocket(
         elif exchange.state != ENDED or error is not None:
             await _settle(app, req, exchange, error)
     finally:
+        error = None  # a circle, as above
         note(scope, exchange.close_reason, exchange.close_code)
         exchange.leave()
         await exchange.run_deferred()
