@@ -281,7 +281,8 @@ def describe_attributes(cls: Class) -> None:
         if not isinstance(section, DocstringSectionAttributes):
             sections.append(section)
         elif left := [entry for entry in section.value if not takes(cls, entry)]:
-            sections.append(DocstringSectionAttributes(left))
+            shown = [entry for entry in left if not entry.description.startswith(HIDDEN)]
+            sections.append(DocstringSectionAttributes(shown))
     cls.docstring.parsed = sections
 
 
