@@ -163,6 +163,9 @@ class ResponseHead:
         Set the Content-Type from a media type (`"text/plain"`) or an extension (`"json"`).
 
         Text gets UTF-8.
+
+        Raises:
+            FieldError: It has CR, LF or NUL in it (RFC 9110 §5.5).
         """
         if self.sealed:
             self._refuse(f"set type {t!r}")
@@ -485,7 +488,7 @@ def _check_lengths(lengths: set[bytes]) -> None:
 
 
 def _type_line(t: str) -> tuple[bytes, bytes]:
-    value = mime_type(t).encode("latin-1")
+    value = fields.check_value("content-type", mime_type(t))
     return TYPE if in_utf8(value) == value else b"content-type", value
 
 

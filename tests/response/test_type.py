@@ -2,6 +2,8 @@
 
 import pytest
 
+from nardis.errors import FieldError
+
 pytestmark = pytest.mark.anyio
 
 
@@ -29,3 +31,16 @@ async def test_the_last_type_wins(serve):
         await res.type("html").type("png").send(b"x")
 
     assert (await serve(handler)).headers.get_all("content-type") == ["image/png"]
+
+
+@pytest.mark.parametrize("given", ["text/html\r\nset-cookie: sid=1", "a/b\0", "text/\u20ac"])
+async def test_a_type_that_no_field_may_have_is_refused(serve, given):
+    """It may be what a client said of its file, and must not become a second line of the head."""
+
+    async def handler(req, res):
+        with pytest.raises(FieldError, match="content-type"):
+            res.type(given)
+        await res.send(b"x")
+
+    answer = await serve(handler)
+    assert answer.headers["content-type"] == "application/octet-stream"
