@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypeVar, cast
 
 from ._failures import name_of
+from ._parameters import parameters_of
 from .types import Next
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _positional(handler: Callable[..., Any]) -> list[str]:
     `*args` fills up to three.
     """
     names: list[str] = []
-    for parameter in inspect.signature(handler).parameters.values():
+    for parameter in parameters_of(handler):
         if parameter.kind is parameter.VAR_POSITIONAL:
             return [*names, *["*"] * (3 - len(names))]
         is_positional = parameter.kind in (

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
-from inspect import signature
 from typing import Any, NoReturn, Self
 
 from ._asgi.extensions import EARLY_HINT, extension
@@ -19,6 +18,7 @@ from ._http.fields import BODILESS_STATUSES
 from ._http.links import format_hints
 from ._http.location import redirection
 from ._models import encode_json
+from ._parameters import parameters_of
 from ._sending.feeds import EVENTS, EventStream, SendsItems, pump_array, pump_lines
 from ._sending.files import Caching, Dotfiles, Wanted, send_file
 from ._sending.head import GET, HEAD, HTML, JSON, OCTETS, OTHER, ResponseHead
@@ -142,7 +142,7 @@ class Response(Verbs):
         elif "default" not in offers:
             raise HTTPError(406, f"this can be had as {', '.join(types)}")
         function = offers[chosen or "default"]
-        await (function(self.req, self) if signature(function).parameters else function())
+        await (function(self.req, self) if parameters_of(function) else function())
 
     def format(self, offers: Mapping[str, Callable[..., Awaitable[object]]]) -> Verb:
         """

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, cast
 
+from .._parameters import parameters_of
 from ..types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["ASGI2App", "as_asgi3"]
@@ -47,7 +48,7 @@ def as_asgi3(app: Any) -> ASGIApp:
 def _parameters(app: Any) -> int:
     """Count the positional parameters without a default; `*args` stand for the three of ASGI 3."""
     try:
-        parameters = inspect.signature(app).parameters.values()
+        parameters = parameters_of(app)
     except (TypeError, ValueError):
         return 3
     if any(each.kind is each.VAR_POSITIONAL for each in parameters):

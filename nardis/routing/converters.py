@@ -17,6 +17,7 @@ from inspect import Parameter
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from .._failures import is_skip, name_of
+from .._parameters import parameters_of
 from ..errors import SkipRoute, UsageError
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def _required(function: object) -> int:
     if not callable(function):
         return 0
     try:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = parameters_of(function)
     except (TypeError, ValueError):  # some functions in C do not say
         return 1
     needed = [

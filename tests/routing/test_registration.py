@@ -1,6 +1,7 @@
 """What can be registered, and what is refused with a hint at what to write instead."""
 
 import functools
+import sys
 from datetime import timedelta
 
 import pytest
@@ -80,6 +81,95 @@ async def test_a_third_parameter_with_a_default_is_not_next():
 
     async with Client(app) as client:
         assert (await client.get("/2")).text == "number 2"
+
+
+def fills_in(handler):
+    @functools.wraps(handler)
+    async def filled(req, res):
+        await handler(req, res, "ann")
+
+    return filled
+
+
+def goes_on(handler):
+    @functools.wraps(handler)
+    async def going(req, res, next):
+        await handler(req, res)
+        await next()
+
+    return going
+
+
+def passes_on(handler):
+    @functools.wraps(handler)
+    async def passing(*args, **options):
+        await handler(*args, **options)
+
+    return passing
+
+
+class Wrapped:
+    @passes_on
+    async def method(self, req, res):
+        await res.send("method")
+
+
+@pytest.mark.anyio
+async def test_a_decorated_handler_is_called_as_its_decorator_wants():
+    """What `functools.wraps` says of the handler inside is no promise of the wrapper's."""
+    app = Nardis()
+
+    @app.use
+    @goes_on
+    async def marks(req, res):
+        res.set("x-marked", "yes")
+
+    @app.get("/")
+    @passes_on
+    @fills_in
+    async def handler(req, res, user):
+        await res.send(f"for {user}")
+
+    app.get("/method", Wrapped().method)
+    app.get("/partial", functools.partial(passes_on(configured), "prefix", flag=True))
+
+    async with Client(app) as client:
+        answer = await client.get("/")
+        assert (answer.text, answer.headers["x-marked"]) == ("for ann", "yes")
+        assert (await client.get("/method")).text == "method"
+        assert (await client.get("/partial")).status_code == 404  # it went on
+
+
+ANNOTATED = """
+async def handler(req: Request, res: Response):
+    await res.format({"html": page})
+
+
+async def page(req: Request, res: Response):
+    await res.send(f"page {req.params['id']}")
+
+
+async def asgi(scope: Scope, receive: Receive, send: Send):
+    raise NotImplementedError
+
+
+def number(req: Request, value: str):
+    return int(value)
+"""
+
+
+@pytest.mark.anyio
+async def test_a_handler_may_be_annotated_with_what_only_type_checkers_know():
+    """From Python 3.14 on, annotations are evaluated when they are looked at."""
+    app, names = Nardis(), {}
+    before = "" if sys.version_info >= (3, 14) else "from __future__ import annotations"
+    exec(before + ANNOTATED, names)
+    app.param("id", names["number"])
+    app.get("/:id", names["handler"])
+    app.mount("/old", names["asgi"])
+
+    async with Client(app) as client:
+        assert (await client.get("/7")).text == "page 7"
 
 
 def sync_handler(req, res):
