@@ -84,6 +84,14 @@ def reason_phrase(status: int) -> str:
 class NardisError(Exception):
     """The root of all errors that Nardis raises."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy it, or hand it to another process, without its `__init__`, which made the text."""
+        return _remade, (type(self), *self.args), self.__dict__
+
+
+def _remade(kind: type[NardisError], *args: object) -> NardisError:
+    return kind.__new__(kind, *args)
+
 
 class UsageError(NardisError):
     """Nardis was used in a way that cannot work; the message says what to do instead."""
