@@ -207,6 +207,10 @@ class MutableHeaders(Headers, MutableMapping[str, str]):
         super().__init__(raw)
         self.guard = guard
 
+    def __copy__(self) -> MutableHeaders:
+        """Copy the lines, as of a dict; what changes the copy asks no guard."""
+        return MutableHeaders(list(self.raw))
+
     def __setitem__(self, name: str, value: str | int) -> None:
         if self.guard is not None:
             self.guard(f"set header {name!r}")

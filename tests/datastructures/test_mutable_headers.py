@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -161,3 +163,16 @@ def test_no_history_of_changes_lets_cr_lf_or_nul_in(changes: list[tuple[str, str
         assert appended or len(headers.get_all(name)) == 1
     assert not {byte for name, value in headers.raw for byte in name + value} & {0, 10, 13}
     assert all(name == name.lower() for name, _ in headers.raw)
+
+
+def test_a_copy_has_lines_of_its_own() -> None:
+    """`copy.copy(res.headers)` can be changed, before the head is sent and after."""
+
+    def refuse(action: str) -> None:
+        raise HeadersAlreadySent(action, 200)
+
+    headers = MutableHeaders([(b"a", b"1")], guard=refuse)
+    copied = copy(headers)
+    copied["b"] = "2"
+
+    assert (headers.raw, copied.raw) == ([(b"a", b"1")], [(b"a", b"1"), (b"b", b"2")])
