@@ -57,7 +57,8 @@ def decode_json(body: bytes, depth: int, codec: Any = None) -> Any:
     except RecursionError as exc:
         raise JSONRefused(400, f"the JSON body is nested deeper than {depth} levels") from exc
     except ValueError as exc:
-        what = "it begins with a byte order mark" if body.startswith(codecs.BOM_UTF8) else exc
+        # Its text: the error itself would be in this frame, and this frame in its traceback.
+        what = "it begins with a byte order mark" if body.startswith(codecs.BOM_UTF8) else str(exc)
         raise JSONRefused(400, f"the body is not valid JSON: {what}") from exc
     if may_be_deeper(body, depth) and _is_deeper(value, depth):
         raise JSONRefused(400, f"the JSON body is nested deeper than {depth} levels")

@@ -126,7 +126,12 @@ class _Found(NamedTuple):
 
 async def send_file(reply: ReplyHead, exchange: Exchange, wanted: Wanted) -> None:
     """Answer with a file."""
-    found = await to_thread.run_sync(_find, reply.req, wanted)
+    found = await to_thread.run_sync(_sought, reply.req, wanted)
+    if isinstance(found, HTTPError):
+        try:
+            raise found
+        finally:
+            del found  # a circle: its traceback has this frame
     with closing(found.file):
         if wanted.filename is not None:
             reply.attachment(wanted.filename)
@@ -136,9 +141,23 @@ async def send_file(reply: ReplyHead, exchange: Exchange, wanted: Wanted) -> Non
         await _answer(reply, exchange, found)
 
 
+def _sought(req: Request, wanted: Wanted) -> _Found | HTTPError:
+    """
+    Return what is to be sent, or why it cannot be; it runs in a thread.
+
+    An error that is raised out of a thread is kept by the future that brings it (anyio 4.14), and
+    with it the whole request, until the garbage collector comes. Most of what is asked for in vain
+    is a 404.
+    """
+    try:
+        return _find(req, wanted)
+    except HTTPError as error:
+        return error.with_traceback(None)  # that has frames of the thread, which have the error
+
+
 def _find(req: Request, wanted: Wanted) -> _Found:
     """
-    Open the file that is to be sent; it runs in a thread.
+    Open the file that is to be sent.
 
     Raises:
         HTTPError: 404, it is not there, or may not be had.

@@ -187,6 +187,33 @@ async def test_a_request_leaves_nothing_to_the_garbage_collector(method, path):
     assert left == []
 
 
+@pytest.mark.parametrize("path", ["/gathered", "/file"])
+async def test_what_the_client_got_wrong_leaves_nothing_to_the_garbage_collector(path):
+    """A body that is no JSON, and a file that is not there: anybody can send thousands of them."""
+    asking = Nardis()
+    asking.post("/gathered", gathered)
+
+    @asking.all("/file")
+    async def handler(req, res):
+        await res.send_file("/there/is/no/such/file")
+
+    async with Server(asking) as server:
+
+        async def answered():
+            headers = {"content-length": "1"}
+            call = await server.finished(
+                path, part(b"{", more=False), method="POST", headers=headers
+            )
+            assert call.status in (400, 404)
+            server.calls.clear()
+
+        await answered()
+        with collecting() as left:
+            await answered()
+
+    assert left == []
+
+
 @pytest.mark.parametrize("path", ["/answered", "/refused", "/failed", "/passed-on", "/missing/x"])
 async def test_middlewares_around_everything_leave_nothing_to_the_garbage_collector(path):
     around, kinds = Nardis(), {"refused": NotFound, "failed": KeyError, "passed-on": SkipRoute}
