@@ -151,6 +151,7 @@ class _Process:
         self._announce = announce
         self._stop = anyio.Event()
         self._stopped_at = 0.0
+        self._has_begun = False
         self._serves = False
         self._asked_to_stop = False
         self._watched = False
@@ -169,6 +170,7 @@ class _Process:
             )
             service = Service(app, config, most)
             group.start_soon(self._stop_with, service)
+            group.start_soon(self._give_up_starting, group.cancel_scope)
             if signalled is not None:
                 group.start_soon(self._wait_for_signal, signalled)
             if self._line is not None:
@@ -189,6 +191,7 @@ class _Process:
 
     def started(self, value: list[str] | None = None) -> None:
         """Say that the addresses in *value* are served: to terminal, supervisor and systemd."""
+        self._has_begun = True
         if self.is_stopping():
             return
         self._serves = True
@@ -226,6 +229,14 @@ class _Process:
         """Stop when the application cannot go on."""
         await service.stopped.wait()
         self._begin_to_stop()
+
+    async def _give_up_starting(self, serving: anyio.CancelScope) -> None:
+        """Cancel a start that waits for something that does not come: nobody wants it any more."""
+        await self._stop.wait()
+        await anyio.sleep(self._config.drain_s)
+        if not self._has_begun:
+            lifecycle.warning("the start of the application took too long and was cancelled")
+            serving.cancel()
 
     async def _wait_for_supervisor(self, line: Line) -> None:
         """Stop when it says anything, or is gone."""

@@ -147,6 +147,29 @@ def test_a_signal_that_comes_before_the_doors_are_open_ends_it_without_a_lifespa
     assert begun == []
 
 
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_a_start_that_does_not_come_to_an_end_is_cancelled_by_a_signal(
+    backend, monkeypatch, caplog
+):
+    """Its database may be away: it has `drain_s`, as what is running has, and may then clean up."""
+    monkeypatch.setattr(_run, "_leave", lambda: None)
+    app, seen = Nardis(), []
+
+    @app.lifespan
+    async def lifespan(app):
+        signal.raise_signal(signal.SIGTERM)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            seen.append("cleaned up")
+        yield  # pragma: no cover - it does not come so far
+
+    run(app, Config(bind=["127.0.0.1:0"], backend=backend, drain_s=0, graceful_s=10))
+
+    assert seen == ["cleaned up"]
+    assert "the start of the application took too long and was cancelled" in caplog.messages
+
+
 def test_a_worker_that_is_dismissed_before_it_asked_ends_without_a_lifespan(monkeypatch):
     ours, theirs = socket.socketpair()
     monkeypatch.setenv(SUPERVISOR_VARIABLE, str(theirs.detach()))
