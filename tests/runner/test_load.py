@@ -106,6 +106,30 @@ def test_what_is_no_application_is_refused(write):
         load(f"{module}:app")
 
 
+@pytest.mark.parametrize("name", ["make", "Nardis"])
+def test_what_makes_an_application_is_none(write, name):
+    """It would answer each request with a 500."""
+    module = write(f"{APP}\ndef make(*, debug=False):\n    return app\n")
+
+    with pytest.raises(UsageError, match=rf"{name}': it takes no arguments.*app = make_app\(\)"):
+        load(f"{module}:{name}")
+
+
+def test_a_callable_that_does_not_say_what_it_takes_may_be_one(write):
+    module = write("class App:\n    __signature__ = '?'\n    __call__ = print\napp = App()\n")
+
+    assert callable(load(module))
+
+
+@pytest.mark.parametrize("name", ["queue", "sys"])
+def test_a_file_with_the_name_of_another_module_is_told_so(write, tmp_path, name):
+    """Python has that one loaded, and would not look at the file."""
+    (tmp_path / f"{name}.py").write_text(APP)
+
+    with pytest.raises(UsageError, match=rf"another module '{name}': give the file a name"):
+        load(str(tmp_path / f"{name}.py"))
+
+
 def test_an_import_that_fails_inside_the_module_is_told_as_it_is(write):
     """The module is there; what it lacks is named, not the module."""
     module = write("import nosuchdependency\n")
