@@ -294,17 +294,19 @@ class _Process:
         self.doors.bolt()  # those that there are by now
 
 
-def _leave() -> None:  # pragma: no cover  # nothing can be measured after it
-    sys.stderr.write(
-        "nardis: the shutdown is stuck, in a thread or in code that does not await: leaving\n"
-    )
-    sys.stderr.flush()
+def _leave() -> None:
+    with contextlib.suppress(Exception):  # nobody may be there to be told: a closed pipe, no stderr
+        sys.stderr.write(
+            "nardis: the shutdown is stuck, in a thread or in code that does not await: leaving\n"
+        )
+        sys.stderr.flush()
     os._exit(STUCK_STATUS)
 
 
 def _announce(text: str, config: Config, urls: list[str]) -> None:
     for url in urls:
-        print(text.format(url=url, backend=config.backend), file=sys.stderr, flush=True)  # noqa: T201
+        with contextlib.suppress(OSError):  # a closed pipe, or a full disk
+            print(text.format(url=url, backend=config.backend), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _room_for_connections() -> int:

@@ -3,6 +3,8 @@
 early.
 """
 
+import io
+import os
 import select
 import signal
 import socket
@@ -191,6 +193,30 @@ def test_a_forked_child_has_the_signals_of_before():
         poll.register(arrived, select.POLLIN)
         assert poll.poll(0) == []
     assert heard == []
+
+
+class Gone(io.StringIO):
+    """A stderr whose reader has gone."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("stderr", [None, Gone()], ids=["none", "gone"])
+def test_a_stuck_shutdown_ends_though_there_is_nobody_to_tell(monkeypatch, stderr):
+    left = []
+    monkeypatch.setattr(os, "_exit", left.append)
+    monkeypatch.setattr(sys, "stderr", stderr)
+
+    _run._leave()
+
+    assert left == [70]
+
+
+def test_a_server_starts_though_nobody_reads_what_it_says(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Gone())
+
+    _run._announce("serves on {url}", Config(), ["http://127.0.0.1:3000"])
 
 
 # --- an application that cannot go on -------------------------------------------------------------
