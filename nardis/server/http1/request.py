@@ -162,17 +162,31 @@ class RequestHead:
                 codings += 1
                 self.length = None
             elif name == b"expect":
-                self.expects = value.lower() == b"100-continue" and self.version == "1.1"
+                self.expects = self.expects or b"100-continue" in _tokens(value)
             else:
                 self.upgrade = value.lower()
         self.check_coding()
         self.close = self.close or b"close" in tokens
-        if b"upgrade" not in tokens or self.version == "1.0":
+        if self.version == "1.0":
+            self.expects = False
+        if b"upgrade" not in tokens or self.version == "1.0" or not self._is_for_us(tokens):
             self.upgrade = b""
         if hosts != 1 and (hosts or self.version == "1.1"):
             raise Refused(400, "one Host field is needed" if not hosts else "several Host fields")
         if codings > 1 or (codings and self.version == "1.0"):
             raise Refused(400, "a Transfer-Encoding that may mean two things")
+
+    def _is_for_us(self, tokens: list[bytes]) -> bool:
+        """
+        Whether an upgrade is asked of this connection; HTTP/2 says so once more (RFC 7540 §3.2.1).
+
+        A proxy that knows nothing of it, and speaks HTTP/1.1 with us, passes on what Connection
+        does not name.
+        """
+        if self.upgrade != b"h2c":
+            return True
+        names = [name for name, _ in self.headers]
+        return b"http2-settings" in tokens and names.count(b"http2-settings") == 1
 
 
 def read_head(head: bytes) -> RequestHead:
