@@ -135,6 +135,18 @@ async def test_a_field_that_would_break_out_is_refused(field):
         trailer_section([field])
 
 
+@pytest.mark.parametrize("name", [b"content-length", b"Transfer-Encoding", b"Set-Cookie"])
+async def test_what_a_client_needs_before_the_body_is_no_trailer(name):
+    """Of an application that sends it so late the response is cut (RFC 9110 §6.5.1)."""
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "trailers": True})
+        await send({"type": "http.response.body", "body": b"abc"})
+        await send({"type": "http.response.trailers", "headers": [(name, b"3")]})
+
+    assert undated(await converse(app, [WANTS])).endswith(b"\r\n\r\n3\r\nabc\r\n")
+
+
 async def test_a_client_that_left_before_them_is_told_of():
     """The write of the last chunk fails: the application hears of it as of any other."""
     seen = []

@@ -455,15 +455,18 @@ def test_a_client_says_close_in_any_case_and_in_lists(lines: list[bytes], closes
     [
         (b"Expect: 100-continue", True),
         (b"EXPECT:100-CONTINUE ", True),
-        (b"Expect: 100-continue, x", False),
+        (b"Expect: 100-continue, x", True),
+        (b"Expect: x ,100-Continue", True),
+        (b"Expect: 100-continue\r\nExpect: x", True),
         (b"Expect: 100", False),
+        (b"Expect: 100-continue;x", False),
         (b"Expect: other", False),
         (b"Expect:", False),
         (b"X-Expect: 100-continue", False),
     ],
 )
 def test_a_client_of_http_1_1_can_wait_for_100_continue(line: bytes, expects: bool) -> None:
-    """RFC 9110 §10.1.1: from HTTP/1.0 it means nothing."""
+    """It is a list, and means nothing from HTTP/1.0 (RFC 9110 §10.1.1)."""
     assert read_head(with_fields(line, b"Content-Length: 5")).expects is expects
     assert read_head(with_fields(line, b"Content-Length: 5", version=b"1.0")).expects is False
 
@@ -473,7 +476,7 @@ def test_a_client_of_http_1_1_can_wait_for_100_continue(line: bytes, expects: bo
     [
         ([b"Connection: upgrade", b"Upgrade: websocket"], b"websocket"),
         ([b"UPGRADE: WebSocket", b"CONNECTION: Keep-Alive, UPGRADE"], b"websocket"),
-        ([b"Connection: keep-alive", b"Connection: upgrade", b"Upgrade: h2c"], b"h2c"),
+        ([b"Connection: keep-alive", b"Connection: upgrade", b"Upgrade: x/1"], b"x/1"),
         ([b"Connection: close, upgrade", b"Upgrade: x"], b"x"),
         ([b"Upgrade: websocket"], b""),
         ([b"Connection: keep-alive", b"Upgrade: websocket"], b""),
@@ -490,6 +493,25 @@ def test_an_upgrade_is_asked_for_in_two_fields(lines: list[bytes], upgrade: byte
     assert (framed.upgrade, framed.length) == (upgrade, 5)
     framed = read_head(with_fields(*lines, b"Transfer-Encoding: chunked"))
     assert (framed.upgrade, framed.length) == (upgrade, None)
+
+
+SETTINGS = b"HTTP2-Settings: AAQAAABk"
+
+
+@pytest.mark.parametrize(
+    ("lines", "upgrade"),
+    [
+        ([b"Connection: Upgrade, HTTP2-Settings", SETTINGS], b"h2c"),
+        ([b"Connection: Upgrade", b"Connection: http2-settings", SETTINGS], b"h2c"),
+        ([b"Connection: Upgrade", SETTINGS], b""),
+        ([b"Connection: Upgrade, HTTP2-Settings"], b""),
+        ([b"Connection: Upgrade, HTTP2-Settings", SETTINGS, SETTINGS], b""),
+    ],
+    ids=["one", "two lines", "not for us", "none", "two"],
+)
+def test_an_upgrade_to_http2_is_asked_for_in_three_fields(lines, upgrade):
+    """One that a proxy has passed on would let a client speak past the proxy (RFC 7540 §3.2.1)."""
+    assert read_head(with_fields(*lines, b"Upgrade: h2c")).upgrade == upgrade
 
 
 # --- properties -----------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from ..connection import Connection, Conversation
 from ..service import Service, logger, run_app
 from ..stream import TURN_S, Stream, clock
 from .call import Call
-from .request import END_OF_HEAD, Refused, RequestHead, read_head
+from .request import END_OF_HEAD, Refused, RequestHead, check_begun, read_head, too_large
 from .response import refusal
 
 __all__ = ["Http1"]
@@ -118,8 +118,9 @@ class Http1:
                     return None
                 if self._call is None:
                     break
-        except Refused as exc:
-            if await self.stream.write(refusal(exc.status, exc.reason)):
+        except Refused as exc:  # of the head that `unread` begins with
+            to_head = self.unread[:5] == b"HEAD "
+            if await self.stream.write(refusal(exc.status, exc.reason, to_head=to_head)):
                 await self.finish(whole=True)
         except BaseException:
             if self._call is not None and connection.shift == shift:
@@ -140,7 +141,12 @@ class Http1:
                 return None
             begins, self._begun = not self._begun, True
             is_preface = begins and head == PREFACE and service.config.http2
-            request = None if is_preface else read_head(head)
+            try:
+                request = None if is_preface else read_head(head)
+            except Refused:
+                self.unread = head
+                check_begun(head)  # as it was while it came, in whatever pieces
+                raise
             if request is None or request.upgrade:
                 other = self._hand_over(request, head + self.unread)
                 if other is not None or request is None:
@@ -192,8 +198,8 @@ class Http1:
                 end = unread.find(END_OF_HEAD, looked_at)
                 if end >= 0:
                     break
-                if len(unread) > self.head_bytes:
-                    raise Refused(431, "the head of the request is too large")
+                self.unread = unread
+                self._check_begun(looked_at)
                 looked_at = max(len(unread) - 3, 0)
                 if unread and not self._connection.head_since:
                     self._connection.head_since = clock()
@@ -207,12 +213,25 @@ class Http1:
             unread = unread + data if unread else data
         end += len(END_OF_HEAD)
         if end > self.head_bytes:
-            raise Refused(431, "the head of the request is too large")
+            self.unread = unread
+            self._check_begun(0)
         if end == len(unread):
             self.unread = b""
             return unread
         self.unread = unread[end:]
         return unread[:end]
+
+    def _check_begun(self, at: int) -> None:
+        """
+        Check what has come of a head that is not whole, or that is larger than is allowed.
+
+        Raises:
+            Refused: It is no head, or too large.
+        """
+        begun = self.unread[: self.head_bytes]
+        check_begun(begun, at)
+        if len(self.unread) > self.head_bytes:
+            raise too_large(begun)
 
     def _scope_of(self, request: RequestHead, call: Call) -> Scope:
         connection = self._connection

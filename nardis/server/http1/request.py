@@ -16,7 +16,15 @@ from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-__all__ = ["END_OF_HEAD", "Chunks", "Refused", "RequestHead", "read_head"]
+__all__ = [
+    "END_OF_HEAD",
+    "Chunks",
+    "Refused",
+    "RequestHead",
+    "check_begun",
+    "read_head",
+    "too_large",
+]
 
 END_OF_HEAD: Final = b"\r\n\r\n"
 
@@ -28,6 +36,12 @@ METHODS: Final = {
 
 # token, RFC 9110 §5.6.2.
 TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+# One half of a line's end without the other (RFC 9112 §2.2).
+HALF_OF_END: Final = re.compile(rb"\r(?!\n|\Z)|(?<!\r)\n")
+
+# The first line of HTTP/2's preface: what comes behind it says whether it is that (RFC 9113 §3.4).
+PREFACE_LINE: Final = b"PRI * HTTP/2.0"
 
 VERSION: Final = re.compile(rb"HTTP/[0-9]\.[0-9]")
 VERSIONS: Final = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
@@ -148,17 +162,31 @@ class RequestHead:
                 codings += 1
                 self.length = None
             elif name == b"expect":
-                self.expects = value.lower() == b"100-continue" and self.version == "1.1"
+                self.expects = self.expects or b"100-continue" in _tokens(value)
             else:
                 self.upgrade = value.lower()
         self.check_coding()
         self.close = self.close or b"close" in tokens
-        if b"upgrade" not in tokens or self.version == "1.0":
+        if self.version == "1.0":
+            self.expects = False
+        if b"upgrade" not in tokens or self.version == "1.0" or not self._is_for_us(tokens):
             self.upgrade = b""
         if hosts != 1 and (hosts or self.version == "1.1"):
             raise Refused(400, "one Host field is needed" if not hosts else "several Host fields")
         if codings > 1 or (codings and self.version == "1.0"):
             raise Refused(400, "a Transfer-Encoding that may mean two things")
+
+    def _is_for_us(self, tokens: list[bytes]) -> bool:
+        """
+        Whether an upgrade is asked of this connection; HTTP/2 says so once more (RFC 7540 §3.2.1).
+
+        A proxy that knows nothing of it, and speaks HTTP/1.1 with us, passes on what Connection
+        does not name.
+        """
+        if self.upgrade != b"h2c":
+            return True
+        names = [name for name, _ in self.headers]
+        return b"http2-settings" in tokens and names.count(b"http2-settings") == 1
 
 
 def read_head(head: bytes) -> RequestHead:
@@ -194,6 +222,41 @@ def read_head(head: bytes) -> RequestHead:
         raise Refused(400, f"malformed request: {exc}") from None
     request.understand()
     return request
+
+
+def check_begun(begun: bytes, at: int = 0) -> None:
+    r"""
+    Refuse what begins no head, however it goes on: its client need not wait for an answer.
+
+    The first fault counts, whatever has arrived behind it. All before *at* was checked already.
+
+    Raises:
+        Refused: As `read_head`, for the first line; or a line does not end with CRLF.
+
+    >>> check_begun(b"GET / HT"), check_begun(b"GET / HTTP/1.1\r\nHost: a\r\nX-")
+    (None, None)
+    """
+    if not (TOKEN.match(begun) or begun[:1] in b"\r\n"):
+        raise Refused(400, "malformed method")
+    half = None
+    # Counting costs an eighth of the search.
+    if not begun.count(b"\r\n", at) == begun.count(b"\n", at) == begun.count(b"\r", at):
+        half = HALF_OF_END.search(begun, at)
+    end = begun.find(b"\r\n")
+    if end >= at and not (half and half.start() < end) and begun[:end] != PREFACE_LINE:
+        read_head(begun[:end] + b"\r\nhost: a\r\n\r\n")
+    if half:
+        raise Refused(400, "a line of the head does not end with CRLF")
+
+
+def too_large(begun: bytes) -> Refused:
+    """Say what of a head is too large that has begun with all that is allowed (RFC 9112 §3)."""
+    line, ends, _ = begun.partition(b"\r\n")
+    if ends:
+        return Refused(431, "the head of the request is too large")
+    if b" " in line:
+        return Refused(414, "the target of the request is too long")
+    return Refused(501, "a method that is not served here")
 
 
 def _odd_method(method: bytes) -> str:

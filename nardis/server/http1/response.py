@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Final
 from wsgiref.handlers import format_date_time
 
-from ..._http.fields import BODILESS_STATUSES
+from ..._http.fields import BODILESS_STATUSES, NO_TRAILERS
 from ...errors import FieldError
 
 __all__ = [
@@ -188,7 +188,7 @@ def trailer_section(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     Make the lines of fields that stand outside of the head of a response (RFC 9112 §7.1.2).
 
     Raises:
-        FieldError: One cannot be sent.
+        FieldError: One cannot be sent, or not so late (RFC 9110 §6.5.1).
 
     >>> trailer_section([(b"x-sum", b"9e10")])
     b'x-sum: 9e10\r\n'
@@ -197,6 +197,8 @@ def trailer_section(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     for name, value in fields:
         if not TOKEN.fullmatch(name) or len(value.translate(None, CONTROLS)) != len(value):
             raise FieldError(f"{name[:64]!r} cannot be sent: its name or value is malformed")
+        if bytes(name).lower() in NO_TRAILERS:
+            raise FieldError(f"{name!r} cannot be a trailer: the client needs it before the body")
         lines.append(b"%b: %b\r\n" % (name, value))
     return b"".join(lines)
 
