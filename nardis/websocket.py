@@ -6,7 +6,7 @@ Source: RFC 6455; the ASGI specification, "WebSocket".
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator, Mapping, Sequence
+from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, Literal, NoReturn, Self, TypeVar, overload
@@ -116,7 +116,8 @@ class WebSocket:
         Args:
             subprotocol: One of those that the client offers. None takes the first of the route's
                 that it offers, if there is one.
-            headers: Fields of the answer, beside those already set.
+            headers: Fields of the answer, beside those already set. They replace fields of the same
+                name; cookies, and names of Vary, are added.
 
         Raises:
             UsageError: It was accepted before, the client does not offer that subprotocol, or a
@@ -136,15 +137,22 @@ class WebSocket:
                 f"the client does not offer the subprotocol {subprotocol!r}, only {offered}: it "
                 "would end the connection (RFC 6455 §4.1)"
             )
-        for name, value in (headers or {}).items():
-            self._res.set(name, value)
-        for name in self._res.headers:
-            if name in _OWN_FIELDS or name.startswith(_OWN_PREFIX):
-                raise UsageError(
-                    f"{name} belongs to the handshake itself; a subprotocol is given to "
-                    "ws.accept(subprotocol=...)"
-                )
+        given = headers or {}
+        _check_fields(given)
+        for name, value in given.items():
+            self._say_too(name, value)
+        _check_fields(self._res.headers)
         self._socket = await self._handshake.accept(subprotocol)
+
+    def _say_too(self, name: str, value: str) -> None:
+        """Set a field of the accept; a middleware may have set cookies, and names of Vary."""
+        match name.lower():
+            case "set-cookie":
+                self._res.append(name, value)
+            case "vary":
+                self._res.vary(value)
+            case _:
+                self._res.set(name, value)
 
     # --- messages ---------------------------------------------------------------------------------
 
@@ -363,6 +371,16 @@ class WebSocket:
 
     def _raise_over(self) -> NoReturn:
         raise self._open.ended() from None
+
+
+def _check_fields(names: Iterable[str]) -> None:
+    """Refuse fields of the answer that the handshake makes by itself."""
+    for name in names:
+        if name.lower() in _OWN_FIELDS or name.lower().startswith(_OWN_PREFIX):
+            raise UsageError(
+                f"{name} belongs to the handshake itself; a subprotocol is given to "
+                "ws.accept(subprotocol=...)"
+            )
 
 
 def _as_message(message: Any) -> Message:

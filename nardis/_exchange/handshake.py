@@ -193,7 +193,7 @@ class Handshake(Exchange):
                 )
         if self.http1:
             self.head.switch()
-        return {**message, "headers": [*ours, *message.get("headers", ())]}
+        return {**message, "headers": ours}
 
     async def _meet_client(self) -> None:
         """Hear that there is a client, which a server says first, and once."""
@@ -236,6 +236,8 @@ class Handshake(Exchange):
                     await self._to_server(message)
             elif kind == "websocket.accept":
                 await self._may_accept()
+                # One rule for all that is foreign: its head goes into ours.
+                self.head.merge({"status": 200, "headers": message.get("headers", ())})
                 message = self._with_fields(message)
                 self._conclude()
                 self.is_handed_over = True

@@ -5,7 +5,7 @@ connection.
 
 import pytest
 
-from nardis import HTTPError, Nardis
+from nardis import HTTPError, Nardis, wrap
 from nardis.testing import Client
 from tests.peers.asgi import websocket
 
@@ -54,8 +54,41 @@ async def test_middlewares_stand_around_it_and_their_fields_go_out_with_accept()
     app.mount("/chat", echo)
     async with websocket(app, "/chat") as socket:
         socket.leave()
-    assert socket.sent[0]["headers"] == [(b"set-cookie", b"a=1"), (b"x-root", b"/chat")]
+    assert socket.sent[0]["headers"] == [(b"x-root", b"/chat"), (b"set-cookie", b"a=1")]
     assert log == [("GET", "/chat", b""), True]
+
+
+async def says_more(scope, receive, send):
+    await receive()
+    fields = [(b"X-Id", b"inner"), (b"set-cookie", b"b=2"), (b"vary", b"cookie, accept")]
+    await send({"type": "websocket.accept", "headers": [*fields, (b"connection", b"close")]})
+    await send({"type": "websocket.close"})
+
+
+@pytest.mark.parametrize("place", ["mounted", "wrapped"])
+async def test_its_fields_go_into_the_head_as_those_of_any_answer(place):
+    """Replaced by name; cookies and names of Vary are added, and hooks see all of them."""
+    app, seen = Nardis(), []
+
+    @app.use
+    async def around(req, res, next):
+        res.set("x-id", "outer").append("set-cookie", "a=1").vary("accept")
+        res.on_head(lambda: seen.append(res.get("x-id")))
+        await next()
+
+    if place == "mounted":
+        app.mount("/", says_more)
+    else:
+        app.use(wrap(lambda inner: says_more))
+    async with websocket(app, "/") as socket:
+        await socket.ended.wait()
+    assert sorted(socket.sent[0]["headers"]) == [
+        (b"set-cookie", b"a=1"),
+        (b"set-cookie", b"b=2"),
+        (b"vary", b"accept, cookie"),
+        (b"x-id", b"inner"),
+    ]
+    assert seen == ["inner"]
 
 
 @pytest.mark.parametrize("large", [False, True])

@@ -20,7 +20,10 @@ OFFERS = {
         ALONE + "; server_max_window_bits=10",
         10,
     ),
-    "permessage-deflate; server_max_window_bits=15": (ALONE, 15),
+    "permessage-deflate; server_max_window_bits=15": (  # all of it, and said all the same
+        ALONE + "; server_max_window_bits=15",
+        15,
+    ),
     "permessage-deflate; server_max_window_bits=8": None,  # zlib cannot
     "permessage-deflate; server_max_window_bits": None,
     "permessage-deflate; server_max_window_bits=16": None,

@@ -747,6 +747,7 @@ def test_a_list_in_several_fields_of_a_handshake_over_http2_is_one(server: Serve
 
 
 def test_a_refused_handshake_over_http2_says_nothing_of_the_connection(server: Server, key: str):
+    """Nor is it a 426, which has to; but it says which version is spoken (RFC 6455 §4.4)."""
     with beside_another(server, key) as client:
         fields = [
             (name, "12" if name == "sec-websocket-version" else value)
@@ -756,6 +757,7 @@ def test_a_refused_handshake_over_http2_says_nothing_of_the_connection(server: S
 
         assert (answer.status, answer.ended) == (400, True)
         assert answer.headers is not None
+        assert answer.headers["sec-websocket-version"] == "13"
         assert "connection" not in answer.headers
 
 

@@ -35,7 +35,14 @@ from ..config import Config
 from ..http1.request import RequestHead
 from .settings import Settings
 from .speech import Line
-from .websockets import HANDSHAKE_FIELDS, WebSocket, awaits_answer, give_up, new_websocket
+from .websockets import (
+    HANDSHAKE_FIELDS,
+    VERSION,
+    WebSocket,
+    awaits_answer,
+    give_up,
+    new_websocket,
+)
 
 __all__ = ["H1", "opens_http2", "opens_websocket", "with_whole_lists"]
 
@@ -45,12 +52,8 @@ CLOSE: Final = (b"connection", b"close")
 TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 
 
-# Which version is spoken (RFC 6455 §4.4), and what a 426 has to have (RFC 9110 §15.5.22).
-VERSION: Final = (
-    (b"sec-websocket-version", b"13"),
-    (b"upgrade", b"websocket"),
-    (b"connection", b"upgrade"),
-)
+# What a 426 has to have (RFC 9110 §15.5.22).
+UPGRADE: Final = (VERSION, (b"upgrade", b"websocket"), (b"connection", b"upgrade"))
 
 # 16 bytes in base64 (RFC 6455 §4.1).
 KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
@@ -211,8 +214,8 @@ def _fault_of(
         if has_content or (name == b"content-length" and value.strip(b"0")):
             return 400, "a handshake has no content\n", ()
     versions = [value for name, value in fields if name == b"sec-websocket-version"]
-    if versions != [b"13"]:
-        return 426, "version 13 of the WebSocket protocol is spoken here\n", VERSION
+    if versions != [VERSION[1]]:
+        return 426, "version 13 of the WebSocket protocol is spoken here\n", UPGRADE
     keys = [value for name, value in fields if name == b"sec-websocket-key"]
     if len(keys) != 1 or not KEY.fullmatch(keys[0]):
         return 400, "one Sec-WebSocket-Key of 16 bytes in base64 is needed\n", ()

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from hypercorn.events import Event, RawData
 from hypercorn.protocol.h11 import H2CProtocolRequiredError
+from hypercorn.protocol.ws_stream import ASGIWebsocketState
 from hypercorn.typing import ConnectionState, TaskGroup, WorkerContext
 
 from ..config import Config
@@ -24,7 +25,7 @@ from .h2 import H2
 from .inbox import Inbox, SpawnsApps, inbox_of
 from .settings import Settings
 from .speech import Line
-from .websockets import WebSocket, open_websockets
+from .websockets import WebSocket
 
 __all__ = ["Protocols"]
 
@@ -113,7 +114,11 @@ class Protocols:
 
         Then the connection goes on for them, and the other calls on it are cancelled one by one.
         """
-        websockets = open_websockets(self.streams())
+        websockets = [
+            each
+            for each in self.streams()
+            if isinstance(each, WebSocket) and each.state is ASGIWebsocketState.CONNECTED
+        ]
         for each in websockets:
             each.restart()
         if websockets:

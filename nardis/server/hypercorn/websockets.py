@@ -17,7 +17,7 @@ What is said once it is accepted is `socket`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from hypercorn.protocol.events import EndBody, EndData, Event, Response, StreamClosed
@@ -47,15 +47,18 @@ from .speech import Line, Speech
 
 __all__ = [
     "HANDSHAKE_FIELDS",
+    "VERSION",
     "WebSocket",
     "awaits_answer",
     "give_up",
     "new_websocket",
-    "open_websockets",
 ]
 
 # What hypercorn reads as ASCII, or not at all.
 HANDSHAKE_FIELDS: Final = (b"connection", b"sec-websocket-protocol", b"sec-websocket-extensions")
+
+# Which version is spoken, for a client of another one (RFC 6455 §4.4).
+VERSION: Final = (b"sec-websocket-version", b"13")
 
 # The largest message, unless the application sets a bound.
 MESSAGE_BYTES: Final = 16 * 1024 * 1024
@@ -167,6 +170,14 @@ class WebSocket(Speech):
             await self.end()  # hypercorn has refused the handshake, and would keep the stream
         else:
             self.inbox = found_inbox(self)
+
+    async def _send_error_response(self, status_code: int) -> None:
+        """Refuse a handshake; only one of HTTP/2 comes here with another version (`h1`)."""
+        fields: list[tuple[bytes, bytes]] = [(b"content-length", b"0")]
+        if self.handshake.version != VERSION[1]:
+            fields.append(VERSION)
+        await self.send(Response(stream_id=self.stream_id, status_code=status_code, headers=fields))
+        await self.send(EndBody(stream_id=self.stream_id))
 
     def take(self, data: bytes) -> Coroutine[Any, Any, None] | None:
         """
@@ -482,12 +493,3 @@ def give_up(stream: WSStream) -> None:
     """Let nothing more come of a handshake; the application learns that the client is gone."""
     stream.closed = True
     found_inbox(stream).close({"type": "websocket.disconnect", "code": VANISHED})
-
-
-def open_websockets(streams: Iterable[object]) -> list[WebSocket]:
-    """List those of hypercorn's *streams* that are WebSockets, and accepted."""
-    return [
-        each
-        for each in streams
-        if isinstance(each, WebSocket) and each.state is ASGIWebsocketState.CONNECTED
-    ]

@@ -36,6 +36,7 @@ BEHIND_LAST: Final = b"\x00" + TAIL
 _NAME: Final = "permessage-deflate"
 _PARAMETER: Final = re.compile(r"([a-z_]+)(?:\s*=\s*(\"?)([0-9]+)\2)?")
 _SWITCHES: Final = ("server_no_context_takeover", "client_no_context_takeover")
+_OUR_WINDOW: Final = "server_max_window_bits"
 
 
 class Corrupt(Exception):
@@ -57,27 +58,29 @@ def agree(offers: Iterable[str]) -> tuple[str, int] | None:
     >>> agree(["permessage-deflate; server_max_window_bits=8"])
     """
     for offer in offers:
-        bits = _window_bits(offer)
-        if bits:
+        parameters = _parameters(offer)
+        if parameters is not None:
             answer = "; ".join((_NAME, *_SWITCHES))
-            if bits < WINDOW_BITS:
-                answer += f"; server_max_window_bits={bits}"
-            return answer, bits
+            bits = parameters.get(_OUR_WINDOW)
+            if bits is None:
+                return answer, WINDOW_BITS
+            # Said again, all of it too: that is how such an offer is taken (§7.1.2.1).
+            return f"{answer}; {_OUR_WINDOW}={bits}", int(bits)
     return None
 
 
-def _window_bits(offer: str) -> int:
-    """Return the bits of the window that an offer leaves us; 0 is an offer that is declined."""
+def _parameters(offer: str) -> dict[str, str | None] | None:
+    """Return what an offer asks for; None is an offer that is declined."""
     name, *parameters = (each.strip() for each in offer.split(";"))
     if name.lower() != _NAME:
-        return 0
+        return None
     found: dict[str, str | None] = {}
     for each in parameters:
         match = _PARAMETER.fullmatch(each)
         if match is None or match[1] in found or not _may_be(match[1], match[3]):
-            return 0
+            return None
         found[match[1]] = match[3]
-    return int(found.get("server_max_window_bits") or WINDOW_BITS)
+    return found
 
 
 def _may_be(name: str, value: str | None) -> bool:
@@ -88,7 +91,7 @@ def _may_be(name: str, value: str | None) -> bool:
     if name == "client_max_window_bits":  # all windows can be read with the largest
         return value is None or value in sizes
     # zlib refuses to compress with 8 bits, without a head of its own.
-    return name == "server_max_window_bits" and value in sizes - {"8"}
+    return name == _OUR_WINDOW and value in sizes - {"8"}
 
 
 class Inflating:
