@@ -83,6 +83,9 @@ async def pump(
     """
     Write every piece of *source*, end the response, and close the source whatever happens.
 
+    A source that fails half-way cuts the response, also where the handler catches the error: what
+    was sent so far is not the whole of it.
+
     Args:
         exchange: Where to.
         source: As the head of this module says.
@@ -95,18 +98,24 @@ async def pump(
     if _is_stepped(source):
         opened = Gatherer(source, convert) if gathers else Stepper(source)
         convert = bytes if gathers else convert
-    async with Closing(opened):
-        if exchange.scope["method"] == "HEAD":
-            await exchange.flush()
-            await exchange.end()
-        elif _is_iterated(opened):
-            iterator = aiter(opened)
-            async with Closing(iterator if iterator is not opened else None):
-                await _pour(exchange, iterator.__anext__, convert)
+    try:
+        async with Closing(opened):
+            if exchange.scope["method"] == "HEAD":
+                await exchange.flush()
+                await exchange.end()
+            elif _is_iterated(opened):
+                iterator = aiter(opened)
+                async with Closing(iterator if iterator is not opened else None):
+                    await _pour(exchange, iterator.__anext__, convert)
+                    await exchange.end(last())
+            else:
+                await _pour(exchange, _puller(opened), convert)
                 await exchange.end(last())
-        else:
-            await _pour(exchange, _puller(opened), convert)
-            await exchange.end(last())
+    except BaseException as exc:
+        failure = parted(exc)[1]
+        if failure is not None:
+            exchange.fail(failure)  # R2; it is nothing before the head, and behind the end
+        raise
 
 
 async def _pour(exchange: Exchange, pull: Pull, convert: Convert) -> None:

@@ -20,6 +20,7 @@ from anyio import to_thread
 
 from .._http.codings import decodable
 from .._http.compressors import LEVELS, Compressor, compressor, is_slow, usual_level
+from .._http.conditional import parse_etags
 from .._http.listing import listed
 from .._http.media_types import type_is
 from .._http.negotiation import choose_coding
@@ -40,6 +41,9 @@ MEDIA_TYPES: Final = (
     "application/x-ndjson",
     "application/ndjson",
     "application/jsonl",
+    "application/x-jsonl",
+    "application/jsonlines",
+    "application/x-jsonlines",
     "application/json-seq",
     "application/javascript",
     "application/xml",
@@ -60,6 +64,9 @@ LIVE_TYPES: Final = (
     "application/x-ndjson",
     "application/ndjson",
     "application/jsonl",
+    "application/x-jsonl",
+    "application/jsonlines",
+    "application/x-jsonlines",
     "application/json-seq",
 )
 
@@ -201,7 +208,7 @@ class _Compression:
         if coding is None:
             return
         if res.status_code == 304:
-            _weaken(res.remove("accept-ranges"))
+            _weaken(req, res)
         else:
             res.set("content-encoding", coding.name)
             if "accept-ranges" in fields:
@@ -239,11 +246,20 @@ def _may_reflect(req: Request) -> bool:
     return bool(req.query_string) or req.method not in ("GET", "HEAD")
 
 
-def _weaken(res: Response) -> None:
-    """Give a 304 the ETag that the compressed 200 has."""
+def _weaken(req: Request, res: Response) -> None:
+    """
+    Give a 304 the ETag of the 200 that the client has.
+
+    Whether that was compressed, the 304 cannot know: perhaps it was too short. So the client's word
+    counts, and it keeps a strong tag for its If-Match (RFC 9111 §4.3.4 has it take ours instead).
+    """
     etag = res.get("etag")
     if etag is not None and not etag.startswith("W/"):
+        known = parse_etags(req.get("if-none-match", ""))
+        if etag in known and f"W/{etag}" not in known:
+            return
         res.set("etag", f"W/{etag}")
+    res.remove("accept-ranges")
 
 
 class _Coded:

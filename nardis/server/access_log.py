@@ -253,14 +253,14 @@ def _as_json(fields: dict[str, Any], added: dict[Any, Any]) -> str:
         text = _encode(line)
     except BaseException as exc:  # NaN, a circle, a number of 5,000 digits
         failure_of(exc)  # lets a cancellation go on
-        text = json.dumps({name: _plain(value) for name, value in line.items()})
+        text = _encode({name: _plain(value) for name, value in line.items()})
     return _HALF.sub(lambda half: half[1] or "\\ufffd", text) if "\\ud" in text else text
 
 
 def _plain(value: object) -> object:
-    """Return *value* if JSON has it, else what it says of itself."""
+    """Return *value* if it can be encoded, else what it says of itself."""
     try:
-        json.dumps(value, allow_nan=False)
+        _encode(value)
     except BaseException as exc:
         failure_of(exc)
         return message_of(value)

@@ -8,7 +8,9 @@ import pytest
 from nardis import HTTPError, Nardis, UsageError, static, wrap
 from nardis._http import codings as known_codings
 from nardis._http.codings import decoder
+from nardis._receiving.lines import NDJSON_TYPES
 from nardis.middleware import compression
+from nardis.middleware.compressing import LIVE_TYPES, MEDIA_TYPES
 from nardis.testing import Client
 from tests.peers.asgi import websocket
 
@@ -322,6 +324,24 @@ async def test_a_304_has_what_the_200_had(tag):
     assert coding_of(again) is None
 
 
+@pytest.mark.parametrize(
+    ("body", "tag"), [("short", '"1"'), (TEXT, 'W/"1"')], ids=["too short", "compressed"]
+)
+async def test_after_a_304_a_client_has_the_tag_that_it_had(body, tag):
+    """It takes the ETag of the 304 for its If-Match, which a weak one never fulfils."""
+
+    async def handler(req, res):
+        req.check_preconditions(etag='"1"')
+        await res.etag('"1"').send(body)
+
+    first = await ask(handler)
+    again = await ask(handler, headers={"if-none-match": first.headers["etag"]})
+    either = await ask(handler, headers={"if-none-match": '"1", W/"1"'})
+
+    assert (first.headers["etag"], again.status_code, again.headers["etag"]) == (tag, 304, tag)
+    assert either.headers["etag"] == 'W/"1"'
+
+
 async def test_a_304_without_a_type_varies_too():
     async def handler(req, res):
         await res.status(304).end()
@@ -402,6 +422,10 @@ async def test_events_and_lines_leave_as_they_are_written(kind, accepted, coding
             codec.finish()
 
     assert events == [b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n"]
+
+
+def test_lines_have_all_the_names_by_which_they_are_read():
+    assert set(NDJSON_TYPES) <= set(LIVE_TYPES) & set(MEDIA_TYPES)
 
 
 async def test_anything_else_leaves_at_a_flush():

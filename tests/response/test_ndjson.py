@@ -147,6 +147,38 @@ async def test_a_source_that_fails_half_way_makes_no_whole_response(seen_by_clie
     assert response.content in (b'{"n":1}\n{"n":2}\n', b'[{"n":1},{"n":2}')
 
 
+@pytest.mark.parametrize("verb", ["pipe", "ndjson", "json_array"])
+@pytest.mark.parametrize("ends", [False, True], ids=["returns", "ends"])
+async def test_it_is_cut_also_where_the_handler_catches_what_failed(seen_by_client, verb, ends):
+    async def texts():
+        yield "x"
+        raise ValueError("source")
+
+    async def handler(req, res):
+        with pytest.raises(ValueError, match="source"):
+            await getattr(res, verb)(texts())
+        if ends:
+            await res.end("the rest")
+
+    response = await seen_by_client(handler)
+
+    assert (response.status_code, response.complete) == (200, False)
+    assert b"the rest" not in response.content
+
+
+@both
+async def test_a_handler_may_answer_for_a_source_that_fails_before_its_first_item(serve, verb):
+    async def handler(req, res):
+        try:
+            await getattr(res, verb)(Items(fails_at=0))
+        except ValueError:
+            await res.status(502).type("text").send("no items")
+
+    response = await serve(handler)
+
+    assert (response.status_code, response.text, response.complete) == (502, "no items", True)
+
+
 @both
 async def test_an_item_that_is_no_json_fails_it(seen_by_client, verb):
     async def handler(req, res):

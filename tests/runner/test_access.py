@@ -309,6 +309,14 @@ async def test_no_value_costs_the_line(log, key, value, key_said, value_said):
     assert isinstance(said["duration_ms"], float)
 
 
+async def test_a_value_costs_no_other_one_its_form(log):
+    """NaN is no JSON, and what holds it is a text; a set within another field is one by itself."""
+    notes = {"fields": {"x": [math.nan], "y": {"tags": [{1}, "a"]}}}
+    said = await log(answering(START, body(b""), notes=notes))
+
+    assert (said["x"], said["y"]) == ("[nan]", {"tags": ["{1}", "a"]})
+
+
 @pytest.mark.parametrize("value", [0.5, math.nan])
 async def test_no_name_comes_twice(log, value):
     class Status:
