@@ -213,14 +213,25 @@ class Exchange(Ledger):
             self._give_turn()
         await checkpoint()
 
-    async def answer(self, body: bytes) -> None:
-        """Send head and whole body in one go; the length is declared unless a filter changes it."""
+    async def answer(self, body: bytes, calls: Calls | None = None) -> None:
+        """
+        Send head and whole body in one go; the length is declared unless a filter changes it.
+
+        *calls* as in `write`.
+        """
         size = len(body)
+        if calls is not None and calls.earlier is None:
+            calls.unawaited = None
         is_cancelled, clock, send = self._is_cancelled, self._clock, self._send  # see write()
         if is_cancelled():
             await checkpoint()
-        disturbed = self.state != IDLE or self._busy or self.closing or size > PIECE_BYTES
-        if disturbed or (self.expects_body and not self.open_body().complete):
+        if (
+            self.state != IDLE
+            or self._busy
+            or self.closing
+            or size > PIECE_BYTES
+            or (self.expects_body and not self.open_body().complete)
+        ):
             return await self._answer_slowly(body)
         # The short way, for nearly all: what _answer() and _send_last() do, without detours.
         composed = message, _, has_body, filters = self.head.compose(size, self.http1, False)
@@ -232,7 +243,7 @@ class Exchange(Ledger):
         try:
             await send(message)
             if self.closing:
-                await self.raise_gone()  # the client may have left meanwhile
+                await self.raise_gone()  # type: ignore[unreachable]  # the client left meanwhile
             self.ending = True
             last = body if has_body else b""
             await send({"type": "http.response.body", "body": last, "more_body": False})
