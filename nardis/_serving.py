@@ -39,7 +39,7 @@ from .request import Request
 from .response import Response
 from .routing.fallbacks import answer_problem
 from .routing.layer import Plan
-from .routing.straight import is_alone, layer_at, match_lone, next_at
+from .routing.straight import first_next, is_alone, layer_at, match_lone
 from .routing.walk import (
     OVER,
     Root,
@@ -146,10 +146,12 @@ async def serve(
     exchange.cancels = app.cancel_on_disconnect
     client: Client | None = (scope.get("extensions") or _NONE).get(CLIENT)  # without a call
     lent = None if client is None else _meet(client, exchange)
-    plan = None if scope.get("root_path") else app.known.get(scope.get("raw_path") or b"")
+    raw: bytes = scope.get("raw_path") or b""
+    plan = None if scope.get("root_path") else app.known.get(raw)
     around: AbstractContextManager[object] = AROUND
     if lent is None and (exchange.cancels or not is_alone(plan, exchange)):
-        around = exchange.cancel_scope = sweeper.new_scope()
+        new_scope = sweeper.new_scope  # as in Lifetime.begin_life()
+        around = exchange.cancel_scope = new_scope()
     sweeper.exchanges.add(exchange)
     error: BaseException | None = None
     first: Callable[..., Awaitable[None]] | None = None
@@ -158,14 +160,13 @@ async def serve(
             with around:
                 # The same as _run(), without one more coroutine around the whole request.
                 try:
-                    first = _first_handler(app, req, exchange, plan)
+                    first = _first_handler(app, req, exchange, raw, plan)
                     if first is None:
                         await advance(req.way)
                     else:
                         lone = req.found[2] is not None
-                        await (first(req, res) if lone else first(req, res, next_at(req, res, 1)))
-                        verb = res.unawaited
-                        if exchange.state != ENDED or res.earlier or (verb and verb.cr_frame):
+                        await (first(req, res) if lone else first(req, res, first_next(req)))
+                        if exchange.state != ENDED or res.unawaited is not None:
                             look_back(req, res, first, layer_at(req) == 1)
                         first = None
                     if exchange.state != ENDED and not exchange.closing:
@@ -219,10 +220,10 @@ def _part(req: Request, exchange: Exchange) -> None:
 
 
 def _first_handler(
-    app: Served, req: Request, exchange: Exchange, plan: Plan | None
+    app: Served, req: Request, exchange: Exchange, raw: bytes, plan: Plan | None
 ) -> Callable[..., Awaitable[None]] | None:
     """
-    Check the head, and find the way through the table; *plan* is that of a known path.
+    Check the head, and find the way through the table; *plan* is that of *raw* if it is known.
 
     Return the first function on the straight way. For any other way begin a trail.
     """
@@ -230,21 +231,21 @@ def _first_handler(
     check_fields(scope["headers"], exchange.fields, app.limits.headers)
     if not app.is_plain:
         _prepare(app, req)
-    raw: bytes = scope.get("raw_path") or b""
     if plan is None:
         raw = path_of(scope, exchange.fields)
         plan = app.plan(raw, None)
-    if plan[0]:
-        layer, match = plan[0][0]
+    layers, segments, through = plan
+    if layers:
+        layer, match = layers[0]
         if layer.only is not None:
             if layer.method == req.method:
-                match = match or match_lone(layer, plan[1])
+                match = match or match_lone(layer, segments)
                 if match is not None:
                     req.found = raw, plan, layer, match[0] or {}
                     return layer.only
-        elif layer.through is not None and raw != b"*":
+        elif through[0] is not None and raw != b"*":
             req.found = raw, plan, None, None
-            return layer.through
+            return through[0]
     req.way = Root(app, req, raw, plan)
     if raw == b"*":
         _answer_for_all(req.way)

@@ -200,7 +200,7 @@ class Nardis(Router):
             begun: Root = req.way
             return begun
         if req.found is None:
-            req.way = trail = Root(self, req, b"/", ([], []))
+            req.way = trail = Root(self, req, b"/", ([], [], []))
         else:
             raw, plan, route, params = req.found
             req.way = trail = Root(self, req, raw, plan)

@@ -108,8 +108,8 @@ class Response(Verbs):
         if self.sealed and self._keeps_open:
             return self._keep(self._exchange.end(data), "send")
         if self.unawaited is not None:
-            return self._keep(self._exchange.answer(data), "send")
-        verb = self._exchange.answer(data)
+            return self._keep(self._exchange.answer(data, self), "send")
+        verb = self._exchange.answer(data, self)
         self.unawaited = verb  # type: ignore[assignment]  # as in write()
         return verb
 
@@ -484,7 +484,7 @@ class Response(Verbs):
         return Wanted(path, None if root is None else os.path.abspath(root), dotfiles, caching)
 
     def _whole(self, data: bytes, name: str) -> Verb:
-        verb = self._exchange.answer(data)
+        verb = self._exchange.answer(data, self)
         if self.unawaited is not None:
             return self._keep(verb, name)
         called: Any = verb

@@ -213,13 +213,25 @@ class Exchange(Ledger):
             self._give_turn()
         await checkpoint()
 
-    async def answer(self, body: bytes) -> None:
-        """Send head and whole body in one go; the length is declared unless a filter changes it."""
+    async def answer(self, body: bytes, calls: Calls | None = None) -> None:
+        """
+        Send head and whole body in one go; the length is declared unless a filter changes it.
+
+        *calls* as in `write`.
+        """
         size = len(body)
-        if self._is_cancelled():
+        if calls is not None and calls.earlier is None:
+            calls.unawaited = None
+        is_cancelled, clock, send = self._is_cancelled, self._clock, self._send  # see write()
+        if is_cancelled():
             await checkpoint()
-        disturbed = self.state != IDLE or self._busy or self.closing or size > PIECE_BYTES
-        if disturbed or (self.expects_body and not self.open_body().complete):
+        if (
+            self.state != IDLE
+            or self._busy
+            or self.closing
+            or size > PIECE_BYTES
+            or (self.expects_body and not self.open_body().complete)
+        ):
             return await self._answer_slowly(body)
         # The short way, for nearly all: what _answer() and _send_last() do, without detours.
         composed = message, _, has_body, filters = self.head.compose(size, self.http1, False)
@@ -227,16 +239,16 @@ class Exchange(Ledger):
         if filters:
             return await self._answer_filtered(composed, body)
         self.state = STARTED
-        self.writing = self._clock()
+        self.writing = clock()
         try:
-            await self._send(message)
+            await send(message)
             if self.closing:
-                await self.raise_gone()  # the client may have left meanwhile
+                await self.raise_gone()  # type: ignore[unreachable]  # the client left meanwhile
             self.ending = True
             last = body if has_body else b""
-            await self._send({"type": "http.response.body", "body": last, "more_body": False})
+            await send({"type": "http.response.body", "body": last, "more_body": False})
             if "trailers" in message and self.head.trailers is not None:
-                await self._send(self.head.trailers)
+                await send(self.head.trailers)
             self.written = size
             self.state = ENDED
         except BaseException as exc:

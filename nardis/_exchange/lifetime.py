@@ -126,7 +126,8 @@ class Lifetime(ABC):
         self.sweeper: Sweeper = sweeper
         self.limits: Limits = limits
         self.client: Client | None = None
-        self.since: float = sweeper.clock()
+        clock = sweeper.clock  # in a local: 3.11 is slow to call what an attribute holds
+        self.since: float = clock()
         self.close_reason: CloseReason | None = None
         self.closing: bool = False
         self.gone: bool = False

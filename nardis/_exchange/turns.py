@@ -23,8 +23,8 @@ class Calls(Protocol):
     Notes which verbs of a response were called, and not awaited yet: `_sending.verbs` has the rest.
 
     Attributes:
-        unawaited: The last one. The write that it is takes itself out as it begins, because to ask
-            whether it has ended would cost more.
+        unawaited: The last one. The write or the answer that it is takes itself out as it begins,
+            because to ask whether it has ended would cost more.
         earlier: Those before it that had not begun when the next was called. None if there are
             none: then `unawaited` is the one that begins, and no other.
     """

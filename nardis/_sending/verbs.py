@@ -54,8 +54,9 @@ class Verbs(ReplyHead):
     A response that knows which of its verbs were called.
 
     Attributes:
-        unawaited: The last verb called. A `write()` takes itself out when it begins behind the
-            head, so that the next one need not look whether it has; see `Calls` of the exchange.
+        unawaited: The last verb called. A `write()` that begins behind the head takes itself out,
+            and so does a whole answer: then nobody need look whether it has begun; see `Calls` of
+            the exchange.
         earlier: Those before it that had not begun when the next was called; None if there were
             none.
     """

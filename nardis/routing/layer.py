@@ -19,6 +19,7 @@ __all__ = [
     "Plan",
     "Route",
     "RouteOptions",
+    "Through",
     "WebSocketOptions",
     "check_options",
 ]
@@ -31,9 +32,12 @@ Path: TypeAlias = "str | Sequence[str]"
 # What a matching layer captured, and how many segments its prefix took off.
 Match: TypeAlias = tuple[dict[str, Any], int]
 
-# The layers that may match a path, with their captures where those are known beforehand; and the
-# path in segments.
-Plan: TypeAlias = "tuple[list[tuple[Layer, Match | None]], Segments]"
+# The functions of the layers in front that need no more than a call; None is behind the last one.
+Through: TypeAlias = "list[Callable[..., Awaitable[None]] | None]"
+
+# The layers that may match a path, with their captures where those are known beforehand; the path
+# in segments; and how those layers begin.
+Plan: TypeAlias = "tuple[list[tuple[Layer, Match | None]], Segments, Through]"
 
 
 class RouteOptions(TypedDict, total=False):

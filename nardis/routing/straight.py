@@ -4,6 +4,9 @@ The straight way of a request: middlewares around everything, and behind them a 
 It takes no walk: the request itself counts the layers, and each `next()` is one coroutine. Whatever
 needs more (a prefix, a converter, HEAD, another pair, an error) begins the walk where the count
 stands, and goes on with it.
+
+All requests share the functions behind `next()`, one for each place on the way. So a `next` is the
+request, bound to the function of its place, and nothing else is made for it.
 """
 
 from __future__ import annotations
@@ -11,26 +14,24 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from sys import exception
 from types import MethodType
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from .._exchange.exchange import ENDED, Exchange
 from .._failures import failure_of, is_skip
 from .._paths.segments import Segments
 from ..request import Request
-from ..response import Response
 from ..types import Next
 from .layer import Layer, Match, Plan
 from .walk import Root, advance, answer_error, look_back
 
-__all__ = ["is_alone", "layer_at", "match_lone", "next_at", "pass_on"]
+__all__ = ["first_next", "is_alone", "layer_at", "match_lone"]
 
-# The pair that a middleware was given, and the layer that its `next()` runs.
-Here: TypeAlias = tuple[Request, Response, int]
+PassOn: TypeAlias = Callable[[Request], Awaitable[None]]
 
 
-def next_at(req: Request, res: Response, at: int) -> Next:
-    """Return the `next()` that runs the layer *at*: a method of a tuple, cheaper than a partial."""
-    return MethodType(pass_on, (req, res, at))
+def first_next(req: Request) -> Next:
+    """Return the `next()` of the first middleware on the way of a request."""
+    return MethodType(_FIRST, req)  # a method costs less than a partial
 
 
 def layer_at(req: Request) -> int:
@@ -63,44 +64,49 @@ def match_lone(layer: Layer, segments: Segments) -> Match | None:
         return None
 
 
-async def pass_on(here: Here) -> None:
-    """Run one layer, look whether it has answered, and answer its errors; see `next_at`."""
-    req, res, at = here
-    exchange = req.exchange
-    if req.at != at or exception() is not exchange.entry_exception:
-        return await advance(_walk(req), at, at)
-    plan: Plan = req.found[1]
-    layers = plan[0]
-    handler = layers[at][0].through if at < len(layers) else None
-    is_last = handler is None
-    if handler is None:
-        handler = _arrive(req, at)
-        if handler is None:
+def _place(at: int) -> PassOn:
+    """Make the function that runs the layer *at* of a request."""
+    behind = at + 1
+    following: PassOn | None = None
+
+    async def pass_on(req: Request) -> None:
+        """Run one layer, look whether it has answered, and answer its errors."""
+        nonlocal following
+        # What is in flight in an `except` block around it is for `advance` to note.
+        if req.at != at or exception() is not None:
             return await advance(_walk(req), at, at)
-    req.at = at = at + 1
-    try:
-        if is_last:
-            await handler(req, res)
-        else:
-            await handler(req, res, MethodType(pass_on, (req, res, at)))
-        verb = res.unawaited
-        if exchange.state == ENDED:
-            if verb is None:
+        plan: Plan = req.found[1]
+        handler = plan[2][at]
+        is_last = handler is None
+        if handler is None:
+            handler = _arrive(req, at)
+            if handler is None:
+                return await advance(_walk(req), at, at)
+        exchange = req.exchange
+        res: Any = exchange.head
+        req.at = behind
+        try:
+            if is_last:
+                await handler(req, res)
+            else:
+                if following is None:
+                    following = _place(behind)
+                await handler(req, res, MethodType(following, req))
+            if res.unawaited is None and exchange.state == ENDED:
                 return
-            if verb.cr_frame is None and not res.earlier:
-                res.unawaited = None  # those around need not ask it again
-                return
-        return look_back(req, res, handler, layer_at(req) == at)
-    except BaseException as exc:
-        error = None if is_skip(exc) else failure_of(exc)
-    if error is None:
-        if layer_at(req) == at:  # else it was after its next(): the rest has run
-            await advance(_walk(req), at, at)
-        return
-    try:
-        await answer_error(_walk(req), error)
-    finally:
-        del error  # a circle: its traceback has this frame
+            return look_back(req, res, handler, layer_at(req) == behind)
+        except BaseException as exc:
+            error = None if is_skip(exc) else failure_of(exc)
+        if error is None:
+            if layer_at(req) == behind:  # else it was after its next(): the rest has run
+                await advance(_walk(req), behind, behind)
+            return
+        try:
+            await answer_error(_walk(req), error)
+        finally:
+            del error  # a circle: its traceback has this frame
+
+    return pass_on
 
 
 def _walk(req: Request) -> Root:
@@ -114,7 +120,7 @@ def _arrive(req: Request, at: int) -> Callable[..., Awaitable[None]] | None:
     """Note that a request has come to the lone handler in the layer *at*; None if it has not."""
     raw: bytes = req.found[0]
     plan: Plan = req.found[1]
-    layers, segments = plan
+    layers, segments, _ = plan
     if at == len(layers):
         return None
     layer, match = layers[at]
@@ -125,3 +131,7 @@ def _arrive(req: Request, at: int) -> Callable[..., Awaitable[None]] | None:
         return None
     req.found = raw, plan, layer, match[0] or {}
     return layer.only
+
+
+# The others are made when a way first comes to them.
+_FIRST: Final = _place(1)

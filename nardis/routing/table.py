@@ -7,7 +7,7 @@ Order decides, as in Express; the index only spares looking at layers that canno
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
@@ -19,7 +19,7 @@ from .._paths.segments import Segments, split_path
 from ..errors import HTTPError, UsageError
 from .converters import Converter
 from .hosts import Host, HostIndex, Labels
-from .layer import WEBSOCKET, Layer, Match, Plan, Route
+from .layer import WEBSOCKET, Layer, Match, Plan, Route, Through
 
 if TYPE_CHECKING:
     from ..handlers import ErrorHandler, Step
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Entrance", "RouteInfo", "RouteTable"]
 
 # The plan for a path that is no route's as it stands.
-_UNKNOWN: Final[Plan] = ([], [])
+_UNKNOWN: Final[Plan] = ([], [], [None])
 
 
 class _Row(NamedTuple):
@@ -108,6 +108,7 @@ class RouteTable:
         self.known: dict[bytes, Plan | None] = {}
         self._index: Index | HostIndex | None = None
         self._indexed: list[Layer] = self.layers  # as the index counts them
+        self._through: Through | None = None  # of all paths, if it is the same for all
         # The routes by name, and under None the routers inside.
         self._names: defaultdict[str | None, list[int]] | None = None
 
@@ -168,18 +169,19 @@ class RouteTable:
         layers = self._indexed
         candidates = index.candidates(segments)
         if plan is _UNKNOWN:
+            found: list[tuple[Layer, Match | None]] = []
             if len(candidates) == 1:  # the short ways: a comprehension is a call
-                return [(layers[candidates[0]], None)], segments
-            if not candidates:
-                return [], segments
-            return [(layers[at], None) for at in candidates], segments
+                found.append((layers[candidates[0]], None))
+            elif candidates:
+                found = [(layers[at], None) for at in candidates]
+            return found, segments, _through(found) if self._through is None else self._through
         # Captures of prefixes are matched anew for each request, which may change its own.
         matching = [
             (layers[at], None if match[0] else match)
             for at in candidates
             if (match := layers[at].match(segments)) is not None
         ]
-        self.known[raw] = plan = (matching, segments)
+        self.known[raw] = plan = (matching, segments, _through(matching))
         return plan
 
     def _compile(self) -> Index | HostIndex:
@@ -202,6 +204,9 @@ class RouteTable:
                 self.known[raw] = None
         self._indexed = self.layers
         self._index = index if not hosted else self._with_gate(index, hosted)
+        through = _through([(layer, None) for layer in self._indexed])
+        is_first = sum(layer.through is not None for layer in self._indexed) == len(through) - 1
+        self._through = through if is_first else None
         return self._index
 
     def _with_gate(self, index: Index, hosted: list[tuple[int, Host, Pattern]]) -> HostIndex:
@@ -331,6 +336,16 @@ class Entrance(Layer):
         found = {name: own[name] for name in labels if name in own}
         entrance.converters = {**found, **(self.converters or {})} or None
         return entrance
+
+
+def _through(layers: Sequence[tuple[Layer, object]]) -> Through:
+    """List the functions of the layers in front that need no more than a call, and None."""
+    through: Through = []
+    for layer, _ in layers:
+        through.append(layer.through)
+        if layer.through is None:
+            return through
+    return [*through, None]
 
 
 def _written(value: object) -> object:

@@ -125,7 +125,7 @@ class Walk:
         self.raw: bytes = raw
         self.layers: list[tuple[Layer, Match | None]]
         self.segments: Segments
-        self.layers, self.segments = router.plan(raw, segments)
+        self.layers, self.segments, _ = router.plan(raw, segments)
         self.stands: Place | None = outer.trail.place
         self.captured: dict[str, Any] | None = outer.trail.params if router.merge_params else None
         self.conversions: Conversions | None = None
@@ -166,7 +166,7 @@ class Root(Walk):
         self.raw: bytes = raw
         self.layers: list[tuple[Layer, Match | None]]
         self.segments: Segments
-        self.layers, self.segments = plan
+        self.layers, self.segments, _ = plan
         self.stands: Place | None = None
         self.captured: dict[str, Any] | None = None
         self.conversions: Conversions | None = None
@@ -205,8 +205,11 @@ def look_back(
         ForgottenAwait: It did not await the last verb that it called.
     """
     verb = res.unawaited
-    if (res.earlier or (verb and verb.cr_frame)) and (name := res.forgotten()):
-        raise ForgottenAwait(name, name_of(handler))
+    if verb is not None:
+        if (res.earlier or verb.cr_frame) and (name := res.forgotten()):
+            raise ForgottenAwait(name, name_of(handler))
+        if verb.cr_frame is None and not res.earlier:
+            res.unawaited = None  # those around need not ask it again
     if ended and req.exchange.state == IDLE:
         req.trail.silent = handler
 
@@ -237,8 +240,7 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
                     if trail.params:
                         trail.params = dict(walk.captured or {})
                     await handler(req, res, partial(advance, walk, ticket, at + 1))
-                    verb = res.unawaited
-                    if exchange.state == IDLE or res.earlier or (verb and verb.cr_frame):
+                    if exchange.state == IDLE or res.unawaited is not None:
                         look_back(req, res, handler, walk.ticket == ticket)
                     return
                 at = _next_match(walk, at)
