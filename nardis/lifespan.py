@@ -64,6 +64,8 @@ class Life:
         self.sweeper: Sweeper | None = None
         self.is_over: bool = False
         self._draining: Draining | None = None
+        # What runs now, the latest last: tests may have a client in another's block.
+        self._running: list[tuple[Sweeper, Tasks, Draining]] = []
 
     @property
     def draining(self) -> Draining:
@@ -126,7 +128,7 @@ class Life:
                 if going is not None:
                     raise
             finally:
-                self.sweeper = None
+                self._end(joined, sweeper)
                 watchers.cancel_scope.cancel()
         await _conclude(started, failure, send)
 
@@ -160,11 +162,23 @@ class Life:
         interrupt()
 
     def _begin(self, joined: Sequence[Life], sweeper: Sweeper) -> None:
-        """Make anew what lives as long, and share it with the applications joined to this one."""
-        tasks, draining = Tasks(pending=True), Draining()
+        """Make anew what lives as long."""
+        self._running.append((sweeper, Tasks(pending=True), Draining()))
+        self._share(joined)
+        self.is_over = False
+
+    def _end(self, joined: Sequence[Life], sweeper: Sweeper) -> None:
+        """Go back to the lifespan around this one, if there is one."""
+        self._running = [each for each in self._running if each[0] is not sweeper]
+        self.sweeper = None
+        if self._running:
+            self._share(joined)
+
+    def _share(self, joined: Sequence[Life]) -> None:
+        """Let this application, and those joined to it, use what the latest lifespan made."""
+        self.sweeper, tasks, draining = self._running[-1]
         for life in joined:
             life.tasks, life._draining = tasks, draining
-        self.sweeper, self.is_over = sweeper, False
 
     @asynccontextmanager
     async def _lived(

@@ -208,6 +208,28 @@ async def test_an_application_can_live_again():
     assert log == ["app starts", "app ends"] * 2
 
 
+async def test_a_lifespan_goes_on_where_another_one_inside_it_has_ended():
+    """Clients of a test may overlap: tasks and the notice to drain are those of the first again."""
+    app, done = Nardis(), []
+    app.use("/joined", joined := Nardis())
+
+    async def note(path):
+        done.append(path)
+
+    @app.get("/*path")
+    @joined.get("/")
+    async def handler(req, res):
+        req.app.tasks.start_soon(note, req.original_url)
+        joined.tasks.start_soon(note, "joined")
+        await res.send(f"draining: {app.draining.is_set()}, {joined.draining.is_set()}")
+
+    async with Client(app) as first:
+        async with Client(app) as second:
+            assert (await second.get("/second")).text == "draining: False, False"
+        assert (await first.get("/first")).text == "draining: False, False"
+    assert sorted(done) == ["/first", "/second", "joined", "joined"]
+
+
 async def test_state_is_shared_by_all_requests():
     app = Nardis()
     app.state.count = 0
