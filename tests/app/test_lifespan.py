@@ -1,5 +1,7 @@
 """What happens around the life of an application."""
 
+from contextlib import asynccontextmanager
+
 import anyio
 import pytest
 
@@ -177,6 +179,30 @@ async def test_a_lifespan_that_does_not_yield_is_a_failed_startup():
             yield  # pragma: no cover - it never does
 
     with pytest.raises(AppError, match=r"startup\.failed.*yield"):
+        async with Client(app):
+            pytest.fail("must not start")  # pragma: no cover - must not happen
+
+
+@asynccontextmanager
+async def manager(app):
+    yield  # pragma: no cover - it is not entered
+
+
+async def coroutine(app):
+    raise NotImplementedError  # pragma: no cover - it does not run
+
+
+def generator(app):
+    yield  # pragma: no cover - it does not run
+
+
+@pytest.mark.parametrize("function", [manager, coroutine, generator])
+async def test_a_start_says_what_a_lifespan_has_to_be(function):
+    """Other frameworks have it as a context manager, and some as a coroutine."""
+    app = Nardis()
+    app.lifespan(function)
+
+    with pytest.raises(AppError, match=rf"{function.__name__}\(\) makes no async generator"):
         async with Client(app):
             pytest.fail("must not start")  # pragma: no cover - must not happen
 
