@@ -284,7 +284,8 @@ class Router(RouteTable):
             TypeError: This is no ASGI application, of version 3 or 2.
             UsageError: An application is mounted inside itself.
         """
-        if isinstance(asgi_app, Router) and self in asgi_app.below():
+        app: object = asgi_app
+        if isinstance(app, Router) and self in app.below():
             raise UsageError("an application cannot be mounted inside itself")
         self.add(Layer(self._pattern(prefix), [(Mounted(asgi_app), True)]))
 
