@@ -222,12 +222,13 @@ def _made(function: LifespanFunction, owner: object) -> AsyncIterator[None]:
         UsageError: It makes no async generator.
     """
     made = cast("object", function(owner))
+    kind = type(made).__name__
     if isinstance(made, AsyncIterator):
         return cast("AsyncIterator[None]", made)
     if isinstance(made, Coroutine):
         made.close()
     raise UsageError(
-        f"the lifespan {name_of(function)} makes no async generator but {type(made).__name__!r}: "
+        f"the lifespan {name_of(function)} makes no async generator but {kind!r}: "
         "write `async def` with a `yield`, and no @asynccontextmanager around it"
     )
 
