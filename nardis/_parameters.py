@@ -37,5 +37,6 @@ def parameters_of(function: Callable[..., Any]) -> list[Parameter]:
     wrapped = getattr(function, "__wrapped__", None)
     if wrapped is None:  # a partial or an object: what it calls may be a wrapper all the same
         return list(signature(function, **_UNEVALUATED).parameters.values())
-    is_bound = isinstance(function, MethodType)
-    return parameters_of(MethodType(wrapped, function.__self__) if is_bound else wrapped)
+    if isinstance(function, MethodType):
+        wrapped = MethodType(wrapped, function.__self__)
+    return parameters_of(wrapped)

@@ -48,6 +48,7 @@ _HINT: Final = (
 _BLOCKING: Final = (
     "write `async def`, and give what blocks to `await anyio.to_thread.run_sync(...)`"
 )
+_DECORATOR: Final = "write its wrapper as `async def`, and await the handler in it"
 _GENERATOR: Final = (
     "is a generator: send pieces with `await res.write(...)`, or give it to `await res.pipe(...)`"
 )
@@ -127,6 +128,8 @@ def _unawaitable(function: Callable[..., Any]) -> str:
     """Say what is wrong with a function that is no coroutine function."""
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         return _GENERATOR
+    if inspect.iscoroutinefunction(inspect.unwrap(function)):
+        return "is async inside a decorator that is not: " + _DECORATOR
     if inspect.isfunction(function) and len(names := _positional(function)) < 2:
         # A factory, such as compression(), or a handler of another framework.
         call = f"If it makes what belongs here, call it: {function.__name__}()"

@@ -12,10 +12,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Sequence,
+)
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -23,10 +30,11 @@ from anyio.lowlevel import checkpoint
 
 from ._asgi.extensions import RUNNER, Runner, extension
 from ._exchange.sweeper import Sweeper, interrupt_all
-from ._failures import explained, failure_of, parted, reduced
+from ._failures import explained, failure_of, name_of, parted, reduced
 from ._foreign.guests import guests, surrounded
 from ._foreign.wrapped import Wrapped
 from .draining import Draining, wind_down
+from .errors import UsageError
 from .routing.router import Router
 from .tasks import Tasks
 from .types import Receive, Scope, Send
@@ -64,6 +72,8 @@ class Life:
         self.sweeper: Sweeper | None = None
         self.is_over: bool = False
         self._draining: Draining | None = None
+        # What runs now, the latest last: tests may have a client in another's block.
+        self._running: list[tuple[Sweeper, Tasks, Draining]] = []
 
     @property
     def draining(self) -> Draining:
@@ -126,7 +136,7 @@ class Life:
                 if going is not None:
                     raise
             finally:
-                self.sweeper = None
+                self._end(joined, sweeper)
                 watchers.cancel_scope.cancel()
         await _conclude(started, failure, send)
 
@@ -160,11 +170,23 @@ class Life:
         interrupt()
 
     def _begin(self, joined: Sequence[Life], sweeper: Sweeper) -> None:
-        """Make anew what lives as long, and share it with the applications joined to this one."""
-        tasks, draining = Tasks(pending=True), Draining()
+        """Make anew what lives as long."""
+        self._running.append((sweeper, Tasks(pending=True), Draining()))
+        self._share(joined)
+        self.is_over = False
+
+    def _end(self, joined: Sequence[Life], sweeper: Sweeper) -> None:
+        """Go back to the lifespan around this one, if there is one."""
+        self._running = [each for each in self._running if each[0] is not sweeper]
+        self.sweeper = None
+        if self._running:
+            self._share(joined)
+
+    def _share(self, joined: Sequence[Life]) -> None:
+        """Let this application, and those joined to it, use what the latest lifespan made."""
+        self.sweeper, tasks, draining = self._running[-1]
         for life in joined:
             life.tasks, life._draining = tasks, draining
-        self.sweeper, self.is_over = sweeper, False
 
     @asynccontextmanager
     async def _lived(
@@ -180,8 +202,8 @@ class Life:
             around = await stack.enter_async_context(surrounded(_wrapped(router), scope, seconds))
             for life in joined:
                 if life.function is not None:
-                    context = asynccontextmanager(life.function)  # pyright: ignore[reportDeprecated]  # any async iterator will do
-                    await stack.enter_async_context(context(life.owner))
+                    context = asynccontextmanager(_made)  # pyright: ignore[reportDeprecated]  # any async iterator will do
+                    await stack.enter_async_context(context(life.function, life.owner))
             await stack.enter_async_context(guests(router.mounts(), seconds, self.draining))
             await stack.enter_async_context(self.tasks.opened(seconds))
             for guest in reversed(around):
@@ -190,6 +212,25 @@ class Life:
             await self._wind_down(sweeper, seconds)
             for guest in around:
                 await guest.begin_to_stop(seconds)
+
+
+def _made(function: LifespanFunction, owner: object) -> AsyncIterator[None]:
+    """
+    Return what a lifespan function makes for *owner*.
+
+    Raises:
+        UsageError: It makes no async generator.
+    """
+    made = cast("object", function(owner))
+    kind = type(made).__name__
+    if isinstance(made, AsyncIterator):
+        return cast("AsyncIterator[None]", made)
+    if isinstance(made, Coroutine):
+        made.close()
+    raise UsageError(
+        f"the lifespan {name_of(function)} makes no async generator but {kind!r}: "
+        "write `async def` with a `yield`, and no @asynccontextmanager around it"
+    )
 
 
 async def _outside(group: TaskGroup, function: Callable[[], Awaitable[object]]) -> bool:

@@ -170,13 +170,13 @@ def unmatched(req: Request) -> HTTPError | None:
                 )
         if req.method == "OPTIONS" and allowed:
             return None
+    # HEAD has the length that GET would have (RFC 9110 §8.6).
+    method = "GET" if req.method == "HEAD" else req.method
     # Where a route of this very method passed on, the method is allowed and nothing was found.
     if not allowed or trail.served or not req.app.method_not_allowed:
-        return HTTPError(404, f"no route answers {req.method} for this path")
+        return HTTPError(404, f"no route answers {method} for this path")
     allow = _listed(allowed)
-    return HTTPError(
-        405, f"{req.method} is not allowed here, only {allow}", headers={"allow": allow}
-    )
+    return HTTPError(405, f"{method} is not allowed here, only {allow}", headers={"allow": allow})
 
 
 async def answer_options(req: Request, res: Response) -> None:

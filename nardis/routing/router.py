@@ -282,7 +282,11 @@ class Router(RouteTable):
 
         Raises:
             TypeError: This is no ASGI application, of version 3 or 2.
+            UsageError: An application is mounted inside itself.
         """
+        app: object = asgi_app
+        if isinstance(app, Router) and self in app.below():
+            raise UsageError("an application cannot be mounted inside itself")
         self.add(Layer(self._pattern(prefix), [(Mounted(asgi_app), True)]))
 
     @overload

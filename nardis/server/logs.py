@@ -19,6 +19,7 @@ lifecycle: logging.Logger = logging.getLogger("nardis.lifecycle")
 def set_up_logs(config: Config) -> None:
     """Show what we say, in whole lines, unless the application's own logging takes it."""
     log = logging.getLogger("nardis")
+    _hear(log)
     if not log.hasHandlers():
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -31,6 +32,22 @@ def set_up_logs(config: Config) -> None:
             access_logger.addHandler(logging.StreamHandler(sys.stdout))
         if access_logger.level == logging.NOTSET:
             access_logger.setLevel(logging.INFO)
+
+
+def _hear(log: logging.Logger) -> None:
+    """
+    Undo what `logging.config` does to loggers that it was not told of: it disables them.
+
+    It does so unless `disable_existing_loggers` is false, and ours are there before the application
+    is imported: nobody would hear of a handler that failed. One that is disabled by itself stays
+    so.
+    """
+    known = logging.root.manager.loggerDict.items()
+    below = [each for name, each in known if name.startswith(f"{log.name}.")]
+    ours = [log, *(each for each in below if isinstance(each, logging.Logger))]
+    if all(each.disabled for each in ours):
+        for each in ours:
+            each.disabled = False
 
 
 def stopping(number: int, config: Config) -> None:

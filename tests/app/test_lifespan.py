@@ -1,5 +1,7 @@
 """What happens around the life of an application."""
 
+from contextlib import asynccontextmanager
+
 import anyio
 import pytest
 
@@ -181,6 +183,30 @@ async def test_a_lifespan_that_does_not_yield_is_a_failed_startup():
             pytest.fail("must not start")  # pragma: no cover - must not happen
 
 
+@asynccontextmanager
+async def manager(app):
+    yield  # pragma: no cover - it is not entered
+
+
+async def coroutine(app):
+    raise NotImplementedError  # pragma: no cover - it does not run
+
+
+def generator(app):
+    yield  # pragma: no cover - it does not run
+
+
+@pytest.mark.parametrize("function", [manager, coroutine, generator])
+async def test_a_start_says_what_a_lifespan_has_to_be(function):
+    """Other frameworks have it as a context manager, and some as a coroutine."""
+    app = Nardis()
+    app.lifespan(function)
+
+    with pytest.raises(AppError, match=rf"{function.__name__}\(\) makes no async generator"):
+        async with Client(app):
+            pytest.fail("must not start")  # pragma: no cover - must not happen
+
+
 async def test_a_lifespan_may_hold_a_task_group():
     """It is entered and left in one task, so scopes in it nest as written."""
     app, log = Nardis(), []
@@ -206,6 +232,28 @@ async def test_an_application_can_live_again():
         async with Client(app):
             pass
     assert log == ["app starts", "app ends"] * 2
+
+
+async def test_a_lifespan_goes_on_where_another_one_inside_it_has_ended():
+    """Clients of a test may overlap: tasks and the notice to drain are those of the first again."""
+    app, done = Nardis(), []
+    app.use("/joined", joined := Nardis())
+
+    async def note(path):
+        done.append(path)
+
+    @app.get("/*path")
+    @joined.get("/")
+    async def handler(req, res):
+        req.app.tasks.start_soon(note, req.original_url)
+        joined.tasks.start_soon(note, "joined")
+        await res.send(f"draining: {app.draining.is_set()}, {joined.draining.is_set()}")
+
+    async with Client(app) as first:
+        async with Client(app) as second:
+            assert (await second.get("/second")).text == "draining: False, False"
+        assert (await first.get("/first")).text == "draining: False, False"
+    assert sorted(done) == ["/first", "/second", "joined", "joined"]
 
 
 async def test_state_is_shared_by_all_requests():

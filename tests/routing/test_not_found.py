@@ -182,3 +182,17 @@ async def test_a_broken_escape_in_a_capture_is_400():
         assert (await client.get("/%ff")).status_code == 400
         assert (await client.get("/%zz")).status_code == 400
         assert (await client.get("/files/a/%ff")).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/posted"])
+@pytest.mark.parametrize("accept", ["text/html", "application/json", "*/*"])
+async def test_head_has_the_fields_of_get(path, accept):
+    """Its Content-Length is that of the page that GET is shown (RFC 9110 §8.6)."""
+    app = Nardis()
+    app.post("/posted", answers("x"))
+
+    async with Client(app) as client:
+        got = await client.get(path, headers={"accept": accept})
+        head = await client.head(path, headers={"accept": accept})
+
+    assert (head.status_code, head.headers.pairs()) == (got.status_code, got.headers.pairs())

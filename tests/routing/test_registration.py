@@ -270,6 +270,18 @@ def test_a_sync_function_is_told_of_threads(handler):
         Nardis().get("/x", handler)
 
 
+def test_a_decorator_that_is_not_async_is_told_apart_from_its_handler():
+    def counts(handler):
+        @functools.wraps(handler)
+        def counted(*args):
+            raise NotImplementedError  # pragma: no cover - never called
+
+        return counted
+
+    with pytest.raises(TypeError, match=r"one\(\) is async inside a decorator that is not: write"):
+        Nardis().get("/", counts(one))
+
+
 def factory(*, level=1):
     raise NotImplementedError  # pragma: no cover - never called
 

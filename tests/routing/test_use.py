@@ -215,6 +215,16 @@ def test_a_router_cannot_be_used_inside_itself():
         c.use("/a", a)
 
 
+def test_an_application_cannot_be_mounted_inside_itself():
+    """Neither its lifespan nor a request would find an end."""
+    app, router = Nardis(), Router()
+    app.use("/a", router)
+    with pytest.raises(UsageError, match="inside itself"):
+        app.mount("/x", app)
+    with pytest.raises(UsageError, match="inside itself"):
+        router.mount("/x", app)
+
+
 @pytest.mark.parametrize(
     "options",
     [

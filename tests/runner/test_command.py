@@ -408,6 +408,31 @@ def test_the_logging_of_an_application_is_left_alone(loggers, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.fixture
+def existing(monkeypatch):
+    """Disable all of our loggers, as `logging.config` does it with those that it is not told of."""
+    manager = logging.root.manager
+    ours = [name for name in manager.loggerDict if name.partition(".")[0] == "nardis"]
+    for name in ours:
+        monkeypatch.setattr(logging.getLogger(name), "disabled", True)
+    return [logging.getLogger(name) for name in ours]
+
+
+def test_loggers_that_logging_config_has_disabled_are_heard(loggers, existing):
+    """`dictConfig` in an application's module would hide each failure of a handler."""
+    set_up_logs(Config())
+
+    assert not any(each.disabled for each in existing)
+
+
+def test_a_logger_that_somebody_has_disabled_stays_so(loggers, existing):
+    for each in existing:
+        each.disabled = each.name == "nardis.access"
+    set_up_logs(Config(access_log="json"))
+
+    assert [each.name for each in existing if each.disabled] == ["nardis.access"]
+
+
 @pytest.mark.parametrize("name", ["nardis", "nardis.lifecycle"])
 def test_a_level_that_somebody_has_set_holds_for_what_begins_and_ends(loggers, capsys, name):
     logging.getLogger(name).setLevel(logging.ERROR)
