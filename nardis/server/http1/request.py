@@ -16,6 +16,8 @@ from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from ..._http.request_head import valid_host
+
 __all__ = [
     "END_OF_HEAD",
     "Chunks",
@@ -147,13 +149,15 @@ class RequestHead:
             Refused: They contradict each other, or ask for what cannot be done.
         """
         special = self._special
-        if len(special) == 1 and special[0][0] == b"host":
+        if len(special) == 1 and special[0][0] == b"host" and valid_host(special[0][1]):
             return  # nearly all
         hosts = codings = 0
+        malformed = False
         tokens: list[bytes] = []
         for name, value in special:
             if name == b"host":
                 hosts += 1
+                malformed = not valid_host(value)
             elif name == b"connection":
                 tokens += _tokens(value)
             elif name == b"content-length":
@@ -173,6 +177,8 @@ class RequestHead:
             self.upgrade = b""
         if hosts != 1 and (hosts or self.version == "1.1"):
             raise Refused(400, "one Host field is needed" if not hosts else "several Host fields")
+        if malformed:
+            raise Refused(400, "malformed Host field")
         if codings > 1 or (codings and self.version == "1.0"):
             raise Refused(400, "a Transfer-Encoding that may mean two things")
 
