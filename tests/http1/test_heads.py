@@ -61,6 +61,8 @@ SPOILED = [data for data, _ in HOPELESS.values()] + [
     b"GET / HTTP/2.0\r\nHost: a\nX: y\r\n\r\n",
     b"GET / HTTP/1.1\nX: y\r\nHost: a\r\n\r\n",
     b"GET /\x80 HTTP/1.1\r\nHost: a\n\r\n\r\n",
+    b"GET /\x80 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"ODD /\x80 HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: a\r\n\rX: y\r\n\r\n",
     b"PRI * HTTP/2.0\r\nHost: a\r\n\r\n",
     b"HEAD / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",

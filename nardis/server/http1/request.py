@@ -249,10 +249,18 @@ def check_begun(begun: bytes, at: int = 0) -> None:
     if not begun.count(b"\r\n", at) == begun.count(b"\n", at) == begun.count(b"\r", at):
         half = HALF_OF_END.search(begun, at)
     end = begun.find(b"\r\n")
-    if end >= at and not (half and half.start() < end) and begun[:end] != PREFACE_LINE:
-        read_head(begun[:end] + b"\r\nhost: a\r\n\r\n")
+    if end >= at and not (half and half.start() < end):
+        _check_line(begun[:end])
     if half:
         raise Refused(400, "a line of the head does not end with CRLF")
+
+
+def _check_line(line: bytes) -> None:
+    """Refuse a first line that is none; of a plain one the target is left to the parser."""
+    words = line.split(b" ")
+    is_plain = len(words) == 3 and words[0] in METHODS and words[2] in VERSIONS
+    if not (is_plain or line == PREFACE_LINE):
+        read_head(line + b"\r\nhost: a\r\n\r\n")
 
 
 def too_large(begun: bytes) -> Refused:
