@@ -45,7 +45,7 @@ async def serve_client(
         return await Connection(service, wire, wire, partial(_first, tasks, None)).attend()
     secure, agreed = SecureStream(wire, context), False
     try:
-        with contained(wire, lambda: True):
+        with contained(wire, lambda: True), service.handshake():
             agreed = await secure.shake_hands(service.config.head_s)
     finally:
         if not agreed:

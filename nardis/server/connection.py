@@ -11,19 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from socket import socket
-from typing import Final, Protocol, cast
+from typing import Protocol, cast
 
 import anyio
 
 from .._failures import parted
 from .byte_stream import ByteStream
-from .service import Service, log_fault, logger
+from .service import DRAIN_IDLE_S, Service, log_fault, logger
 from .stream import LINGER_BYTES, LINGER_S, Stream, clock
 
 __all__ = ["Call", "Connection", "Conversation"]
-
-# An idle connection may have its next request on the way when a shutdown begins: it is waited for.
-DRAIN_IDLE_S: Final = 0.5
 
 
 class Call(Protocol):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import select
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from contextlib import contextmanager
 from functools import partial
 from socket import socket
 from typing import Any, Final, Protocol
@@ -21,7 +22,7 @@ from .config import Config
 from .hypercorn.settings import Settings
 from .stream import clock
 
-__all__ = ["TICK_S", "Connected", "Service", "log_fault", "logger", "run_app"]
+__all__ = ["DRAIN_IDLE_S", "TICK_S", "Connected", "Service", "log_fault", "logger", "run_app"]
 
 logger: logging.Logger = logging.getLogger("nardis.server")
 
@@ -31,6 +32,9 @@ TICK_S: Final = 0.25
 
 # A tick that takes so long was held up by something that kept the event loop.
 LATE_S: Final = 1.5 * TICK_S
+
+# A client that has not asked for anything may be about to when a shutdown begins: it is waited for.
+DRAIN_IDLE_S: Final = 0.5
 
 # Linux tells by it that the peer has closed its sending half, without anybody reading.
 HANG_UP: Final[int] = getattr(select, "POLLRDHUP", 0)
@@ -142,6 +146,7 @@ class Service:
         self.innermost: Callable[[], Callable[[bool], object]]
         self.max_requests: int | None = max_requests
         self._hang_ups: select.epoll | None = None  # of connections that rest
+        self._handshakes: set[anyio.CancelScope] = set()
         self._told: list[tuple[Callable[[float], object], Callable[[], object]]] = []
 
     @property
@@ -167,10 +172,27 @@ class Service:
         """Whether there are as many connections as are allowed."""
         return self.admitted >= self.config.max_connections
 
+    @contextmanager
+    def handshake(self) -> Generator[None, None, None]:
+        """Give up what the block does soon after a shutdown has begun: it leads to no request."""
+        with anyio.CancelScope() as scope:
+            self._handshakes.add(scope)
+            if self.draining:
+                self._hasten(scope)
+            try:
+                yield
+            finally:
+                self._handshakes.discard(scope)
+
+    def _hasten(self, scope: anyio.CancelScope) -> None:
+        scope.deadline = anyio.current_time() + DRAIN_IDLE_S
+
     def drain(self) -> None:
         """Begin to shut down: say so to the applications, and on every connection."""
         self.draining = clock()
         self.settings.draining = True
+        for handshake in self._handshakes:
+            self._hasten(handshake)
         self._tell_all(partial(drain, self.config.drain_s) for drain, _ in self._told)
         self._for_each(lambda connection: connection.say_goodbye())
 

@@ -61,6 +61,8 @@ SPOILED = [data for data, _ in HOPELESS.values()] + [
     b"GET / HTTP/2.0\r\nHost: a\nX: y\r\n\r\n",
     b"GET / HTTP/1.1\nX: y\r\nHost: a\r\n\r\n",
     b"GET /\x80 HTTP/1.1\r\nHost: a\n\r\n\r\n",
+    b"GET /\x80 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"ODD /\x80 HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: a\r\n\rX: y\r\n\r\n",
     b"PRI * HTTP/2.0\r\nHost: a\r\n\r\n",
     b"HEAD / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
@@ -121,3 +123,19 @@ async def test_a_refusal_of_head_has_no_body(head):
     [(_, fields, _)] = wire.answers("HEAD")
     assert int(fields[b"content-length"]) > 0
     assert wire.log == ["whole"]
+
+
+@pytest.mark.parametrize("spoken", [True, False])
+async def test_the_preface_of_http2_is_waited_for_in_pieces(spoken):
+    """Its first line alone is a version of others (RFC 9113 §3.4)."""
+    preface = b"PRI * HTTP/2.0\r\n\r\n"
+    taken = []
+
+    def hand_over(request, read):
+        taken.append((request, read))
+
+    pieces = [bytes([each]) for each in preface]
+    wire = await converse(unused, pieces, hand_over=hand_over, http2=spoken)
+
+    assert taken == ([(None, preface)] if spoken else [])
+    assert wire.statuses() == ([] if spoken else [505])

@@ -315,6 +315,18 @@ def test_one_host_is_needed_in_http_1_1_and_none_in_1_0(more: bytes) -> None:
             assert refused(head % 0) == 400
 
 
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"], ids=["alone", "beside others"])
+@pytest.mark.parametrize(
+    "host", [b"a/evil?x#", b"user@a", b"a b", b"a, b", b"a:b", b"[::1", b"a\x80", 300 * b"a"]
+)
+def test_a_host_that_is_none_is_400(host: bytes, more: bytes) -> None:
+    """Applications of others make URLs of it (RFC 9112 §3.2)."""
+    for version in (0, 1):
+        head = b"GET / HTTP/1.%d\r\nHost: %b\r\n%b\r\n"
+        assert refused(head % (version, host, more)) == 400
+        assert read_head(head % (version, b"[::1]:80", more)).target == b"/"
+
+
 # --- the body -------------------------------------------------------------------------------------
 
 

@@ -6,8 +6,8 @@ import anyio
 import pytest
 
 from nardis.server import Config
-from nardis.server.connection import DRAIN_IDLE_S, Connection, contained
-from nardis.server.service import Service
+from nardis.server.connection import Connection, contained
+from nardis.server.service import DRAIN_IDLE_S, Service
 from nardis.server.stream import LINGER_BYTES, LINGER_S
 from tests.peers.wsclient import websocket_head
 from tests.runner.talks import settled, talking

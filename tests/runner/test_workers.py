@@ -280,6 +280,24 @@ async def test_a_client_that_does_not_agree_on_tls_is_closed(accepting, contexts
     assert service.requests == 0
 
 
+@pytest.mark.parametrize("comes", ["before", "behind"])
+async def test_a_shutdown_does_not_wait_for_a_client_that_says_nothing_for_a_handshake(
+    accepting, contexts, monkeypatch, comes
+):
+    """As it does not for one in the clear that asks for nothing."""
+    monkeypatch.setattr("nardis.server.service.DRAIN_IDLE_S", 0)
+    async with accepting(door := Door(), tls=contexts[0]) as (service, _):
+        if comes == "behind":
+            service.drain()
+        async with await connect(door) as client:
+            if comes == "before":
+                await until(lambda: service.admitted)
+                await anyio.wait_all_tasks_blocked()
+                service.drain()
+            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await client.receive()
+
+
 @pytest.mark.parametrize(
     ("alpn", "said", "heard"),
     [("http/1.1", ASK, b"HTTP/1.1 200"), ("h2", PREFACE, b"\x00\x00")],

@@ -11,7 +11,8 @@ Rules, beside those of RFC 9110 and RFC 9112; the tests cite them by number.
  H2  While a request is under way, at most one piece (64 KiB) beyond it is read.
  H3  The head of a response leaves with the first message of its body, in one segment.
  H4  A response that was not ended looks cut: the connection ends before its last chunk or length,
-     by a reset where the end of the connection would be the end of the body.
+     by a reset where the end of the connection would be the end of the body. (A unix socket cannot
+     be reset: there a client of HTTP/1.0 does not see it.)
  H5  A call has its own `receive` and `send`. After the end of its response they reach nobody
      else's.
 """

@@ -16,6 +16,8 @@ from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from ..._http.request_head import valid_host
+
 __all__ = [
     "END_OF_HEAD",
     "Chunks",
@@ -147,13 +149,15 @@ class RequestHead:
             Refused: They contradict each other, or ask for what cannot be done.
         """
         special = self._special
-        if len(special) == 1 and special[0][0] == b"host":
+        if len(special) == 1 and special[0][0] == b"host" and valid_host(special[0][1]):
             return  # nearly all
         hosts = codings = 0
+        malformed = False
         tokens: list[bytes] = []
         for name, value in special:
             if name == b"host":
                 hosts += 1
+                malformed = not valid_host(value)
             elif name == b"connection":
                 tokens += _tokens(value)
             elif name == b"content-length":
@@ -173,6 +177,8 @@ class RequestHead:
             self.upgrade = b""
         if hosts != 1 and (hosts or self.version == "1.1"):
             raise Refused(400, "one Host field is needed" if not hosts else "several Host fields")
+        if malformed:
+            raise Refused(400, "malformed Host field")
         if codings > 1 or (codings and self.version == "1.0"):
             raise Refused(400, "a Transfer-Encoding that may mean two things")
 
@@ -243,10 +249,18 @@ def check_begun(begun: bytes, at: int = 0) -> None:
     if not begun.count(b"\r\n", at) == begun.count(b"\n", at) == begun.count(b"\r", at):
         half = HALF_OF_END.search(begun, at)
     end = begun.find(b"\r\n")
-    if end >= at and not (half and half.start() < end) and begun[:end] != PREFACE_LINE:
-        read_head(begun[:end] + b"\r\nhost: a\r\n\r\n")
+    if end >= at and not (half and half.start() < end):
+        _check_line(begun[:end])
     if half:
         raise Refused(400, "a line of the head does not end with CRLF")
+
+
+def _check_line(line: bytes) -> None:
+    """Refuse a first line that is none; of a plain one the target is left to the parser."""
+    words = line.split(b" ")
+    is_plain = len(words) == 3 and words[0] in METHODS and words[2] in VERSIONS
+    if not (is_plain or line == PREFACE_LINE):
+        read_head(line + b"\r\nhost: a\r\n\r\n")
 
 
 def too_large(begun: bytes) -> Refused:
