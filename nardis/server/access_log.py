@@ -65,6 +65,8 @@ def with_access_log(app: ASGIApp, *, as_json: bool, shutdown: Shutdown) -> ASGIA
 
         async def counted_send(message: Message) -> None:
             began = now = time.monotonic()
+            if entry.head_waits:
+                entry.let_head_go(began)
             try:
                 await send(message)
             finally:
@@ -126,16 +128,20 @@ class _Entry:
         began: When it began, in Unix seconds; `since` is the same by the clock that never jumps.
         blocked: How long the application waited for the client, in seconds.
         head: The fields of its answer.
+        head_waits: HTTP/1 sends a head with the first piece of the body, and that is not there yet.
+            Until then the answer is not what the application said: 500 if it fails.
         close_code: How a WebSocket ended, by the first Close of either side.
     """
 
     def __init__(self, scope: Scope) -> None:
         self.scope: Scope = scope
+        self.version: str = scope.get("http_version", "1.1")
         self.notes: dict[str, Any] = {}
         self.began: float = time.time()
         self.since: float = time.monotonic()
         self.blocked: float = 0.0
         self.head: Iterable[tuple[bytes, bytes]] = ()
+        self.head_waits: bool = False
         self.first_byte: float | None = None
         self.status: int | None = None
         self.bytes: int = 0
@@ -151,6 +157,12 @@ class _Entry:
         fields: dict[Any, Any] = self.notes.get("fields") or {}
         return fields
 
+    def let_head_go(self, now: float) -> None:
+        """Take note that the head leaves."""
+        self.head_waits = False
+        if self.first_byte is None:  # it has no early hints before it
+            self.first_byte = now - self.since
+
     def sent(self, message: Message, now: float) -> None:
         """Take note of what went out, until *now*."""
         kind = message["type"]
@@ -158,9 +170,10 @@ class _Entry:
             self.status = message["status"]
             self.head = message.get("headers", ())
             self.trailers = message.get("trailers", False)
+            self.head_waits = kind == "http.response.start" and self.version < "2"
         elif kind == "websocket.accept":
             self.status = 101
-        if self.first_byte is None:
+        if self.first_byte is None and not self.head_waits:
             self.first_byte = now - self.since
         if kind == "websocket.send":
             self.bytes += len(message.get("bytes") or (message.get("text") or "").encode())
@@ -197,9 +210,12 @@ class _Entry:
         )
         # An application that is no Nardis may not have noticed that its last piece was cut.
         ended = (self.ended and not stalled) or is_closed
-        status = self.status if self.status is not None or not self.failed else 500
+        told = None if self.head_waits else self.status
+        # The server answers for what failed, if somebody is there.
+        is_500 = self.failed and told is None and not (self.head_waits and self.left)
+        status = 500 if is_500 else told
         reason = self.notes.get("close_reason")
-        if reason is None and not ended and not (self.failed and self.status is None):
+        if reason is None and not ended and not is_500:
             reason = (
                 "stalled" if stalled else "gone" if self.left else "shutdown" if draining else None
             )
@@ -210,7 +226,7 @@ class _Entry:
             "method": scope.get("method", "WEBSOCKET"),
             "host": _text(asked.get(b"host")) if origin is None else origin.host,
             "path": scope["path"],
-            "http_version": scope.get("http_version", "1.1"),
+            "http_version": self.version,
             "status": status,
             "bytes": self.bytes,
             "first_byte_ms": None if self.first_byte is None else round(self.first_byte * 1000, 1),

@@ -23,6 +23,7 @@ SCOPE = {
     "client": ("192.0.2.1", 1234),
 }
 START = {"type": "http.response.start", "status": 200, "headers": []}
+HINT = {"type": "http.response.early_hint", "links": []}
 PROXIED = ClientSide(ip=None, ips=[], scheme="https", host="example.com")
 
 
@@ -128,7 +129,11 @@ async def test_a_body_may_be_left_out_of_the_last_message(log):
             [ValueError()], ValueError, {}, (500, False, None), id="failed before the head"
         ),
         pytest.param(
-            [START, ValueError()], ValueError, {}, (200, True, None), id="failed after it"
+            [START, body(b"", more=True), ValueError()],
+            ValueError,
+            {},
+            (200, True, None),
+            id="failed after it",
         ),
         pytest.param(
             [START, body(b"x", more=True)], None, {}, (200, True, None), id="returned too early"
@@ -154,6 +159,40 @@ async def test_how_it_ended(log, messages, raises, options, told):
     said = await log(answering(*messages), raises=raises, **options)
 
     assert (said["status"], said["aborted"], said["close_reason"]) == told
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [("1.1", (500, False, None)), ("2", (200, True, 0.0))]
+)
+async def test_a_head_that_has_not_left_tells_no_status(log, monkeypatch, version, told):
+    """HTTP/1 sends it with the first piece of the body, and an error before that is a 500."""
+    monkeypatch.setattr("time.monotonic", lambda: 100.0)
+    scope = {"http_version": version}
+    said = await log(answering(START, ValueError()), raises=ValueError, scope=scope)
+
+    assert (said["status"], said["aborted"], said["first_byte_ms"]) == told
+
+
+async def test_a_client_that_left_before_the_head_got_none(log):
+    said = await log(answering(START, None), {"type": "http.disconnect"})
+
+    assert (said["status"], said["aborted"], said["close_reason"]) == (None, True, "gone")
+
+
+@pytest.mark.parametrize(("before", "told"), [([], 500), ([HINT], 0)], ids=["head", "early hints"])
+async def test_the_first_byte_is_that_of_the_body_that_brings_the_head(
+    log, monkeypatch, before, told
+):
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+
+    async def app(scope, receive, send):
+        for message in (*before, START):
+            await send(message)
+        clock[0] += 0.5
+        await send(body(b"x"))
+
+    assert (await log(app))["first_byte_ms"] == told
 
 
 async def test_a_client_that_left_is_the_reason(log):
@@ -410,6 +449,7 @@ async def test_a_cancelled_exchange_has_a_line(caplog):
 
     async def app(scope, receive, send):
         await send(START)
+        await send(body(b"", more=True))
         await anyio.sleep_forever()
 
     async def send(message):
