@@ -33,16 +33,10 @@ from hypercorn.typing import ConnectionState, TaskGroup, WorkerContext
 
 from ..config import Config
 from ..http1.request import RequestHead
+from .handshakes import HANDSHAKE_FIELDS, VERSION, awaits_answer, give_up
 from .settings import Settings
 from .speech import Line
-from .websockets import (
-    HANDSHAKE_FIELDS,
-    VERSION,
-    WebSocket,
-    awaits_answer,
-    give_up,
-    new_websocket,
-)
+from .websockets import WebSocket, new_websocket
 
 __all__ = ["H1", "opens_http2", "opens_websocket", "with_whole_lists"]
 

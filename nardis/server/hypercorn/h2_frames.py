@@ -34,8 +34,9 @@ from hyperframe.frame import Frame, RstStreamFrame
 from ..stream import TURN_S
 from .h2_websockets import SocketsH2
 from .h2_window import ANSWERS_BYTES, clock
+from .handshakes import HANDSHAKE_FIELDS
 from .inbox import found_inbox
-from .websockets import HANDSHAKE_FIELDS, WebSocket
+from .websockets import WebSocket
 
 __all__ = ["SteadyH2"]
 

@@ -26,7 +26,8 @@ from hypercorn.utils import filter_pseudo_headers
 
 from .h1 import with_whole_lists
 from .h2_uploads import FairH2
-from .websockets import WebSocket, awaits_answer, give_up, new_websocket
+from .handshakes import awaits_answer, give_up
+from .websockets import WebSocket, new_websocket
 
 __all__ = ["SocketsH2"]
 

@@ -23,7 +23,7 @@ from typing import Any, Final
 from hypercorn.protocol.events import EndBody, EndData, Event, Response, StreamClosed
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.protocol.ws_stream import ASGIWebsocketState, Handshake, WSStream
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, Handshake
 from hypercorn.typing import ASGISendEvent, WebsocketAcceptEvent
 from hypercorn.utils import UnexpectedMessageError
 
@@ -41,24 +41,15 @@ from ..websocket.frames import (
     close_payload,
     frame,
 )
+from .handshakes import VANISHED, VERSION, awaits_answer, give_up
 from .inbox import BOUND_BYTES, Inbox, found_inbox, inbox_of
 from .settings import Settings
 from .speech import Line, Speech
 
 __all__ = [
-    "HANDSHAKE_FIELDS",
-    "VERSION",
     "WebSocket",
-    "awaits_answer",
-    "give_up",
     "new_websocket",
 ]
-
-# What hypercorn reads as ASCII, or not at all.
-HANDSHAKE_FIELDS: Final = (b"connection", b"sec-websocket-protocol", b"sec-websocket-extensions")
-
-# Which version is spoken, for a client of another one (RFC 6455 §4.4).
-VERSION: Final = (b"sec-websocket-version", b"13")
 
 # The largest message, unless the application sets a bound.
 MESSAGE_BYTES: Final = 16 * 1024 * 1024
@@ -73,7 +64,6 @@ CLOSE_S: Final = 5.0
 
 # Close codes (RFC 6455 §7.4.1 and IANA's registry).
 NORMAL: Final = 1000
-VANISHED: Final = 1006
 INTERNAL_ERROR: Final = 1011
 SERVICE_RESTART: Final = 1012
 
@@ -482,14 +472,3 @@ def new_websocket(protocol: H11Protocol | H2Protocol, stream_id: int, line: Line
     )
     stream.line = line
     return stream
-
-
-def awaits_answer(stream: WSStream) -> bool:
-    """Whether the application has neither accepted nor begun to deny the handshake."""
-    return not stream.closed and stream.state is ASGIWebsocketState.HANDSHAKE
-
-
-def give_up(stream: WSStream) -> None:
-    """Let nothing more come of a handshake; the application learns that the client is gone."""
-    stream.closed = True
-    found_inbox(stream).close({"type": "websocket.disconnect", "code": VANISHED})
