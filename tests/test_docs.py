@@ -251,6 +251,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert dead_links(page) == []
 
 
+@pytest.mark.timeout(120)  # some run pytest, again and again
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 @ids
 def test_a_page_does_what_it_says(
