@@ -31,8 +31,8 @@ TEST_PYTHONS = PYTHONS if THIS_PYTHON in PYTHONS else [*PYTHONS, THIS_PYTHON]
 # more for their coverage.
 MEASURED_PYTHON = os.environ.get("NARDIS_COVERAGE")
 
-# Whatever the machine says of that, keep what was compiled: the tests start hundreds of servers, and
-# each would compile all of Nardis again. It is a quarter of their time.
+# Whatever the machine says of that, keep what was compiled: the tests start hundreds of servers,
+# and each would compile all of Nardis again. It is a quarter of their time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 nox.options.sessions = ["lint", "types", "tests", "coverage", "examples", "browser", "docs"]

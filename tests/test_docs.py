@@ -65,7 +65,7 @@ Backend: TypeAlias = Literal["trio", "asyncio"]
 SHOWN_URL = "http://127.0.0.1:3000"
 # In a terminal curl shows no progress meter beside a body, and each piece at once. No snippet takes
 # longer than these seconds.
-SHELL = 'curl() {{ command curl -sSN --max-time 10 "$@"; }}; {}'
+SHELL = 'curl() {{ command curl -sSN --max-time 30 "$@"; }}; {}'
 
 ids = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -251,6 +251,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert dead_links(page) == []
 
 
+@pytest.mark.timeout(120)  # some run pytest, again and again
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 @ids
 def test_a_page_does_what_it_says(

@@ -128,7 +128,7 @@ async def run(
             "/", *messages, method=scenario.method, headers=scenario.headers, on_send=pause
         )
         call.at, call.trouble = at, trouble
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             while not call.ended.is_set():
                 await checkpoint()
                 if scenario.waits or watched:

@@ -138,7 +138,7 @@ async def run(app, kind, at, *, has_runner):
         messages = (*map(text, SAID), bye(4002))
         socket = server.open("/", *messages, on_send=pause, peer=peer)
         socket.at, socket.trouble = at, trouble
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             while not socket.ended.is_set():
                 await checkpoint()
                 await server.tick()  # a handler that got time to return takes it

@@ -179,7 +179,7 @@ def conversation(
 async def converse(app: Handler, pieces: Iterable[bytes], **options: Any) -> Wire:
     """Let a client say *pieces* and leave; give what it was told."""
     wire = Wire(pieces)
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         await conversation(app, wire, **options).attend()
     assert wire.closed
     return wire

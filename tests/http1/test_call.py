@@ -123,7 +123,7 @@ async def test_a_receive_ends_with_the_response_and_takes_nothing_of_the_next_re
         messages.append((await receive())["type"])
 
     wire = Wire([GET % b"1"], ends=False)
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         await conversation(app, wire).attend()
 
     assert paths == ["/1", "/2", "/3"]
@@ -144,7 +144,7 @@ async def test_a_receive_that_nobody_waits_for_any_more_leaves_the_next_request_
         await answer(send)
 
     wire = Wire([GET % b"1"], ends=False)
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
             group.start_soon(conversation(app, wire).attend)
             while len(paths) < 2:
@@ -734,7 +734,7 @@ async def test_the_rest_that_does_not_come_is_not_waited_for(monkeypatch):
         await answer(send, b"early")
 
     wire = Wire([POST % (b"", 5) + b"he"], ends=False)
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         await conversation(app, wire).attend()
 
     assert wire.log == ["whole"]
@@ -845,7 +845,7 @@ async def test_a_reader_that_is_left_over_holds_up_nobody_and_takes_nothing():
         await anyio.wait_all_tasks_blocked()
 
     wire = Wire([POST % (b"", 5)], ends=False)
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
             await conversation(app, wire).attend()
 

@@ -444,7 +444,7 @@ async def test_the_next_request_goes_to_another_task_where_a_call_says_that_it_g
             group.start_soon(lambda: serving)
 
         connection.service.start = start
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             await connection.attend()
 
     assert [body for _, _, body in wire.answers()] == [b"/1", b"/2"]

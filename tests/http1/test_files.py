@@ -78,7 +78,7 @@ async def test_it_is_not_offered_where_bytes_have_to_be_encrypted(file):
 
     wire = Wire([GET])
     connection = conversation(app, wire, stream=Encrypted(wire))
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         await connection.attend()
 
     assert seen == [False]
@@ -324,7 +324,7 @@ async def test_a_cancelled_part_cuts_the_connection(file):
         with anyio.move_on_after(0.01):
             await send(piece(file, offset=0, count=10))
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         await conversation(app, wire).attend()
 
     assert "reset" in wire.log
@@ -341,7 +341,7 @@ async def test_a_client_that_left_is_noticed(file):
 
     wire = Wire([GET])
     wire.broken = True
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         await conversation(app, wire).attend()
 
     assert told == [True]

@@ -122,6 +122,6 @@ async def test_a_folder_that_is_missing_is_an_error_of_the_program(tmp_path):
             await req.save(tmp_path / "missing" / "file")
         await res.status(507).end()
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with Client(app) as client:
             assert (await client.put("/", content=b"abc")).status_code == 507

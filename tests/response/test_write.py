@@ -111,8 +111,8 @@ async def test_a_write_loop_lets_other_tasks_run():
 
         async with anyio.create_task_group() as tg:
             tg.start_soon(count)
-            until = anyio.current_time() + 0.05
-            while anyio.current_time() < until:
+            until = anyio.current_time() + 20
+            while len(turns) <= 5 and anyio.current_time() < until:
                 await res.write(b"x")
             tg.cancel_scope.cancel()
 

@@ -2,7 +2,8 @@
 
 import socket
 import struct
-from contextlib import asynccontextmanager, suppress
+import time
+from contextlib import asynccontextmanager
 
 import anyio
 
@@ -43,12 +44,22 @@ def reset(client):
     client.close()
 
 
+# A window that has less room than a segment gets a part of one after 200 ms: RFC 9293 §3.8.6.2.1.
+PART_S = 0.3
+
+
 def fill(stream):
-    """Send zeros until there is no room; return how many."""
-    count = 0
-    with suppress(BlockingIOError):
-        while True:
+    """Send zeros until there is no room, and TCP has made none by itself; return how many."""
+    count, full_at = 0, None
+    while full_at is None or time.monotonic() - full_at < PART_S:
+        try:
             count += stream.socket.send(bytes(4096))
+            full_at = None
+        except BlockingIOError:
+            if stream.socket.family == socket.AF_UNIX:
+                break
+            full_at = full_at or time.monotonic()
+            time.sleep(0.01)
     return count
 
 

@@ -210,7 +210,7 @@ async def talking(over, backend, app, *, offer="", window=2**16 - 1, waits=True,
     )
     talk = kind(connection, client)
     try:
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 group.start_soon(connection.attend)
                 await talk.ask(offer, window)

@@ -209,7 +209,7 @@ def conversing(anyio_backend_name):
     @asynccontextmanager
     async def conversing(app, *, window=None, **settings):
         service = Service(app, Config(**settings))
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 conversation = Conversation(service, context(None), group, window)
                 await conversation.server.initiate()
@@ -832,7 +832,7 @@ async def test_who_asks_and_does_not_read_is_not_heard_any_more(conversing):
 
     async def ping():
         nonlocal heard
-        for _ in range(40):
+        for _ in range(20):
             await conversation.server.handle(RawData(1000 * PingFrame(0, b"nardis's").serialize()))
             heard += 1
 
@@ -840,9 +840,9 @@ async def test_who_asks_and_does_not_read_is_not_heard_any_more(conversing):
         conversation.group.start_soon(ping)
         await settled()
         pong_bytes = 1000 * len(PingFrame(0, b"nardis's").serialize())
-        assert 0 < heard <= ANSWERS_BYTES / pong_bytes
+        assert 0 < heard <= ANSWERS_BYTES / pong_bytes < 20
         conversation.readable.set()
-        await conversation.until(lambda: heard == 40)
+        await conversation.until(lambda: heard == 20)
 
 
 async def test_bodies_of_many_streams_wait_for_the_socket_together(conversing):
@@ -895,6 +895,7 @@ async def test_a_method_or_path_that_is_none_ends_its_stream_alone(conversing):
 
 STALL_S = 1.0  # a busy machine may keep a reader waiting for a good part of it
 EARLY_S = 0.01  # the timers of event loops are exact to a millisecond
+LATE_S = 5.0  # what a busy machine may add
 
 
 async def test_a_stalled_stream_is_reset_in_its_time_beside_an_active_one(conversing):
@@ -904,7 +905,7 @@ async def test_a_stalled_stream_is_reset_in_its_time_beside_an_active_one(conver
         await conversation.until(conversation.resets, lambda: conversation.open_window(1, active))
 
         assert conversation.reset_frames == [stalled]
-        assert STALL_S - EARLY_S < time.monotonic() - begun < STALL_S + 2
+        assert STALL_S - EARLY_S < time.monotonic() - begun < STALL_S + LATE_S
         assert len(conversation.body()) > 10
 
 
@@ -927,7 +928,7 @@ async def test_each_byte_that_the_window_takes_renews_the_time(conversing):
 
         await conversation.until(conversation.resets)
         assert conversation.resets() == [ErrorCodes.CANCEL]
-        assert STALL_S - EARLY_S < time.monotonic() - inbox.progressed < STALL_S + 2
+        assert STALL_S - EARLY_S < time.monotonic() - inbox.progressed < STALL_S + LATE_S
         assert conversation.idle is True
 
 
@@ -1016,7 +1017,7 @@ async def test_the_time_of_a_stream_begins_when_the_socket_has_room_again(conver
         assert sum(inbox.progressed > freed for inbox in inboxes) >= 2
 
         await conversation.until(conversation.resets)
-        assert STALL_S - EARLY_S < time.monotonic() - freed < STALL_S + 2
+        assert STALL_S - EARLY_S < time.monotonic() - freed < STALL_S + LATE_S
 
 
 # --- uploads --------------------------------------------------------------------------------------

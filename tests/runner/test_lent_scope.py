@@ -31,7 +31,7 @@ async def served(app, wire):
     service.innermost = innermost
     lifespan = Lifespan(app, service.state, service)
     connection = Connection(service, wire, wire, lambda self: Http1(self, lambda *asked: None))
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
             group.start_soon(lifespan.run)
             await lifespan.startup()

@@ -221,7 +221,7 @@ async def serving(app, config):
 
     async with anyio.create_task_group() as group:
         [address] = await group.start(run)
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             yield port_of(address)
         stop.set()
 

@@ -315,7 +315,7 @@ async def test_the_sweep_goes_on_after_a_fault_of_its_own(monkeypatch):
         again.set()
 
     service.look = look
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
             group.start_soon(service.sweep)
             await again.wait()
@@ -346,7 +346,7 @@ async def test_a_tick_that_was_held_up_is_followed_by_one_more_before_anybody_is
         group.cancel_scope.cancel()
 
     service.look = look
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
             group.start_soon(service.sweep)
 

@@ -87,7 +87,7 @@ async def test_what_a_client_sent_before_it_reset_the_connection_is_still_read(c
             if stream.may_miss_reset:
                 stream.read_anyway()  # uvloop tells nobody of a reset
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
             group.start_soon(sweep)
             assert [await stream.read() for _ in range(3)] == [b"last", b"", b""]
@@ -526,7 +526,7 @@ async def test_what_the_system_of_a_tcp_client_took_is_counted(connect):
     await take(client, 5)
 
     taken = before
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         while taken != before + 5:
             await checkpoint()
             taken = stream.taken()

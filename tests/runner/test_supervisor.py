@@ -141,7 +141,7 @@ async def supervising(monkeypatch, **settings):
     """Run a supervisor beside the block, to its end, whose error is raised."""
     ours, theirs = socket.socketpair()
     config = Config(bind=["127.0.0.1:0"], **settings)
-    with ours, theirs, listening(config) as doors, unwrapped(), anyio.fail_after(10):
+    with ours, theirs, listening(config) as doors, unwrapped(), anyio.fail_after(20):
         theirs.setblocking(False)
         stage = Stage(Supervisor("site:app", config, doors), ours)
         monkeypatch.setattr(anyio, "open_process", stage.open_process)

@@ -37,7 +37,7 @@ async def serving(app, backend, **settings):
     stop = anyio.Event()
     config = Config(bind=["127.0.0.1:0"], backend=backend, drain_s=0.1, **settings)
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
             [address] = await group.start(
                 lambda task_status: serve(app, config, shutdown=stop.wait, task_status=task_status)
@@ -405,7 +405,7 @@ async def converse(backend, wire, unread, *, draining=0.0):
     service = Service(None, Config())
     service.draining = draining
     connection = Connection(service, wire, wire, lambda self: Guest(self, tasks, unread, "h2"))
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         await connection.attend()
     return connection
 

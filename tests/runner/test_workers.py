@@ -72,7 +72,7 @@ def accepting(worker):
     @asynccontextmanager
     async def accepting(door, app=app, tls=None, **settings):
         service = Service(app, Config(**settings))
-        with door, anyio.fail_after(10):
+        with door, anyio.fail_after(20):
             async with worker.accepting(service, [door], tls) as close_door:
                 door.on_fault = lambda: None
                 yield service, close_door

@@ -116,8 +116,15 @@ def secured(authority: Path) -> list[str]:
     return ["--certfile", str(authority / "chain.pem"), "--keyfile", str(authority / "key.pem")]
 
 
-def curl(url: str, *options: object, status: int = 0) -> bytes:
-    """Ask by curl, which ends with *status*."""
+def curl(url: str, *options: object) -> bytes:
+    """Ask by curl, which ends well."""
+    done = try_curl(url, *options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def try_curl(url: str, *options: object) -> subprocess.CompletedProcess[bytes]:
+    """Ask by curl, however it ends."""
     command = [
         "curl",
         "--silent",
@@ -128,9 +135,7 @@ def curl(url: str, *options: object, status: int = 0) -> bytes:
         *map(str, options),
         url,
     ]
-    done = subprocess.run(command, capture_output=True, timeout=30)
-    assert done.returncode == status, done.stderr
-    return done.stdout
+    return subprocess.run(command, capture_output=True, timeout=30)
 
 
 # --- a server -------------------------------------------------------------------------------------
@@ -338,14 +343,15 @@ def see_refusals(url: str, upload: Path, *options: object) -> None:
     """
     Have uploads refused that nobody reads.
 
-    curl 7.88 saw none of the answers that it read together with a reset. Only errors are asked for
-    here: after the end of any other answer it reads nothing any more, and waits to send the rest.
+    curl 7.88 saw none of 60 answers that it read together with a reset. It still may miss some
+    where a busy machine wakes it too late. Only errors are asked for here: after the end of any
+    other answer it reads nothing any more, and waits to send the rest.
     """
     upload.write_bytes(bytes(8 * MIB))
-    for _ in range(5):
-        curl(
-            f"{url}/refused", *options, "--header", "expect:", "--upload-file", upload, status=22
-        )  # CURLE_HTTP_RETURNED_ERROR
+    upload_it = ("--header", "expect:", "--upload-file", upload)
+    ends = [try_curl(f"{url}/refused", *options, *upload_it).returncode for _ in range(5)]
+    assert 22 in ends  # CURLE_HTTP_RETURNED_ERROR
+    assert set(ends) <= {22, 92}  # CURLE_HTTP2_STREAM
 
 
 @with_curl
@@ -390,7 +396,7 @@ def test_who_does_not_speak_tls_does_no_harm(
         hasty.send(client_hello()[:100])
         hasty.close()
         assert b"HTTP" not in all_of(plain) + all_of(noise)
-    curl(f"{url}/facts", status=60)  # CURLE_PEER_FAILED_VERIFICATION
+    assert try_curl(f"{url}/facts").returncode == 60  # CURLE_PEER_FAILED_VERIFICATION
 
     assert facts_by_curl(url, *trusting)["scheme"] == "https"
     assert "Traceback" not in secure.log()[said:]

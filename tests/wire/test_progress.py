@@ -19,6 +19,7 @@ from tests.wire.servers import OURS, TARGET, Server, serving
 MIB = 1024 * 1024
 STALL_S = 1.0
 SLOW_S = 3.0  # the whole takes longer than a client may stall
+LATE_S = 5.0  # what a busy machine may add
 SLOW_BYTES = 2 * MIB - 200_000
 
 OPTIONS = ("--write-stall", str(STALL_S), "--access-log", "text")
@@ -122,5 +123,5 @@ def test_one_that_stops_is_cut_in_time_and_counted_as_stalled(
 ) -> None:
     took_s, line = outcomes[kind, target, path].result()
 
-    assert STALL_S - 0.3 < took_s < STALL_S + 2
+    assert STALL_S - 0.3 < took_s < STALL_S + LATE_S
     assert line.endswith("close_reason=stalled")
