@@ -9,6 +9,7 @@ Source: RFC 9110 §9.3.2 (HEAD), §15.4.2 (301) and §15.5.6 (405); RFC 3986 §3
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from datetime import timedelta
@@ -27,6 +28,8 @@ from .response import Response
 from .types import Next
 
 __all__ = ["static"]
+
+logger: logging.Logger = logging.getLogger("nardis")
 
 METHODS: Final = ("GET", "HEAD")
 
@@ -128,6 +131,7 @@ class _StaticFiles:
         self._falls_through = fallthrough
         self._redirects = redirect
         self._lists = listing
+        self._is_checked = False  # whether the folder is there, once something was not in it
         self.__qualname__ = f"static({options['root']!r})"
 
     async def __call__(self, req: Request, res: Response, next: Next) -> None:
@@ -162,8 +166,16 @@ class _StaticFiles:
                     raise
             else:
                 return True
+        if not self._is_checked:
+            self._is_checked = True
+            await to_thread.run_sync(self._warn_of_no_folder)
         may_be_shown = self._options["dotfiles"] == "allow" or not names.is_hidden
         return self._lists and is_folder and may_be_shown and await self._list(names.segments, res)
+
+    def _warn_of_no_folder(self) -> None:
+        root = self._options["root"]
+        if not os.path.isdir(root):
+            logger.warning("static(%r) has nothing to send: there is no such folder", root)
 
     async def _list(self, names: Sequence[str], res: Response) -> bool:
         """Answer with a list of what is in a folder, if there is one."""

@@ -78,9 +78,12 @@ class Caching:
     max_age: float | timedelta = 0
     immutable: bool = False
 
-    def field(self) -> str:
+    def field(self, *, for_all: bool = True) -> str:
         """
         Return the Cache-Control field.
+
+        Args:
+            for_all: What one client gets, any other may have: a cache may be shared by them.
 
         Raises:
             UsageError: `max_age` is below zero, or no time.
@@ -91,7 +94,9 @@ class Caching:
         seconds = fresh.total_seconds() if isinstance(fresh, timedelta) else fresh
         if isinstance(seconds, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]  # for untyped callers
             seconds = min(seconds, YEAR_S)
-        return cache_control(public=True, max_age=seconds, immutable=self.immutable)
+        return cache_control(
+            public=for_all, private=not for_all, max_age=seconds, immutable=self.immutable
+        )
 
 
 class Wanted(NamedTuple):
@@ -266,7 +271,9 @@ def _describe(reply: ReplyHead, found: _Found, wanted: Wanted) -> None:
     if coding is not None:
         reply.set("content-encoding", coding)
     if b"cache-control" not in given:
-        reply.set("cache-control", caching.field())
+        # `public` would take back what RFC 9111 §3.5 says of requests with credentials.
+        for_all = reply.req.get("authorization") is None
+        reply.set("cache-control", caching.field(for_all=for_all))
     now = time.time()
     if b"last-modified" not in given and 0 <= stat.st_mtime <= LAST_SECOND:
         # A date of the future is no date of change (RFC 9110 §8.8.2.1).

@@ -98,6 +98,15 @@ async def test_fields_that_are_set_stay(root):
     assert answer.headers["cache-control"] == "no-store"
 
 
+async def test_what_came_with_credentials_is_for_no_cache_that_is_shared(root):
+    async def handler(req, res):
+        await res.send_file(root / "a.txt", max_age=60)
+
+    answer = await ask(handler, headers={"authorization": "Bearer key"})
+
+    assert answer.headers["cache-control"] == "private, max-age=60"
+
+
 async def test_caches_may_keep_it_for_a_year_at_most(root):
     async def handler(req, res):
         await res.send_file(root / "a.txt", max_age=timedelta(days=4000), immutable=True)

@@ -61,6 +61,20 @@ async def test_what_is_not_there_is_for_other_routes(root):
     assert (await ask(root, "/empty/")).status_code == 299
 
 
+@pytest.mark.parametrize("name", ["nowhere", "a.txt"])
+async def test_a_folder_that_is_not_there_is_told_once(root, name, caplog):
+    app = Nardis()
+    app.use(static(root / name))
+
+    async with Client(app) as client:
+        answers = [await client.get(path) for path in ("/x", "/y")]
+
+    assert [answer.status_code for answer in answers] == [404, 404]
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"static({str(root / name)!r}) has nothing to send: there is no such folder"
+    ]
+
+
 async def test_without_fallthrough_it_answers_all(root):
     answer = await ask(root, "/a.txt", "POST", fallthrough=False)
 
