@@ -10,6 +10,8 @@ Source: the ASGI lifespan specification.
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -23,20 +25,23 @@ from anyio.lowlevel import checkpoint
 
 from ._asgi.extensions import RUNNER, Runner, extension
 from ._exchange.sweeper import Sweeper, interrupt_all
-from ._failures import explained, failure_of, parted, reduced
+from ._failures import explained, failure_of, name_of, parted, reduced
 from ._foreign.guests import guests, surrounded
 from ._foreign.wrapped import Wrapped
 from .draining import Draining, wind_down
+from .errors import UsageError
 from .routing.router import Router
 from .tasks import Tasks
 from .types import Receive, Scope, Send
 
-__all__ = ["Life", "LifespanFunction", "refuse"]
+__all__ = ["Life", "LifespanFunction", "check_lifespan", "refuse"]
 
 logger: logging.Logger = logging.getLogger("nardis")
 
 LifespanFunction: TypeAlias = Callable[[Any], AsyncIterator[None]]
 
+
+_NOT_ASYNC: Final = "is not async: write `async def`"
 
 _REFUSAL: Final = b"503 Service Unavailable: the lifespan of the application has ended\n"
 
@@ -180,8 +185,7 @@ class Life:
             around = await stack.enter_async_context(surrounded(_wrapped(router), scope, seconds))
             for life in joined:
                 if life.function is not None:
-                    context = asynccontextmanager(life.function)  # pyright: ignore[reportDeprecated]  # any async iterator will do
-                    await stack.enter_async_context(context(life.owner))
+                    await _enter(life.function, life.owner, stack)
             await stack.enter_async_context(guests(router.mounts(), seconds, self.draining))
             await stack.enter_async_context(self.tasks.opened(seconds))
             for guest in reversed(around):
@@ -190,6 +194,48 @@ class Life:
             await self._wind_down(sweeper, seconds)
             for guest in around:
                 await guest.begin_to_stop(seconds)
+
+
+def check_lifespan(function: LifespanFunction) -> None:
+    """
+    Refuse what cannot be a lifespan function, as far as that shows before it is called.
+
+    Raises:
+        UsageError: It is no async generator function, and will not return an async iterator.
+    """
+    if getattr(function, "__globals__", None) is vars(contextlib):
+        wrong = "is a context manager already: leave out @asynccontextmanager"
+    elif inspect.iscoroutinefunction(function):
+        wrong = "has no `yield`: what stands before it runs at the start, the rest at the end"
+    elif inspect.isgeneratorfunction(function):
+        wrong = _NOT_ASYNC
+    else:
+        return
+    raise _refused(function, wrong)
+
+
+def _refused(function: LifespanFunction, wrong: str) -> UsageError:
+    return UsageError(
+        f"lifespan() takes an async generator function, and {name_of(function)} {wrong}"
+    )
+
+
+def _iterated(function: LifespanFunction, owner: object) -> AsyncIterator[None]:
+    iterator = function(owner)
+    if not hasattr(iterator, "__anext__"):
+        raise _refused(function, _NOT_ASYNC)
+    return iterator
+
+
+async def _enter(function: LifespanFunction, owner: object, stack: AsyncExitStack) -> None:
+    """Run a lifespan function up to its `yield`, and give *stack* the rest of it."""
+    context = asynccontextmanager(_iterated)  # pyright: ignore[reportDeprecated]  # any async iterator will do
+    value: object = await stack.enter_async_context(context(function, owner))
+    if value is not None:
+        raise UsageError(
+            f"{name_of(function)} yields a value, which nobody gets: set what handlers share on "
+            "app.state, and write `yield` alone"
+        )
 
 
 async def _outside(group: TaskGroup, function: Callable[[], Awaitable[object]]) -> bool:

@@ -1,5 +1,7 @@
 """What happens around the life of an application."""
 
+from contextlib import asynccontextmanager
+
 import anyio
 import pytest
 
@@ -45,6 +47,74 @@ async def test_lifespan_gives_its_function_back():
         yield  # pragma: no cover - never run
 
     assert Nardis().lifespan(lifespan) is lifespan
+
+
+async def coroutine(app):
+    pytest.fail("must not run")  # pragma: no cover - must not happen
+
+
+def generator(app):
+    yield  # pragma: no cover - must not happen
+
+
+async def async_generator(app):
+    yield
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (coroutine, r"coroutine\(\) has no `yield`"),
+        (generator, r"generator\(\) is not async: write `async def`"),
+        (
+            asynccontextmanager(async_generator),
+            r"generator\(\) is .*leave out @asynccontextmanager",
+        ),
+    ],
+    ids=["coroutine", "generator", "context-manager"],
+)
+def test_what_cannot_be_a_lifespan_is_refused_where_it_is_given(function, told):
+    """Another framework wants it, or it is a slip. At the start it would fail without a name."""
+    with pytest.raises(UsageError, match=told):
+        Nardis().lifespan(function)
+
+
+async def test_a_function_that_returns_an_async_iterator_is_a_lifespan():
+    """As decorators make them."""
+    app = Nardis()
+    app.lifespan(lambda given: async_generator(given))
+
+    async with Client(app):
+        pass
+
+
+async def test_a_function_that_returns_nothing_is_named_at_the_start():
+    app = Nardis()
+
+    @app.lifespan
+    def lifespan(given):
+        pass
+
+    with pytest.raises(AppError, match=r"lifespan\(\) is not async"):
+        async with Client(app):
+            pytest.fail("must not start")  # pragma: no cover - must not happen
+
+
+async def test_a_value_that_a_lifespan_yields_is_refused_at_the_start():
+    """Starlette would make it the state of requests; here it would be lost without a word."""
+    app, log = Nardis(), []
+
+    @app.lifespan
+    async def lifespan(given):
+        try:
+            yield {"pool": "open"}
+        finally:
+            log.append("closed")
+
+    with pytest.raises(AppError, match=r"lifespan\(\) yields a value.*app\.state"):
+        async with Client(app):
+            pytest.fail("must not start")  # pragma: no cover - must not happen
+    assert log == ["closed"]
 
 
 async def test_an_application_has_one_lifespan():
