@@ -23,9 +23,9 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from ._asgi.extensions import RUNNER, Runner, extension
+from ._asgi.extensions import ERRORS, RUNNER, Runner, extension
 from ._exchange.sweeper import Sweeper, interrupt_all
-from ._failures import explained, failure_of, name_of, parted, reduced
+from ._failures import explained, failure_of, name_of, parted, place_of, reduced
 from ._foreign.guests import guests, surrounded
 from ._foreign.wrapped import Wrapped
 from .draining import Draining, wind_down
@@ -133,7 +133,7 @@ class Life:
             finally:
                 self.sweeper = None
                 watchers.cancel_scope.cancel()
-        await _conclude(started, failure, send)
+        await _conclude(started, failure, scope, send)
 
     async def _give_up(
         self,
@@ -274,7 +274,7 @@ async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": _REFUSAL})
 
 
-async def _conclude(started: bool, failure: BaseException | None, send: Send) -> None:
+async def _conclude(started: bool, failure: BaseException | None, scope: Scope, send: Send) -> None:
     """Tell the server how the lifespan ended."""
     if failure is None:
         return await send({"type": "lifespan.shutdown.complete"})
@@ -283,7 +283,10 @@ async def _conclude(started: bool, failure: BaseException | None, send: Send) ->
     level = logging.ERROR if started else logging.DEBUG
     logger.log(level, "lifespan %s failed", phase, exc_info=explained(failure))
     told = reduced(failure)  # of a task group's group with one error the error says more
-    message = f"{type(told).__name__}: {told}"
+    errors: list[BaseException] | None = extension(scope, ERRORS)
+    if errors is not None:
+        errors.append(told)
+    message = f"{type(told).__name__}: {told}{place_of(told)}"
     await send({"type": f"lifespan.{phase}.failed", "message": message})
 
 

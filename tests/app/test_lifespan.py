@@ -168,9 +168,13 @@ async def test_a_failed_startup_says_why(joined, caplog):
     if joined:
         app.use(broken)
 
-    with pytest.raises(AppError, match=r"lifespan\.startup\.failed: ConnectionError: no database"):
+    told = (
+        r"lifespan\.startup\.failed: ConnectionError: no database \(test_lifespan\.py, line \d+\)"
+    )
+    with pytest.raises(AppError, match=told) as caught:
         async with Client(app if joined else broken):
             pytest.fail("must not start")  # pragma: no cover - must not happen
+    assert isinstance(caught.value.__cause__, ConnectionError)
     assert not [
         record for record in caplog.records if record.levelname == "ERROR"
     ]  # the server tells, in a line
