@@ -25,6 +25,7 @@ __all__ = [
     "ExcInfo",
     "as_exception",
     "copied",
+    "described",
     "exc_info_of",
     "explained",
     "failure_of",
@@ -264,6 +265,22 @@ def message_of(thing: object) -> str:
     except BaseException as exc:
         failure_of(exc)  # lets a cancellation go on; the rest is a failure of that `__str__`
         return f"<{type(thing).__qualname__} that fails to say more>"
+
+
+def described(error: BaseException) -> str:
+    """
+    Return what an error says of itself, behind the name of its class where that is not ours.
+
+    >>> described(KeyError(9999)), described(TimeoutError())
+    ('KeyError: 9999', 'TimeoutError')
+    >>> described(ClientDisconnected())
+    'the client left'
+    """
+    said = message_of(error)
+    if isinstance(error, NardisError):
+        return said
+    kind = type(error).__name__
+    return f"{kind}: {said}" if said else kind
 
 
 # --- for the log ----------------------------------------------------------------------------------
