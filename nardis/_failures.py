@@ -9,6 +9,7 @@ generator with a task group makes of being closed, a cancellation that was meant
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -24,6 +25,7 @@ __all__ = [
     "ExcInfo",
     "as_exception",
     "copied",
+    "described",
     "exc_info_of",
     "explained",
     "failure_of",
@@ -33,6 +35,7 @@ __all__ = [
     "name_of",
     "one_line",
     "parted",
+    "place_of",
     "reduced",
 ]
 
@@ -264,6 +267,22 @@ def message_of(thing: object) -> str:
         return f"<{type(thing).__qualname__} that fails to say more>"
 
 
+def described(error: BaseException) -> str:
+    """
+    Return what an error says of itself, behind the name of its class where that is not ours.
+
+    >>> described(KeyError(9999)), described(TimeoutError())
+    ('KeyError: 9999', 'TimeoutError')
+    >>> described(ClientDisconnected())
+    'the client left'
+    """
+    said = message_of(error)
+    if isinstance(error, NardisError):
+        return said
+    kind = type(error).__name__
+    return f"{kind}: {said}" if said else kind
+
+
 # --- for the log ----------------------------------------------------------------------------------
 
 
@@ -312,6 +331,32 @@ def exc_info_of(error: BaseException) -> ExcInfo:
             )  # None for an instruction without a line, in spite of its type
             shown = TracebackType(shown, each.tb_frame, each.tb_lasti, line)
     return type(error), error, shown
+
+
+# Where the packages of others are installed: their code is not that of a program.
+_INSTALLED: Final = ("site-packages", "dist-packages")
+
+
+def place_of(error: BaseException) -> str:
+    """
+    Say in which line of a program *error* was raised, or what raised it was called.
+
+    It is for the end of a sentence, `" (app.py, line 3)"`, and empty where no program's code is in
+    its traceback, or the error says it.
+    """
+    given: list[tuple[bool, str, int]] = []
+    link = error.__traceback__
+    while link is not None:
+        code = link.tb_frame.f_code
+        if _is_given(code, link.tb_frame.f_globals):
+            folder, name = os.path.split(code.co_filename)
+            is_own = not any(each in folder for each in _INSTALLED)
+            given.append((is_own, name, link.tb_lineno or code.co_firstlineno))
+        link = link.tb_next
+    if isinstance(error, SyntaxError) or not given:
+        return ""
+    _, name, line = ([each for each in given if each[0]] or given)[-1]
+    return f" ({name}, line {line})"
 
 
 def is_ours(code: CodeType) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from ._asgi.extensions import ACCESS, ERRORS, extension
-from ._failures import exc_info_of, explained, message_of, one_line
+from ._failures import described, exc_info_of, explained, one_line
 from .errors import ClientDisconnected, HTTPError, ResponseAborted
 from .request import Request
 from .types import Scope
@@ -17,7 +17,7 @@ logger: logging.Logger = logging.getLogger("nardis")
 
 def log_late(req: Request, error: BaseException, when: str) -> None:
     """Log an error that comes too late to be answered."""
-    details = (*asked(req), when, message_of(error))
+    details = (*asked(req), when, described(error))
     logger.error("%s %s failed %s: %s", *details, exc_info=exc_info_of(explained(error)))
     report(req, error)
 
@@ -36,7 +36,7 @@ def log_cut(req: Request, error: BaseException | None, reason: str | None, size:
     else:
         explained(error)
     text = "%s %s failed after %d body bytes, truncated=True: %s"
-    details = (*asked(req), size, reason if error is None else message_of(error))
+    details = (*asked(req), size, reason if error is None else described(error))
     logger.log(level, text, *details, exc_info=exc_info, extra={"truncated": True})
 
 

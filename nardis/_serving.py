@@ -21,6 +21,7 @@ from ._exchange.socket import Socket
 from ._exchange.sweeper import Sweeper
 from ._failures import (
     as_exception,
+    described,
     exc_info_of,
     explained,
     failure_of,
@@ -411,7 +412,7 @@ async def _answer_500(app: Served, error: BaseException, trail: Root) -> None:
     """Answer an error that nobody registered, outside of all middlewares."""
     req, res = trail.req, trail.res
     explained(error)
-    details = (*asked(req), message_of(error))
+    details = (*asked(req), described(error))
     logger.error("%s %s failed: %s", *details, exc_info=exc_info_of(error))
     report(req, error)
     handler = app.error_handlers.get(500)
@@ -419,7 +420,7 @@ async def _answer_500(app: Served, error: BaseException, trail: Root) -> None:
         again = await run_error_handler(handler, error, req, res)
         if again is None or res.started:
             return
-        said = message_of(again)
+        said = described(again)
         logger.error("the handler of status 500 failed too: %s", said, exc_info=exc_info_of(again))
     await answer_problem(HTTPError(500), req, res, error if app.debug else None)
 

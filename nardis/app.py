@@ -18,7 +18,7 @@ from ._models import as_codec
 from ._serving import serve, serve_alone, serve_websocket
 from .draining import Draining
 from .errors import StartFailed, UsageError
-from .lifespan import Life, refuse
+from .lifespan import Life, check_lifespan, refuse
 from .limits import Limits, check_limits
 from .request import Request
 from .routing.router import Router
@@ -131,9 +131,10 @@ class Nardis(Router):
         503. What may fail alone is for `tasks`.
 
         Raises:
-            UsageError: There is one already; use a second application with its own, joined by
-                `use()`.
+            UsageError: It is no async generator function. Or there is one already; use a second
+                application with its own, joined by `use()`.
         """
+        check_lifespan(generator)
         if self.life.function is not None:
             raise UsageError(
                 f"this application has a lifespan already: {name_of(self.life.function)}"

@@ -21,11 +21,12 @@ from collections.abc import (
     Sequence,
     ValuesView,
 )
-from typing import TYPE_CHECKING, TypeVar, cast, overload
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast, overload
 
 from ._http.cookies import MAX_COOKIES, parse_cookies
 from ._http.fields import check_name, check_value
 from ._http.urlencoded import MAX_PAIRS, parse_urlencoded
+from .errors import MissingKey
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
@@ -300,6 +301,8 @@ class _Pairs(Mapping[str, str]):
 
     __slots__ = ("_index", "_parsed")
 
+    _lacks: ClassVar[str]  # how a sentence about a missing name begins
+
     def __init__(self) -> None:
         self._parsed: list[tuple[str, str]] | None = None
         self._index: dict[str, list[str]] = {}
@@ -316,7 +319,21 @@ class _Pairs(Mapping[str, str]):
         return self._index
 
     def __getitem__(self, name: str) -> str:
-        return self._load()[name][0]
+        values = self._load().get(name)
+        if values is None:
+            raise MissingKey(self._lacks, name)
+        return values[0]
+
+    @overload
+    def get(self, name: str) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str) -> str: ...
+    @overload
+    def get(self, name: str, default: T) -> str | T: ...
+    def get(self, name: str, default: T | None = None) -> str | T | None:
+        """Return the first value of that name, or *default*."""
+        values = self._load().get(name)
+        return default if values is None else values[0]
 
     def get_all(self, name: str) -> list[str]:
         """Return each value of that name, in order; no value is an empty list."""
@@ -358,6 +375,7 @@ class Query(_Pairs):
 
     Raises:
         HTTPError: 400 at the first look, there are more than *max_pairs* pairs.
+        MissingKey: 400, of `query["page"]` where that did not come. `get("page")` is None then.
 
     Source: WHATWG URL §5.1.
     >>> query = Query(b"q=caf%C3%A9+noir&tag=a&tag=b")
@@ -366,6 +384,8 @@ class Query(_Pairs):
     """
 
     __slots__ = ("max_pairs", "raw")
+
+    _lacks = "the query has no"
 
     def __init__(self, raw: bytes | str = b"", *, max_pairs: int = MAX_PAIRS) -> None:
         super().__init__()
@@ -412,6 +432,7 @@ class Cookies(_Pairs):
 
     Raises:
         HTTPError: 431 at the first look, there are more than *max_cookies*.
+        MissingKey: 400, of `cookies["sid"]` where that did not come. `get("sid")` is None then.
 
     Source: RFC 6265 §5.4; `nardis._http.cookies.parse_cookies` has the rules.
     >>> cookies = Cookies("sid=31d4; theme=dark; sid=evil")
@@ -420,6 +441,8 @@ class Cookies(_Pairs):
     """
 
     __slots__ = ("_value", "max_cookies")
+
+    _lacks = "there is no cookie"
 
     def __init__(self, value: str = "", *, max_cookies: int = MAX_COOKIES) -> None:
         super().__init__()

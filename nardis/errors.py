@@ -17,6 +17,7 @@ Everything Nardis raises.
     ├── StartFailed                the application or its server could not start
     ├── HTTPError                  the peer sent something wrong: carries the status of the answer
     │   ├── FolderFound            404: where a file was asked for there is a folder
+    │   ├── MissingKey             400: a query, a form or the cookies lack it (also a KeyError)
     │   └── RangeNotSatisfiable    416: nothing of what a Range field asks for is there
     ├── ClientDisconnected         the peer left: nobody's fault, never logged as an error
     └── ResponseAborted            the response was cut on purpose, so that it cannot look whole
@@ -40,6 +41,7 @@ __all__ = [
     "HTTPError",
     "HeadersAlreadySent",
     "LifespanRequired",
+    "MissingKey",
     "NardisError",
     "NextCalledTwice",
     "NoResponse",
@@ -258,6 +260,23 @@ class FolderFound(HTTPError):
 
     def __init__(self) -> None:
         super().__init__(404, "there is no such file")
+
+
+class MissingKey(HTTPError, KeyError):
+    """
+    What the client sent lacks a name that was looked up, as in `req.query["tag"]`: 400.
+
+    It is a KeyError, as of any mapping, with the name in its `args`. Where the client may leave it
+    out, use `get()`.
+
+    Args:
+        what: What was looked into, as a sentence begins: `"the query has no"`.
+        name: The name that is not there.
+    """
+
+    def __init__(self, what: str, name: object) -> None:
+        super().__init__(400, f"{what} {name!r}")
+        self.args = (name,)
 
 
 class RangeNotSatisfiable(HTTPError):

@@ -29,8 +29,7 @@ __all__ = ["Files", "FormData", "Part", "Parts", "Upload", "read_form"]
 
 Bytes: TypeAlias = bytes  # inside Part the name belongs to a method
 
-# Characters of what the client sent, in a message.
-SHOWN_CHARS: Final = 64
+SHOWN_CHARS: Final = 64  # characters of what the client sent, in a message
 
 MULTIPART: Final = "multipart/form-data"
 URLENCODED: Final = "application/x-www-form-urlencoded"
@@ -360,6 +359,7 @@ class Files(Pairs[Upload]):
     """The files of a form as a mapping; a name that comes twice has its first file."""
 
     __slots__ = ()
+    _lacks = "the form has no file"
 
 
 class FormData(Pairs[str]):

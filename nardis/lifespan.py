@@ -10,6 +10,8 @@ Source: the ASGI lifespan specification.
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import logging
 import time
 from collections.abc import (
@@ -28,9 +30,9 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from ._asgi.extensions import RUNNER, Runner, extension
+from ._asgi.extensions import ERRORS, RUNNER, Runner, extension
 from ._exchange.sweeper import Sweeper, interrupt_all
-from ._failures import explained, failure_of, name_of, parted, reduced
+from ._failures import explained, failure_of, name_of, parted, place_of, reduced
 from ._foreign.guests import guests, surrounded
 from ._foreign.wrapped import Wrapped
 from .draining import Draining, wind_down
@@ -39,12 +41,14 @@ from .routing.router import Router
 from .tasks import Tasks
 from .types import Receive, Scope, Send
 
-__all__ = ["Life", "LifespanFunction", "refuse"]
+__all__ = ["Life", "LifespanFunction", "check_lifespan", "refuse"]
 
 logger: logging.Logger = logging.getLogger("nardis")
 
 LifespanFunction: TypeAlias = Callable[[Any], AsyncIterator[None]]
 
+
+_NOT_ASYNC: Final = "is not async: write `async def`"
 
 _REFUSAL: Final = b"503 Service Unavailable: the lifespan of the application has ended\n"
 
@@ -138,7 +142,7 @@ class Life:
             finally:
                 self._end(joined, sweeper)
                 watchers.cancel_scope.cancel()
-        await _conclude(started, failure, send)
+        await _conclude(started, failure, scope, send)
 
     async def _give_up(
         self,
@@ -202,8 +206,7 @@ class Life:
             around = await stack.enter_async_context(surrounded(_wrapped(router), scope, seconds))
             for life in joined:
                 if life.function is not None:
-                    context = asynccontextmanager(_made)  # pyright: ignore[reportDeprecated]  # any async iterator will do
-                    await stack.enter_async_context(context(life.function, life.owner))
+                    await _enter(life.function, life.owner, stack)
             await stack.enter_async_context(guests(router.mounts(), seconds, self.draining))
             await stack.enter_async_context(self.tasks.opened(seconds))
             for guest in reversed(around):
@@ -214,23 +217,48 @@ class Life:
                 await guest.begin_to_stop(seconds)
 
 
-def _made(function: LifespanFunction, owner: object) -> AsyncIterator[None]:
+def check_lifespan(function: LifespanFunction) -> None:
     """
-    Return what a lifespan function makes for *owner*.
+    Refuse what cannot be a lifespan function, as far as that shows before it is called.
 
     Raises:
-        UsageError: It makes no async generator.
+        UsageError: It is no async generator function, and will not return an async iterator.
     """
+    if getattr(function, "__globals__", None) is vars(contextlib):
+        wrong = "is a context manager already: leave out @asynccontextmanager"
+    elif inspect.iscoroutinefunction(function):
+        wrong = "has no `yield`: what stands before it runs at the start, the rest at the end"
+    elif inspect.isgeneratorfunction(function):
+        wrong = _NOT_ASYNC
+    else:
+        return
+    raise _refused(function, wrong)
+
+
+def _refused(function: LifespanFunction, wrong: str) -> UsageError:
+    return UsageError(
+        f"lifespan() takes an async generator function, and {name_of(function)} {wrong}"
+    )
+
+
+def _iterated(function: LifespanFunction, owner: object) -> AsyncIterator[None]:
     made = cast("object", function(owner))
-    kind = type(made).__name__
     if isinstance(made, AsyncIterator):
         return cast("AsyncIterator[None]", made)
     if isinstance(made, Coroutine):
         made.close()
-    raise UsageError(
-        f"the lifespan {name_of(function)} makes no async generator but {kind!r}: "
-        "write `async def` with a `yield`, and no @asynccontextmanager around it"
-    )
+    raise _refused(function, _NOT_ASYNC)
+
+
+async def _enter(function: LifespanFunction, owner: object, stack: AsyncExitStack) -> None:
+    """Run a lifespan function up to its `yield`, and give *stack* the rest of it."""
+    context = asynccontextmanager(_iterated)  # pyright: ignore[reportDeprecated]  # any async iterator will do
+    value: object = await stack.enter_async_context(context(function, owner))
+    if value is not None:
+        raise UsageError(
+            f"{name_of(function)} yields a value, which nobody gets: set what handlers share on "
+            "app.state, and write `yield` alone"
+        )
 
 
 async def _outside(group: TaskGroup, function: Callable[[], Awaitable[object]]) -> bool:
@@ -269,7 +297,7 @@ async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": _REFUSAL})
 
 
-async def _conclude(started: bool, failure: BaseException | None, send: Send) -> None:
+async def _conclude(started: bool, failure: BaseException | None, scope: Scope, send: Send) -> None:
     """Tell the server how the lifespan ended."""
     if failure is None:
         return await send({"type": "lifespan.shutdown.complete"})
@@ -278,7 +306,10 @@ async def _conclude(started: bool, failure: BaseException | None, send: Send) ->
     level = logging.ERROR if started else logging.DEBUG
     logger.log(level, "lifespan %s failed", phase, exc_info=explained(failure))
     told = reduced(failure)  # of a task group's group with one error the error says more
-    message = f"{type(told).__name__}: {told}"
+    errors: list[BaseException] | None = extension(scope, ERRORS)
+    if errors is not None:
+        errors.append(told)
+    message = f"{type(told).__name__}: {told}{place_of(told)}"
     await send({"type": f"lifespan.{phase}.failed", "message": message})
 
 

@@ -7,6 +7,10 @@ from dataclasses import dataclass, fields
 __all__ = ["Limits", "check_limits"]
 
 
+# Nobody who has to do something in 0 seconds can.
+_ABOVE_0 = frozenset({"body_idle_s", "handler_s", "write_stall_s"})
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """
@@ -19,6 +23,7 @@ class Limits:
 
     Raises:
         TypeError: A limit is no number of its kind.
+        ValueError: It is below 0; or it is 0 seconds of waiting, which nobody could keep.
 
     Attributes:
         buffered_body_bytes: Most that `req.bytes()`, `text()` and `json()` gather.
@@ -85,23 +90,32 @@ class Limits:
             if value is None and "None" in kinds:
                 continue
             if not isinstance(value, (int, float) if "float" in kinds else int):
-                raise TypeError(
-                    f"Limits({field.name}=...) takes {_kind(field.name)}, not {value!r}"
-                )
+                error: type[Exception] = TypeError
+            elif value > 0 or (value == 0 and field.name not in _ABOVE_0):  # which NaN is not
+                continue
+            else:
+                error = ValueError
+            raise error(f"Limits({field.name}=...) takes {_kind(field.name, kinds)}, not {value!r}")
 
 
-def _kind(name: str) -> str:
+def _kind(name: str, kinds: str) -> str:
     """
-    Say what a limit is counted in, by its name.
+    Say what a limit is, by its name, and by its type as it is written.
 
-    >>> _kind("line_bytes"), _kind("handler_s"), _kind("body_min_rate")
-    ('a whole number of bytes, such as 64 * 1024', 'a number of seconds', 'a number')
+    >>> print(_kind("line_bytes", "int"))
+    a whole number of bytes, such as 64 * 1024
+    >>> print(_kind("handler_s", "float | None"))
+    a number of seconds above 0, or None for no limit
+    >>> _kind("cleanup_s", "float"), _kind("body_min_rate", "float"), _kind("cookies", "int")
+    ('a number of seconds, at least 0', 'a number, at least 0', 'a whole number, at least 0')
     """
     if name.endswith("_bytes"):
-        return "a whole number of bytes, such as 64 * 1024"
-    if name.endswith("_s"):
-        return "a number of seconds"
-    return "a number" if name.endswith("_rate") else "a whole number"
+        said = "a whole number of bytes, such as 64 * 1024"
+    else:
+        said = "a number of seconds" if name.endswith("_s") else "a whole number"
+        said = "a number" if name.endswith("_rate") else said
+        said += " above 0" if name in _ABOVE_0 else ", at least 0"
+    return f"{said}, or None for no limit" if "None" in kinds else said
 
 
 def check_limits(given: object) -> None:

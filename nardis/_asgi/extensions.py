@@ -43,7 +43,8 @@ ACCESS: Final = "nardis.access"
 # Of a request: the client that the proxies in front name, where the runner was told to trust them.
 ORIGIN: Final = "nardis.origin"
 
-# Of a request: a list that takes the errors which were answered by a 500.
+# Of a request: a list that takes the errors which were answered by a 500. Of a lifespan: one that
+# takes the error which a message about a failure tells of.
 ERRORS: Final = "nardis.errors"
 
 # Of ASGI itself: a server that offers one takes the message of the same name.

@@ -13,6 +13,7 @@ import anyio
 
 from .._failures import parted
 from ..types import ASGIApp, Message, Scope
+from .extensions import ERRORS
 
 __all__ = ["SHUTDOWN_ANSWERS", "STARTUP_ANSWERS", "LifespanServer"]
 
@@ -45,12 +46,23 @@ class LifespanServer(ABC):
         self.stopping: anyio.Event = anyio.Event()
         self.stopped: anyio.Event = anyio.Event()
         self._app = app
+        self._errors: list[BaseException] = []
         self._sent: str | None = None
 
     def scope(self) -> Scope:
         """Return the scope for the application."""
         asgi = {"version": "3.0", "spec_version": "2.0"}
-        return {"type": "lifespan", "asgi": asgi, "state": self.state}
+        extensions = {ERRORS: self._errors, **self.offers()}
+        return {"type": "lifespan", "asgi": asgi, "state": self.state, "extensions": extensions}
+
+    def offers(self) -> dict[str, Any]:
+        """Return further extensions of the scope."""
+        return {}
+
+    @property
+    def cause(self) -> BaseException | None:
+        """The error that `failure` tells of, as far as the application hands it over: ours do."""
+        return self._errors[-1] if self._errors else None
 
     async def run(self) -> None:
         """Call the application, and count its end as the answers that it has not given."""

@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ..errors import NardisError
+from .._failures import place_of
+from ..errors import NardisError, StartFailed
 from ..server import Config, run
 from ..server.config import settings
 from .options import add_options, with_values
@@ -44,12 +45,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as exc:
         if options.debug:
             raise
-        print(
-            f"nardis: {exc if isinstance(exc, NardisError) else f'{type(exc).__name__}: {exc}'}",
-            file=sys.stderr,
-        )
+        print(f"nardis: {_told(exc)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _told(error: Exception) -> str:
+    """Say in a line why nothing is served, and in which line of the program that began."""
+    said = str(error) if isinstance(error, NardisError) else f"{type(error).__name__}: {error}"
+    origin: BaseException = error
+    while isinstance(origin, StartFailed) and origin.__cause__ is not None:
+        origin = origin.__cause__
+    place = place_of(origin)
+    if not place:
+        return said
+    return f"{said if place in said else said + place}; --debug shows the traceback"
 
 
 def _parser() -> argparse.ArgumentParser:

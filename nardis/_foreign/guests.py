@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 
@@ -125,7 +126,9 @@ class Guest(LifespanServer):
 
     def _check(self) -> None:
         if self.failure is not None:
-            raise StartFailed(f"{self.name}: {self.failure or 'its startup failed'}")
+            raise StartFailed(
+                f"{self.name}: {self.failure or 'its startup failed'}"
+            ) from self.cause
 
     async def end(self, seconds: float) -> None:
         """Send the shutdown, and wait until the application has cleaned up, at most *seconds*."""
@@ -144,9 +147,9 @@ class Mate(Guest):
         super().__init__(name, app)
         self._draining = draining
 
-    def scope(self) -> Scope:
+    def offers(self) -> dict[str, Any]:
         """Offer to tell of the shutdown."""
-        return {**super().scope(), "extensions": {RUNNER: self}}
+        return {RUNNER: self}
 
     def tell(self, drain: Callable[[float], object], interrupt: Callable[[], object]) -> None:
         """Call *drain* when the shutdown begins; the requests around its own are interrupted."""

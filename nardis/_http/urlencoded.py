@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from codecs import getincrementaldecoder
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar, overload
 from urllib.parse import unquote_to_bytes
 
-from ..errors import HTTPError
+from ..errors import HTTPError, MissingKey
 from .media_types import parse_media_type
 
 __all__ = [
@@ -31,6 +31,7 @@ MAX_PAIRS: Final = 1000
 STEP_BYTES: Final = 2 * 1024
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 # Characters of a charset that the client sent, in a message.
 SHOWN_CHARS: Final = 64
@@ -153,6 +154,8 @@ class Pairs(Mapping[str, T]):
 
     __slots__ = ("_index", "_pairs")
 
+    _lacks: ClassVar[str] = "the form has no"  # how a sentence about a missing name begins
+
     def __init__(self, pairs: Iterable[tuple[str, T]]) -> None:
         self._pairs = list(pairs)
         self._index: dict[str, list[T]] = {}
@@ -160,7 +163,24 @@ class Pairs(Mapping[str, T]):
             self._index.setdefault(name, []).append(value)
 
     def __getitem__(self, name: str) -> T:
-        return self._index[name][0]
+        values = self._index.get(name)
+        if values is None:
+            raise MissingKey(self._lacks, name)
+        return values[0]
+
+    @overload
+    def get(self, name: str) -> T | None: ...
+    @overload
+    def get(self, name: str, default: T) -> T: ...
+    @overload
+    def get(self, name: str, default: D) -> T | D: ...
+    def get(self, name: str, default: T | D | None = None) -> T | D | None:
+        """Return the first value of that name, or *default*."""
+        values = self._index.get(name)
+        return default if values is None else values[0]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._index
 
     def __repr__(self) -> str:
         # No values, which may be secrets, and no names, which may be 8 MiB of anything.

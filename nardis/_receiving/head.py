@@ -15,7 +15,7 @@ from .._asgi.extensions import ACCESS, ORIGIN, extension
 from .._exchange.exchange import Exchange
 from .._http import conditional, dates, forwarded, hosts, media_types, negotiation, ranges
 from ..datastructures import Cookies, Headers
-from ..errors import HTTPError, NotModified
+from ..errors import HTTPError, MissingKey, NotModified
 from ..types import App, Scope
 
 __all__ = ["RequestHead"]
@@ -190,10 +190,11 @@ class RequestHead:
 
         Raises:
             UsageError: The application has no `secret_keys`.
+            MissingKey: 400, of `req.signed_cookies["sid"]` where that is not among them.
         """
         unsign = self.app.signer.unsign
         values = ((name, unsign(value, name)) for name, value in self.cookies.items())
-        return {name: value for name, value in values if value is not None}
+        return _SignedCookies((name, value) for name, value in values if value is not None)
 
     @property
     def content_type(self) -> str | None:
@@ -323,3 +324,8 @@ class RequestHead:
         if value is None:
             return None
         return ranges.parse_range(value, size, combine=combine, most=self.exchange.limits.ranges)
+
+
+class _SignedCookies(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        raise MissingKey("there is no signed cookie", name)

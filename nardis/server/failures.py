@@ -15,7 +15,8 @@ def unwrapped() -> Generator[None, None, None]:
     try:
         yield
     except ExceptionGroup as exc:
-        raise first_leaf(exc) from None
+        leaf = first_leaf(exc)
+        raise leaf from leaf.__cause__  # and without a context, which is the groups
 
 
 def first_leaf(exc: Exception) -> Exception:

@@ -9,7 +9,7 @@ from .._asgi.extensions import RUNNER, Runner
 from .._asgi.lifespan import LifespanServer
 from .._failures import explained
 from ..errors import NardisError, StartFailed
-from ..types import ASGIApp, Scope
+from ..types import ASGIApp
 
 __all__ = ["Lifespan"]
 
@@ -27,9 +27,9 @@ class Lifespan(LifespanServer):
         super().__init__(app, state)
         self._runner = runner
 
-    def scope(self) -> Scope:
-        """Return the scope for the application, with the runner in its extensions."""
-        return {**super().scope(), "extensions": {RUNNER: self._runner}}
+    def offers(self) -> dict[str, Any]:
+        """Offer the runner."""
+        return {RUNNER: self._runner}
 
     def raised(self, failure: BaseException) -> None:
         """Log *failure*; after the start it is reported at the end as well."""
@@ -55,7 +55,7 @@ class Lifespan(LifespanServer):
         """
         await self.started.wait()
         if self.failure is not None:
-            raise StartFailed(f"the application did not start: {self._why()}")
+            raise StartFailed(f"the application did not start: {self._why()}") from self.cause
 
     async def stop(self) -> None:
         """

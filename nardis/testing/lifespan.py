@@ -81,4 +81,5 @@ class Lifespan(LifespanServer):
         if isinstance(self._error, ASGIViolation):
             raise ASGIViolation(*self._error.args) from self._error
         if self.failure is not None or self._error is not None:
-            raise AppError(self.failure or f"the lifespan raised {self._error!r}") from self._error
+            said = self.failure or f"the lifespan raised {self._error!r}"
+            raise AppError(said) from (self._error or self.cause)

@@ -49,6 +49,75 @@ async def test_lifespan_gives_its_function_back():
     assert Nardis().lifespan(lifespan) is lifespan
 
 
+async def coroutine(app):
+    pytest.fail("must not run")  # pragma: no cover - must not happen
+
+
+def generator(app):
+    yield  # pragma: no cover - must not happen
+
+
+async def async_generator(app):
+    yield
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (coroutine, r"coroutine\(\) has no `yield`"),
+        (generator, r"generator\(\) is not async: write `async def`"),
+        (
+            asynccontextmanager(async_generator),
+            r"generator\(\) is .*leave out @asynccontextmanager",
+        ),
+    ],
+    ids=["coroutine", "generator", "context-manager"],
+)
+def test_what_cannot_be_a_lifespan_is_refused_where_it_is_given(function, told):
+    """Another framework wants it, or it is a slip. At the start it would fail without a name."""
+    with pytest.raises(UsageError, match=told):
+        Nardis().lifespan(function)
+
+
+async def test_a_function_that_returns_an_async_iterator_is_a_lifespan():
+    """As decorators make them."""
+    app = Nardis()
+    app.lifespan(lambda given: async_generator(given))
+
+    async with Client(app):
+        pass
+
+
+@pytest.mark.parametrize("made", [None, coroutine], ids=["nothing", "coroutine"])
+async def test_a_function_that_returns_something_else_is_named_at_the_start(made):
+    app = Nardis()
+
+    @app.lifespan
+    def lifespan(given):
+        return made and made(given)
+
+    with pytest.raises(AppError, match=r"lifespan\(\) is not async"):
+        async with Client(app):
+            pytest.fail("must not start")  # pragma: no cover - must not happen
+
+
+async def test_a_value_that_a_lifespan_yields_is_refused_at_the_start():
+    """Starlette would make it the state of requests; here it would be lost without a word."""
+    app, log = Nardis(), []
+
+    @app.lifespan
+    async def lifespan(given):
+        try:
+            yield {"pool": "open"}
+        finally:
+            log.append("closed")
+
+    with pytest.raises(AppError, match=r"lifespan\(\) yields a value.*app\.state"):
+        async with Client(app):
+            pytest.fail("must not start")  # pragma: no cover - must not happen
+    assert log == ["closed"]
+
+
 async def test_an_application_has_one_lifespan():
     app = living(Nardis(), [], "app")
 
@@ -100,9 +169,13 @@ async def test_a_failed_startup_says_why(joined, caplog):
     if joined:
         app.use(broken)
 
-    with pytest.raises(AppError, match=r"lifespan\.startup\.failed: ConnectionError: no database"):
+    told = (
+        r"lifespan\.startup\.failed: ConnectionError: no database \(test_lifespan\.py, line \d+\)"
+    )
+    with pytest.raises(AppError, match=told) as caught:
         async with Client(app if joined else broken):
             pytest.fail("must not start")  # pragma: no cover - must not happen
+    assert isinstance(caught.value.__cause__, ConnectionError)
     assert not [
         record for record in caplog.records if record.levelname == "ERROR"
     ]  # the server tells, in a line
@@ -179,30 +252,6 @@ async def test_a_lifespan_that_does_not_yield_is_a_failed_startup():
             yield  # pragma: no cover - it never does
 
     with pytest.raises(AppError, match=r"startup\.failed.*yield"):
-        async with Client(app):
-            pytest.fail("must not start")  # pragma: no cover - must not happen
-
-
-@asynccontextmanager
-async def manager(app):
-    yield  # pragma: no cover - it is not entered
-
-
-async def coroutine(app):
-    raise NotImplementedError  # pragma: no cover - it does not run
-
-
-def generator(app):
-    yield  # pragma: no cover - it does not run
-
-
-@pytest.mark.parametrize("function", [manager, coroutine, generator])
-async def test_a_start_says_what_a_lifespan_has_to_be(function):
-    """Other frameworks have it as a context manager, and some as a coroutine."""
-    app = Nardis()
-    app.lifespan(function)
-
-    with pytest.raises(AppError, match=rf"{function.__name__}\(\) makes no async generator"):
         async with Client(app):
             pytest.fail("must not start")  # pragma: no cover - must not happen
 

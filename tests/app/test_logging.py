@@ -34,7 +34,7 @@ async def test_a_500_is_one_record(caplog):
         await client.get("/x?secret=1")
     [record] = errors(caplog)
     assert (record.name, record.levelno) == ("nardis", logging.ERROR)
-    assert "GET /x" in record.getMessage()
+    assert record.getMessage() == "GET /x?secret=1 failed: KeyError: 'k'"
     assert record.exc_info[0] is KeyError
     assert not hasattr(record, "truncated")
 
@@ -54,7 +54,7 @@ async def test_a_failure_past_the_head_is_one_record_with_truncated(caplog):
     [record] = errors(caplog)
     assert record.truncated is True
     assert record.exc_info[0] is KeyError
-    assert "5 body bytes" in record.getMessage()
+    assert record.getMessage() == "GET /x failed after 5 body bytes, truncated=True: KeyError: 'k'"
 
 
 async def test_a_failure_past_the_head_goes_on_to_the_server():

@@ -322,15 +322,38 @@ def test_limits_are_limits(register):
     ("limits", "says"),
     [
         ({"line_bytes": "1MB"}, r"Limits\(line_bytes=...\) takes a whole number of bytes"),
-        ({"headers": 1.5}, "a whole number, not 1.5"),
-        ({"body_min_rate": "1"}, "a number, not '1'"),
-        ({"handler_s": timedelta(seconds=1)}, "a number of seconds, not datetime"),
-        ({"cleanup_s": None}, "a number of seconds, not None"),
+        ({"headers": 1.5}, "a whole number, at least 0, not 1.5"),
+        ({"body_min_rate": "1"}, "a number, at least 0, not '1'"),
+        (
+            {"handler_s": timedelta(seconds=1)},
+            "a number of seconds above 0, or None for no limit, not datetime",
+        ),
+        ({"cleanup_s": None}, "a number of seconds, at least 0, not None"),
     ],
 )
 def test_a_limit_is_a_number(limits, says):
     with pytest.raises(TypeError, match=says):
         Limits(**limits)
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        ({"buffered_body_bytes": -1}, "a whole number of bytes, such as .*, not -1"),
+        ({"file_bytes": -1}, "or None for no limit, not -1"),
+        ({"cleanup_s": -0.5}, "a number of seconds, at least 0, not -0.5"),
+        ({"handler_s": 0}, "a number of seconds above 0, or None for no limit, not 0"),
+        ({"body_idle_s": float("nan")}, "a number of seconds above 0, not nan"),
+    ],
+)
+def test_a_limit_that_nothing_could_keep_is_refused(limits, says):
+    with pytest.raises(ValueError, match=says):
+        Limits(**limits)
+
+
+def test_limits_of_nothing_and_without_end_are_limits():
+    given = {"cleanup_s": 0, "body_min_rate": 0, "file_bytes": 0, "write_stall_s": float("inf")}
+    assert {name: getattr(Limits(**given), name) for name in given} == given
 
 
 def test_a_message_names_the_function():

@@ -8,11 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import traceback
 
 import pytest
 
 from nardis import UsageError
 from nardis._cli.parser import main
+from nardis.errors import StartFailed
 from nardis.server import Config
 from nardis.server.config import settings
 from nardis.server.logs import set_up_logs
@@ -212,6 +214,63 @@ def fetch(port):
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_an_import_that_fails_names_the_line_of_the_program(folder, capsys):
+    """The last one that is the program's own: neither Python's nor that of a package."""
+    (folder / "site_app.py").write_text("import site_settings\n")
+    (folder / "site_settings.py").write_text("import os\nKEY = os.environ['NARDIS_NO_SUCH']\n")
+
+    assert main(["serve", "site_app"]) == 1
+
+    assert capsys.readouterr().err == (
+        "nardis: KeyError: 'NARDIS_NO_SUCH' (site_settings.py, line 2); "
+        "--debug shows the traceback\n"
+    )
+
+
+def test_a_syntax_error_names_its_line_once(folder, capsys):
+    (folder / "site_app.py").write_text("import site_settings\n")
+    (folder / "site_settings.py").write_text("KEY = = 1\n")
+
+    assert main(["serve", "site_app"]) == 1
+
+    assert capsys.readouterr().err == (
+        "nardis: SyntaxError: invalid syntax (site_settings.py, line 1)\n"
+    )
+
+
+FAILS = """
+from nardis import Nardis
+app = Nardis()
+
+@app.lifespan
+async def lifespan(given):
+    raise ConnectionError("no database")
+    yield
+"""
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+@pytest.mark.parametrize("mounted", [False, True], ids=["served", "mounted"])
+def test_a_lifespan_that_fails_names_its_line_and_debug_shows_it(folder, capsys, backend, mounted):
+    """Also through the lifespan of the application that it is mounted in."""
+    (folder / "site_inner.py").write_text(FAILS)
+    (folder / "site_app.py").write_text(
+        "from nardis import Nardis\nfrom site_inner import app as inner\n"
+        "app = Nardis()\napp.mount('/', inner)\n"
+    )
+    target = "site_app" if mounted else "site_inner"
+    command = ["serve", target, "--backend", backend, "--bind", "127.0.0.1:0"]
+
+    assert main(command) == 1
+    assert capsys.readouterr().err.endswith(
+        "ConnectionError: no database (site_inner.py, line 7); --debug shows the traceback\n"
+    )
+
+    with pytest.raises(StartFailed) as caught:
+        main([*command, "--debug"])
+    assert "in lifespan" in "".join(traceback.format_exception(caught.value))
 
 
 def test_debug_shows_the_traceback_of_a_failed_start(folder):

@@ -62,7 +62,7 @@ def test_a_truncated_response_is_logged_as_such_and_once(server: Server, key: st
     eventually(lambda: re.search(line, server.log()))
     assert server.ask("GET", "/hello").body == b"hello"  # whatever else is said comes before this
     assert re.findall(line, server.log()) == [
-        f"GET /raise/{key} failed after 4 body bytes, truncated=True: on purpose"
+        f"GET /raise/{key} failed after 4 body bytes, truncated=True: RuntimeError: on purpose"
     ]
 
 
