@@ -108,7 +108,8 @@ class Client:
         self._headers = pairs_of(headers)
         host = dict(self._headers).get(b"host", b"testserver").decode("latin-1")
         self._cookies = CookieJar(host_name(host))
-        self._lifespan = Lifespan(app, strict) if lifespan else None
+        self._has_lifespan = lifespan
+        self._lifespan: Lifespan | None = None  # while the client is open
         self._calls: list[Call] = []
         self._tasks: TaskGroup | None = None
 
@@ -133,7 +134,8 @@ class Client:
     async def __aenter__(self) -> Self:
         self._tasks = await anyio.create_task_group().__aenter__()
         try:
-            if self._lifespan:
+            if self._has_lifespan:
+                self._lifespan = Lifespan(self.app, self.strict)
                 await self._lifespan.start(self._tasks, self.close_s)
         except BaseException:
             await self._close()

@@ -50,6 +50,27 @@ async def test_a_lifespan_runs_around_everything():
     assert log == [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
 
 
+def test_a_client_is_made_outside_of_an_event_loop_and_opened_again():
+    """As one that a module has for all of its tests."""
+    log = []
+
+    async def lifespan(scope, receive, send):
+        log.append((await receive())["type"])
+        await send(STARTED)
+        log.append((await receive())["type"])
+        await send(STOPPED)
+
+    client = Client(lives(lifespan))
+
+    async def test():
+        async with client:
+            assert (await client.get("/")).status_code == 200
+
+    for backend in ("asyncio", "trio"):
+        anyio.run(test, backend=backend)
+    assert log == ["lifespan.startup", "lifespan.shutdown"] * 2
+
+
 async def test_no_lifespan_is_sent_when_none_is_wanted():
     """And there is no state."""
 
