@@ -203,6 +203,11 @@ class Exchange(Ledger):
             self._give_turn()
         return True
 
+    @property
+    def has_no_body(self) -> bool:
+        """Whether the head has left, and said that nothing stands behind it (R6)."""
+        return self._bodiless
+
     async def flush(self) -> None:
         """Send the head if it has not left, and what filters hold back."""
         await self._take_turn()

@@ -206,12 +206,12 @@ def _choose_type(header: str, offers: tuple[str, ...]) -> str | None:
 
 @remembered
 def _choose_encoding(header: str, offers: tuple[str, ...]) -> str | None:
-    return _best(offers, [offer.lower() for offer in offers], _codings(header), _name_precision)
+    return _best(offers, [offer.lower() for offer in offers], _codings(header), _coding_precision)
 
 
 @remembered
 def _choose_coding(header: str, offers: tuple[str, ...]) -> str | None:
-    return _best(offers, offers, _codings(header), _name_precision, ours_first=True)
+    return _best(offers, offers, _codings(header), _coding_precision, ours_first=True)
 
 
 @remembered
@@ -304,6 +304,11 @@ def _type_precision(offer: _Member | None, member: _Member) -> int:
 def _name_precision(offer: str, member: _Member) -> int:
     name = member.name.lower()
     return 2 if name == offer else int(name == "*")
+
+
+def _coding_precision(offer: str, member: _Member) -> int:
+    is_old = offer == "gzip" and member.name.lower() == "x-gzip"  # RFC 9110 §8.4.1.3
+    return 2 if is_old else _name_precision(offer, member)
 
 
 def _language_precision(offer: str, member: _Member) -> int:

@@ -130,6 +130,8 @@ async def _pour(exchange: Exchange, pull: Pull, convert: Convert) -> None:
             # As itself it would keep `Closing` from the close.
             raise RuntimeError("a source raised GeneratorExit") from exc
         await exchange.write(convert(piece))
+        if exchange.has_no_body:  # by its status; it may be a source without an end
+            return
 
 
 def _is_iterated(source: Any) -> bool:

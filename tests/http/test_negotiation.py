@@ -237,6 +237,7 @@ def test_any_text_is_answered_with_an_offer_or_none(
         ("gzip, deflate, br, zstd", "br"),
         ("zstd, gzip", "zstd"),
         ("gzip;q=1.0, br;q=0.9", "gzip"),
+        ("X-Gzip, br;q=0.9", "gzip"),
         ("*", "br"),
         ("*;q=0.5, gzip", "gzip"),
         ("br;q=0, *", "zstd"),

@@ -475,3 +475,18 @@ async def test_a_piece_of_another_type_is_refused(failure, make, piece, kind):
     assert isinstance(error, UsageError)
     assert "each piece given to pipe()" in str(error)
     assert f"not {kind}" in str(error)
+
+
+async def test_a_response_without_a_body_ends_a_source_that_never_ends():
+    """By its status (R6); a HEAD asks the source for nothing."""
+    app, source = Nardis(), Source(*[b"x"] * 1000)
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.status(204).pipe(source)
+
+    async with Client(app) as client:
+        answer = await client.get("/")
+
+    assert (answer.status_code, answer.content, answer.complete) == (204, b"", True)
+    assert (len(source.pieces), source.steps) == (999, ["iter", "closed"])
