@@ -11,6 +11,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from ._failures import explained, parted
+from ._parameters import begun, check_later
 from .errors import LifespanRequired
 
 __all__ = ["Tasks"]
@@ -41,7 +42,9 @@ class Tasks:
 
         Raises:
             LifespanRequired: No lifespan is running.
+            UsageError: It is no function, but what a call of it returned.
         """
+        check_later("app.tasks.start_soon", fn)
         if self._group is not None:
             self._group.start_soon(
                 self._supervised, fn, args, name=name or getattr(fn, "__qualname__", "nardis.task")
@@ -55,7 +58,7 @@ class Tasks:
         self, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...]
     ) -> None:
         try:
-            await fn(*args)
+            await begun("app.tasks.start_soon", fn, args)
         except BaseException as exc:
             going, failure = parted(exc)
             if failure is not None:
