@@ -29,6 +29,7 @@ class Tasks:
 
     def __init__(self, *, pending: bool = False) -> None:
         self._group: TaskGroup | None = None
+        self._cut: list[str] = []  # names of the tasks that the end cancels
         # Started while the lifespan is being entered: they begin when it is.
         self._pending: (
             list[tuple[Callable[..., Awaitable[object]], tuple[Any, ...], str | None]] | None
@@ -46,16 +47,15 @@ class Tasks:
         """
         check_later("app.tasks.start_soon", fn)
         if self._group is not None:
-            self._group.start_soon(
-                self._supervised, fn, args, name=name or getattr(fn, "__qualname__", "nardis.task")
-            )
+            name = name or getattr(fn, "__qualname__", "nardis.task")
+            self._group.start_soon(self._supervised, fn, args, name, name=name)
         elif self._pending is not None:
             self._pending.append((fn, args, name))
         else:
             raise LifespanRequired("app.tasks.start_soon()")
 
     async def _supervised(
-        self, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...]
+        self, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...], name: str
     ) -> None:
         try:
             await begun("app.tasks.start_soon", fn, args)
@@ -64,6 +64,7 @@ class Tasks:
             if failure is not None:
                 logger.error("a background task failed: %r", fn, exc_info=explained(failure))
             if going is not None:
+                self._cut.append(name)
                 raise going  # noqa: B904  # it is in *exc*
 
     @asynccontextmanager
@@ -78,4 +79,9 @@ class Tasks:
                 yield
             finally:
                 self._group = None
+                self._cut.clear()
                 group.cancel_scope.deadline = anyio.current_time() + seconds
+        if self._cut:
+            names = ", ".join(sorted(set(self._cut)))
+            text = "tasks still ran %s s into their shutdown, and were cancelled: %s; %s"
+            logger.warning(text, seconds, names, "app.draining tells them when to end")

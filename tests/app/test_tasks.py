@@ -92,7 +92,8 @@ async def test_the_shutdown_waits_for_tasks():
     assert log == ["task", "after yield"]
 
 
-async def test_the_shutdown_cancels_tasks_that_take_too_long():
+async def test_the_shutdown_cancels_tasks_that_take_too_long(caplog):
+    """The log names them: it waited for them."""
     app, log = Nardis(limits=Limits(cleanup_s=0.02)), []
 
     async def work():
@@ -102,9 +103,15 @@ async def test_the_shutdown_cancels_tasks_that_take_too_long():
             log.append("cancelled")
 
     async with Client(app):
-        app.tasks.start_soon(work)
+        app.tasks.start_soon(work, name="poller")
+        app.tasks.start_soon(work, name="poller")
+        app.tasks.start_soon(anyio.sleep_forever)
         await anyio.wait_all_tasks_blocked()
-    assert log == ["cancelled"]
+    assert log == ["cancelled"] * 2
+    assert [each.getMessage() for each in caplog.records if each.levelname == "WARNING"] == [
+        "tasks still ran 0.02 s into their shutdown, and were cancelled: poller, sleep_forever; "
+        "app.draining tells them when to end"
+    ]
 
 
 async def test_tasks_need_a_lifespan():
