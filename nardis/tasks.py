@@ -47,7 +47,7 @@ class Tasks:
         """
         check_later("app.tasks.start_soon", fn)
         if self._group is not None:
-            known: str = name or getattr(fn, "__qualname__", "nardis.task")
+            known = name or str(getattr(fn, "__qualname__", "nardis.task"))
             self._group.start_soon(self._supervised, fn, args, known, name=known)
         elif self._pending is not None:
             self._pending.append((fn, args, name))
