@@ -238,7 +238,13 @@ class HTTPError(NardisError):
         headers: Mapping[str, str] | None = None,
         **extensions: Any,
     ) -> None:
-        if not 400 <= status <= 599:
+        try:
+            is_error = 400 <= status <= 599
+        except TypeError:  # the slip of other frameworks' users; a look beforehand costs each 404
+            raise UsageError(
+                f"HTTPError takes a status first: HTTPError(404, {status!r})"
+            ) from None
+        if not is_error:
             raise UsageError(
                 f"HTTPError takes a status from 400 to 599, not {status}: "
                 "send other answers with res.status()"

@@ -41,6 +41,9 @@ _WANTED: Final[dict[Where, tuple[str, int, int]]] = {
     "use()": ("a Router or async (req, res, next)", 3, 3),
     "error()": ("async (err, req, res)", 3, 3),
 }
+# How those are called whose order can be told by their names.
+_OURS: Final = ("req", "res", "ws")
+
 _HINT: Final = (
     "An ASGI application goes to app.mount(prefix, asgi_app), "
     "an ASGI middleware to app.use(wrap(Middleware))."
@@ -115,10 +118,12 @@ def step_of(handler: Any, where: Where) -> Step:
         wrong = "looks like an ASGI application"
     elif not least <= len(names) <= most:
         wrong = f"takes {len(names)} parameters"
-    elif where == "websocket()" and "ws" in names and names != ["req", "ws"]:
-        wrong = (
-            f"takes ({', '.join(names)}): a handler has no third parameter, and `req` comes first"
-        )
+    elif "req" in [each for each in names if each in _OURS][1:] or names[0] == "ws":
+        wrong = f"takes ({', '.join(names)}): `req` comes first"
+    elif where == "error()" and "err" in names[1:]:
+        wrong = f"takes ({', '.join(names)}): `err` comes first"
+    elif where == "websocket()" and len(names) == 3 and "ws" in names:
+        wrong = f"takes ({', '.join(names)}): a handler has no third parameter"
     else:
         return handler, len(names) == 3
     raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} {wrong}. {_HINT}")

@@ -180,7 +180,12 @@ class Request(RequestBody):
         then.
 
         Cancellation does not reach it; all deferred calls of a request have `limits.cleanup_s`
-        together.
+        together. One that fails is logged.
+
+        Keyword arguments go with `functools.partial`.
+
+        Raises:
+            UsageError: It is no function, but what a call of it returned.
         """
         self.exchange.defer(async_fn, args, copy_context())
 

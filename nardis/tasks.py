@@ -11,6 +11,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from ._failures import explained, parted
+from ._later import begun, check_later
 from .errors import LifespanRequired
 
 __all__ = ["Tasks"]
@@ -28,6 +29,7 @@ class Tasks:
 
     def __init__(self, *, pending: bool = False) -> None:
         self._group: TaskGroup | None = None
+        self._cut: list[str] = []  # names of the tasks that the end cancels
         # Started while the lifespan is being entered: they begin when it is.
         self._pending: (
             list[tuple[Callable[..., Awaitable[object]], tuple[Any, ...], str | None]] | None
@@ -41,26 +43,28 @@ class Tasks:
 
         Raises:
             LifespanRequired: No lifespan is running.
+            UsageError: It is no function, but what a call of it returned.
         """
+        check_later("app.tasks.start_soon", fn)
         if self._group is not None:
-            self._group.start_soon(
-                self._supervised, fn, args, name=name or getattr(fn, "__qualname__", "nardis.task")
-            )
+            known = name or str(getattr(fn, "__qualname__", "nardis.task"))
+            self._group.start_soon(self._supervised, fn, args, known, name=known)
         elif self._pending is not None:
             self._pending.append((fn, args, name))
         else:
             raise LifespanRequired("app.tasks.start_soon()")
 
     async def _supervised(
-        self, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...]
+        self, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...], name: str
     ) -> None:
         try:
-            await fn(*args)
+            await begun("app.tasks.start_soon", fn, args)
         except BaseException as exc:
             going, failure = parted(exc)
             if failure is not None:
                 logger.error("a background task failed: %r", fn, exc_info=explained(failure))
             if going is not None:
+                self._cut.append(name)
                 raise going  # noqa: B904  # it is in *exc*
 
     @asynccontextmanager
@@ -75,4 +79,9 @@ class Tasks:
                 yield
             finally:
                 self._group = None
+                self._cut.clear()
                 group.cancel_scope.deadline = anyio.current_time() + seconds
+        if self._cut:
+            names = ", ".join(sorted(set(self._cut)))
+            text = "tasks still ran %s s into their shutdown, and were cancelled: %s; %s"
+            logger.warning(text, seconds, names, "app.draining tells them when to end")

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..server.config import Setting, settings
 
-__all__ = ["add_options", "with_values"]
+__all__ = ["add_options", "refusal", "with_values"]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,15 +29,34 @@ def with_values(arguments: Sequence[str]) -> list[str]:
 
     argparse would take the application's name behind it for a choice.
     """
-    optional = {
-        each.flag: each.choices for each in settings() if each.choices and each.default is None
-    }
+    optional = _optional()
     return [
         f"{each}={optional[each][0]}"
         if each in optional and following not in optional[each]
         else each
         for each, following in pairwise([*arguments, ""])
     ]
+
+
+def _optional() -> dict[str, Sequence[str]]:
+    """Return the choices of each option that may stand alone."""
+    return {each.flag: each.choices for each in settings() if each.choices and each.default is None}
+
+
+def refusal(arguments: Sequence[str], unknown: Sequence[str]) -> str:
+    """
+    Say what is wrong with *arguments*, of which *unknown* are too many.
+
+    What stands behind an option that may stand alone was taken for the application's name. With
+    another name it was meant to be a choice.
+    """
+    for each, following in pairwise(arguments):
+        choices = _optional().get(each, ())
+        if choices and following.isidentifier() and following not in choices:
+            return (
+                f"argument {each}: invalid choice: {following!r} (choose from {', '.join(choices)})"
+            )
+    return f"unrecognized arguments: {' '.join(unknown)}"
 
 
 def _details(setting: Setting) -> dict[str, Any]:

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Sequence
 
 from .._failures import place_of
+from .._version import __version__
 from ..errors import NardisError, StartFailed
 from ..server import Config, run
 from ..server.config import settings
-from .options import add_options, with_values
+from .options import add_options, refusal, with_values
 
 __all__ = ["main"]
 
@@ -23,7 +24,10 @@ DEMO_ENVIRONMENT = {"NARDIS_DRAIN": "0.5", "NARDIS_GRACEFUL": "1.5"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, and return the status for the shell; an error is one line."""
-    options = _parser().parse_args(with_values(sys.argv[1:] if argv is None else argv))
+    arguments = sys.argv[1:] if argv is None else argv
+    options, unknown = _parser().parse_known_args(with_values(arguments))
+    if unknown:
+        options.command.error(refusal(arguments, unknown))  # with the usage of that command
     sys.path.insert(0, "")  # modules are found as `python -m` finds them
     try:
         given = {
@@ -66,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nardis", description="Serve Nardis applications, and any ASGI application."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     parser.set_defaults(demo=False)
     serve = commands.add_parser(
@@ -74,9 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "target", metavar="MODULE:APP", help="an application: module:name, or path/to/file.py:name"
     )
+    serve.set_defaults(command=serve)
     add_options(serve)
     demo_help = "serve the demo, on both backends: a page for the browser, and lines for curl"
     demo = commands.add_parser("demo", usage="%(prog)s [SETTINGS]", help=demo_help)
-    demo.set_defaults(demo=True)
+    demo.set_defaults(demo=True, command=demo)
     add_options(demo)
     return parser

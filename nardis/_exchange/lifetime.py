@@ -19,7 +19,9 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from .._asgi.extensions import Client
-from .._failures import parted
+from .._failures import one_line, parted
+from .._http.request_head import quoted
+from .._later import begun, check_later
 from ..errors import ClientDisconnected
 from ..limits import Limits
 from ..types import CloseReason, Message, Scope
@@ -292,7 +294,13 @@ class Lifetime(ABC):
     def defer(
         self, call: Callable[..., Awaitable[object]], args: tuple[Any, ...], context: Context
     ) -> None:
-        """Run `await call(*args)` in *context* when everything else is over."""
+        """
+        Run `await call(*args)` in *context* when everything else is over.
+
+        Raises:
+            UsageError: It is no function.
+        """
+        check_later("req.defer", call)
         if self.deferred is None:
             self.deferred = []
         self.deferred.append((context, call, args))
@@ -310,17 +318,23 @@ class Lifetime(ABC):
                 context, call, args = self.deferred.pop()
                 try:
                     with _variables_of(context):
-                        await call(*args)
+                        await begun("req.defer", call, args)
                 except BaseException as exc:
                     going, failure = parted(exc)
                     if failure is not None:
-                        logger.error("a deferred clean-up failed: %r", call, exc_info=failure)
+                        text = "%s %s: a deferred clean-up failed: %r"
+                        logger.error(text, *_asked(self.scope), call, exc_info=failure)
                     if going is not None:
                         raise
         if scope.cancelled_caught:
-            logger.error(
-                "deferred clean-up took longer than cleanup_s=%s and was cut", self.limits.cleanup_s
-            )
+            text = "%s %s: deferred clean-up took longer than cleanup_s=%s and was cut"
+            logger.error(text, *_asked(self.scope), self.limits.cleanup_s)
+
+
+def _asked(scope: Scope) -> tuple[str, str]:
+    """Return method and path for the log."""
+    path: bytes = scope.get("raw_path") or quoted(scope["path"])
+    return one_line(scope.get("method", "GET")), one_line(path.decode("latin-1"))
 
 
 @contextmanager

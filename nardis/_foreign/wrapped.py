@@ -11,11 +11,14 @@ its way in, and a failed handler, on its way out.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from inspect import isclass
 from typing import Any
 
 from .._asgi.adapt import as_asgi3
 from .._exchange.handshake import Handshake
 from .._failures import name_of
+from .._parameters import parameters_of
 from ..errors import UsageError
 from ..handlers import Middleware
 from ..request import Request
@@ -39,12 +42,26 @@ def wrap(asgi_middleware: Callable[..., Any], /, *args: Any, **options: Any) -> 
     Streams pass through as it lets them.
 
     Raises:
-        TypeError: What it makes is no ASGI application.
+        TypeError: What it makes is no ASGI application; or it is one, made already.
     """
+    if _is_made(asgi_middleware):
+        name = getattr(asgi_middleware, "__name__", type(asgi_middleware).__name__)
+        raise TypeError(
+            "wrap() takes the class of a middleware and its options, and makes it: "
+            f"wrap({name}, ...). An ASGI application goes to app.mount(prefix, asgi_app)."
+        )
     return Wrapped(
         as_asgi3(asgi_middleware(_inner, *args, **options)),
         getattr(asgi_middleware, "__name__", "?"),
     )
+
+
+def _is_made(thing: Callable[..., Any]) -> bool:
+    """Whether *thing* is what a middleware becomes: an ASGI application."""
+    with suppress(TypeError, ValueError):  # of what does not say what it takes
+        names = [each.name for each in parameters_of(thing)]
+        return names[:3] == ["scope", "receive", "send"] and not isclass(thing)
+    return False
 
 
 async def _inner(scope: Scope, receive: Receive, send: Send) -> None:

@@ -93,7 +93,8 @@ async def serve_on(
     try:
         tls = service.settings.create_ssl_context()
     except OSError as exc:  # SSLError among them
-        raise StartFailed(f"cannot read the certificate or its key: {exc}") from exc
+        files = f"{config.certfile} or its key {config.keyfile}"
+        raise StartFailed(f"cannot read the certificate {files}: {exc}") from exc
     service.call = with_limit(service.call, config.max_in_flight, service)
     if config.access_log is not None:
         as_json = config.access_log == "json"

@@ -32,6 +32,8 @@ def load(target: str) -> ASGIApp:
         )
     path = Path(place)
     if path.suffix == ".py":
+        if not path.exists():
+            raise UsageError(f"cannot serve {target!r}: there is no file {place}")
         sys.path.insert(0, str(path.resolve().parent))
         place = path.stem
     try:
@@ -46,13 +48,15 @@ def load(target: str) -> ASGIApp:
             "of its own"
         )
     app: Any = module
+    found, end = place, ":"
     for part in (name or "app").split("."):
         if not hasattr(app, part):
             raise UsageError(
-                f"cannot serve {target!r}: {place!r} has no {part!r}; name the application: "
+                f"cannot serve {target!r}: {found!r} has no {part!r}; name the application: "
                 f"{place}:NAME"
             )
         app = getattr(app, part)
+        found, end = f"{found}{end}{part}", "."
     if not callable(app):
         raise UsageError(
             f"cannot serve {target!r}: it is no application but {type(app).__name__!r}"

@@ -422,6 +422,11 @@ def test_http_error_takes_statuses_of_errors_alone(status):
         HTTPError(status)
 
 
+def test_http_error_takes_the_status_first():
+    with pytest.raises(UsageError, match=r"a status first: HTTPError\(404, 'not found'\)"):
+        HTTPError("not found")
+
+
 def test_http_error_says_what_it_is():
     assert str(HTTPError(404)) == "404 Not Found"
     assert str(HTTPError(404, "no such user")) == "404 Not Found: no such user"

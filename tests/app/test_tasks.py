@@ -92,7 +92,8 @@ async def test_the_shutdown_waits_for_tasks():
     assert log == ["task", "after yield"]
 
 
-async def test_the_shutdown_cancels_tasks_that_take_too_long():
+async def test_the_shutdown_cancels_tasks_that_take_too_long(caplog):
+    """The log names them: it waited for them."""
     app, log = Nardis(limits=Limits(cleanup_s=0.02)), []
 
     async def work():
@@ -102,9 +103,15 @@ async def test_the_shutdown_cancels_tasks_that_take_too_long():
             log.append("cancelled")
 
     async with Client(app):
-        app.tasks.start_soon(work)
+        app.tasks.start_soon(work, name="poller")
+        app.tasks.start_soon(work, name="poller")
+        app.tasks.start_soon(anyio.sleep_forever)
         await anyio.wait_all_tasks_blocked()
-    assert log == ["cancelled"]
+    assert log == ["cancelled"] * 2
+    assert [each.getMessage() for each in caplog.records if each.levelname == "WARNING"] == [
+        "tasks still ran 0.02 s into their shutdown, and were cancelled: poller, sleep_forever; "
+        "app.draining tells them when to end"
+    ]
 
 
 async def test_tasks_need_a_lifespan():
@@ -170,22 +177,51 @@ async def test_a_task_may_start_another():
         await ran.wait()
 
 
-@pytest.mark.parametrize("wrong", [print, "text", None])
-async def test_what_is_no_async_function_is_logged_and_takes_nothing_down(wrong, caplog):
-    """Whether it is refused at once or fails in its task, the application lives on."""
-    app = Nardis()
+async def work(n):
+    pytest.fail("must not run")  # pragma: no cover - must not happen
 
-    def sync():
-        return None
+
+@pytest.mark.parametrize(
+    ("give", "told"),
+    [
+        (lambda: work(1), r"the function and its arguments.*: write \S+\(work, \.\.\.\)"),
+        (lambda: "text", "takes an async function and its arguments, not 'text'"),
+    ],
+    ids=["coroutine", "text"],
+)
+async def test_what_is_no_function_is_refused_where_it_is_given(give, told):
+    """Nothing is left of a coroutine for Python to warn of."""
+    app = Nardis()
 
     @app.get("/")
     async def index(req, res):
+        with pytest.raises(UsageError, match=f"^req.defer.*{told}"):
+            req.defer(give())
         await res.send("ok")
 
     async with Client(app) as client:
-        app.tasks.start_soon(sync if wrong is print else wrong, name="wrong")
+        with pytest.raises(UsageError, match=f"^app.tasks.start_soon.*{told}"):
+            app.tasks.start_soon(give())
+        assert (await client.get("/")).text == "ok"
+
+
+async def test_what_is_not_async_is_logged_as_such_and_takes_nothing_down(caplog):
+    """It has run: that shows only when it was called."""
+    app, ran = Nardis(), []
+
+    def sync():
+        ran.append(True)
+
+    @app.get("/")
+    async def index(req, res):
+        req.defer(sync)
+        await res.send("ok")
+
+    async with Client(app) as client:
+        app.tasks.start_soon(sync, name="wrong")
         await anyio.wait_all_tasks_blocked()
         assert (await client.get("/")).text == "ok"
-    assert [record.exc_info[0] for record in caplog.records if record.levelname == "ERROR"] == [
-        TypeError
-    ]
+    told = [str(each.exc_info[1]) for each in caplog.records if each.levelname == "ERROR"]
+    assert [each.partition("(")[0] for each in told] == ["app.tasks.start_soon", "req.defer"]
+    assert all("sync() is none: it has run" in each for each in told)
+    assert len(ran) == 2

@@ -346,7 +346,7 @@ async def test_a_deferred_call_that_fails_is_logged_and_the_others_run(fault, ca
         call = await server.finished("/")
 
     assert (call.final, call.error, done) == (True, None, [True])
-    assert caplog.text.count("a deferred clean-up failed") == 1
+    assert caplog.text.count("GET /: a deferred clean-up failed") == 1
 
 
 async def test_a_deferred_call_finds_the_context_variables_of_its_caller():

@@ -173,6 +173,30 @@ async def test_what_makes_no_application_is_refused():
         wrap(lambda app: None)
 
 
+async def application(scope, receive, send):
+    pytest.fail("must not run")  # pragma: no cover - must not happen
+
+
+@pytest.mark.parametrize(
+    ("made", "named"), [(Through(application), "Through"), (application, "application")]
+)
+async def test_what_is_made_already_is_told_that_the_class_belongs_there(made, named):
+    """Python would miss two arguments of a call that the program does not have."""
+    with pytest.raises(TypeError, match=rf"takes the class .*: wrap\({named}, \.\.\.\)"):
+        wrap(made)
+
+
+async def test_a_class_that_does_not_say_what_it_takes_is_made():
+    class Silent(Through):
+        __signature__ = "?"
+
+    app = Nardis()
+    app.use(wrap(Silent))
+    app.get("/", greet)
+    async with Client(app) as client:
+        assert (await client.get("/")).headers["x-through"] == "1"
+
+
 async def test_an_answer_of_its_own_needs_no_handler():
     class Answers(Through):
         async def __call__(self, scope, receive, send):

@@ -17,7 +17,17 @@ PACKAGE = Path(__file__).parents[2] / "nardis"
 # lower levels and itself, nothing else: not for types, and not inside a function.
 LEVELS = [
     ["errors", "limits", "_version"],
-    ["_failures", "_files", "_http", "_parameters", "_paths", "_sources", "_turns", "draining"],
+    [
+        "_failures",
+        "_files",
+        "_http",
+        "_later",
+        "_parameters",
+        "_paths",
+        "_sources",
+        "_turns",
+        "draining",
+    ],
     ["_models"],
     ["datastructures", "tasks"],
     ["types"],

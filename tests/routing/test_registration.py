@@ -264,6 +264,42 @@ def test_a_partial_of_a_class_is_refused(make):
         Nardis().use(make)
 
 
+async def swapped(res, req):
+    raise NotImplementedError  # pragma: no cover - never registered
+
+
+async def swapped_middleware(res, req, next):
+    raise NotImplementedError  # pragma: no cover - never registered
+
+
+async def err_last(req, res, err):
+    raise NotImplementedError  # pragma: no cover - never registered
+
+
+async def other_names(response, request):
+    raise NotImplementedError  # pragma: no cover - never called
+
+
+@pytest.mark.parametrize(
+    ("register", "told"),
+    [
+        (lambda app: app.get("/x", swapped), r"swapped\(\) takes \(res, req\): `req` comes first"),
+        (lambda app: app.use(swapped_middleware), r"takes \(res, req, next\): `req` comes first"),
+        (lambda app: app.error(404)(err_last), r"takes \(req, res, err\): `err` comes first"),
+    ],
+    ids=["a route", "a middleware", "an error handler"],
+)
+def test_parameters_in_another_order_are_refused(register, told):
+    """Their names say so; it would be an AttributeError of each request."""
+    with pytest.raises(TypeError, match=told):
+        register(Nardis())
+
+
+def test_parameters_may_have_other_names():
+    Nardis().get("/x", other_names)
+    Nardis().websocket("/x", other_names)
+
+
 @pytest.mark.parametrize("handler", [sync_handler, sync_middleware])
 def test_a_sync_function_is_told_of_threads(handler):
     with pytest.raises(TypeError, match=r"not async: write `async def`.*anyio\.to_thread"):

@@ -14,6 +14,7 @@ import pytest
 
 from nardis import UsageError
 from nardis._cli.parser import main
+from nardis._version import __version__
 from nardis.errors import StartFailed
 from nardis.server import Config
 from nardis.server.config import settings
@@ -90,6 +91,39 @@ def test_a_number_that_will_not_do_is_a_sentence(flag, text, told, capsys):
     assert caught.value.code == 2
     _, sentence = lines(capsys.readouterr().err)
     assert sentence == f"nardis serve: error: argument {flag}: {text!r} will not do: {told}"
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["serve", "site_app", "--nosuch", "1"], "unrecognized arguments: --nosuch 1"),
+        (
+            ["serve", "site_app", "--access-log", "xml"],
+            "argument --access-log: invalid choice: 'xml' (choose from text, json)",
+        ),
+        (
+            ["serve", "--access-log", "xml", "site_app"],
+            "argument --access-log: invalid choice: 'xml' (choose from text, json)",
+        ),
+        (["demo", "site_app"], "unrecognized arguments: site_app"),
+    ],
+)
+def test_what_is_too_much_is_told_with_the_usage_of_the_command(args, told, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(args)
+
+    assert caught.value.code == 2
+    usage, sentence = lines(capsys.readouterr().err)
+    assert usage.startswith(f"usage: nardis {args[0]} [SETTINGS]")
+    assert sentence == f"nardis {args[0]}: error: {told}"
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"nardis {__version__}\n"
 
 
 @pytest.mark.parametrize("args", [["--help"], ["serve", "--help"], ["demo", "--help"]])

@@ -287,7 +287,7 @@ async def test_a_certificate_that_cannot_be_read_is_a_failed_start(config, tmp_p
     (tmp_path / "bad.pem").write_text("no certificate")
     bad = str(tmp_path / "bad.pem")
 
-    with pytest.raises(StartFailed, match="certificate"):
+    with pytest.raises(StartFailed, match=rf"certificate {bad} or its key {bad}: "):
         await serve(greeting(), replace(config, certfile=bad, keyfile=bad))
 
 
