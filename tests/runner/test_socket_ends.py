@@ -506,20 +506,90 @@ async def test_a_close_frame_that_nobody_takes_holds_nothing_for_longer_than_fiv
     assert len(app.heard) == 1
 
 
-async def test_an_application_that_returns_closes_what_it_left_unread(opened):
-    class Leaves(Listens):
-        async def __call__(self, scope, receive, send):
-            await receive()
-            await send({"type": "websocket.accept"})
-            await self.reads.wait()
+class Leaves(Listens):
+    """It returns when it is told to; before that it has closed, or not."""
 
+    def __init__(self, *, closes=False):
+        super().__init__()
+        self._closes, self.told = closes, anyio.Event()
+
+    def closed(self, code, reason):
+        super().closed(code, reason)
+        self.told.set()
+
+    async def __call__(self, scope, receive, send):
+        self.client, self.send = scope["extensions"]["nardis.client"], send
+        self.client.listener = self
+        await receive()
+        await self.answer(send)
+        if self._closes:
+            await send({"type": "websocket.close", "code": 4000})
+        await self.reads.wait()
+
+
+async def test_an_application_that_returns_closes_what_it_left_unread(opened):
     app = Leaves()
     async with opened(app) as talk:
         for _ in range(3):
             await talk.send(frame(BINARY, bytes(BOUND_BYTES - 1000)))
         app.reads.set()
 
-        assert await talk.rest() == frame(CLOSE, closed(1011), masked=False)
+        assert await talk.read(4) == frame(CLOSE, closed(1011), masked=False)
+        await talk.send(close_frame(1011))
+        assert await talk.rest() == b""
+        assert not talk.reset
+
+
+@pytest.mark.parametrize("closes", [True, False], ids=["closed", "returned"])
+async def test_a_client_has_five_seconds_for_its_close_when_the_application_has_returned(
+    opened, closes
+):
+    """What it says before that means nothing, and does not reset what is on its way to it."""
+    app = Leaves(closes=closes)
+    async with opened(app) as talk:
+        app.reads.set()
+        assert await talk.read(4) == frame(CLOSE, closed(4000 if closes else 1011), masked=False)
+        await settled()
+        talk.look(CLOSE_S - 1)
+        [inbox] = talk.connection.talk.calls()
+        for _ in range(3):
+            await talk.send(frame(BINARY, bytes(BOUND_BYTES - 1000)))
+            await app.send({"type": "websocket.send", "text": "of a task that is left"})
+        assert (inbox.weight, app.heard, talk.connection.over) == (0, [], False)
+
+        await talk.send(close_frame(4001))
+        assert await talk.rest() == b""
+        await app.told.wait()
+        assert (app.heard, talk.reset) == ([(4001, "")], False)
+
+
+async def test_a_close_that_is_not_answered_cuts_nothing_when_the_application_has_returned(opened):
+    """A slow client may still be reading what came before."""
+    app = Leaves(closes=True)
+    async with opened(app) as talk:
+        app.reads.set()
+        assert await talk.read(4) == CLOSED
+        await settled()
+        talk.look(CLOSE_S + 0.5)
+        talk.look(CLOSE_S + 1)
+        assert await talk.rest() == b""
+        assert not talk.reset
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+async def test_a_shutdown_does_not_wait_for_a_close_when_the_application_has_returned(
+    opened, before
+):
+    app = Leaves(closes=True)
+    async with opened(app) as talk:
+        assert await talk.read(4) == CLOSED
+        talk.connection.service.interrupted = before
+        app.reads.set()
+        await settled()
+        talk.connection.service.interrupted = True
+        talk.look()
+        assert await talk.rest() == b""
+        assert not talk.reset
 
 
 # --- what an application may not send -------------------------------------------------------------

@@ -11,7 +11,8 @@ Cure: the application hears the code and the reason of the client's Close frame,
 no code in it, the code of what was refused, and 1006 only if the client vanished (§7.1.5). A broken
 rule is answered by one Close frame, and then the connection ends (§7.1.7). At a shutdown both sides
 are told 1012, "service restart" (§7.4.2 and IANA's registry), and the client's Close frame ends it.
-What is said once it is accepted is `socket`.
+It is waited for, for a while, also when the application has returned (§7.1.1). What is said once it
+is accepted is `socket`.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ class WebSocket(Speech):
         "_frames",
         "_heard_at",
         "_hearing",
+        "_is_left",
         "_last",
         "_late",
         "_pinged_at",
@@ -123,6 +125,7 @@ class WebSocket(Speech):
         self._heard_at = 0.0  # something had last come on its stream then
         self._last: EndBody | StreamClosed | None = None
         self._closing_since = 0.0  # our Close frame was asked for then
+        self._is_left = False  # its application has returned
         self._late = 0  # what was taken at its end, after our Close frame or the client's leave
         self._pinged_at = 0.0  # a Ping waits for anything to be heard
         self._pinged_to = 0  # it is among so many bytes of the connection
@@ -325,7 +328,7 @@ class WebSocket(Speech):
             return await super().app_send(message)
         if message is None:
             return await self._returned()
-        if self.inbox.closed is not None:
+        if self._is_left or self.inbox.closed is not None:
             return
         kind: str = message["type"]
         if self.state is not _CONNECTED:
@@ -355,11 +358,29 @@ class WebSocket(Speech):
         await self.send(EndData(stream_id=self.stream_id))
 
     async def _returned(self) -> None:
-        """Close what the application left open, after what is being said."""
-        self._shut()
-        self.over = True
+        """
+        Close what the application left open, after what is being said.
+
+        The client's Close frame ends it, or the time for that. To end it at once would reset the
+        connection of one who is still talking, and who then loses what is on its way.
+        """
+        self._is_left = True
+        self.state = ASGIWebsocketState.CLOSED
+        self._closing_since = self._closing_since or clock()
+        self._late = LATE_BYTES + 1
+        if self._frames is not None:
+            self._frames.skip()
+        self.inbox.lift()
         self.answer(CLOSE, close_payload(INTERNAL_ERROR))
-        await self.end()
+        if self.task_group.service.interrupted:
+            self._part()
+
+    def _part(self) -> None:
+        """End what has no application any more, though its client has not answered our Close."""
+        self._shut()
+        self._closing_since = math.inf
+        self.over = True
+        self.task_group.spawn(self.end)
 
     async def _accept(self, message: WebsocketAcceptEvent) -> None:
         handshake = self.handshake
@@ -416,7 +437,11 @@ class WebSocket(Speech):
         if self._closing_since:
             if self.is_speaking and not self._closing:  # a message is in front
                 self._closing_since = max(self._closing_since, self.inbox.progressed)
-            if now - self._closing_since > CLOSE_S:
+            is_late = now - self._closing_since > CLOSE_S
+            if self._is_left and self.said_close and not self._closing:
+                if is_late or self.task_group.service.interrupted:
+                    self._part()
+            elif is_late:
                 self._lose(f"its client did not answer a Close frame for {CLOSE_S:g} s")
         elif self._frames is None:
             return 0.0
