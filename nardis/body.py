@@ -9,6 +9,7 @@ from __future__ import annotations
 import encodings
 import re
 from collections.abc import Coroutine
+from contextlib import suppress
 from encodings.aliases import aliases
 from functools import cache
 from threading import Lock
@@ -271,7 +272,7 @@ class Decoded:
             if self._is_hungry():
                 await self._pull()
             if self._is_slow and not self._ended:
-                await to_thread.run_sync(self._step)
+                await to_thread.run_sync(self._try_step)
             else:
                 self._step()
             if piece := self._give():
@@ -333,6 +334,11 @@ class Decoded:
             except HTTPError as exc:
                 self._fail(exc)
                 raise
+
+    def _try_step(self) -> None:
+        """Do `_step` in a thread: an error out of there would hold the request (anyio 4.14)."""
+        with suppress(HTTPError):  # what failed is kept, and raised by the task
+            self._step()
 
     def _give(self) -> bytes:
         """Count the piece that the last step made, and return it; empty if it made none."""

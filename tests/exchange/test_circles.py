@@ -187,11 +187,25 @@ async def test_a_request_leaves_nothing_to_the_garbage_collector(method, path):
     assert left == []
 
 
-@pytest.mark.parametrize("path", ["/gathered", "/file"])
-async def test_what_the_client_got_wrong_leaves_nothing_to_the_garbage_collector(path):
-    """A body that is no JSON, and a file that is not there: anybody can send thousands of them."""
+@pytest.mark.parametrize(
+    ("path", "body", "fields"),
+    [
+        ("/gathered", b"{", {}),
+        ("/coded", b"\xff" * 9, {"content-encoding": "br"}),
+        ("/file", b"", {}),
+    ],
+    ids=["json", "brotli", "file"],
+)
+async def test_what_the_client_got_wrong_leaves_nothing_to_the_garbage_collector(
+    path, body, fields
+):
+    """A body that is no JSON, or no brotli, and a file that is not there: anybody can do that."""
     asking = Nardis()
     asking.post("/gathered", gathered)
+
+    @asking.post("/coded")
+    async def coded(req, res):
+        await req.decode_content().bytes()
 
     @asking.all("/file")
     async def handler(req, res):
@@ -200,10 +214,9 @@ async def test_what_the_client_got_wrong_leaves_nothing_to_the_garbage_collector
     async with Server(asking) as server:
 
         async def answered():
-            headers = {"content-length": "1"}
-            call = await server.finished(
-                path, part(b"{", more=False), method="POST", headers=headers
-            )
+            headers = {"content-length": str(len(body)), **fields}
+            messages = (part(body, more=False),)
+            call = await server.finished(path, *messages, method="POST", headers=headers)
             assert call.status in (400, 404)
             server.calls.clear()
 
