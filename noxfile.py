@@ -35,7 +35,7 @@ MEASURED_PYTHON = os.environ.get("NARDIS_COVERAGE")
 # and each would compile all of Nardis again. It is a quarter of their time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-nox.options.sessions = ["lint", "types", "tests", "coverage", "examples", "browser", "docs"]
+nox.options.sessions = ["lint", "types", "tests", "coverage", "examples", "docs"]
 nox.options.reuse_venv = "yes"
 # By default nox skips a missing Python on a laptop and fails on it where CI is set; here both skip.
 # `.ci/run` then checks by itself that every Python it found was tested.
@@ -117,7 +117,7 @@ def coverage(session: nox.Session) -> None:
     `-- report` only reports what `tests` has measured.
     """
     if session.posargs == ["report"]:
-        session.install(*group("test"))
+        session.install(*(each for each in group("test") if each.startswith("coverage")))
     else:
         session.install("-e", ".[all]", *group("test"))
         session.run("coverage", "erase")
@@ -128,13 +128,17 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Drive every program in examples/ by its test in tests/examples/."""
+    """
+    Drive every program in examples/ by its test in tests/examples/, and the page of the demo.
+
+    `browser` is the latter alone; here it needs no environment of its own.
+    """
     if not any((ROOT / "tests" / "examples").glob("**/test_*.py")):
         session.skip("tests/examples/ has no tests yet")
     session.install("-e", ".[all]", *group("examples"))
     # Most of them wait, for servers and for a browser.
     spread = ("--numprocesses=3", "--dist=loadfile")
-    session.run("pytest", *spread, "tests/examples", *session.posargs)
+    session.run("pytest", *spread, "tests/examples", "tests/demo", *session.posargs)
 
 
 @nox.session
