@@ -206,7 +206,7 @@ class Stream(Turns, ByteStream):
                     size = 0
                     for piece in pieces:
                         size += len(piece)
-                    sent = self.socket.sendmsg(pieces)
+                    sent = os.writev(self.socket.fileno(), pieces)
             except BlockingIOError:
                 size, sent = -1, 0
             self.sent += sent
@@ -267,7 +267,7 @@ class Stream(Turns, ByteStream):
                     if self.closed:
                         return False
                 try:
-                    taken = self.socket.sendmsg(rest)
+                    taken = os.writev(self.socket.fileno(), rest)
                 except BlockingIOError:
                     continue
                 sent += taken
