@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 __all__ = ["ByteStream"]
 
@@ -39,6 +40,15 @@ class ByteStream(ABC):
         the record is made, which the session would miss. With *keeps* it is not cut: `rest` is
         there, and `resume` has to be called before anything else is written.
         """
+
+    def offer(self, pieces: tuple[bytes, ...], size: int) -> Coroutine[Any, Any, bool] | None:
+        """
+        Send *pieces*, *size* bytes, as `write` does: without a coroutine if there is room for them.
+
+        Return None if the system took all of them; otherwise what is to be awaited at once, which
+        returns what `write` does.
+        """
+        return self.write(*pieces)
 
     @abstractmethod
     async def resume(self) -> bool:

@@ -17,9 +17,9 @@ import socket
 import struct
 import time
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
-from typing import ClassVar, Final, TypeAlias, cast
+from typing import Any, ClassVar, Final, TypeAlias, cast
 
 from anyio import to_thread
 from anyio.lowlevel import checkpoint
@@ -206,7 +206,7 @@ class Stream(Turns, ByteStream):
                     size = 0
                     for piece in pieces:
                         size += len(piece)
-                    sent = self.socket.sendmsg(pieces)
+                    sent = os.writev(self.socket.fileno(), pieces)
             except BlockingIOError:
                 size, sent = -1, 0
             self.sent += sent
@@ -216,6 +216,19 @@ class Stream(Turns, ByteStream):
         finally:
             if had_turn:
                 self._give_turn()
+
+    def offer(self, pieces: tuple[bytes, ...], size: int) -> Coroutine[Any, Any, bool] | None:
+        """Send *pieces* as one, without a coroutine if there is room; see `ByteStream`."""
+        if self._busy or self.closed:
+            return self.write(*pieces)
+        try:
+            sent = os.writev(self.socket.fileno(), pieces)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return self.write(*pieces)  # it gets the same
+        self.sent += sent
+        return None if sent == size else self._write_rest(pieces, sent)
 
     async def resume(self) -> bool:
         """Send the `rest`; see `ByteStream`."""
@@ -267,7 +280,7 @@ class Stream(Turns, ByteStream):
                     if self.closed:
                         return False
                 try:
-                    taken = self.socket.sendmsg(rest)
+                    taken = os.writev(self.socket.fileno(), rest)
                 except BlockingIOError:
                     continue
                 sent += taken

@@ -6,7 +6,7 @@ import importlib
 import os
 import re
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 import anyio
@@ -83,6 +83,9 @@ class Wire:
 
     def wake(self) -> None:
         self._arrived.set()
+
+    def offer(self, pieces: tuple[bytes, ...], size: int) -> Coroutine[Any, Any, bool] | None:
+        return self.write(*pieces)
 
     async def write(self, *pieces: bytes) -> bool:
         if self.blocked is not None:

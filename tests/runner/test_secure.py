@@ -128,6 +128,10 @@ async def test_after_the_handshake_what_one_says_the_other_hears(agreed):
     assert await secure.read() == b"question"
     assert await secure.write(b"an", b"", b"swer") is True
     assert await client.hear(6) == b"answer"
+    rest = secure.offer((b"and ", b"more"), 8)
+    assert rest is not None  # a record has to be made first
+    assert await rest is True
+    assert await client.hear(8) == b"and more"
 
 
 async def test_a_client_that_says_nothing_has_no_more_time_than_it_is_given(ends):

@@ -30,6 +30,12 @@ on_asyncio = pytest.mark.parametrize(
 over_both = pytest.mark.parametrize("sockets", [unix, tcp], ids=["unix", "tcp"])
 
 
+async def offered(stream, *pieces):
+    """Send pieces as one, as a call does that offers them."""
+    rest = stream.offer(pieces, sum(map(len, pieces)))
+    return rest is None or await rest
+
+
 # --- who is there ---------------------------------------------------------------------------------
 
 
@@ -313,6 +319,49 @@ async def test_writers_take_turns_in_the_order_of_their_calls(connect, sockets):
     pieces = [(letter, len(list(each))) for letter, each in itertools.groupby(taken)]
     assert pieces == [(letter, size) for letter in b"abc"]
     assert told == [True] * 3
+
+
+async def test_what_is_offered_needs_no_coroutine_where_there_is_room(connect):
+    stream, client = connect(tcp)
+
+    assert stream.offer((b"he", b"llo"), 5) is None
+
+    assert await take(client, 5) == b"hello"
+    assert (stream.sent, stream.writing) == (5, 0.0)
+
+
+@over_both
+async def test_what_is_offered_is_written_whole_and_in_its_turn(connect, sockets):
+    stream, client = connect(sockets)
+    size = fill(stream)
+    async with meanwhile(
+        offered(stream, b"none of it"), offered(stream, LARGE), stream.write(b"last")
+    ) as told:
+        assert (told, stream.sent) == ([], 0)
+        await take(client, size)
+        assert await take(client, 10) == b"none of it"
+        assert await take(client, len(LARGE) + 4) == LARGE + b"last"
+    async with meanwhile(offered(stream, b"head", LARGE)):
+        assert await take(client, len(LARGE) + 4) == b"head" + LARGE
+
+    assert told == [True] * 3
+
+
+async def test_what_is_offered_and_cancelled_half_way_cuts_the_stream(connect):
+    stream, client = connect(tcp)
+    await cancelled(offered, stream, b"head", LARGE)
+
+    assert stream.closed
+    with pytest.raises(ConnectionResetError):
+        await take(client, len(LARGE))
+
+
+async def test_nobody_takes_what_is_offered_to_a_client_that_is_gone(connect):
+    stream, client = connect(tcp)
+    reset(client)
+    assert await offered(stream, b"he", b"llo") is False
+    stream.close()
+    assert await offered(stream, b"he", b"llo") is False
 
 
 async def test_a_write_that_is_woken_goes_on_also_at_the_moment_when_there_is_room(connect):

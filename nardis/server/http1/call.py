@@ -208,11 +208,13 @@ class Call(Inbound):
         body: bytes = message.get("body", b"")
         size = len(body)
         if self._framing == CHUNKED and more and size:  # nearly all of a stream
-            write = self._talk.stream.write
             if size < LARGE_BYTES:
-                taken = await write(b"%x\r\n%b\r\n" % (size, body))
+                chunk = b"%x\r\n%b\r\n" % (size, body)
+                rest = self._talk.stream.offer((chunk,), len(chunk))
             else:
-                taken = await write(b"%x\r\n" % size, body, b"\r\n")
+                line = b"%x\r\n" % size
+                rest = self._talk.stream.offer((line, body, b"\r\n"), len(line) + size + 2)
+            taken = rest is None or await rest
         else:
             pieces = self._framed(body, size, more)
             if not more:
