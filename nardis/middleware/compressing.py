@@ -191,7 +191,8 @@ class _Compression:
 
     async def __call__(self, req: Request, res: Response, next: Next) -> None:
         # The hook of what is around everything runs last, and so sees what the others did.
-        res.on_head(partial(self._look, req, res))
+        if not req.is_websocket:  # what accepts one has no body
+            res.on_head(partial(self._look, req, res))
         await next()
 
     def _look(self, req: Request, res: Response) -> None:
