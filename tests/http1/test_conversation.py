@@ -171,6 +171,28 @@ async def test_a_head_that_is_too_large_is_refused(size, ends):
     assert wire.log == ["whole"]
 
 
+@pytest.mark.parametrize(
+    ("method", "target", "path"),
+    [
+        ("GET", "http://a/b%20c?d", "/b c"),
+        ("GET", "http://a", "/"),
+        ("GET", "/http://a", "/http://a"),
+        ("OPTIONS", "*", "*"),
+    ],
+)
+async def test_the_path_of_a_whole_url_is_that_behind_its_host(method, target, path):
+    """The target itself stands in `raw_path`, where an application may compare its host."""
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append((scope["path"], scope["raw_path"]))
+        await answer(send)
+
+    await converse(app, [f"{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode()])
+
+    assert seen == [(path, target.partition("?")[0].encode())]
+
+
 async def test_what_the_client_asks_that_is_not_ours_is_handed_over_with_all_that_was_read():
     taken = []
 

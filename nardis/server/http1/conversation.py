@@ -16,6 +16,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ..._asgi.extensions import CLIENT, EARLY_HINT, FILE, PATH, TRAILERS
+from ..._http.request_head import path_in
 from ...types import Scope
 from ..byte_stream import ByteStream
 from ..connection import Connection, Conversation
@@ -237,6 +238,8 @@ class Http1:
         connection = self._connection
         path, _, query = request.target.partition(b"?")
         text = path.decode("ascii")
+        if text[:1] != "/" and "://" in text:  # a whole URL (RFC 9112 §3.2.2)
+            text = path_in(path, request.method).decode("ascii")
         return {
             "type": "http",
             "asgi": VERSION,
