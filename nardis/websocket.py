@@ -314,16 +314,16 @@ class WebSocket:
             reason: At most 123 bytes of UTF-8.
 
         Raises:
-            UsageError: A code that nobody may send, or a reason that is too long.
+            UsageError: A code that nobody may send, or a reason that is too long, or no text.
         """
         if not isinstance(code, int) or code not in _CODES:  # type: ignore[redundant-expr]  # for untyped callers
             raise UsageError(
                 f"ws.close() takes a code that may be sent, 1000 or 3000 to 4999 among others, not "
                 f"{code!r} (RFC 6455 §7.4)"
             )
-        if len(reason.encode()) > REASON_BYTES:
+        if not isinstance(reason, str) or len(reason.encode()) > REASON_BYTES:  # type: ignore[redundant-expr]  # for untyped callers
             raise UsageError(
-                f"the reason of ws.close() has at most {REASON_BYTES} bytes (RFC 6455 §5.5)"
+                f"the reason of ws.close() is text of at most {REASON_BYTES} bytes (RFC 6455 §5.5)"
             )
         return self._kept(self._close(int(code), reason), "ws.close")
 

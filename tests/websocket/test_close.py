@@ -63,7 +63,7 @@ async def test_a_reason_has_at_most_123_bytes_of_utf8():
     @app.websocket("/")
     async def handler(req, ws):
         await ws.accept()
-        for reason in ("x" * 124, "\u20ac" * 42, "half \ud800"):
+        for reason in ("x" * 124, "\u20ac" * 42, "half \ud800", None, b"bytes"):
             with pytest.raises((UsageError, UnicodeEncodeError)):
                 await ws.close(1000, reason)
             states.append(ws.state)
@@ -71,7 +71,7 @@ async def test_a_reason_has_at_most_123_bytes_of_utf8():
     async with Sockets(app) as server:
         socket = await server.talked()
 
-    assert states == ["open"] * 3
+    assert states == ["open"] * 5
     assert socket.closed == (1000, "")
 
 

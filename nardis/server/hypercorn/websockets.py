@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from hypercorn.protocol.events import EndBody, EndData, Event, Response, StreamClosed
 from hypercorn.protocol.h2 import H2Protocol
@@ -328,10 +328,12 @@ class WebSocket(Speech):
             return await super().app_send(message)
         if message is None:
             return await self._returned()
-        if self._is_left or self.inbox.closed is not None:
+        if self.inbox.closed is not None:
             return
         kind: str = message["type"]
         if self.state is not _CONNECTED:
+            if self._is_left:
+                return
             raise UnexpectedMessageError(self.state, kind)
         if kind == "websocket.send":
             rest = self.begin(message)
@@ -368,8 +370,7 @@ class WebSocket(Speech):
         self.state = ASGIWebsocketState.CLOSED
         self._closing_since = self._closing_since or clock()
         self._late = LATE_BYTES + 1
-        if self._frames is not None:
-            self._frames.skip()
+        cast("Frames", self._frames).skip()  # it is open
         self.inbox.lift()
         self.answer(CLOSE, close_payload(INTERNAL_ERROR))
         if self.task_group.service.interrupted:
