@@ -106,6 +106,7 @@ def _place(at: int) -> PassOn:
         finally:
             del error  # a circle: its traceback has this frame
 
+    pass_on.__qualname__ = "next"  # in Python's warning about one that nobody awaited
     return pass_on
 
 

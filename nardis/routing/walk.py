@@ -282,6 +282,9 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
         del error  # a circle: its traceback has this frame
 
 
+advance.__qualname__ = "next"  # in Python's warning about one that nobody awaited
+
+
 async def _advance_in_except(walk: Walk, ticket: int, at: int, step: int) -> None:
     """
     Run the rest from inside an `except` block.

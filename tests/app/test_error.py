@@ -292,6 +292,26 @@ async def test_a_handler_that_returns_what_it_should_send_is_told_so(handler, to
     assert isinstance(caught.value.__cause__, NoResponse)
 
 
+@pytest.mark.parametrize("way", ["straight", "walked"])
+async def test_a_next_that_nobody_awaits_is_called_so(way):
+    """By Python's warning, which is all that knows of it; the 500 says how to pass on."""
+    app = Nardis()
+
+    async def forgets(req, res, next):
+        next()
+
+    if way == "straight":
+        app.use(forgets)
+    app.get("/", forgets, returns)
+
+    async with Client(app) as client:
+        with (
+            pytest.warns(RuntimeWarning, match="coroutine 'next' was never awaited"),
+            pytest.raises(AppError, match=r"forgets\(\) returned without.*`await next\(\)`"),
+        ):
+            await client.get("/")
+
+
 async def test_what_is_returned_beside_an_answer_means_nothing():
     app = Nardis()
     app.use(hands_on)
