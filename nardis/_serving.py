@@ -146,7 +146,7 @@ async def serve(
         own = exchange.cancel_scope = new_scope().__enter__()
     sweeper.exchanges.add(exchange)
     error: BaseException | None = None
-    first: Callable[..., Awaitable[None]] | None = None
+    first: Callable[..., Awaitable[object]] | None = None
     try:
         try:
             # The same as _run(), without one more coroutine around the whole request.
@@ -156,9 +156,9 @@ async def serve(
                     await advance(req.way)
                 else:
                     lone = req.found[2] is not None
-                    await (first(req, res) if lone else first(req, res, first_next(req)))
+                    got = await (first(req, res) if lone else first(req, res, first_next(req)))
                     if exchange.state != ENDED or res.unawaited is not None:
-                        look_back(req, res, first, layer_at(req) == 1)
+                        look_back(req, res, first, got, layer_at(req) == 1)
                     first = None
                 if exchange.state != ENDED and not exchange.closing:
                     await exchange.finish(None if req.way is None else req.way.silent)
@@ -210,7 +210,7 @@ def _part(req: Request, exchange: Exchange) -> None:
 
 def _first_handler(
     app: Served, req: Request, exchange: Exchange, raw: bytes, plan: Plan | None
-) -> Callable[..., Awaitable[None]] | None:
+) -> Callable[..., Awaitable[object]] | None:
     """
     Check the head, and find the way through the table; *plan* is that of *raw* if it is known.
 

@@ -171,8 +171,10 @@ _HOW_TO_ANSWER = "call `await res.send(...)` or another verb, or `await next()` 
 class NoResponse(UsageError):
     """The handlers returned, and none of them sent an answer."""
 
-    def __init__(self, handler: str, how: str = _HOW_TO_ANSWER) -> None:
-        super().__init__(f"{handler} returned without answering: {how}")
+    def __init__(
+        self, handler: str, how: str = _HOW_TO_ANSWER, returned: str = "without answering"
+    ) -> None:
+        super().__init__(f"{handler} returned {returned}: {how}")
 
 
 class PatternError(UsageError, ValueError):

@@ -24,13 +24,14 @@ __all__ = [
     "WebSocketHandler",
     "Where",
     "flattened",
+    "silence_of",
     "step_of",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 # A handler or middleware, and whether it takes `next`.
-Step: TypeAlias = tuple[Callable[..., Awaitable[None]], bool]
+Step: TypeAlias = tuple[Callable[..., Awaitable[object]], bool]
 
 Where: TypeAlias = Literal["a route", "websocket()", "use()", "error()"]
 
@@ -127,6 +128,16 @@ def step_of(handler: Any, where: Where) -> Step:
     else:
         return handler, len(names) == 3
     raise TypeError(f"{where} takes {wanted}, and {name_of(handler)} {wrong}. {_HINT}")
+
+
+def silence_of(handler: Callable[..., object], value: object) -> tuple[str, ...]:
+    """Say of *handler*, which returned *value* and has not answered, what a `NoResponse` takes."""
+    if value is None:
+        return (name_of(handler),)
+    kind = type(value).__name__
+    verb = "send" if isinstance(value, (str, bytes)) or kind == "Response" else "json"
+    how = f"write `await res.{verb}(...)`"
+    return name_of(handler), how, f"a value ({kind}), which Nardis does not send"
 
 
 def _unawaitable(function: Callable[..., Any]) -> str:

@@ -217,7 +217,7 @@ class Life:
                 await guest.begin_to_stop(seconds)
 
 
-def check_lifespan(function: LifespanFunction) -> None:
+def check_lifespan(function: Callable[[Any], object]) -> None:
     """
     Refuse what cannot be a lifespan function, as far as that shows before it is called.
 
@@ -235,7 +235,7 @@ def check_lifespan(function: LifespanFunction) -> None:
     raise _refused(function, wrong)
 
 
-def _refused(function: LifespanFunction, wrong: str) -> UsageError:
+def _refused(function: Callable[[Any], object], wrong: str) -> UsageError:
     return UsageError(
         f"lifespan() takes an async generator function, and {name_of(function)} {wrong}"
     )

@@ -6,7 +6,6 @@ The exchange is the only caller of the server's `send`; the rules stand at the d
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from io import FileIO
 from sys import exception
 from typing import Final, NoReturn, Self
@@ -15,7 +14,6 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from .._asgi.extensions import FILE, PATH
-from .._failures import name_of
 from .._http.fields import BODILESS_METHODS
 from .._turns import Waiting
 from ..errors import (
@@ -443,17 +441,17 @@ class Exchange(Ledger):
 
     # --- the end --------------------------------------------------------------------------------
 
-    async def finish(self, silent: Callable[..., object] | None) -> None:
+    async def finish(self, silent: tuple[str, ...] | None) -> None:
         """
         End the response of a chain that returned.
 
-        *silent* is the last function that returned without an answer.
+        *silent* is what a `NoResponse` takes of the last function that returned without an answer.
 
         Raises:
             NoResponse: Nobody answered; it names *silent*.
         """
         if self.state == IDLE and self.end_data is None:
-            raise NoResponse(name_of(silent))
+            raise NoResponse(*(silent or ("the application",)))
         if self.state == STARTED or self.end_data is not None:
             await self._take_turn()
             try:

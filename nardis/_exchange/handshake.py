@@ -10,14 +10,14 @@ Source: the ASGI specification, "HTTP & WebSocket", and its extension "websocket
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, ClassVar, Final, NoReturn
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from .._asgi.extensions import Client
-from .._failures import name_of, parted
+from .._failures import parted
 from ..errors import (
     ClientDisconnected,
     NardisError,
@@ -286,12 +286,12 @@ class Handshake(Exchange):
             # Closing before accepting: the server answers the handshake with 403.
             await self._to_server({"type": "websocket.close", "code": 1000, "reason": ""})
 
-    async def finish(self, silent: Callable[..., object] | None) -> None:
+    async def finish(self, silent: tuple[str, ...] | None) -> None:
         """End a denial that was begun; see `Exchange.finish`."""
         if self.state == IDLE and self.end_data is None:
             if self.failure is not None:  # a foreign middleware has swallowed it
                 raise self.failure
-            raise NoResponse(name_of(silent), _HOW_TO_ANSWER)
+            raise NoResponse((silent or ("the application",))[0], _HOW_TO_ANSWER)
         await super().finish(silent)
 
     # --- its client -------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ That is the path that is left, the prefix taken off, and what was seen on the wa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import unquote
 
@@ -61,7 +60,7 @@ class Trail(Protocol):
         route: The route that matched; None before one did.
         allowed: Methods of the routes that matched the path; `WEBSOCKET` of one for those.
         served: A route of this very method matched.
-        silent: The last function that returned and had not answered.
+        silent: What a `NoResponse` takes of the last function that returned and had not answered.
         req: The request that the next step is given.
         res: The response that the next step is given.
     """
@@ -72,6 +71,6 @@ class Trail(Protocol):
     route: Any
     allowed: frozenset[str]
     served: bool
-    silent: Callable[..., object] | None
+    silent: tuple[str, ...] | None
     req: Any
     res: Any

@@ -33,7 +33,7 @@ Path: TypeAlias = "str | Sequence[str]"
 Match: TypeAlias = tuple[dict[str, Any], int]
 
 # The functions of the layers in front that need no more than a call; None is behind the last one.
-Through: TypeAlias = "list[Callable[..., Awaitable[None]] | None]"
+Through: TypeAlias = "list[Callable[..., Awaitable[object]] | None]"
 
 # The layers that may match a path, with their captures where those are known beforehand; the path
 # in segments; and how those layers begin.
@@ -131,12 +131,12 @@ class Layer:
         self.always: bool = pattern.literals == ("",)
         self.straight: bool = self.always
         self.steps: list[Step] = list(steps)
-        self.only: Callable[..., Awaitable[None]] | None = None
+        self.only: Callable[..., Awaitable[object]] | None = None
         self.streams: bool = False
         self.converters: Mapping[str, Converter] | None = None
         self.chain: object = None
         self.heads: bool = True
-        self.through: Callable[..., Awaitable[None]] | None = None
+        self.through: Callable[..., Awaitable[object]] | None = None
         if self.straight and len(self.steps) == 1:
             self.through = self.steps[0][0]
 
@@ -200,7 +200,7 @@ class Route(Layer):
         first, takes_next = self.steps[0]
         is_only = len(self.steps) == 1 and self.straight and not takes_next
         # A handler for HEAD has a scope of its own, as GET's has for HEAD.
-        self.only: Callable[..., Awaitable[None]] | None = (
+        self.only: Callable[..., Awaitable[object]] | None = (
             first if is_only and self.method not in (None, "HEAD") else None
         )
         if self.changed is not None:

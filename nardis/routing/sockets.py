@@ -69,7 +69,7 @@ class WebSocketRoute(Route):
             )
 
     async def talk(
-        self, handler: Callable[..., Awaitable[None]], req: Request, res: Response
+        self, handler: Callable[..., Awaitable[object]], req: Request, res: Response
     ) -> None:
         """Run the last handler."""
         ws = WebSocket(req, res, self.subprotocols)

@@ -87,14 +87,14 @@ def _place(at: int) -> PassOn:
         req.at = behind
         try:
             if is_last:
-                await handler(req, res)
+                value = await handler(req, res)
             else:
                 if following is None:
                     following = _place(behind)
-                await handler(req, res, MethodType(following, req))
+                value = await handler(req, res, MethodType(following, req))
             if res.unawaited is None and exchange.state == ENDED:
                 return
-            return look_back(req, res, handler, layer_at(req) == behind)
+            return look_back(req, res, handler, value, layer_at(req) == behind)
         except BaseException as exc:
             error = None if is_skip(exc) else failure_of(exc)
         if error is None:
@@ -106,6 +106,7 @@ def _place(at: int) -> PassOn:
         finally:
             del error  # a circle: its traceback has this frame
 
+    pass_on.__qualname__ = "next"  # in Python's warning about one that nobody awaited
     return pass_on
 
 
@@ -116,7 +117,7 @@ def _walk(req: Request) -> Root:
     return root
 
 
-def _arrive(req: Request, at: int) -> Callable[..., Awaitable[None]] | None:
+def _arrive(req: Request, at: int) -> Callable[..., Awaitable[object]] | None:
     """Note that a request has come to the lone handler in the layer *at*; None if it has not."""
     raw: bytes = req.found[0]
     plan: Plan = req.found[1]

@@ -312,7 +312,7 @@ class Entrance(Layer):
     def __init__(self, pattern: Pattern, router: RouteTable, labels: Labels | None = None) -> None:
         super().__init__(pattern, [cast("Step", (router, True))])
         self.straight: bool = False
-        self.through: Callable[..., Awaitable[None]] | None = None
+        self.through: Callable[..., Awaitable[object]] | None = None
         self.router: RouteTable = router
         self.labels: Labels | None = labels
         if labels:

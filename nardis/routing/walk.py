@@ -30,7 +30,7 @@ from ..errors import (
     NoResponse,
     NotModified,
 )
-from ..handlers import ErrorHandler
+from ..handlers import ErrorHandler, silence_of
 from ..request import Request
 from ..response import Response
 from ..types import Next
@@ -179,7 +179,7 @@ class Root(Walk):
         self.route: Layer | None = None
         self.allowed: frozenset[str] = _NONE
         self.served: bool = False
-        self.silent: Callable[..., object] | None = None
+        self.silent: tuple[str, ...] | None = None
         self.offered: BaseException | None = None
         self.walk: Walk | None = self
 
@@ -194,10 +194,10 @@ class Root(Walk):
 
 
 def look_back(
-    req: Request, res: Response, handler: Callable[..., object], ended: bool = True
+    req: Request, res: Response, handler: Callable[..., object], value: object, ended: bool
 ) -> None:
     """
-    See whether *handler*, which returned, has answered and awaited what it called.
+    See whether *handler*, which returned *value*, has answered and awaited what it called.
 
     *ended* is False where what follows it has run, and is not its affair.
 
@@ -211,7 +211,7 @@ def look_back(
         if verb.cr_frame is None and not res.earlier:
             res.unawaited = None  # those around need not ask it again
     if ended and req.exchange.state == IDLE:
-        req.trail.silent = handler
+        req.trail.silent = silence_of(handler, value)
 
 
 def end_trail(trail: Root) -> None:
@@ -239,9 +239,9 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
                 if handler is not None:  # the short way
                     if trail.params:
                         trail.params = dict(walk.captured or {})
-                    await handler(req, res, partial(advance, walk, ticket, at + 1))
+                    value = await handler(req, res, partial(advance, walk, ticket, at + 1))
                     if exchange.state == IDLE or res.unawaited is not None:
-                        look_back(req, res, handler, walk.ticket == ticket)
+                        look_back(req, res, handler, value, walk.ticket == ticket)
                     return
                 at = _next_match(walk, at)
                 if at == len(layers):
@@ -258,16 +258,16 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
                 behind = (at, step + 1) if step + 1 < len(layer.steps) else (at + 1, 0)
                 following = partial(advance, walk, ticket, *behind)
                 if layer.straight:
-                    await handler(req, res, following)
+                    value = await handler(req, res, following)
                 else:
-                    await _detour(walk, layer, handler, req, res, following)
+                    value = await _detour(walk, layer, handler, req, res, following)
             elif layer.straight and req.method != "HEAD":
-                await handler(req, res)
+                value = await handler(req, res)
             else:
-                await _detour(walk, layer, handler, req, res)
+                value = await _detour(walk, layer, handler, req, res)
             # A router that was entered has noted by itself who was silent.
             is_last = walk.ticket == ticket and not isinstance(layer, Entrance)
-            return look_back(req, res, handler, is_last)
+            return look_back(req, res, handler, value, is_last)
         except BaseException as exc:
             if at == len(layers) or not is_skip(exc):  # behind them no route is left to skip
                 error = failure_of(exc)
@@ -280,6 +280,9 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
         await answer_error(walk, error)
     finally:
         del error  # a circle: its traceback has this frame
+
+
+advance.__qualname__ = "next"  # in Python's warning about one that nobody awaited
 
 
 async def _advance_in_except(walk: Walk, ticket: int, at: int, step: int) -> None:
@@ -352,8 +355,8 @@ def _arrive(walk: Walk, layer: Layer, match: Match | None) -> bool:
 
 
 async def _detour(
-    walk: Walk, layer: Layer, handler: Callable[..., Awaitable[None]], *args: Any
-) -> None:
+    walk: Walk, layer: Layer, handler: Callable[..., Awaitable[object]], *args: Any
+) -> object:
     """Run a step that needs more than a call: captures to load, a prefix, HEAD, or options."""
     exchange = walk.trail.req.exchange
     if isinstance(layer, WebSocketRoute) and handler is layer.steps[0][0]:
@@ -373,25 +376,25 @@ async def _detour(
         handler = partial(_in_head_scope, exchange, handler)
     if layer.cancels and not cancels_around:
         with exchange.own_scope():  # what stands around it opted out
-            await handler(*args)
-    else:
-        await handler(*args)
+            return await handler(*args)
+    return await handler(*args)
 
 
 async def _in_head_scope(
-    exchange: Exchange, handler: Callable[..., Awaitable[None]], *args: Any
-) -> None:
+    exchange: Exchange, handler: Callable[..., Awaitable[object]], *args: Any
+) -> object:
     """Run a route's handler for HEAD, in a scope of its own that its first write leaves."""
     try:
         with exchange.sweeper.new_scope() as exchange.head_scope:
-            await handler(*args)
+            return await handler(*args)
     finally:
         exchange.head_scope = None
+    return None
 
 
 async def _behind(
-    walk: Walk, layer: Layer, handler: Callable[..., Awaitable[None]], following: Next
-) -> None:
+    walk: Walk, layer: Layer, handler: Callable[..., Awaitable[object]], following: Next
+) -> object:
     """Run a middleware or a router behind a prefix; what follows it sees the path as it was."""
     trail = walk.trail
     outside = walk.stands
@@ -408,15 +411,14 @@ async def _behind(
 
     trail.place, trail.walk = inside, walk
     try:
-        if isinstance(layer, Entrance):
-            await _enter(layer, walk, onward)
-        else:
-            await handler(trail.req, trail.res, onward)
+        if not isinstance(layer, Entrance):
+            return await handler(trail.req, trail.res, onward)
+        return await _enter(layer, walk, onward)
     finally:
         trail.place = outside
 
 
-async def _enter(entrance: Entrance, outer: Walk, onward: Next) -> None:
+async def _enter(entrance: Entrance, outer: Walk, onward: Next) -> object:
     """Walk through a router that is used inside another one: for that one it is a middleware."""
     trail, router = outer.trail, entrance.router
     place = trail.place
@@ -431,6 +433,7 @@ async def _enter(entrance: Entrance, outer: Walk, onward: Next) -> None:
         await advance(walk)
     finally:
         walk.ticket = OVER
+    return None  # a router returns nothing, whatever its handlers do
 
 
 async def answer_error(walk: Walk, error: BaseException) -> None:
@@ -477,16 +480,16 @@ async def answer_error(walk: Walk, error: BaseException) -> None:
 
 
 async def run_error_handler(
-    handler: Callable[..., Awaitable[None]], error: BaseException, req: Request, res: Response
+    handler: Callable[..., Awaitable[object]], error: BaseException, req: Request, res: Response
 ) -> BaseException | None:
     """Let *handler* answer *error*; return what it raised, or that it did not answer."""
     res.reset(error)
     try:
-        await handler(error, req, res)
+        value = await handler(error, req, res)
     except BaseException as exc:
         return failure_of(exc)
     finally:
         del error  # a circle, as in advance()
     if (forgotten := res.forgotten()) is not None:
         return ForgottenAwait(forgotten, name_of(handler))
-    return NoResponse(name_of(handler)) if not res.started else None
+    return NoResponse(*silence_of(handler, value)) if not res.started else None

@@ -373,7 +373,7 @@ async def test_where_it_was_raised_is_open_where_no_frame_is_the_users() -> None
 
     page = await page_of(silent)
     assert "NoResponse" in page.shown
-    assert "raise NoResponse(name_of(silent))" in page.shown
+    assert "raise NoResponse(*(silent or" in page.shown
     assert page.shown.count("_exchange/exchange.py:") == 1
 
 

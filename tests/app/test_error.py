@@ -4,11 +4,18 @@ import logging
 
 import pytest
 
-from nardis import ClientDisconnected, HTTPError, Nardis, Router
+from nardis import ClientDisconnected, HTTPError, Limits, Nardis, Router
 from nardis.errors import NoResponse, UsageError
 from nardis.testing import AppError, Client
 
 pytestmark = pytest.mark.anyio
+
+
+def as_error_handler(handler):
+    async def answers(err, req, res):
+        return await handler(req, res)
+
+    return answers
 
 
 def raises(error):
@@ -237,6 +244,85 @@ async def test_an_error_handler_that_does_not_answer_is_named():
         with pytest.raises(AppError, match="forgetful") as caught:
             await client.get("/")
     assert isinstance(caught.value.__cause__, NoResponse)
+
+
+async def returns(req, res):
+    return {"id": 7}
+
+
+async def returns_text(req, res):
+    return "hello"
+
+
+async def returns_response(req, res):
+    return res.status(204)
+
+
+async def hands_on(req, res, next):
+    return await next()
+
+
+@pytest.mark.parametrize(
+    ("handler", "told"),
+    [
+        (returns, r"returned a value \(dict\), .* `await res\.json\(\.\.\.\)`"),
+        (returns_text, r"returned a value \(str\), .* `await res\.send\(\.\.\.\)`"),
+        (returns_response, r"returned a value \(Response\), .* `await res\.send\(\.\.\.\)`"),
+    ],
+    ids=["dict", "text", "response"],
+)
+@pytest.mark.parametrize("way", ["alone", "behind", "routed", "limited", "head", "error"])
+async def test_a_handler_that_returns_what_it_should_send_is_told_so(handler, told, way):
+    """As in frameworks that send what a handler returns; wherever it stands."""
+    app, router = Nardis(), Router()
+    app.error(KeyError)(as_error_handler(handler))
+    if way == "behind":
+        app.use(hands_on)
+    if way == "limited":
+        app.get("/", handler, limits=Limits(handler_s=9))
+    else:
+        (router if way == "routed" else app).get(
+            "/", raises(KeyError) if way == "error" else handler
+        )
+    app.use(router)
+
+    async with Client(app) as client:
+        with pytest.raises(AppError, match=told) as caught:
+            await client.request("HEAD" if way == "head" else "GET", "/")
+    assert isinstance(caught.value.__cause__, NoResponse)
+
+
+@pytest.mark.parametrize("way", ["straight", "walked"])
+async def test_a_next_that_nobody_awaits_is_called_so(way):
+    """By Python's warning, which is all that knows of it; the 500 says how to pass on."""
+    app = Nardis()
+
+    async def forgets(req, res, next):
+        next()
+
+    if way == "straight":
+        app.use(forgets)
+    app.get("/", forgets, returns)
+
+    async with Client(app) as client:
+        with (
+            pytest.warns(RuntimeWarning, match="coroutine 'next' was never awaited"),
+            pytest.raises(AppError, match=r"forgets\(\) returned without.*`await next\(\)`"),
+        ):
+            await client.get("/")
+
+
+async def test_what_is_returned_beside_an_answer_means_nothing():
+    app = Nardis()
+    app.use(hands_on)
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.send("sent")
+        return {"returned": True}
+
+    async with Client(app) as client:
+        assert (await client.get("/")).text == "sent"
 
 
 async def test_an_error_handler_that_forgets_await_is_told_so():
