@@ -164,7 +164,7 @@ async def test_exchanges_that_take_too_long_are_cancelled():
 
 async def test_a_stream_that_takes_too_long_is_cut_and_does_not_look_whole(caplog):
     caplog.set_level("INFO", "nardis")
-    app, reasons = Nardis(limits=Limits(cleanup_s=0.02)), []
+    app, reasons = Nardis(limits=Limits(cleanup_s=0.2)), []
 
     @app.get("/feed")
     async def feed(req, res):

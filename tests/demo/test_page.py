@@ -22,9 +22,12 @@ webdriver = pytest.importorskip(
 chromium = shutil.which("chromium") or shutil.which("google-chrome")
 chromedriver = shutil.which("chromedriver")
 
-pytestmark = pytest.mark.skipif(
-    not (chromium and chromedriver), reason="there is no Chromium here, or no ChromeDriver"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not (chromium and chromedriver), reason="there is no Chromium here, or no ChromeDriver"
+    ),
+    pytest.mark.timeout(120),  # a browser takes its time to start
+]
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,10 +96,10 @@ class Page:
         return self.browser.find_element("css selector", selector).text
 
     def comes_to(self, panel: str, state: str) -> bool:
-        return eventually(lambda: self.script(f"return {panel}.element.dataset.state") == state, 20)
+        return eventually(lambda: self.script(f"return {panel}.element.dataset.state") == state, 40)
 
     def shows(self, selector: str, text: str) -> bool:
-        return eventually(lambda: text in self.text(selector), 10)
+        return eventually(lambda: text in self.text(selector), 20)
 
 
 @pytest.fixture(scope="module", params=["trio", "asyncio"])

@@ -308,7 +308,8 @@ def talk(server: Any, ada: WebSocketH1, bob: WebSocketH1) -> int:
             break
         assert heard == said("Ada", text)
         times_s.append(time.monotonic() - began)
-    assert sorted(times_s)[len(times_s) * 9 // 10] < 0.1  # the machine has pauses of its own
+    # The machine has pauses of its own; who waited for Deaf would wait for its stall, 20 s.
+    assert sorted(times_s)[len(times_s) * 9 // 10] < 2
     assert resident_bytes(server) - before < 512 * 1024
     return len(times_s)
 

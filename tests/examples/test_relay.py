@@ -15,7 +15,7 @@ PARTIAL_FILE, SEND_FAILED = (
     18,
     55,
 )  # curl's exit status for a body that was cut, and for an upload that was
-GONE_S = 10
+GONE_S = 20
 
 
 @pytest.fixture

@@ -183,7 +183,7 @@ async def test_the_runner_tells_at_once_what_happens_to_a_client(what, reason, c
     async def handler(req, res):
         await res.write("x")
         try:
-            await anyio.sleep(0.05)
+            await anyio.sleep(0.5)
         finally:
             log.append(req.close_reason)
 

@@ -68,7 +68,7 @@ async def test_a_body_of_one_piece_is_not_copied(size):
 @pytest.mark.parametrize("size", [1, 2, 100, SMALL_BYTES])
 async def test_small_pieces_take_little_more_memory_than_their_bytes(size):
     """Twice, while the whole is made of them; as objects they would take 50 times as much."""
-    total = 1024 * 1024
+    total = 256 * 1024
     tracemalloc.start()
     try:
         body = await gather(Pieces(b"%d" % (n % 10) * size for n in range(total // size)), total)

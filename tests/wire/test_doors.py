@@ -313,8 +313,8 @@ def test_the_doors_close_where_the_first_worker_only_begins(
 
 @pytest.mark.parametrize(
     ("kind", "workers"),
-    list(zip((*OURS, OURS[1]), (TWO, TWO, SHARED), strict=True)),
-    ids=["two-trio", "two-asyncio", "two-shared-asyncio"],
+    list(zip(OURS, (TWO, SHARED), strict=True)),
+    ids=["two-trio", "two-shared-asyncio"],
 )
 @pytest.mark.parametrize("order", BEGINNINGS)
 @pytest.mark.parametrize("cause", ["restart", "crash"])

@@ -441,7 +441,7 @@ def test_a_stalled_tls_client_does_not_hold_up_the_end(
             assert connection.head()[0] == 200
             server.process.send_signal(signal.SIGTERM)
 
-            assert server.process.wait(0.6 + 1 + 3) == 0, server.log()
+            assert server.process.wait(0.6 + 1 + 10) == 0, server.log()
             piece: bytes | None = b"more"
             while piece:
                 piece = connection.chunk()

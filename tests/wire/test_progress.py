@@ -17,8 +17,8 @@ from tests.peers.client import eventually
 from tests.wire.servers import OURS, TARGET, Server, serving
 
 MIB = 1024 * 1024
-STALL_S = 1.0
-SLOW_S = 3.0  # the whole takes longer than a client may stall
+STALL_S = 2.0
+SLOW_S = 4.0  # the whole takes longer than a client may stall
 LATE_S = 5.0  # what a busy machine may add
 SLOW_BYTES = 2 * MIB - 200_000
 
