@@ -222,7 +222,10 @@ class Stream(Turns, ByteStream):
         if self._busy or self.closed:
             return self.write(*pieces)
         try:
-            sent = os.writev(self.socket.fileno(), pieces)
+            if len(pieces) == 1:
+                sent = self.socket.send(pieces[0])
+            else:
+                sent = os.writev(self.socket.fileno(), pieces)
         except BlockingIOError:
             sent = 0
         except OSError:

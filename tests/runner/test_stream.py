@@ -330,21 +330,24 @@ async def test_what_is_offered_needs_no_coroutine_where_there_is_room(connect):
     assert (stream.sent, stream.writing) == (5, 0.0)
 
 
-@over_both
-async def test_what_is_offered_is_written_whole_and_in_its_turn(connect, sockets):
-    stream, client = connect(sockets)
+async def test_what_is_offered_waits_for_room_and_for_its_turn(connect):
+    stream, client = connect()
     size = fill(stream)
-    async with meanwhile(
-        offered(stream, b"none of it"), offered(stream, LARGE), stream.write(b"last")
-    ) as told:
+    async with meanwhile(offered(stream, b"first"), offered(stream, b"sec", b"ond")) as told:
         assert (told, stream.sent) == ([], 0)
         await take(client, size)
-        assert await take(client, 10) == b"none of it"
-        assert await take(client, len(LARGE) + 4) == LARGE + b"last"
-    async with meanwhile(offered(stream, b"head", LARGE)):
-        assert await take(client, len(LARGE) + 4) == b"head" + LARGE
+        assert await take(client, 11) == b"firstsecond"
 
-    assert told == [True] * 3
+    assert told == [True] * 2
+
+
+@over_both
+async def test_what_is_offered_and_taken_in_part_is_written_whole(connect, sockets):
+    stream, client = connect(sockets)
+    async with meanwhile(offered(stream, b"head", LARGE), stream.write(b"last")) as told:
+        assert await take(client, len(LARGE) + 8) == b"head" + LARGE + b"last"
+
+    assert told == [True] * 2
 
 
 async def test_what_is_offered_and_cancelled_half_way_cuts_the_stream(connect):
