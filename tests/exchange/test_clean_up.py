@@ -217,6 +217,27 @@ async def test_awaits_in_the_clean_up_of_a_cancelled_handler_fail_at_once_withou
     assert log == ["cancelled", "cancelled", "shielded"]
 
 
+@pytest.mark.parametrize("errors", [1, 0], ids=["failing", "cancelled"])
+async def test_of_a_group_with_a_cancellation_in_it_only_the_errors_are_told(errors, caplog):
+    """The scope keeps its own part of what leaves a handler whose client left."""
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        try:
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class() as exc:
+            raise BaseExceptionGroup("all", [exc, *[KeyError("clean-up")] * errors]) from None
+
+    async with Server(app) as server:
+        call = server.call("/")
+        await server.lose(call)
+        await call.wait()
+
+    assert call.untouched
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * errors
+
+
 async def test_a_shield_holds_for_a_bounded_time_and_is_left_quietly():
     log = []
 
