@@ -172,6 +172,27 @@ def test_a_start_that_does_not_come_to_an_end_is_cancelled_by_a_signal(
     assert "the start of the application took too long and was cancelled" in caplog.messages
 
 
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_a_start_that_has_come_to_its_end_is_not_given_up(backend, monkeypatch, caplog):
+    monkeypatch.setattr(_run, "_leave", lambda: None)
+    app, seen = Nardis(), []
+
+    async def stop():
+        signal.raise_signal(signal.SIGTERM)
+
+    @app.lifespan
+    async def lifespan(app):
+        app.tasks.start_soon(stop)
+        yield
+        await anyio.wait_all_tasks_blocked()
+        seen.append("ended")
+
+    run(app, Config(bind=["127.0.0.1:0"], backend=backend, drain_s=0, graceful_s=10))
+
+    assert seen == ["ended"]
+    assert "took too long" not in caplog.text
+
+
 def test_a_worker_that_is_dismissed_before_it_asked_ends_without_a_lifespan(monkeypatch):
     ours, theirs = socket.socketpair()
     monkeypatch.setenv(SUPERVISOR_VARIABLE, str(theirs.detach()))
