@@ -377,6 +377,7 @@ async def _detour(
     if layer.cancels and not cancels_around:
         with exchange.own_scope():  # what stands around it opted out
             return await handler(*args)
+        return None  # it was cancelled
     return await handler(*args)
 
 
