@@ -374,10 +374,13 @@ async def _detour(
         exchange.set_cancels(layer.cancels)
     if len(args) == 2 and walk.trail.req.method == "HEAD":
         handler = partial(_in_head_scope, exchange, handler)
+    value: object = None  # of one that is cancelled
     if layer.cancels and not cancels_around:
         with exchange.own_scope():  # what stands around it opted out
-            return await handler(*args)
-    return await handler(*args)
+            value = await handler(*args)
+    else:
+        value = await handler(*args)
+    return value
 
 
 async def _in_head_scope(

@@ -254,7 +254,8 @@ def test_it_ends_when_a_task_of_the_lifespan_fails(backend):
     @app.lifespan
     async def lifespan(given):
         async with anyio.create_task_group() as tasks:
-            yield tasks.start_soon(background)
+            tasks.start_soon(background)
+            yield
 
     before = set(threading.enumerate())
     with pytest.raises(NardisError, match="ConnectionError: no broker"):
