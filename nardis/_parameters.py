@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from inspect import Parameter, signature
 from types import MethodType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 __all__ = ["parameters_of"]
 
@@ -37,6 +37,8 @@ def parameters_of(function: Callable[..., Any]) -> list[Parameter]:
     wrapped = getattr(function, "__wrapped__", None)
     if wrapped is None:  # a partial or an object: what it calls may be a wrapper all the same
         return list(signature(function, **_UNEVALUATED).parameters.values())
+    if isinstance(wrapped, staticmethod):  # it does not say what it takes, though it is callable
+        wrapped = cast("staticmethod[..., Any]", wrapped).__func__
     if isinstance(function, MethodType):
         wrapped = MethodType(wrapped, function.__self__)
     return parameters_of(wrapped)

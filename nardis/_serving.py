@@ -430,7 +430,8 @@ async def _settle(
 ) -> None:
     """Bring what did not end by itself to an honest end: an answer, silence, or a cut."""
     reason = exchange.close_reason
-    error = error or exchange.failure
+    if error is None or isinstance(error, ResponseAborted):
+        error = exchange.failure or error  # a write behind a failure says only that it was cut
     known = error is None or isinstance(error, (ClientDisconnected, ResponseAborted))
     if exchange.gone or exchange.state == ENDED:
         if error is not None and not known:

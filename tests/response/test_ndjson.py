@@ -149,7 +149,11 @@ async def test_a_source_that_fails_half_way_makes_no_whole_response(seen_by_clie
 
 @pytest.mark.parametrize("verb", ["pipe", "ndjson", "json_array"])
 @pytest.mark.parametrize("ends", [False, True], ids=["returns", "ends"])
-async def test_it_is_cut_also_where_the_handler_catches_what_failed(seen_by_client, verb, ends):
+async def test_it_is_cut_also_where_the_handler_catches_what_failed(
+    failure, seen_by_client, verb, ends
+):
+    """It is logged too, though all that a later write says is that the response was cut."""
+
     async def texts():
         yield "x"
         raise ValueError("source")
@@ -164,6 +168,7 @@ async def test_it_is_cut_also_where_the_handler_catches_what_failed(seen_by_clie
 
     assert (response.status_code, response.complete) == (200, False)
     assert b"the rest" not in response.content
+    assert isinstance(await failure(handler), ValueError)
 
 
 @both

@@ -113,6 +113,11 @@ class Wrapped:
     async def method(self, req, res):
         await res.send("method")
 
+    @passes_on
+    @staticmethod
+    async def static(req, res):
+        await res.send("static")
+
 
 @pytest.mark.anyio
 async def test_a_decorated_handler_is_called_as_its_decorator_wants():
@@ -131,12 +136,14 @@ async def test_a_decorated_handler_is_called_as_its_decorator_wants():
         await res.send(f"for {user}")
 
     app.get("/method", Wrapped().method)
+    app.get("/static", Wrapped.static)
     app.get("/partial", functools.partial(passes_on(configured), "prefix", flag=True))
 
     async with Client(app) as client:
         answer = await client.get("/")
         assert (answer.text, answer.headers["x-marked"]) == ("for ann", "yes")
         assert (await client.get("/method")).text == "method"
+        assert (await client.get("/static")).text == "static"
         assert (await client.get("/partial")).status_code == 404  # it went on
 
 
