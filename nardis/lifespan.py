@@ -235,7 +235,7 @@ def check_lifespan(function: LifespanFunction) -> None:
     raise _refused(function, wrong)
 
 
-def _refused(function: LifespanFunction, wrong: str) -> UsageError:
+def _refused(function: Callable[..., object], wrong: str) -> UsageError:
     return UsageError(
         f"lifespan() takes an async generator function, and {name_of(function)} {wrong}"
     )
