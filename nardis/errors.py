@@ -284,7 +284,7 @@ class MissingKey(HTTPError, KeyError):
 
     def __init__(self, what: str, name: object) -> None:
         super().__init__(400, f"{what} {name!r}")
-        self.args = (name,)
+        self.args: tuple[Any, ...] = (name,)
 
 
 class RangeNotSatisfiable(HTTPError):
