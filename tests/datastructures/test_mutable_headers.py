@@ -176,3 +176,5 @@ def test_a_copy_has_lines_of_its_own() -> None:
     copied["b"] = "2"
 
     assert (headers.raw, copied.raw) == ([(b"a", b"1")], [(b"a", b"1"), (b"b", b"2")])
+    with pytest.raises(HeadersAlreadySent):
+        headers["b"] = "2"

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from nardis import Nardis, Response
-from nardis.errors import ForgottenAwait
+from nardis.errors import ForgottenAwait, ResponseAlreadyEnded
 from nardis.testing import Client
 from tests.peers.driver import Gate, Server, rest
 
@@ -243,6 +243,33 @@ async def test_verbs_that_were_awaited_after_all_are_not_kept(serve):
     await serve(handler)
 
     assert max(kept) <= 1
+
+
+async def test_one_that_another_task_goes_on_with_is_fine():
+    """The handler returns while its response is still fed, which ends it."""
+    app, fed, over, told = Nardis(), anyio.Event(), anyio.Event(), anyio.Event()
+
+    async def pieces():
+        yield b"fed"
+        fed.set()
+        await over.wait()
+
+    async def feeds(res):
+        with pytest.raises(ResponseAlreadyEnded):
+            await res.pipe(pieces())
+        told.set()
+
+    @app.get("/")
+    async def handler(req, res):
+        app.tasks.start_soon(feeds, res)
+        await fed.wait()
+
+    async with Client(app) as client:
+        answer = await client.get("/")
+        over.set()
+        await told.wait()
+
+    assert (answer.content, answer.complete) == (b"fed", True)
 
 
 async def test_verbs_beside_one_that_another_task_awaits_are_fine():

@@ -223,7 +223,7 @@ class Gone(io.StringIO):
         raise BrokenPipeError
 
 
-@pytest.mark.parametrize("stderr", [None, Gone()], ids=["none", "gone"])
+@pytest.mark.parametrize("stderr", [io.StringIO(), None, Gone()], ids=["there", "none", "gone"])
 def test_a_stuck_shutdown_ends_though_there_is_nobody_to_tell(monkeypatch, stderr):
     left = []
     monkeypatch.setattr(os, "_exit", left.append)

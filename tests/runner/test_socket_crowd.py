@@ -5,10 +5,10 @@ import tracemalloc
 
 import anyio
 import pytest
-from anyio.lowlevel import checkpoint
 
 from tests.peers.wsclient import websocket_request
 from tests.runner.test_websockets import serving
+from tests.runner.test_workers import until
 
 pytestmark = pytest.mark.anyio
 
@@ -90,8 +90,8 @@ async def test_members_that_do_not_read_hold_up_nobody_and_are_cut_in_the_end(an
                 async with anyio.create_task_group() as readers:
                     for each in members[:deaf]:
                         readers.start_soon(each.read, number * (MESSAGE_BYTES + 10))
-                while len(room.full) > DEAF:  # a message is read before its sender knows
-                    await checkpoint()
+                # A message is read before its sender knows.
+                await until(lambda: len(room.full) <= DEAF)
             grown = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             await room.quiet.wait()

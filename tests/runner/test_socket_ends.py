@@ -576,6 +576,17 @@ async def test_a_close_that_is_not_answered_cuts_nothing_when_the_application_ha
         assert not talk.reset
 
 
+async def test_what_nobody_has_read_is_dropped_where_the_application_returns_in_a_shutdown(opened):
+    app = Leaves()
+    async with opened(app) as talk:
+        for _ in range(3):
+            await talk.send(frame(BINARY, bytes(BOUND_BYTES - 1000)))
+        await settled()
+        talk.connection.service.interrupted = True
+        app.reads.set()
+        assert await talk.rest() == frame(CLOSE, closed(1011), masked=False)
+
+
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 async def test_a_shutdown_does_not_wait_for_a_close_when_the_application_has_returned(
     opened, before

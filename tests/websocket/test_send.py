@@ -352,11 +352,11 @@ async def test_a_forgotten_await_is_told_of_while_messages_are_read(between, cap
         if between:
             await ws.send("said")
         async for _ in ws:
-            app.state.server.now += 0.5
+            app.state.server.now += 0.25
 
     async with Sockets(app) as server:
         app.state.server = server
-        socket = await server.talked("/", *4 * [text("x")])
+        socket = await server.talked("/", *8 * [text("x")])
 
     assert socket.closed == (1011, "")
     (said,) = errors(caplog)
