@@ -191,8 +191,7 @@ class Service:
         """Begin to shut down: say so to the applications, and on every connection."""
         self.draining = clock()
         self.settings.draining = True
-        for handshake in self._handshakes:
-            self._hasten(handshake)
+        self._tell_all([partial(self._hasten, scope) for scope in self._handshakes])
         self._tell_all(partial(drain, self.config.drain_s) for drain, _ in self._told)
         self._for_each(lambda connection: connection.say_goodbye())
 

@@ -2,10 +2,11 @@
 
 import html
 
+import anyio
 import pytest
 
 from nardis import HTTPError, Nardis, UsageError
-from nardis.testing import Client
+from nardis.testing import AppError, Client
 
 pytestmark = pytest.mark.anyio
 
@@ -527,3 +528,18 @@ def test_an_error_builds_all_its_bases():
 def test_another_form_of_errors_is_refused_when_the_application_is_made(errors):
     with pytest.raises(UsageError, match="problem"):
         Nardis(errors=errors)
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_a_scope_that_a_handler_leaves_open_is_what_the_error_is_about():
+    """The scope around it is left once: a second time says only that it was left already."""
+    app = Nardis()
+
+    @app.get("/")
+    async def handler(req, res):
+        anyio.CancelScope().__enter__()
+        await res.send("x")
+
+    async with Client(app) as client:
+        with pytest.raises(AppError, match="still within its child"):
+            await client.get("/")
