@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, cast
 
 import anyio
 
-from ._asgi.extensions import CLIENT, Client, extension
+from ._asgi.extensions import CLIENT, Cancels, Client, extension
 from ._exchange.exchange import ENDED, IDLE, Exchange
 from ._exchange.handshake import Handshake
 from ._exchange.socket import Socket
@@ -186,7 +186,7 @@ async def serve(
         _part(req, exchange)
 
 
-def _meet(client: Client, exchange: Exchange) -> anyio.CancelScope | None:
+def _meet(client: Client, exchange: Exchange) -> Cancels | None:
     """Let exchange and client know each other; return the scope that was lent."""
     exchange.client, client.listener, client.claimed = client, exchange, True
     exchange.cancel_scope = getattr(client, "scope", None)  # absent and None are the same
@@ -265,7 +265,7 @@ def _past(scope: anyio.CancelScope, exc: BaseException) -> BaseException | None:
 
 
 def _error_of(
-    exc: BaseException | None, req: Request, exchange: Exchange, lent: anyio.CancelScope | None
+    exc: BaseException | None, req: Request, exchange: Exchange, lent: Cancels | None
 ) -> BaseException | None:
     """Return what failed beside the cancellation of our own scope; one from outside goes on."""
     if exc is None:

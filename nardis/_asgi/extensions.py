@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-import anyio
-
 from ..types import Scope
 
 __all__ = [
@@ -24,6 +22,7 @@ __all__ = [
     "PATH",
     "RUNNER",
     "TRAILERS",
+    "Cancels",
     "Client",
     "Listener",
     "Runner",
@@ -75,6 +74,19 @@ class Listener(Protocol):
         ...
 
 
+class Cancels(Protocol):
+    """What cancels a call: a cancel scope, its own or one that is lent to it."""
+
+    @property
+    def cancel_called(self) -> bool:
+        """Whether it was cancelled."""
+        ...
+
+    def cancel(self) -> object:
+        """Cancel it."""
+        ...
+
+
 class Client(Protocol):
     """
     What a runner knows of the client of one request.
@@ -95,7 +107,7 @@ class Client(Protocol):
     progressed: float
     listener: Listener | None
     claimed: bool
-    scope: anyio.CancelScope | None
+    scope: Cancels | None
     message_bytes: int | None
 
     def has_left(self) -> bool:

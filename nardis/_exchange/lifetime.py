@@ -18,7 +18,7 @@ from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint
 
-from .._asgi.extensions import Client
+from .._asgi.extensions import Cancels, Client
 from .._failures import one_line, parted
 from .._http.request_head import quoted
 from .._later import begun, check_later
@@ -134,7 +134,7 @@ class Lifetime(ABC):
         self.closing: bool = False
         self.gone: bool = False
         self.cancels: bool = True
-        self.cancel_scope: anyio.CancelScope | None = None
+        self.cancel_scope: Cancels | None = None
         self.timeout_status: int = 503
         self.failure: BaseException | None = None
         self.dependant: Dependant | None = None

@@ -13,6 +13,7 @@ from typing import Final, NoReturn
 import anyio
 from anyio.lowlevel import checkpoint
 
+from .._asgi.extensions import Cancels
 from .._failures import message_of, parted
 from ..errors import ClientDisconnected, HTTPError, NardisError, UsageError
 from ..types import CloseReason, Message, Receive, Send
@@ -154,7 +155,7 @@ class Socket(Turns):
         self._opening = opening
         self.since: float = opening.since
         self.cancels: bool = opening.cancels
-        self.cancel_scope: anyio.CancelScope | None = opening.cancel_scope
+        self.cancel_scope: Cancels | None = opening.cancel_scope
         self.client = opening.client
         self.subprotocol: str | None = subprotocol
         self.open: bool = True
