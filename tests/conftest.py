@@ -66,20 +66,19 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.fixture(
-    params=[
-        # Debug mode doubles the time of a test; what it finds it finds on one Python.
-        pytest.param(("asyncio", {"debug": PROFILE != "nardis-again"}), id="asyncio"),
-        pytest.param(
-            ("asyncio", {"use_uvloop": True}),
-            id="uvloop",
-            marks=pytest.mark.skipif(
-                sys.platform == "win32", reason="there is no uvloop for Windows"
-            ),
-        ),
-        pytest.param(("trio", {}), id="trio"),
-    ]
+BACKENDS = (
+    # Debug mode doubles the time of a test; what it finds it finds on one Python.
+    pytest.param(("asyncio", {"debug": PROFILE != "nardis-again"}), id="asyncio"),
+    pytest.param(
+        ("asyncio", {"use_uvloop": True}),
+        id="uvloop",
+        marks=pytest.mark.skipif(sys.platform == "win32", reason="there is no uvloop for Windows"),
+    ),
+    pytest.param(("trio", {}), id="trio"),
 )
+
+
+@pytest.fixture(params=BACKENDS)
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """Run a test marked `anyio` on asyncio in debug mode, on asyncio with uvloop, and on trio."""
     return request.param

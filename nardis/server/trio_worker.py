@@ -7,11 +7,22 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Gene
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from socket import socket
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import trio
-from trio.lowlevel import current_task, notify_closing, wait_readable, wait_writable
+from outcome import Error
+from trio.lowlevel import (
+    Abort,
+    checkpoint,
+    current_task,
+    notify_closing,
+    reschedule,
+    wait_readable,
+    wait_task_rescheduled,
+    wait_writable,
+)
 
+from .arrivals import Arrivals, arrivals
 from .client import ACCEPT_PAUSE_S, serve_client, turn_away
 from .hypercorn.trio_tasks import ConnectionTasks
 from .service import Service, logger
@@ -20,22 +31,93 @@ from .stream import Stream
 __all__ = ["accepting"]
 
 
-class TrioStream(Stream):
-    """A client's socket, on trio."""
+# With so many connections each is waited for by itself: measured, with 4 busy ones both ways cost
+# the same.
+FEW: Final = 4
 
-    __slots__ = ()
+
+class Nothing:
+    """What a wait comes back with: as an `outcome.Value` of None, which is good for one wait."""
+
+    def unwrap(self) -> None:
+        """Return nothing."""
+
+
+NOTHING: Final[Any] = Nothing()  # to make a Value each time costs more than one percent of a GET
+
+
+class TrioStream(Stream):
+    """
+    A client's socket, on trio.
+
+    Args:
+        sock: The socket.
+        together: Where it is made known as soon as there are many.
+    """
+
+    __slots__ = ("_among", "_has_ended", "_has_news", "_reader", "_together")
 
     awoken: ClassVar[type[Exception]] = trio.ClosedResourceError
 
+    def __init__(self, sock: socket, together: Arrivals | None = None) -> None:
+        super().__init__(sock)
+        self._together = together
+        self._among: Arrivals | None = None  # it is known there
+        self._reader: trio.lowlevel.Task | None = None  # waits for news
+        self._has_news = False  # nobody waited for them
+        self._has_ended = False
+
     def _readable(self) -> Awaitable[object]:
-        return wait_readable(self.socket)  # noqa: ASYNC105  # awaited by the caller
+        if self._among is None and not self._joins():
+            return wait_readable(self.socket)  # noqa: ASYNC105  # awaited by the caller
+        if self._has_news or self._has_ended:
+            return self._take_news()
+        self._reader = current_task()
+        return wait_task_rescheduled(self._let_go)  # noqa: ASYNC105  # as above
+
+    def _joins(self) -> bool:
+        """Make it known, if there are many by now; return whether it is."""
+        together = self._together
+        if together is None or not together.is_crowded():
+            return False
+        self._together = None  # it is tried once
+        if together.add(self.socket.fileno(), self):
+            self._among = together
+        return self._among is not None
+
+    def hear(self, *, end: bool) -> None:
+        """Let a read go on that waits, or else the next one not wait; see `Arrivals`."""
+        self._has_ended = self._has_ended or end
+        if self._reader is None:
+            self._has_news = True
+        else:
+            reschedule(self._reader, NOTHING)
+            self._reader = None
+
+    async def _take_news(self) -> None:
+        await checkpoint()  # cancelled here, it leaves them to the next read
+        self._has_news = False
+
+    def _let_go(self, _: object) -> Abort:
+        """Give a wait up that is cancelled."""
+        self._reader = None
+        return Abort.SUCCEEDED
 
     def _writable(self) -> Awaitable[object]:
         return wait_writable(self.socket)  # noqa: ASYNC105  # as above
 
     def wake(self) -> None:
         """Call off what waits for this socket."""
+        if self._reader is not None:
+            reschedule(self._reader, Error(trio.ClosedResourceError()))
+            self._reader = None
         notify_closing(self.socket)
+
+    def close(self) -> None:
+        """Close the socket; tasks that wait for it are woken."""
+        if self._among is not None and not self.closed:
+            self._among.remove(self.socket.fileno())
+        super().close()
 
 
 def innermost() -> Callable[[bool], object]:
@@ -81,7 +163,7 @@ async def accepting(
                     partial(turn_away, TrioStream(accepted), secure=tls is not None)
                 )
             else:
-                start(serve_client(service, TrioStream(accepted), tls, ConnectionTasks))
+                start(serve_client(service, TrioStream(accepted, together), tls, ConnectionTasks))
 
     async def open_doors(door: trio.CancelScope) -> None:
         with door:
@@ -91,9 +173,11 @@ async def accepting(
 
     service.start = start
     service.innermost = innermost
-    with _forgiving():
+    with arrivals(lambda: service.admitted > FEW) as together, _forgiving():
         async with trio.open_nursery() as connections:
             door = trio.CancelScope()
+            if together is not None:
+                connections.start_soon(together.run)
             connections.start_soon(open_doors, door)
             try:
                 yield door.cancel

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.runner.ends import STREAMS, unix
+from tests.runner.ends import streams, unix
 
 
 @pytest.fixture
-async def connect(anyio_backend_name):
+async def connect(anyio_backend):
     """Return a function that makes a stream of this event loop, and the client's end."""
     ends = []
 
@@ -14,9 +14,10 @@ async def connect(anyio_backend_name):
         ours, client = sockets()
         ours.setblocking(False)
         client.settimeout(20)
-        ends.extend([client, stream := STREAMS[anyio_backend_name](ours)])
+        ends.extend([client, stream := make(ours)])
         return stream, client
 
-    yield connect
-    for end in ends:
-        end.close()
+    async with streams(anyio_backend) as make:
+        yield connect
+        for end in ends:
+            end.close()

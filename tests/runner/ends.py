@@ -4,15 +4,43 @@ import socket
 import struct
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
+import pytest
 
+from nardis.server.arrivals import arrivals
 from nardis.server.asyncio_worker import AsyncioStream
 from nardis.server.stream import READ_BYTES
 from nardis.server.trio_worker import TrioStream
+from tests.conftest import BACKENDS
 
 # The streams of each event loop.
 STREAMS = {"asyncio": AsyncioStream, "trio": TrioStream}
+
+# On trio a client is waited for by itself where there are few of them, and else together with the
+# others.
+TOGETHER = ("trio", {})
+
+
+@pytest.fixture(params=[*BACKENDS, pytest.param(TOGETHER, id="trio-together")])
+def waiting_either_way(request):
+    """Stand for `anyio_backend` in a module of tests: each is run together with others, too."""
+    return request.param
+
+
+@asynccontextmanager
+async def streams(backend):
+    """Give a function that makes a stream of a socket."""
+    if backend is not TOGETHER:
+        yield STREAMS[backend[0]]
+        return
+    with arrivals(lambda: True) as together:
+        async with anyio.create_task_group() as group:
+            group.start_soon(together.run)
+            yield partial(TrioStream, together=together)
+            group.cancel_scope.cancel()
+
 
 unix = socket.socketpair
 

@@ -12,9 +12,11 @@ import trustme
 
 from nardis.server.secure import SecureStream
 from nardis.server.stream import READ_BYTES
-from tests.runner.ends import STREAMS, cancelled, fill, meanwhile, take
+from tests.runner.ends import cancelled, fill, meanwhile, streams, take, waiting_either_way
 
 pytestmark = pytest.mark.anyio
+
+anyio_backend = waiting_either_way
 
 # More than a socket takes at once.
 LARGE = bytes(range(250)) * 8_000
@@ -84,15 +86,16 @@ class Client:
 
 
 @pytest.fixture
-async def ends(anyio_backend_name, contexts):
+async def ends(anyio_backend, contexts):
     """Return a stream over TLS, the one below it, and the client, before they shake hands."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.settimeout(LONG_S)
-    stream = STREAMS[anyio_backend_name](ours)
-    yield SecureStream(stream, contexts[0]), stream, Client(theirs, contexts[1])
-    stream.close()
-    theirs.close()
+    async with streams(anyio_backend) as make:
+        stream = make(ours)
+        yield SecureStream(stream, contexts[0]), stream, Client(theirs, contexts[1])
+        stream.close()
+        theirs.close()
 
 
 @pytest.fixture

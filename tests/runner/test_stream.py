@@ -14,9 +14,21 @@ from hypothesis import strategies as st
 
 from nardis.server.pieces import rest_of
 from nardis.server.stream import READ_BYTES, TURN_S
-from tests.runner.ends import cancelled, fill, meanwhile, reset, take, tcp, unix, wake
+from tests.runner.ends import (
+    cancelled,
+    fill,
+    meanwhile,
+    reset,
+    take,
+    tcp,
+    unix,
+    waiting_either_way,
+    wake,
+)
 
 pytestmark = pytest.mark.anyio
+
+anyio_backend = waiting_either_way
 
 # More than a socket takes at once.
 LARGE = b"".join(number.to_bytes(4, "big") for number in range(2_000_000))

@@ -8,9 +8,11 @@ import anyio
 import pytest
 
 from nardis.server import stream as module
-from tests.runner.ends import fill, meanwhile, take, tcp, unix
+from tests.runner.ends import fill, meanwhile, take, tcp, unix, waiting_either_way
 
 pytestmark = pytest.mark.anyio
+
+anyio_backend = waiting_either_way
 
 over_both = pytest.mark.parametrize("sockets", [unix, tcp], ids=["unix", "tcp"])
 

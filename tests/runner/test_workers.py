@@ -16,9 +16,11 @@ from nardis.server import Config
 from nardis.server.client import OVERLOAD_ANSWER
 from nardis.server.service import Service
 from nardis.server.stream import clock
-from tests.runner.ends import reset
+from tests.runner.ends import TOGETHER, reset, waiting_either_way
 
 pytestmark = pytest.mark.anyio
+
+anyio_backend = waiting_either_way
 
 ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -58,10 +60,12 @@ class Door(socket.socket):
 
 
 @pytest.fixture
-def worker(anyio_backend_name, monkeypatch):
+def worker(anyio_backend, monkeypatch):
     """Return the worker of this event loop; it makes no pauses."""
-    worker = importlib.import_module(f"nardis.server.{anyio_backend_name}_worker")
+    worker = importlib.import_module(f"nardis.server.{anyio_backend[0]}_worker")
     monkeypatch.setattr(worker, "ACCEPT_PAUSE_S", 0)
+    if anyio_backend is TOGETHER:
+        monkeypatch.setattr(worker, "FEW", 0)
     return worker
 
 

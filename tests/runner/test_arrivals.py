@@ -1,0 +1,290 @@
+"""Clients that are waited for together: who is made known, who is told what, and who is not."""
+
+import os
+import select
+import socket
+
+import anyio
+import pytest
+import trio
+from anyio.lowlevel import checkpoint
+
+from nardis.server import arrivals as room
+from nardis.server import trio_worker
+from nardis.server.arrivals import arrivals
+from nardis.server.stream import READ_BYTES
+from nardis.server.trio_worker import TrioStream
+from tests.runner.ends import cancelled, meanwhile, reset, tcp, unix
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(not room.HAS_EPOLL, reason="each client is waited for by itself"),
+]
+
+
+@pytest.fixture
+def anyio_backend():
+    """Only trio has it."""
+    return "trio"
+
+
+class Crowd:
+    """
+    Clients that are waited for together.
+
+    Attributes:
+        is_large: New ones are made known when they are waited for.
+        together: What they are made known to.
+    """
+
+    def __init__(self):
+        self.is_large = True
+        self.ends = []
+
+    def join(self, sockets=unix):
+        """Return the stream of a new client, and the client's end."""
+        ours, client = sockets()
+        ours.setblocking(False)
+        client.settimeout(20)
+        stream = TrioStream(ours, self.together)
+        self.ends += [stream, client]
+        return stream, client
+
+
+@pytest.fixture
+async def crowd():
+    """Return clients that are told of what comes to them."""
+    crowd = Crowd()
+    with arrivals(lambda: crowd.is_large) as crowd.together, anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(crowd.together.run)
+            yield crowd
+            for end in crowd.ends:
+                end.close()
+            group.cancel_scope.cancel()
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Return the sockets that trio itself waited for, to read."""
+    waits = []
+
+    def wait_readable(sock):
+        waits.append(sock)
+        return trio.lowlevel.wait_readable(sock)  # noqa: ASYNC105  # the stream awaits it
+
+    monkeypatch.setattr(trio_worker, "wait_readable", wait_readable)
+    return waits
+
+
+# --- who is made known ----------------------------------------------------------------------------
+
+
+async def test_with_few_clients_each_is_waited_for_by_itself(crowd, waits):
+    crowd.is_large = False
+    stream, client = crowd.join()
+    client.sendall(b"hello")
+
+    assert await stream.read() == b"hello"
+    assert waits == [stream.socket]
+
+
+async def test_with_many_they_are_waited_for_together_once_they_wait_anew(crowd, waits):
+    crowd.is_large = False
+    stream, client = crowd.join()
+    async with meanwhile(stream.read()) as told:
+        crowd.is_large = True
+        client.sendall(b"alone")
+    async with meanwhile(stream.read()) as again:
+        client.sendall(b"together")
+
+    assert (told, again, waits) == ([b"alone"], [b"together"], [stream.socket])
+
+
+async def test_who_is_known_stays_known_when_there_are_few_again(crowd, waits):
+    stream, client = crowd.join()
+    for piece in (b"many", b"few"):
+        async with meanwhile(stream.read()) as told:
+            client.sendall(piece)
+        assert told == [piece]
+        crowd.is_large = False
+
+    assert waits == []
+
+
+async def test_a_client_that_the_system_does_not_take_is_waited_for_by_itself(
+    crowd, waits, monkeypatch
+):
+    """It has a bound for how many a user may have (epoll(7), max_user_watches)."""
+    stream, client = crowd.join()
+    with monkeypatch.context() as full:
+        full.setattr(room, "NEWS", room.NEWS | select.EPOLLEXCLUSIVE | select.EPOLLONESHOT)
+        for piece in (b"one", b"two"):
+            client.sendall(piece)
+            assert await stream.read() == piece
+
+    assert waits == [stream.socket] * 2
+
+
+@pytest.mark.parametrize("crowded", [True, False])
+async def test_where_the_system_has_no_epoll_nothing_is_there(monkeypatch, crowded):
+    monkeypatch.setattr(room, "HAS_EPOLL", False)
+    with arrivals(lambda: crowded) as together:
+        assert together is None
+
+
+# --- who is told ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sockets", [unix, tcp], ids=["unix", "tcp"])
+async def test_what_came_before_anybody_waited_is_told(crowd, sockets):
+    stream, client = crowd.join(sockets)
+    client.sendall(b"early")
+
+    assert await stream.read() == b"early"
+
+
+async def test_what_came_while_nobody_waited_is_told_to_the_next_who_does(crowd):
+    stream, client = crowd.join()
+    client.sendall(b"first")
+    assert await stream.read() == b"first"
+    client.sendall(b"second")
+    await anyio.wait_all_tasks_blocked()
+
+    assert await stream.read() == b"second"
+
+
+async def test_news_without_anything_to_read_let_nobody_read_nothing(crowd):
+    """They were of what the read before has taken."""
+    stream, client = crowd.join()
+    client.sendall(b"first")
+    assert await stream.read() == b"first"
+    client.sendall(b"second")
+    await anyio.wait_all_tasks_blocked()
+    assert stream.socket.recv(READ_BYTES) == b"second"
+    async with meanwhile(stream.read()) as told:
+        assert told == []
+        client.sendall(b"third")
+
+    assert told == [b"third"]
+
+
+@pytest.mark.parametrize("pieces", [[b""], [b"last"], [bytes(READ_BYTES)]], ids=["0", "4", "64k"])
+async def test_an_end_that_came_with_the_last_piece_is_told_for_ever(crowd, pieces):
+    """The news of both are one: nothing more would be told."""
+    stream, client = crowd.join(tcp)
+    async with meanwhile(stream.read()) as told:
+        for piece in pieces:
+            client.sendall(piece)
+        client.shutdown(socket.SHUT_WR)
+    while told[-1]:
+        told.append(await stream.read())
+
+    assert b"".join(told) == b"".join(pieces)
+    assert [await stream.read() for _ in range(3)] == [b"", b"", b""]
+
+
+async def test_a_reset_is_told(crowd):
+    stream, client = crowd.join(tcp)
+    async with meanwhile(stream.read()) as told:
+        reset(client)
+
+    assert told == [b""]
+
+
+async def test_each_hears_of_its_own_client_alone(crowd):
+    streams = [crowd.join() for _ in range(room.AT_ONCE + 40)]
+    async with meanwhile(*(stream.read() for stream, _ in streams)) as told:
+        for number, (_, client) in enumerate(streams):
+            client.sendall(b"%d" % number)
+
+    assert sorted(map(int, told)) == list(range(len(streams)))
+
+
+# --- who waits no more ----------------------------------------------------------------------------
+
+
+async def test_a_read_that_is_cancelled_loses_nothing(crowd):
+    stream, client = crowd.join()
+    await cancelled(stream.read)
+    assert not stream.reading
+    client.sendall(b"later")
+    await anyio.wait_all_tasks_blocked()
+
+    assert await stream.read() == b"later"
+
+
+async def test_a_read_with_news_is_a_checkpoint(crowd):
+    stream, client = crowd.join()
+    client.sendall(b"news")
+    await stream.read()
+    client.sendall(b"more")
+    await anyio.wait_all_tasks_blocked()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await stream.read()
+    assert scope.cancelled_caught
+
+    assert await stream.read() == b"more"
+
+
+async def test_a_wait_that_is_called_off_is_told_nothing_and_the_next_one_is(crowd):
+    stream, client = crowd.join()
+    async with meanwhile(stream.read()) as told:
+        stream.wake()
+    async with meanwhile(stream.read()) as again:
+        client.sendall(b"hello")
+
+    assert (told, again) == ([None], [b"hello"])
+
+
+async def test_a_stream_that_is_closed_ends_its_wait_and_its_number_is_free(crowd):
+    """The next client has the number: it hears nothing of the one before."""
+    stream, _ = crowd.join()
+    number = stream.socket.fileno()
+    async with meanwhile(stream.read()) as told:
+        stream.close()
+    stream.close()
+    assert told == [b""]
+    following, client = crowd.join()
+    assert following.socket.fileno() == number
+    async with meanwhile(following.read()) as told:
+        client.sendall(b"hello")
+
+    assert told == [b"hello"]
+
+
+async def test_a_socket_that_a_child_keeps_is_not_told_of_after_its_end(crowd):
+    """What the system looks at is the connection, not its number: epoll(7), questions 6."""
+    stream, client = crowd.join()
+    await cancelled(stream.read)
+    kept = os.dup(stream.socket.fileno())
+    stream.close()
+    client.sendall(b"to nobody")
+    other, other_client = crowd.join()
+    async with meanwhile(other.read()) as told:
+        other_client.sendall(b"hello")
+    os.close(kept)
+
+    assert told == [b"hello"]
+
+
+async def test_a_socket_that_somebody_else_has_closed_costs_others_nothing(crowd):
+    """The system still looks at the connection, which a child has, and nobody can say which."""
+    stream, client = crowd.join()
+    await cancelled(stream.read)
+    number = stream.socket.fileno()
+    kept = os.dup(number)
+    os.close(number)
+    crowd.together.remove(number)
+    client.sendall(b"to nobody")
+    await checkpoint()
+    await anyio.wait_all_tasks_blocked()
+    crowd.ends.remove(stream)
+    stream.socket.detach()
+    other, other_client = crowd.join()
+    async with meanwhile(other.read()) as told:
+        other_client.sendall(b"hello")
+    os.close(kept)
+
+    assert told == [b"hello"]
