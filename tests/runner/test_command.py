@@ -166,6 +166,13 @@ def test_what_cannot_be_served_is_said_in_a_line(folder, capsys, args, told):
     assert "Traceback" not in said
 
 
+def test_settings_that_do_not_fit_together_name_no_line_of_a_program(folder, capsys):
+    """The check runs in the generated `__init__` of `Config`, which no program wrote."""
+    assert main(["serve", "site_app", "--drain", "5", "--graceful", "2"]) == 1
+    said = capsys.readouterr().err
+    assert said.endswith("so it cannot be less (--graceful and --drain)\n")
+
+
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 def test_a_port_in_use_is_one_line(tmp_path, backend):
     """Status 1, no traceback, in a process of its own."""
