@@ -300,8 +300,11 @@ def one_line(text: str) -> str:
 # elsewhere.
 _PACKAGE: Final = parted.__code__.co_filename.removesuffix("_failures.py")
 
-# What Nardis stands on, beside the standard library. Their frames are nobody's handler.
-_FOUNDATIONS: Final = frozenset({"anyio", "httptools", "hypercorn", "multipart", "outcome", "trio"})
+# What Nardis stands on, beside the standard library. Their frames are nobody's handler. It is here
+# itself for what a dataclass generates, which has no file.
+_FOUNDATIONS: Final = frozenset(
+    {"anyio", "httptools", "hypercorn", "multipart", "nardis", "outcome", "trio"}
+)
 
 
 def exc_info_of(error: BaseException) -> ExcInfo:

@@ -1,8 +1,7 @@
 """
 The response: what a handler sends. Setters are sync and chain; what moves bytes is awaited.
 
-Source: RFC 9110 (semantics), RFC 9113 §8.2.2 (fields that HTTP/2 forbids), the ASGI HTTP
-specification.
+Source: RFC 9110 (semantics), RFC 9113 §8.2.2 (fields that HTTP/2 forbids), the ASGI HTTP spec.
 """
 
 from __future__ import annotations
@@ -276,7 +275,7 @@ class Response(Verbs):
         self._keeps_open = True
         return self._keep(self._exchange.flush(), "send_head")
 
-    def end(self, data: str | bytes | bytearray | memoryview = b"") -> Verb:
+    def end(self, data: str | bytes | bytearray | memoryview | None = None) -> Verb:
         """
         End the response, with a last piece if one is given. Returning does the same.
 
@@ -284,7 +283,8 @@ class Response(Verbs):
         handler then returns: a handler that fails never ends its response cleanly.
         """
         self.forget_whole()
-        return self._keep(self._exchange.end(to_bytes(data, "end()")), "end")
+        last = b"" if data is None else data
+        return self._keep(self._exchange.end(to_bytes(last, "end()")), "end")
 
     def abort(self) -> Coroutine[Any, Any, NoReturn]:
         """

@@ -10,12 +10,14 @@ from typing import Any
 
 from ..server.config import Setting, settings
 
-__all__ = ["add_options", "refusal", "with_values"]
+__all__ = ["DEBUG", "add_options", "refusal", "with_values"]
+
+DEBUG = "show the traceback of a failed start"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add an option for each setting of the server."""
-    parser.add_argument("--debug", action="store_true", help="show the traceback of a failed start")
+    parser.add_argument("--debug", action="store_true", help=DEBUG)
     group = parser.add_argument_group(
         "settings", "each can be given by the environment, too: --drain is NARDIS_DRAIN"
     )

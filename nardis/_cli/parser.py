@@ -6,17 +6,22 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from .._failures import place_of
 from .._version import __version__
-from ..errors import NardisError, StartFailed
+from ..errors import NardisError, StartFailed, UsageError
+from ..routing.router import Router
 from ..server import Config, run
 from ..server.config import settings
-from .options import add_options, refusal, with_values
+from ..server.target import load
+from .options import DEBUG, add_options, refusal, with_values
 
 __all__ = ["main"]
 
 ANNOUNCEMENT = "Nardis serves on {url} with {backend}; Ctrl-C stops it"
+
+TARGET = "an application: module:name, or path/to/file.py:name"
 
 # At the end of the demo nobody wants to wait for a client that takes nothing.
 DEMO_ENVIRONMENT = {"NARDIS_DRAIN": "0.5", "NARDIS_GRACEFUL": "1.5"}
@@ -30,28 +35,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.command.error(refusal(arguments, unknown))  # with the usage of that command
     sys.path.insert(0, "")  # modules are found as `python -m` finds them
     try:
-        given = {
-            each.name: getattr(options, each.name)
-            for each in settings()
-            if getattr(options, each.name) is not None
-        }
-        if options.demo:
-            from .._demo import run_demo
-
-            patient = not given.keys().isdisjoint(("drain_s", "graceful_s"))
-            run_demo(
-                Config.from_environment(
-                    os.environ if patient else DEMO_ENVIRONMENT | os.environ, **given
-                )
-            )
-        else:
-            run(options.target, Config.from_environment(**given), announce=ANNOUNCEMENT)
+        options.run(options)
     except Exception as exc:
         if options.debug:
             raise
         print(f"nardis: {_told(exc)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of the server that the command line has."""
+    values = {each.name: getattr(options, each.name) for each in settings()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _serve(options: argparse.Namespace) -> None:
+    run(options.target, Config.from_environment(**_given(options)), announce=ANNOUNCEMENT)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from .._demo import run_demo
+
+    given = _given(options)
+    patient = not given.keys().isdisjoint(("drain_s", "graceful_s"))
+    environment = os.environ if patient else DEMO_ENVIRONMENT | os.environ
+    run_demo(Config.from_environment(environment, **given))
+
+
+def _routes(options: argparse.Namespace) -> None:
+    """Print method, path and name of each route, in the order in which they are asked."""
+    app: object = load(options.target)
+    if not isinstance(app, Router):
+        raise UsageError(f"{options.target!r} is no Nardis application: its routes are not known")
+    routes = app.routes()
+    paths = [f"{each.host or ''}{each.path}" for each in routes]
+    wide = max((len(each.method or "*") for each in routes), default=0)
+    broad = max(map(len, paths), default=0)
+    for each, path in zip(routes, paths, strict=True):
+        print(f"{each.method or '*':{wide}}  {path:{broad}}  {each.name or ''}".rstrip())
 
 
 def _told(error: Exception) -> str:
@@ -72,17 +94,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    parser.set_defaults(demo=False)
     serve = commands.add_parser(
         "serve", usage="%(prog)s [SETTINGS] MODULE:APP", help="serve an application"
     )
-    serve.add_argument(
-        "target", metavar="MODULE:APP", help="an application: module:name, or path/to/file.py:name"
-    )
-    serve.set_defaults(command=serve)
+    serve.add_argument("target", metavar="MODULE:APP", help=TARGET)
+    serve.set_defaults(command=serve, run=_serve)
     add_options(serve)
+    routes = commands.add_parser(
+        "routes", usage="%(prog)s MODULE:APP", help="list the routes of an application"
+    )
+    routes.add_argument("target", metavar="MODULE:APP", help=TARGET)
+    routes.add_argument("--debug", action="store_true", help=DEBUG)
+    routes.set_defaults(command=routes, run=_routes)
     demo_help = "serve the demo, on both backends: a page for the browser, and lines for curl"
     demo = commands.add_parser("demo", usage="%(prog)s [SETTINGS]", help=demo_help)
-    demo.set_defaults(demo=True, command=demo)
+    demo.set_defaults(command=demo, run=_demo)
     add_options(demo)
     return parser

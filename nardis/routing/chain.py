@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
-from .layer import Layer, Match, Path, Route, RouteOptions
+from .layer import Layer, Match, Path, Route, RouteOptions, checked_method
 
 if TYPE_CHECKING:
     from ..handlers import Handler, Middleware
@@ -82,7 +82,7 @@ class RouterRoute:
         self, method: str, *handlers: Handler | Middleware, **options: Unpack[RouteOptions]
     ) -> RouterRoute:
         """Answer *method*."""
-        return self._register(method.upper(), handlers, options)
+        return self._register(checked_method(method), handlers, options)
 
     def _register(
         self, method: str | None, handlers: Sequence[Handler | Middleware], options: RouteOptions

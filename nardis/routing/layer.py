@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, TypeAlias, TypedDict
 
+from .._http.grammar import TOKEN
 from .._paths.pattern import Pattern
 from .._paths.segments import Segments
+from ..errors import UsageError
 from ..handlers import F, Step, Where, step_of
 from ..limits import Limits, check_limits
 from .converters import Converter
@@ -22,6 +24,7 @@ __all__ = [
     "Through",
     "WebSocketOptions",
     "check_options",
+    "checked_method",
 ]
 
 # Stands for a method where routes are listed.
@@ -80,6 +83,15 @@ def check_options(options: RouteOptions, kind: type[RouteOptions] = RouteOptions
                 f"its options are {', '.join(known)}"
             )
     check_limits(options.get("limits"))
+
+
+def checked_method(method: object) -> str:
+    """Return a method in capitals, or raise a UsageError for what no request can have as one."""
+    if not isinstance(method, str) or TOKEN.fullmatch(method) is None:
+        raise UsageError(
+            f'a method is a word such as "PROPFIND", and the path comes behind it; not {method!r}'
+        )
+    return method.upper()
 
 
 class Layer:

@@ -18,7 +18,15 @@ from ..handlers import F, flattened, step_of
 from .chain import RouterRoute
 from .converters import C, Converter, check_capture
 from .hosts import Host
-from .layer import Layer, Path, Route, RouteOptions, WebSocketOptions, check_options
+from .layer import (
+    Layer,
+    Path,
+    Route,
+    RouteOptions,
+    WebSocketOptions,
+    check_options,
+    checked_method,
+)
 from .sockets import WebSocketRoute
 from .table import Entrance, RouteTable
 
@@ -87,11 +95,12 @@ class Router(RouteTable):
             options: `limits`, `cancel_on_disconnect` and `name`: see `RouteOptions`.
 
         Raises:
+            UsageError: It is no method.
             PatternError: The pattern cannot be compiled.
             TypeError: A handler is not an async function of two or three parameters, or there is
                 no such option.
         """
-        return self.register(method.upper(), path, handlers, options)
+        return self.register(checked_method(method), path, handlers, options)
 
     def register(
         self,

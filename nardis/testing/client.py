@@ -85,8 +85,13 @@ class Client:
 
     __test__: ClassVar[bool] = False
 
-    close_s: float = 5.0
-    """Seconds for the application after a disconnect, and for the lifespan after its shutdown."""
+    close_s: float = 10.0
+    """
+    Seconds for the application after a disconnect, and for the lifespan after its shutdown.
+
+    Twice the `cleanup_s` of `Limits`: what an application bounds itself ends by its own bound, and
+    is told in its own words.
+    """
 
     def __init__(
         self,

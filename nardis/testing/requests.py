@@ -29,7 +29,7 @@ _URL = re.compile(r"(?:(https?)://(?:[^/?#@]*@)?([^/?#]+))?(/[^?#]*|\*)?(?:\?([^
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 Pairs: TypeAlias = list[tuple[bytes, bytes]]
-Fields: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
+Fields: TypeAlias = Mapping[str, str | int] | Iterable[tuple[str | bytes, str | bytes | int]]
 
 
 class RequestOptions(TypedDict, total=False):
@@ -72,14 +72,22 @@ class RequestOptions(TypedDict, total=False):
     cookies: Mapping[str, str] | None
 
 
-def _octets(text: str | bytes) -> bytes:
-    return text.encode("latin-1") if isinstance(text, str) else bytes(text)
+def _octets(text: object) -> bytes:
+    if isinstance(text, int):
+        text = str(text)
+    if isinstance(text, str):
+        return text.encode("latin-1")
+    if isinstance(text, bytes | bytearray):
+        return bytes(text)
+    raise UsageError(f"a name or a value in headers= is str, bytes or int, not {text!r}")
 
 
 def pairs_of(fields: Fields | None) -> Pairs:
     """Return header fields as ASGI has them."""
     items = (
-        cast("Mapping[str, str]", fields).items() if isinstance(fields, Mapping) else fields or ()
+        cast("Mapping[str, str | int]", fields).items()
+        if isinstance(fields, Mapping)
+        else fields or ()
     )
     return [(_octets(name).lower(), _octets(value)) for name, value in items]
 

@@ -31,6 +31,21 @@ async def test_end_takes_a_last_piece(serve, data):
     assert (await serve(handler)).content == b"first, last"
 
 
+@pytest.mark.parametrize("started", [True, False])
+async def test_end_with_none_is_end_alone(serve, started):
+    """`None` is no piece, so that what may be missing can be handed on."""
+
+    async def handler(req, res):
+        if started:
+            await res.write("all")
+        await res.end(None)
+
+    response = await serve(handler)
+
+    assert (response.status_code, response.text) == (200, "all" if started else "")
+    assert response.complete
+
+
 async def test_end_with_the_whole_body_declares_its_length(serve):
     async def handler(req, res):
         await res.end("whole")

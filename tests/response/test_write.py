@@ -146,17 +146,22 @@ async def test_several_tasks_write_whole_chunks_in_the_order_of_the_calls():
     assert sorted(chunks) == [b"%d" % n * 1000 for n in range(5)]
 
 
+REFUSED = [
+    ({"a": 1}, "dict", "res.json()"),
+    ([1], "list", "res.json()"),
+    (5, "int", "str or a bytes-like"),
+    (iter(()), "tuple_iterator", "res.pipe()"),
+]
+
+
 @pytest.mark.parametrize(
-    ("data", "kind", "hint"),
+    ("verb", "data", "kind", "hint"),
     [
-        ({"a": 1}, "dict", "res.json()"),
-        ([1], "list", "res.json()"),
-        (None, "NoneType", "str or a bytes-like"),
-        (5, "int", "str or a bytes-like"),
-        (iter(()), "tuple_iterator", "res.pipe()"),
+        *(("write", *row) for row in REFUSED),
+        ("write", None, "NoneType", "str or a bytes-like"),  # to end() it is no piece
+        *(("end", *row) for row in REFUSED),
     ],
 )
-@pytest.mark.parametrize("verb", ["write", "end"])
 async def test_what_is_neither_text_nor_bytes_is_refused_with_the_right_verb(
     failure, verb, data, kind, hint
 ):

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from nardis import Limits, Nardis, Router
+from nardis import Limits, Nardis, Router, UsageError
 from nardis.testing import Client
 from tests.peers.driver import tick_once
 
@@ -116,6 +116,20 @@ async def test_method_takes_any_name_in_any_case():
         assert (await client.request("PROPFIND", "/x")).text == "found"
         assert (await client.request("REPORT", "/x")).text == "reported"
         assert (await client.get("/x")).headers["allow"] == "PROPFIND, REPORT"
+
+
+@pytest.mark.parametrize("method", ["", "A B", "/x", None, "GÉT"])
+@pytest.mark.parametrize("of", ["the application", "a path"])
+def test_what_no_request_can_have_as_its_method_is_refused(method, of):
+    """An empty one would have been any method, and the others none, without a word."""
+    app = Nardis()
+
+    with pytest.raises(UsageError, match="the path comes behind it"):
+        if of == "a path":
+            app.route("/x").method(method, answers("x"))
+        else:
+            app.method(method, "/x", answers("x"))
+    assert app.routes() == []
 
 
 async def test_route_chains_verbs_on_one_path():

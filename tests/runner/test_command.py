@@ -118,6 +118,52 @@ def test_what_is_too_much_is_told_with_the_usage_of_the_command(args, told, caps
     assert sentence == f"nardis {args[0]}: error: {told}"
 
 
+def test_routes_lists_method_path_and_name_of_each(folder, capsys):
+    """In the order in which they are asked, those of the routers inside as well."""
+    (folder / "site_app.py").write_text(
+        APP
+        + """
+from nardis import Router
+api = Router()
+app.get("/users/:id", index, name="user")
+api.all("/ping", index)
+app.use("/api", api)
+shop = Router(host="shop.example")
+shop.post("/cart", index, name="")
+app.use(shop)
+app.websocket("/live", index)
+"""
+    )
+
+    assert main(["routes", "site_app"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "GET        /                  index",
+        "GET        /users/:id         user",
+        "*          /api/ping          index",
+        "POST       shop.example/cart",
+        "WEBSOCKET  /live              index",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "said"),
+    [
+        ("from nardis import Nardis\napp = Nardis()", 0, ""),
+        (
+            "async def app(scope, receive, send): pass",
+            1,
+            "nardis: 'site_app' is no Nardis application: its routes are not known\n",
+        ),
+    ],
+    ids=["no routes", "another's"],
+)
+def test_without_routes_there_is_nothing_to_list(folder, capsys, text, status, said):
+    (folder / "site_app.py").write_text(text)
+
+    assert main(["routes", "site_app"]) == status
+    assert capsys.readouterr() == ("", said)
+
+
 def test_the_version_is_told(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
@@ -164,6 +210,13 @@ def test_what_cannot_be_served_is_said_in_a_line(folder, capsys, args, told):
     assert told in said
     assert len(lines(said)) <= 3
     assert "Traceback" not in said
+
+
+def test_settings_that_do_not_fit_together_name_no_line_of_a_program(folder, capsys):
+    """The check runs in the generated `__init__` of `Config`, which no program wrote."""
+    assert main(["serve", "site_app", "--drain", "5", "--graceful", "2"]) == 1
+    said = capsys.readouterr().err
+    assert said.endswith("so it cannot be less (--graceful and --drain)\n")
 
 
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])

@@ -3,6 +3,7 @@
 import anyio
 import pytest
 
+from nardis import Limits, Nardis
 from nardis.testing import AppError, ASGIViolation, Client
 
 pytestmark = pytest.mark.anyio
@@ -164,6 +165,17 @@ async def test_a_hanging_shutdown_is_cut(how):
         async with Client(lives(lifespan)) as client:
             client.close_s = 0.01
     assert ended == [True]
+
+
+async def test_the_application_has_time_for_the_end_of_its_own_tasks(caplog):
+    """A task that goes on for ever ends by `cleanup_s`, before the client's patience does."""
+    assert Client.close_s >= 2 * Limits().cleanup_s
+    app = Nardis(limits=Limits(cleanup_s=0.02))
+
+    async with Client(app):
+        app.tasks.start_soon(anyio.sleep_forever, name="poll")
+
+    assert "were cancelled: poll; app.draining tells them when to end" in caplog.text
 
 
 @pytest.mark.parametrize("phase", ["starting", "running"])

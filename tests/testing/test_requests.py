@@ -123,6 +123,22 @@ async def test_params_are_added_to_the_query():
     assert pairs["query_string"] == "b'a=1&a=2'"
 
 
+async def test_a_number_in_the_headers_is_its_digits():
+    """`bytes(3)`, which stood in its place, are three NULs."""
+    async with Client(report, headers={"x-page": 3}) as client:
+        _, headers = told(await client.get("/", headers=[("x-size", 10)]))
+
+    assert (headers["x-page"], headers["x-size"]) == ("3", "10")
+
+
+@pytest.mark.parametrize("value", [["1", "2"], None, 1.5])
+async def test_a_header_of_another_kind_is_refused(value):
+    """A list is several pairs of one name."""
+    async with Client(report) as client:
+        with pytest.raises(UsageError, match="is str, bytes or int, not"):
+            await client.get("/", headers={"x-a": value})
+
+
 async def test_headers_of_a_request_replace_those_of_the_client():
     """By name, in any case; what the client would set by itself gives way too."""
     async with Client(report, headers={"X-A": "client", "X-B": "client"}) as client:
