@@ -10,12 +10,11 @@ from typing import Any
 
 from .._failures import place_of
 from .._version import __version__
-from ..errors import NardisError, StartFailed, UsageError
-from ..routing.router import Router
+from ..errors import NardisError, StartFailed
 from ..server import Config, run
 from ..server.config import settings
-from ..server.target import load
 from .options import DEBUG, add_options, refusal, with_values
+from .routes import list_routes
 
 __all__ = ["main"]
 
@@ -63,19 +62,6 @@ def _demo(options: argparse.Namespace) -> None:
     run_demo(Config.from_environment(environment, **given))
 
 
-def _routes(options: argparse.Namespace) -> None:
-    """Print method, path and name of each route, in the order in which they are asked."""
-    app: object = load(options.target)
-    if not isinstance(app, Router):
-        raise UsageError(f"{options.target!r} is no Nardis application: its routes are not known")
-    routes = app.routes()
-    paths = [f"{each.host or ''}{each.path}" for each in routes]
-    wide = max((len(each.method or "*") for each in routes), default=0)
-    broad = max(map(len, paths), default=0)
-    for each, path in zip(routes, paths, strict=True):
-        print(f"{each.method or '*':{wide}}  {path:{broad}}  {each.name or ''}".rstrip())
-
-
 def _told(error: Exception) -> str:
     """Say in a line why nothing is served, and in which line of the program that began."""
     said = str(error) if isinstance(error, NardisError) else f"{type(error).__name__}: {error}"
@@ -105,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     routes.add_argument("target", metavar="MODULE:APP", help=TARGET)
     routes.add_argument("--debug", action="store_true", help=DEBUG)
-    routes.set_defaults(command=routes, run=_routes)
+    routes.set_defaults(command=routes, run=lambda options: list_routes(options.target))
     demo_help = "serve the demo, on both backends: a page for the browser, and lines for curl"
     demo = commands.add_parser("demo", usage="%(prog)s [SETTINGS]", help=demo_help)
     demo.set_defaults(command=demo, run=_demo)
