@@ -8,23 +8,20 @@ holds middlewares or another router.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, Unpack, cast, overload
+from typing import Any, TypeGuard, TypeVar, Unpack, cast, overload
 
 from .._asgi.adapt import ASGI2App
 from .._foreign.mounted import Mounted
 from .._paths.pattern import Pattern, compile_pattern
 from ..errors import UsageError
-from ..handlers import F, flattened, step_of
+from ..handlers import F, Handler, Middleware, WebSocketHandler, flattened, step_of
+from ..types import ASGIApp
 from .chain import RouterRoute
 from .converters import C, Converter, check_capture
 from .hosts import Host
 from .layer import Layer, Path, Route, RouteOptions, WebSocketOptions, check_options
 from .sockets import WebSocketRoute
 from .table import Entrance, RouteTable
-
-if TYPE_CHECKING:
-    from ..handlers import Handler, Middleware, WebSocketHandler
-    from ..types import ASGIApp
 
 __all__ = ["Router", "RouterRoute"]
 
