@@ -222,8 +222,8 @@ class Router(RouteTable):
 
         Raises:
             TypeError: Something is neither a middleware `async (req, res, next)` nor a Router.
-            UsageError: A router is used inside itself, or an application has options that this one
-                does not have.
+            UsageError: A router is used inside itself, or inside what it uses or mounts; or an
+                application has options that this one does not have.
         """
         if not _is_path(first):
             self._use("/", [first, *rest])
@@ -244,8 +244,10 @@ class Router(RouteTable):
         for thing in flattened(things):
             if not isinstance(thing, Router):
                 layers.append(Layer(pattern, [step_of(thing, "use()")]))
-            elif self in thing.below():
-                raise UsageError("a router cannot be used inside itself")
+            elif thing.leads_to(self):
+                raise UsageError(
+                    "a router cannot be used inside itself, nor inside what it uses or mounts"
+                )
             else:
                 self._check_options(thing)
                 layers.append(Entrance(pattern, thing))
@@ -279,11 +281,13 @@ class Router(RouteTable):
 
         Raises:
             TypeError: This is no ASGI application, of version 3 or 2.
-            UsageError: An application is mounted inside itself.
+            UsageError: An application is mounted inside itself, or inside what it uses or mounts.
         """
         app: object = asgi_app
-        if isinstance(app, Router) and self in app.below():
-            raise UsageError("an application cannot be mounted inside itself")
+        if isinstance(app, Router) and app.leads_to(self):
+            raise UsageError(
+                "an application cannot be mounted inside itself, nor inside what it uses or mounts"
+            )
         self.add(Layer(self._pattern(prefix), [(Mounted(asgi_app), True)]))
 
     @overload

@@ -133,6 +133,16 @@ class RouteTable:
                     found.append(layer.router)
         return found
 
+    def leads_to(self, table: RouteTable) -> bool:
+        """For Nardis itself: whether *table* is this router, or inside it, used or mounted."""
+        tops: list[RouteTable] = [self]  # and the applications of Nardis that are mounted
+        for top in tops:
+            if table in top.below():
+                return True
+            mounted = [each.app for each in top.mounts()]
+            tops += [app for app in mounted if isinstance(app, RouteTable) and app not in tops]
+        return False
+
     def mounts(self) -> list[Mounted]:
         """For Nardis itself: list the foreign applications here and in the routers inside."""
         return [
