@@ -117,9 +117,12 @@ def failure_of(exc: BaseException) -> BaseException:
         BaseException: *exc* itself, where a cancellation is in it.
     """
     going, failure = parted(exc)
-    if failure is None or going is not None:
+    if failure is not None and going is None:
+        return reduced(failure)
+    try:
         raise exc
-    return reduced(failure)
+    finally:
+        del exc, going, failure  # a circle: its traceback has this frame
 
 
 def reduced(error: BaseException) -> BaseException:
@@ -156,7 +159,9 @@ def _told_of(error: BaseException, leaf: BaseException) -> BaseException:
     Copy a group, with a copy of *leaf* in it, to be its cause: *leaf* itself there were a circle.
 
     All that its traceback holds would wait for the garbage collector: the whole request. The copy
-    has none, which spares the log half of its lines. It has the cause that *leaf* had.
+    has none, which spares the log half of its lines. It has the cause that *leaf* had. Nor may the
+    copy of the group lead there, by its context, or by frames of a task group's own: the
+    `__aexit__` of trio's keeps what it was given.
     """
     if error is leaf:
         copy = copied(error)
@@ -167,9 +172,11 @@ def _told_of(error: BaseException, leaf: BaseException) -> BaseException:
     group = cast("BaseExceptionGroup[BaseException]", error)
     told = group.derive([_told_of(each, leaf) for each in group.exceptions])
     told.__dict__.update(group.__dict__)  # its notes
-    told.__cause__, told.__context__ = error.__cause__, error.__context__
+    told.__cause__ = error.__cause__
+    # A task group raises its group `from None`, while it handles what is in there.
+    told.__context__ = None if error.__suppress_context__ else error.__context__
     told.__suppress_context__ = error.__suppress_context__
-    return told.with_traceback(error.__traceback__)
+    return told.with_traceback(_joined(_own_links(group)))
 
 
 def _origin_of(leaf: BaseException) -> _Origin:
@@ -319,21 +326,41 @@ def exc_info_of(error: BaseException) -> ExcInfo:
     Returns:
         What the argument `exc_info` of a logger's methods takes.
     """
-    frames: list[TracebackType] = []
+    links = _links(error)
+    shown = error.__traceback__
+    if any(_is_given(each.tb_frame.f_code, each.tb_frame.f_globals) for each in links):
+        shown = _joined(
+            [each for each in links[:-1] if not is_ours(each.tb_frame.f_code)] + links[-1:]
+        )
+    return type(error), error, shown
+
+
+def _links(error: BaseException) -> list[TracebackType]:
+    """List what the traceback of *error* is a chain of, from the outside in."""
+    links: list[TracebackType] = []
     link = error.__traceback__
     while link is not None:
-        frames.append(link)
+        links.append(link)
         link = link.tb_next
-    shown = error.__traceback__
-    if any(_is_given(each.tb_frame.f_code, each.tb_frame.f_globals) for each in frames):
-        kept = [each for each in frames[:-1] if not is_ours(each.tb_frame.f_code)] + frames[-1:]
-        shown = None
-        for each in reversed(kept):
-            line = (
-                each.tb_lineno or -1
-            )  # None for an instruction without a line, in spite of its type
-            shown = TracebackType(shown, each.tb_frame, each.tb_lasti, line)
-    return type(error), error, shown
+    return links
+
+
+def _own_links(error: BaseException) -> list[TracebackType]:
+    """List those that are in code of programs, or of Nardis."""
+    return [
+        each
+        for each in _links(error)
+        if is_ours(each.tb_frame.f_code) or _is_given(each.tb_frame.f_code, each.tb_frame.f_globals)
+    ]
+
+
+def _joined(links: list[TracebackType]) -> TracebackType | None:
+    """Make a traceback anew, of links that are not changed."""
+    made: TracebackType | None = None
+    for each in reversed(links):
+        line = each.tb_lineno or -1  # None for an instruction without a line, in spite of its type
+        made = TracebackType(made, each.tb_frame, each.tb_lasti, line)
+    return made
 
 
 # Where the packages of others are installed: their code is not that of a program.
@@ -348,14 +375,12 @@ def place_of(error: BaseException) -> str:
     its traceback, or the error says it.
     """
     given: list[tuple[bool, str, int]] = []
-    link = error.__traceback__
-    while link is not None:
+    for link in _links(error):
         code = link.tb_frame.f_code
         if _is_given(code, link.tb_frame.f_globals):
             folder, name = os.path.split(code.co_filename)
             is_own = not any(each in folder for each in _INSTALLED)
             given.append((is_own, name, link.tb_lineno or code.co_firstlineno))
-        link = link.tb_next
     if isinstance(error, SyntaxError) or not given:
         return ""
     _, name, line = ([each for each in given if each[0]] or given)[-1]

@@ -271,17 +271,20 @@ def _error_of(
     if exc is None:
         return None
     going, failure = parted(exc)
-    if going is not None and lent is not None and exchange.closing and lent.cancel_called:
-        return None if failure is None else reduced(failure)  # as a scope of our own would do it
-    if going is not None:
-        if failure is not None:
-            log_late(req, failure, "in its clean-up")
-        if exchange.close_reason is None:
-            exchange.close_reason = "shutdown"  # a server cancels a handler for nothing else
-        raise going
-    return reduced(
-        failure or exc
-    )  # of a cancelled task group, whose cancellation our scope has kept
+    try:
+        if going is not None and lent is not None and exchange.closing and lent.cancel_called:
+            # As a scope of our own would do it.
+            return None if failure is None else reduced(failure)
+        if going is not None:
+            if failure is not None:
+                log_late(req, failure, "in its clean-up")
+            if exchange.close_reason is None:
+                exchange.close_reason = "shutdown"  # a server cancels a handler for nothing else
+            raise going
+        # Of a cancelled task group, whose cancellation our scope has kept.
+        return reduced(failure or exc)
+    finally:
+        del exc, going, failure  # a circle: its traceback has this frame
 
 
 async def serve_websocket(

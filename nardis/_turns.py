@@ -11,7 +11,7 @@ __all__ = ["TakesTurns", "Waiting"]
 
 # In the order of their calls. A deque is gone through for each that leaves: ten thousand that are
 # cancelled at once would hold everything up for a second.
-Waiting: TypeAlias = "OrderedDict[anyio.Event, None]"
+Waiting: TypeAlias = OrderedDict[anyio.Event, None]
 
 
 class TakesTurns:

@@ -21,15 +21,12 @@ from collections.abc import (
     Sequence,
     ValuesView,
 )
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast, overload
+from typing import ClassVar, Protocol, TypeVar, cast, overload
 
 from ._http.cookies import MAX_COOKIES, parse_cookies
 from ._http.fields import check_name, check_value
 from ._http.urlencoded import MAX_PAIRS, parse_urlencoded
 from .errors import MissingKey
-
-if TYPE_CHECKING:
-    from _typeshed import SupportsKeysAndGetItem
 
 __all__ = ["Cookies", "Headers", "MutableHeaders", "Query"]
 
@@ -258,7 +255,7 @@ class MutableHeaders(Headers, MutableMapping[str, str]):
 
     def update(
         self,
-        other: SupportsKeysAndGetItem[str, str] | Iterable[tuple[str, str]] = (),
+        other: _Keyed | Iterable[tuple[str, str]] = (),
         /,
         **fields: str,
     ) -> None:
@@ -294,6 +291,14 @@ class MutableHeaders(Headers, MutableMapping[str, str]):
         for rest in lines.values():
             merged += rest
         self.raw[:] = merged
+
+
+class _Keyed(Protocol):
+    """What has keys and an item for each, which is all that `update` wants of a mapping."""
+
+    def keys(self) -> Iterable[str]: ...
+
+    def __getitem__(self, key: str, /) -> str: ...
 
 
 class _Pairs(Mapping[str, str]):

@@ -5,16 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, cast
 
 from ._failures import name_of
 from ._parameters import parameters_of
+from .request import Request
+from .response import Response
 from .types import Next
-
-if TYPE_CHECKING:
-    from .request import Request
-    from .response import Response
-    from .websocket import WebSocket
+from .websocket import WebSocket
 
 __all__ = [
     "ErrorHandler",

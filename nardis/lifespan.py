@@ -202,12 +202,20 @@ class Life:
         sweeper: Sweeper,
     ) -> AsyncGenerator[None, None]:
         """Start everything, from the outside in; and at the end stop it, the last first."""
+        outer: tuple[object, ...] = getattr(extension(scope, RUNNER), "around", ())
+        if self in outer:
+            raise UsageError(
+                "an application is mounted inside itself, by way of others: its lifespan would "
+                "begin again and again"
+            )
         async with AsyncExitStack() as stack:
             around = await stack.enter_async_context(surrounded(_wrapped(router), scope, seconds))
             for life in joined:
                 if life.function is not None:
                     await _enter(life.function, life.owner, stack)
-            await stack.enter_async_context(guests(router.mounts(), seconds, self.draining))
+            await stack.enter_async_context(
+                guests(router.mounts(), seconds, self.draining, (*outer, self))
+            )
             await stack.enter_async_context(self.tasks.opened(seconds))
             for guest in reversed(around):
                 await guest.go_on()

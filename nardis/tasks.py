@@ -61,11 +61,14 @@ class Tasks:
             await begun("app.tasks.start_soon", fn, args)
         except BaseException as exc:
             going, failure = parted(exc)
-            if failure is not None:
-                logger.error("a background task failed: %r", fn, exc_info=explained(failure))
-            if going is not None:
-                self._cut.append(name)
-                raise going  # noqa: B904  # it is in *exc*
+            try:
+                if failure is not None:
+                    logger.error("a background task failed: %r", fn, exc_info=explained(failure))
+                if going is not None:
+                    self._cut.append(name)
+                    raise going
+            finally:
+                del going, failure  # a circle: its traceback has this frame
 
     @asynccontextmanager
     async def opened(self, seconds: float) -> AsyncGenerator[None, None]:

@@ -320,15 +320,19 @@ class Lifetime(ABC):
                     with _variables_of(context):
                         await begun("req.defer", call, args)
                 except BaseException as exc:
-                    going, failure = parted(exc)
-                    if failure is not None:
-                        text = "%s %s: a deferred clean-up failed: %r"
-                        logger.error(text, *_asked(self.scope), call, exc_info=failure)
-                    if going is not None:
+                    if self._goes_on(exc, call):
                         raise
         if scope.cancelled_caught:
             text = "%s %s: deferred clean-up took longer than cleanup_s=%s and was cut"
             logger.error(text, *_asked(self.scope), self.limits.cleanup_s)
+
+    def _goes_on(self, exc: BaseException, call: object) -> bool:
+        """Log what failed in a deferred *call*; return whether a cancellation is in *exc*."""
+        going, failure = parted(exc)
+        if failure is not None:
+            text = "%s %s: a deferred clean-up failed: %r"
+            logger.error(text, *_asked(self.scope), call, exc_info=failure)
+        return going is not None
 
 
 def _asked(scope: Scope) -> tuple[str, str]:

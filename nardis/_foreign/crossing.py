@@ -178,10 +178,13 @@ class _Crossing:
                     error = failure_of(exc)
         except BaseException as exc:
             going, failure = parted(exc)
-            if going is not None:
-                raise
-            # Of a cancelled task group, whose cancellation our scope has kept.
-            error = reduced(failure or exc)
+            try:
+                if going is not None:
+                    raise
+                # Of a cancelled task group, whose cancellation our scope has kept.
+                error = reduced(failure or exc)
+            finally:
+                del going, failure  # a circle, as below
         try:
             return error
         finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import anyio
 
@@ -19,11 +18,9 @@ from ..errors import (
     ResponseAlreadyEnded,
     UsageError,
 )
+from ..request import Request
+from ..response import Response
 from ..types import ASGIApp, CloseReason, Message, Scope
-
-if TYPE_CHECKING:
-    from ..request import Request
-    from ..response import Response
 
 __all__ = ["Doorway"]
 

@@ -54,13 +54,14 @@ async def surrounded(
 
 @asynccontextmanager
 async def guests(
-    mounts: list[Mounted], seconds: float, draining: Draining
+    mounts: list[Mounted], seconds: float, draining: Draining, around: tuple[object, ...]
 ) -> AsyncGenerator[None, None]:
     """
     Run the lifespans of mounted applications, each once.
 
     One starts after the other, and the last one stops first. Those of Nardis hear of the shutdown
-    when it begins, as *draining* says, and not only when all requests are over.
+    when it begins, as *draining* says, and not only when all requests are over; and of the lives
+    *around* theirs.
     """
     failure: BaseException | None = None
     apps = {id(mounted.app): mounted for mounted in mounts}
@@ -68,7 +69,7 @@ async def guests(
         started: list[Mate] = []
         try:
             for mounted in apps.values():
-                guest = Mate(mounted.__qualname__, mounted.call, draining)
+                guest = Mate(mounted.__qualname__, mounted.call, draining, around)
                 started.append(guest)
                 group.start_soon(guest.run, name=f"{mounted.__qualname__}.lifespan")
                 await guest.start()
@@ -141,10 +142,18 @@ class Guest(LifespanServer):
 
 
 class Mate(Guest):
-    """The lifespan of a mounted application; one of Nardis takes us for its runner."""
+    """
+    The lifespan of a mounted application; one of Nardis takes us for its runner.
 
-    def __init__(self, name: str, app: ASGIApp, draining: Draining) -> None:
+    Attributes:
+        around: The lives that it runs in, from the outside in.
+    """
+
+    def __init__(
+        self, name: str, app: ASGIApp, draining: Draining, around: tuple[object, ...]
+    ) -> None:
         super().__init__(name, app)
+        self.around: tuple[object, ...] = around
         self._draining = draining
 
     def offers(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ Source: the ASGI specification, versions 2 and 3, "HTTP & WebSocket" and "Lifesp
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from urllib.parse import unquote
 
 from .._asgi.adapt import as_asgi3
@@ -21,12 +21,10 @@ from .._exchange.handshake import Handshake
 from .._failures import name_of
 from .._http.request_head import quoted
 from ..errors import HTTPError
+from ..request import Request
+from ..response import Response
 from ..types import ASGIApp, Next, Scope
 from .doorway import Doorway
-
-if TYPE_CHECKING:
-    from ..request import Request
-    from ..response import Response
 
 __all__ = ["Mounted", "carried"]
 

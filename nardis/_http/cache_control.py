@@ -16,7 +16,7 @@ from .grammar import QUOTED_TEXT, TOKEN, split, unescape
 
 __all__ = ["Directives", "cache_control", "parse_cache_control"]
 
-Seconds: TypeAlias = "int | float | timedelta"
+Seconds: TypeAlias = int | float | timedelta
 
 # RFC 9111 §1.2.2: a cache reads anything longer as this, 68 years.
 _FOREVER_S: Final = 2**31

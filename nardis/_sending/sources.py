@@ -112,10 +112,14 @@ async def pump(
                 await _pour(exchange, _puller(opened), convert)
                 await exchange.end(last())
     except BaseException as exc:
-        failure = parted(exc)[1]
-        if failure is not None:
-            exchange.fail(failure)  # R2; it is nothing before the head, and behind the end
+        _note(exchange, parted(exc)[1])
         raise
+
+
+def _note(exchange: Exchange, failure: BaseException | None) -> None:
+    """Let the exchange know what failed (R2): nothing before the head, and behind the end."""
+    if failure is not None:
+        exchange.fail(failure)
 
 
 async def _pour(exchange: Exchange, pull: Pull, convert: Convert) -> None:

@@ -316,7 +316,10 @@ class _Thread(Thread):
         while True:
             piece, error = self._step()
             if error is not None or piece is _END:
-                return piece, error
+                try:
+                    return piece, error
+                finally:
+                    del error  # a circle: it knows the frame above, and that knows this one
             try:
                 data = self._convert(piece)
             except BaseException as exc:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Unpack
+from typing import Any, Protocol, Unpack
 
+from ..handlers import Handler, Middleware
 from .layer import Layer, Match, Path, Route, RouteOptions, checked_method
-
-if TYPE_CHECKING:
-    from ..handlers import Handler, Middleware
 
 __all__ = ["Registers", "RouterRoute", "without_chain"]
 

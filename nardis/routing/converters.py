@@ -14,14 +14,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from functools import partial
 from inspect import Parameter
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from .._failures import is_skip, name_of
 from .._parameters import parameters_of
 from ..errors import SkipRoute, UsageError
-
-if TYPE_CHECKING:
-    from ..request import Request
+from ..request import Request
 
 __all__ = ["C", "Conversions", "Converter", "check_capture"]
 

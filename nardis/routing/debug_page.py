@@ -19,13 +19,11 @@ from hashlib import sha256
 from html import escape
 from itertools import groupby
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 from .._failures import failure_of, is_ours, message_of
 from ..errors import HTTPError, reason_phrase
-
-if TYPE_CHECKING:
-    from ..request import Request
+from ..request import Request
 
 __all__ = ["POLICY", "Frame", "Raised", "Report", "as_html", "as_members", "as_text", "report_on"]
 

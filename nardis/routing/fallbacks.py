@@ -11,18 +11,16 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 from .._failures import failure_of, message_of
 from .._http import negotiation
 from .._http.grammar import Known
 from .._sending.whole import LENGTHS, TYPE
 from ..errors import HTTPError, NotModified, reason_phrase
+from ..request import Request
+from ..response import Response
 from .layer import WEBSOCKET
-
-if TYPE_CHECKING:
-    from ..request import Request
-    from ..response import Response
 
 __all__ = ["answer_not_modified", "answer_options", "answer_problem", "unmatched"]
 

@@ -30,17 +30,13 @@ __all__ = [
 # Stands for a method where routes are listed.
 WEBSOCKET: Final = "WEBSOCKET"
 
-Path: TypeAlias = "str | Sequence[str]"
+Path: TypeAlias = str | Sequence[str]
 
 # What a matching layer captured, and how many segments its prefix took off.
 Match: TypeAlias = tuple[dict[str, Any], int]
 
 # The functions of the layers in front that need no more than a call; None is behind the last one.
-Through: TypeAlias = "list[Callable[..., Awaitable[object]] | None]"
-
-# The layers that may match a path, with their captures where those are known beforehand; the path
-# in segments; and how those layers begin.
-Plan: TypeAlias = "tuple[list[tuple[Layer, Match | None]], Segments, Through]"
+Through: TypeAlias = list[Callable[..., Awaitable[object]] | None]
 
 
 class RouteOptions(TypedDict, total=False):
@@ -171,6 +167,11 @@ class Layer:
             self.only = None
             if any(converter.loads for converter in converters.values()):
                 self.straight = False
+
+
+# The layers that may match a path, with their captures where those are known beforehand; the path
+# in segments; and how those layers begin.
+Plan: TypeAlias = tuple[list[tuple[Layer, Match | None]], Segments, Through]
 
 
 class Route(Layer):

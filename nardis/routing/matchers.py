@@ -13,21 +13,18 @@ and a *pattern_cls* that reads the path in its own way.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar, TypeAlias, Unpack
+from typing import ClassVar, TypeAlias, Unpack
 
 from .._paths.pattern import compile_pattern
 from .._paths.segments import Segments
 from ..errors import HTTPError
-from ..handlers import flattened
+from ..handlers import Handler, Middleware, flattened
+from ..limits import Limits
+from ..request import Request
+from ..response import Response
 from .layer import Match, Route, RouteOptions, check_options
 from .pattern import PathMatcher, RegexPattern
 from .router import Router
-
-if TYPE_CHECKING:
-    from ..handlers import Handler, Middleware
-    from ..limits import Limits
-    from ..request import Request
-    from ..response import Response
 
 __all__ = [
     "BaseHTTPMatcher",

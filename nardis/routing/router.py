@@ -8,13 +8,14 @@ holds middlewares or another router.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, Unpack, cast, overload
+from typing import Any, TypeGuard, TypeVar, Unpack, cast, overload
 
 from .._asgi.adapt import ASGI2App
 from .._foreign.mounted import Mounted
 from .._paths.pattern import Pattern, compile_pattern
 from ..errors import UsageError
-from ..handlers import F, flattened, step_of
+from ..handlers import F, Handler, Middleware, WebSocketHandler, flattened, step_of
+from ..types import ASGIApp
 from .chain import RouterRoute
 from .converters import C, Converter, check_capture
 from .hosts import Host
@@ -29,10 +30,6 @@ from .layer import (
 )
 from .sockets import WebSocketRoute
 from .table import Entrance, RouteTable
-
-if TYPE_CHECKING:
-    from ..handlers import Handler, Middleware, WebSocketHandler
-    from ..types import ASGIApp
 
 __all__ = ["Router", "RouterRoute"]
 
@@ -234,8 +231,8 @@ class Router(RouteTable):
 
         Raises:
             TypeError: Something is neither a middleware `async (req, res, next)` nor a Router.
-            UsageError: A router is used inside itself, or an application has options that this one
-                does not have.
+            UsageError: A router is used inside itself, or inside what it uses or mounts; or an
+                application has options that this one does not have.
         """
         if not _is_path(first):
             self._use("/", [first, *rest])
@@ -256,8 +253,10 @@ class Router(RouteTable):
         for thing in flattened(things):
             if not isinstance(thing, Router):
                 layers.append(Layer(pattern, [step_of(thing, "use()")]))
-            elif self in thing.below():
-                raise UsageError("a router cannot be used inside itself")
+            elif thing.leads_to(self):
+                raise UsageError(
+                    "a router cannot be used inside itself, nor inside what it uses or mounts"
+                )
             else:
                 self._check_options(thing)
                 layers.append(Entrance(pattern, thing))
@@ -291,11 +290,13 @@ class Router(RouteTable):
 
         Raises:
             TypeError: This is no ASGI application, of version 3 or 2.
-            UsageError: An application is mounted inside itself.
+            UsageError: An application is mounted inside itself, or inside what it uses or mounts.
         """
         app: object = asgi_app
-        if isinstance(app, Router) and self in app.below():
-            raise UsageError("an application cannot be mounted inside itself")
+        if isinstance(app, Router) and app.leads_to(self):
+            raise UsageError(
+                "an application cannot be mounted inside itself, nor inside what it uses or mounts"
+            )
         self.add(Layer(self._pattern(prefix), [(Mounted(asgi_app), True)]))
 
     @overload

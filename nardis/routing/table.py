@@ -10,22 +10,20 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from .._foreign.mounted import Mounted
 from .._paths.index import Index
 from .._paths.pattern import Pattern, compile_pattern
 from .._paths.segments import Segments, split_path
 from ..errors import HTTPError, UsageError
+from ..handlers import ErrorHandler, Step
+from ..request import Request
+from ..response import Response
+from ..types import Next
 from .converters import Converter
 from .hosts import Host, HostIndex, Labels
 from .layer import WEBSOCKET, Layer, Match, Plan, Route, Through
-
-if TYPE_CHECKING:
-    from ..handlers import ErrorHandler, Step
-    from ..request import Request
-    from ..response import Response
-    from ..types import Next
 
 __all__ = ["Entrance", "RouteInfo", "RouteTable"]
 
@@ -134,6 +132,16 @@ class RouteTable:
                     seen.add(layer.router)
                     found.append(layer.router)
         return found
+
+    def leads_to(self, table: RouteTable) -> bool:
+        """For Nardis itself: whether *table* is this router, or inside it, used or mounted."""
+        tops: list[RouteTable] = [self]  # and the applications of Nardis that are mounted
+        for top in tops:
+            if table in top.below():
+                return True
+            mounted = [each.app for each in top.mounts()]
+            tops += [app for app in mounted if isinstance(app, RouteTable) and app not in tops]
+        return False
 
     def mounts(self) -> list[Mounted]:
         """For Nardis itself: list the foreign applications here and in the routers inside."""

@@ -316,15 +316,14 @@ async def run_app(
         await service.call(scope, receive, send)
     except BaseException as exc:
         going, failure = parted(exc)
-        if failure is not None and not call.claimed:  # else the application has logged it
-            logger.error(
-                "%s %s failed: %r",
-                scope["type"],
-                scope["path"].encode("unicode_escape").decode(),  # it may have line breaks in it
-                failure,
-                exc_info=explained(failure),
-            )
-        if going is not None:
-            raise going  # noqa: B904  # it is in *exc*
+        try:
+            if failure is not None and not call.claimed:  # else the application has logged it
+                path = scope["path"].encode("unicode_escape").decode()  # it may have line breaks
+                text = "%s %s failed: %r"
+                logger.error(text, scope["type"], path, failure, exc_info=explained(failure))
+            if going is not None:
+                raise going
+        finally:
+            del going, failure  # a circle: its traceback has this frame
     finally:
         service.calls -= 1

@@ -1,6 +1,7 @@
 """Exception groups are reduced to what there is to answer: error handlers see the error itself."""
 
 from dataclasses import dataclass
+from traceback import extract_tb
 
 import anyio
 import pytest
@@ -89,10 +90,25 @@ async def test_the_cause_of_what_remains_tells_of_all_of_the_group(leaf):
     async with Client(app) as client:
         await client.get("/")
     told, inner = causes[0], causes[0].exceptions[1]
-    assert told.__traceback__ is around.__traceback__
+    assert extract_tb(told.__traceback__) == extract_tb(around.__traceback__)
     assert (told.__notes__, inner.__notes__, told.exceptions[0]) == (["outer"], ["inner"], GONE)
     assert str(inner.exceptions[0]) == str(leaf)
     assert (inner.exceptions[0] is leaf) is isinstance(leaf, Single)
+
+
+async def test_the_cause_shows_whose_task_group_it_was_without_the_insides_of_that():
+    async def handler():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fails, KeyError("k"))
+
+    try:
+        await handler()
+    except ExceptionGroup as exc:
+        told = failure_of(exc).__cause__
+    shown = [frame.name for frame in extract_tb(told.__traceback__)]
+
+    assert shown[-1] == "handler"
+    assert "__aexit__" not in shown
 
 
 def raised_from(error, origin):

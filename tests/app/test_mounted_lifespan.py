@@ -136,6 +136,26 @@ async def test_a_shutdown_that_fails_is_logged(stage, words, caplog):
     assert words in caplog.text
 
 
+async def test_an_application_that_reaches_itself_through_another_does_not_start():
+    """What an application of others holds shows when it is started; it would never have ended."""
+    app, inner, log = Nardis(), Nardis(), []
+
+    @app.lifespan
+    async def own(app):
+        log.append("startup")
+        yield
+
+    async def middleware(scope, receive, send):
+        await app(scope, receive, send)
+
+    inner.mount("/app", middleware)
+    app.mount("/inner", inner)
+    with pytest.raises(AppError, match="an application is mounted inside itself"):
+        async with Client(app):
+            pass  # pragma: no cover - never entered
+    assert log == ["startup"]
+
+
 async def test_a_shutdown_that_hangs_is_cut(caplog):
     app = Nardis(limits=Limits(cleanup_s=0.01))
     app.mount("/a", Foreign([], "a", shutdown=hangs))

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 import anyio
 import pytest
 
-from nardis import HTTPError, Nardis, SkipRoute, wrap
+from nardis import HTTPError, Limits, Nardis, SkipRoute, wrap
 from nardis.middleware import compression
+from nardis.testing import Client
 from tests.foreign.applications import Through
 from tests.peers.driver import Identity, Server, part
 
@@ -21,10 +22,14 @@ app = Nardis()
 BODY = (part(b'{"a": '), part(b"1}", more=False))
 
 
+class Held:
+    """What the frames of a call hold."""
+
+
 @contextmanager
 def collecting():
     """
-    List the types of Nardis's that a block leaves to the garbage collector.
+    List the types that a block leaves to the garbage collector: those of Nardis, and `Held`.
 
     What is logged goes to a handler that forgets it, as most do: pytest keeps the errors.
     """
@@ -39,7 +44,8 @@ def collecting():
     try:
         yield left
         gc.collect()
-        left += [type(each) for each in gc.garbage if type(each).__module__[:6] == "nardis"]
+        kinds = [type(each) for each in gc.garbage]
+        left += [kind for kind in kinds if kind is Held or kind.__module__[:6] == "nardis"]
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
@@ -313,6 +319,43 @@ async def skips_in_a_group(req, res):
         raise SkipRoute
 
 
+async def fails_around_a_task(req, res):
+    async with anyio.create_task_group():
+        raise KeyError("no")
+
+
+async def fails_beside_its_body(req, res):
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(fails, req, res)
+        await anyio.sleep_forever()
+
+
+async def fails_two_groups_deep(req, res):
+    async with anyio.create_task_group(), anyio.create_task_group():
+        raise KeyError("no")
+
+
+async def fails_as_a_source(req, res):
+    async def items():
+        yield "x"
+        raise KeyError("no")
+
+    await res.pipe(items())
+
+
+async def fails_in_a_thread(req, res):
+    def items():
+        yield req.path
+        raise KeyError("no")
+
+    await res.json_array(items())
+
+
+async def fails_when_all_is_over(req, res):
+    req.defer(fails, req, res)
+    await res.send("x")
+
+
 async def forgets(req, res):
     res.send("x")
 
@@ -325,7 +368,19 @@ async def fails_too(err, req, res):
     raise ValueError("again") from err
 
 
-FAILING = [fails, fails_late, fails_in_a_group, refuses_in_a_group, skips_in_a_group, forgets]
+LATE = [fails_late, fails_as_a_source, fails_in_a_thread]
+FAILING = [
+    *LATE,
+    fails,
+    fails_in_a_group,
+    fails_around_a_task,
+    fails_beside_its_body,
+    fails_two_groups_deep,
+    fails_when_all_is_over,
+    refuses_in_a_group,
+    skips_in_a_group,
+    forgets,
+]
 
 
 async def failing_app(scope, receive, send):
@@ -362,7 +417,7 @@ async def test_a_failure_leaves_nothing_to_the_garbage_collector(handler, around
     failing.get("/", *around, handler)
     if answer is not None:
         failing.error(KeyError, 418)(answer)
-    await check_failure(failing, "/", late=handler is fails_late)
+    await check_failure(failing, "/", late=handler in LATE)
 
 
 @pytest.mark.parametrize("path", ["/", "/late"])
@@ -370,6 +425,85 @@ async def test_nor_does_that_of_a_mounted_application(path):
     failing = Nardis()
     failing.mount("/", failing_app)
     await check_failure(failing, path, late=path == "/late")
+
+
+async def waits(req, res):
+    await anyio.sleep_forever()
+
+
+async def waits_late(req, res):
+    await res.write("x")
+    await waits(req, res)
+
+
+async def waits_for_tasks(req, res):
+    async with anyio.create_task_group() as tasks:
+        # It holds nothing of the request: anyio's group on asyncio leaves its own tasks as circles.
+        tasks.start_soon(anyio.sleep_forever)
+
+
+async def waits_in_a_source(req, res):
+    async def items():
+        yield "x"
+        await anyio.sleep_forever()
+
+    await res.pipe(items())
+
+
+async def gone(server, call):
+    await server.lose(call)
+
+
+async def overdue(server, call):
+    await server.tick(10)
+
+
+async def shut_down(server, call):
+    server.shut_down()
+
+
+async def cancelled(server, call):
+    call.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("handler", [waits, waits_late, waits_for_tasks, waits_in_a_source])
+@pytest.mark.parametrize(
+    "around", [[], [passes_on], [wrap(Through)]], ids=["", "inside", "wrapped"]
+)
+@pytest.mark.parametrize("end", [gone, overdue, shut_down, cancelled])
+async def test_a_handler_that_was_ended_leaves_nothing_to_the_garbage_collector(
+    handler, around, end
+):
+    """Clients leave all the time, and its cancellation has frames of ours as well."""
+    ended = Nardis(limits=Limits(handler_s=5))
+    ended.get("/", *around, handler)
+    async with Server(ended) as server:
+
+        async def answered():
+            call = server.call()
+            await server.tick()
+            await end(server, call)
+            await call.wait()
+            call.error = None
+            server.calls.clear()
+
+        await answered()
+        with collecting() as left:
+            await answered()
+
+    assert left == []
+
+
+async def test_a_background_task_that_fails_leaves_nothing_to_the_garbage_collector():
+    async def task(held):
+        raise KeyError("no")
+
+    async with Client(app):
+        with collecting() as left:
+            app.tasks.start_soon(task, Held())
+            await anyio.wait_all_tasks_blocked()
+
+    assert left == []
 
 
 async def test_what_is_asked_of_a_request_that_is_over_is_no_circle():

@@ -225,6 +225,31 @@ def test_an_application_cannot_be_mounted_inside_itself():
         router.mount("/x", app)
 
 
+def test_applications_cannot_be_mounted_inside_each_other():
+    """The circle is refused where it is closed, however many there are in it."""
+    a, b, c = Nardis(), Nardis(), Nardis()
+    a.mount("/b", b)
+    with pytest.raises(UsageError, match="inside what it uses or mounts"):
+        b.mount("/a", a)
+    b.mount("/c", c)
+    with pytest.raises(UsageError, match="inside what it uses or mounts"):
+        c.mount("/a", a)
+    a.mount("/c", c)  # twice is no circle
+    assert c.layers == []
+
+
+def test_what_mounts_an_application_cannot_be_used_in_it():
+    """Neither the router that does, nor one around that, nor another application."""
+    app, router, around, other = Nardis(), Router(), Router(), Nardis()
+    router.mount("/app", app)
+    around.use(router)
+    other.mount("/app", app)
+    for each in (router, around, other):
+        with pytest.raises(UsageError, match="inside what it uses or mounts"):
+            app.use("/x", each)
+    assert app.layers == []
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -3,6 +3,7 @@
 import errno
 import logging
 import socket
+from functools import partial
 from types import SimpleNamespace
 
 import anyio
@@ -12,6 +13,7 @@ from anyio.lowlevel import checkpoint
 from nardis.server import Config
 from nardis.server.service import TICK_S, Service, run_app
 from nardis.server.stream import clock
+from tests.exchange.test_circles import Held, collecting
 
 pytestmark = pytest.mark.anyio
 
@@ -386,6 +388,18 @@ async def test_the_cancellation_of_a_call_goes_on(caplog):
 
     assert scope.cancelled_caught
     assert caplog.text == ""
+
+
+async def test_a_call_that_fails_leaves_nothing_to_the_garbage_collector():
+    """The traceback has the frames of the call, which hold all of it."""
+
+    async def app(scope, receive, send, held):
+        raise ValueError("v")
+
+    with collecting() as left:
+        await run(partial(app, held=Held()))
+
+    assert Held not in left
 
 
 # --- how much is enough ---------------------------------------------------------------------------

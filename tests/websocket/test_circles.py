@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 
 from nardis import HTTPError, Nardis, wrap
@@ -33,7 +34,18 @@ async def fails(req, ws):
     raise KeyError("k")
 
 
-for handler in (echo, closes, refuses, fails):
+async def fails_in_a_group(req, ws):
+    await ws.accept()
+    async with anyio.create_task_group():
+        raise KeyError("k")
+
+
+async def waits(req, ws):
+    await ws.accept()
+    await anyio.sleep_forever()
+
+
+for handler in (echo, closes, refuses, fails, fails_in_a_group, waits):
     app.websocket(f"/{handler.__name__}", handler)
     app.websocket(f"/wrapped/{handler.__name__}", wrap(PassThrough), handler)
 
@@ -42,11 +54,13 @@ PATHS = [
     "closes",
     "refuses",
     "fails",
+    "fails_in_a_group",
     "missing",
     "wrapped/echo",
     "wrapped/closes",
     "wrapped/refuses",
     "wrapped/fails",
+    "wrapped/fails_in_a_group",
 ]
 
 
@@ -58,3 +72,21 @@ async def test_a_websocket_leaves_nothing_to_the_garbage_collector():
                 await server.talked(f"/{path}", text("x"), bye())
                 server.calls.clear()
         assert left == [], path
+
+
+@pytest.mark.parametrize("path", ["/waits", "/wrapped/waits"])
+async def test_nor_does_one_whose_client_leaves_while_the_handler_waits_for_something_else(path):
+    async with Sockets(app) as server:
+
+        async def talked():
+            call = server.open(path)
+            await server.tick()  # from then on it is watched
+            call.push(bye())
+            await call.wait()
+            server.calls.clear()
+
+        await talked()
+        with collecting() as left:
+            await talked()
+
+    assert left == []

@@ -133,7 +133,7 @@ class Close(NamedTuple):
     reason: str
 
 
-Said: TypeAlias = "str | bytes | Control | Close"
+Said: TypeAlias = str | bytes | Control | Close
 
 
 class Frames:
