@@ -433,6 +433,7 @@ async def _settle(
 ) -> None:
     """Bring what did not end by itself to an honest end: an answer, silence, or a cut."""
     reason = exchange.close_reason
+    failed = exchange.failure is not None  # also where a middleware has kept quiet about it
     if error is None or isinstance(error, ResponseAborted):
         error = exchange.failure or error  # a write behind a failure says only that it was cut
     known = error is None or isinstance(error, (ClientDisconnected, ResponseAborted))
@@ -450,7 +451,7 @@ async def _settle(
     elif exchange.state == IDLE and error is not None:
         await _answer_anew(app, error, req, exchange)
     else:
-        if not known or reason is not None:
+        if failed or not known or reason is not None:
             log_cut(req, error, reason, exchange.written)
         try:
             if error is not None:

@@ -85,6 +85,10 @@ class Composes(Protocol):
         """The message of the fields behind the body; None where none were announced."""
         ...
 
+    def peek(self, name: bytes, /) -> bytes | None:
+        """Return the first line of a field."""
+        ...
+
     def merge(self, message: Message, /) -> None:
         """Take a status and fields, instead of and beside those that are set."""
         ...

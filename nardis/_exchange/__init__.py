@@ -7,7 +7,7 @@ its rules; comments elsewhere cite them by number.
 The response (`exchange`) moves `IDLE → STARTED → ENDED | ABORTED`, and never back.
  R1  One head: `http.response.start` leaves once, and before any body message.
  R2  The final message leaves once, after the handler returned or ended the response. It never
-     leaves after the handler failed past the head.
+     leaves after the handler failed past the head, or was cancelled there by a middleware.
  R3  Nothing leaves after the final message, after an abort, or after the client left.
  R4  With a declared Content-Length the body is exactly as long, or the exchange is aborted. A write
      beyond it sends nothing.

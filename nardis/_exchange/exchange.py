@@ -14,7 +14,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from .._asgi.extensions import FILE, PATH
-from .._http.fields import BODILESS_METHODS
+from .._http.fields import BODILESS_METHODS, declared_length
 from .._turns import Waiting
 from ..errors import (
     ContentLengthMismatch,
@@ -274,8 +274,11 @@ class Exchange(Ledger):
             self._give_turn()
 
     async def _answer(self, body: bytes) -> None:
+        await self._send_answer(self._compose_whole(len(body)), body)
+
+    def _compose_whole(self, size: int) -> Composed:
         close = self.expects_body and self.http1 and self.open_body().costs_connection()
-        await self._send_answer(self.head.compose(len(body), self.http1, close), body)
+        return self.head.compose(size, self.http1, close)
 
     async def _answer_filtered(self, composed: Composed, body: bytes) -> None:
         try:
@@ -386,7 +389,7 @@ class Exchange(Ledger):
 
     async def _end(self, data: bytes) -> None:
         if self.state == IDLE:
-            return await self._answer(data)
+            return await self._end_at_once(data)
         if self._bodiless:
             return await self._send_last(b"")
         if data:
@@ -396,6 +399,22 @@ class Exchange(Ledger):
         if self.filters:
             data = await self._filtered(data, finish=True)
         await self._send_last(data)
+
+    async def _end_at_once(self, data: bytes) -> None:
+        """
+        End a response that has not begun.
+
+        Unlike an answer in one piece it keeps to the length that was declared: the source of a
+        body that turned out to be empty broke off (R4).
+        """
+        size = len(data)
+        declared = declared_length(self.head.peek(b"content-length"))
+        composed = self._compose_whole(size)
+        if composed[2] and declared is not None and size != declared:
+            if size > declared:
+                raise ContentLengthMismatch.beyond(declared, 0, size)
+            raise ContentLengthMismatch.short(declared, size)
+        await self._send_answer(composed, data)
 
     async def _filtered(self, data: bytes, *, flush: bool = False, finish: bool = False) -> bytes:
         """Pass a piece through the filters: interrupted, it tears the response (R5)."""

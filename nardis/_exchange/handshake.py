@@ -154,6 +154,15 @@ class Handshake(Exchange):
         else:
             self.socket.fail(error)
 
+    def cut_short(self, exc: BaseException) -> None:
+        """Note that a middleware cancelled the handler half-way, also past the accept (W4)."""
+        socket = self.socket
+        if socket is None:
+            super().cut_short(exc)
+        elif socket.open and not socket.closing and parted(exc)[0] is not None:
+            what = "a middleware cancelled the handler of a WebSocket half-way"
+            socket.fail(ResponseAborted(what))
+
     def _become_socket(self, subprotocol: str | None) -> Socket:
         self._conclude()
         socket = Socket(self, self.messages, self._to_server, subprotocol)

@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias
 import anyio
 from anyio.lowlevel import checkpoint
 
+from .._failures import parted
 from ..errors import ContentLengthMismatch, ResponseAborted, ResponseAlreadyEnded
 from .outgoing import Outgoing
 
@@ -73,6 +74,17 @@ class Ledger(Outgoing):
             self.state = ABORTED
             self.failure: BaseException | None = error
             self._plain = False
+
+    def cut_short(self, exc: BaseException) -> None:
+        """
+        Cut a response half-way if *exc*, which left a handler, is its cancellation (R2).
+
+        A middleware has cancelled it, and may keep quiet about that. Where the call is ended from
+        outside, nothing is sent any more in any case.
+        """
+        begun = self.state == STARTED and not self.closing
+        if begun and parted(exc)[0] is not None:
+            self.fail(ResponseAborted("a middleware cancelled the handler half-way"))
 
     async def _may_send(self, verb: str) -> bool:
         """Refuse what may not be sent any more (R3); False: drop it quietly."""

@@ -96,6 +96,7 @@ def _place(at: int) -> PassOn:
                 return
             return look_back(req, res, handler, value, layer_at(req) == behind)
         except BaseException as exc:
+            exchange.cut_short(exc)
             error = None if is_skip(exc) else failure_of(exc)
         if error is None:
             if layer_at(req) == behind:  # else it was after its next(): the rest has run

@@ -269,6 +269,7 @@ async def advance(walk: Walk, ticket: int = 0, at: int = 0, step: int = 0) -> No
             is_last = walk.ticket == ticket and not isinstance(layer, Entrance)
             return look_back(req, res, handler, value, is_last)
         except BaseException as exc:
+            exchange.cut_short(exc)
             if at == len(layers) or not is_skip(exc):  # behind them no route is left to skip
                 error = failure_of(exc)
                 break

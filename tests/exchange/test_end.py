@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from nardis import Nardis
-from nardis.errors import ResponseAlreadyEnded, ResponseAlreadyStarted
+from nardis.errors import ResponseAborted, ResponseAlreadyEnded, ResponseAlreadyStarted
 from tests.peers.driver import Gate, Server, rest
 from tests.peers.handlers import fails_half_way
 
@@ -211,3 +211,125 @@ async def test_an_answer_that_another_task_is_sending_is_not_ended_again():
 
     assert (call.body, call.final, call.error) == (b"whole", True, None)
     assert [message["type"] for message in call.sent].count("http.response.body") == 1
+
+
+async def passes_on(req, res, next):
+    await next()
+
+
+def cancelling():
+    """Make a middleware that cancels what follows it, and keeps quiet; and what has it do so."""
+    scope = anyio.CancelScope()
+
+    async def middleware(req, res, next):
+        with scope:
+            await next()
+
+    return middleware, scope
+
+
+@pytest.mark.parametrize("method", ["get", "all"], ids=["straight", "walk"])
+@pytest.mark.parametrize("depth", [1, 2])
+async def test_a_handler_that_a_middleware_cancels_half_way_never_looks_whole(
+    caplog, method, depth
+):
+    """Its time was up, and nobody raises: what has left is cut, and that is logged."""
+    app, (middleware, scope) = Nardis(), cancelling()
+    app.use(middleware)
+    for _ in range(depth - 1):
+        app.use(passes_on)
+
+    @getattr(app, method)("/")
+    async def handler(req, res):
+        await res.write("a part")
+        scope.cancel()
+        await anyio.sleep_forever()
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert (call.body, call.final, call.aborted) == (b"a part", False, True)
+    [record] = caplog.records
+    assert (record.levelno, record.truncated) == (logging.WARNING, True)
+    assert "a middleware cancelled the handler half-way" in record.getMessage()
+
+
+async def test_a_middleware_does_not_end_what_it_has_cut():
+    app, (middleware, scope), refused = Nardis(), cancelling(), []
+
+    @app.use
+    async def ends(req, res, next):
+        await next()
+        with pytest.raises(ResponseAborted) as caught:
+            await res.end("and so on")
+        refused.append(caught.value)
+
+    app.use(middleware)
+
+    @app.get("/")
+    async def handler(req, res):
+        await res.write("a part")
+        scope.cancel()
+        await anyio.sleep_forever()
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert (call.body, call.aborted, len(refused)) == (b"a part", True, 1)
+
+
+@pytest.mark.parametrize("verb", ["send", "end"])
+async def test_a_handler_that_is_cancelled_behind_its_answer_cuts_nothing(caplog, verb):
+    app, (middleware, scope) = Nardis(), cancelling()
+    app.use(middleware)
+
+    @app.get("/")
+    async def handler(req, res):
+        await getattr(res, verb)("whole")
+        scope.cancel()
+        await anyio.sleep_forever()
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert (call.body, call.final, call.error, caplog.records) == (b"whole", True, None, [])
+
+
+async def test_a_middleware_answers_for_a_handler_that_it_cancelled_before_the_head():
+    app, (middleware, scope) = Nardis(), cancelling()
+
+    @app.use
+    async def answers(req, res, next):
+        await next()
+        await res.status(504).send("too late")
+
+    app.use(middleware)
+
+    @app.get("/")
+    async def handler(req, res):
+        scope.cancel()
+        await anyio.sleep_forever()
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert (call.status, call.body, call.final) == (504, b"too late", True)
+
+
+async def test_a_handler_may_cancel_a_part_of_its_own_and_end():
+    """It knows how far it came: that is no failure."""
+    app = Nardis()
+    app.use(passes_on)
+
+    @app.get("/")
+    async def handler(req, res):
+        with anyio.CancelScope() as scope:
+            await res.write("a part")
+            scope.cancel()
+            await anyio.sleep_forever()
+        await res.write(", and its end")
+
+    async with Server(app) as server:
+        call = await server.finished("/")
+
+    assert (call.body, call.final, call.error) == (b"a part, and its end", True, None)

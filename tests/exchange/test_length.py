@@ -109,6 +109,52 @@ async def test_a_whole_answer_declares_its_own_length():
     assert (call.headers[b"content-length"], call.body, call.final) == (b"2", "ü".encode(), True)
 
 
+@pytest.mark.parametrize(
+    ("verb", "given"),
+    [
+        ("end", ()),
+        ("end", (b"abc",)),
+        ("end", (b"abcde",)),
+        ("pipe", ([],)),
+        ("ndjson", ([],)),
+        ("json_array", ([],)),
+    ],
+    ids=["nothing", "short", "long", "pipe", "lines", "array"],
+)
+async def test_a_body_that_ends_before_it_began_has_the_declared_length_or_is_a_500(verb, given):
+    """A source that broke off before its first byte looks like one that is empty."""
+
+    async def handler(req, res):
+        await getattr(res.set("content-length", 4), verb)(*given)
+
+    call = await answered(handler)
+
+    assert (call.status, call.final, call.error) == (500, True, None)
+    assert call.headers[b"content-length"] == b"%d" % len(call.body)
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "length"), [("GET", 304, None), ("HEAD", 200, b"4"), ("GET", 200, b"4")]
+)
+async def test_an_end_keeps_the_declared_length_where_it_is_right_or_no_body_is_due(
+    method, status, length
+):
+    async def handler(req, res):
+        await res.status(status).set("content-length", 4).end(b"abcd" if length else b"")
+
+    call = await answered(handler, method=method)
+
+    assert (call.status, call.final, call.error) == (status, True, None)
+    assert call.headers.get(b"content-length") == length
+
+
+async def test_an_end_under_a_filter_keeps_to_the_length_as_well():
+    async def handler(req, res):
+        await res.set("content-length", 4).filter(Doubling()).end(b"abc")
+
+    assert (await answered(handler)).status == 500
+
+
 class Doubling(Identity):
     """A codec whose output is twice as long as its input."""
 

@@ -812,3 +812,31 @@ async def test_what_the_client_said_cannot_forge_a_line_of_the_log(caplog):
 
     assert socket.closed == (1007, "no point\nERROR forged")
     assert [each for each in errors(caplog) if "\n" in each] == []
+
+
+async def test_a_handler_that_a_middleware_cancels_is_told_as_a_failure(caplog):
+    """A middleware that keeps quiet about it does not make a good end of it (W4)."""
+    app = Nardis()
+
+    @app.use
+    async def cancels(req, res, next):
+        with anyio.CancelScope() as req.state.scope:
+            await next()
+
+    @app.websocket("/")
+    async def handler(req, ws):
+        await ws.accept()
+        if req.query.get("closed"):
+            await ws.close()
+        req.state.scope.cancel()
+        await anyio.sleep_forever()
+
+    async with Client(app) as client:
+        for url, code in (("/", 1011), ("/?closed=1", 1000)):
+            async with client.websocket(url) as ws:
+                with pytest.raises(WebSocketClosed) as caught:
+                    await ws.receive()
+            assert caught.value.code == code
+
+    [record] = caplog.records
+    assert "a middleware cancelled the handler of a WebSocket half-way" in record.getMessage()
