@@ -11,6 +11,7 @@ import importlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from socket import socket
 from ssl import SSLContext
@@ -22,7 +23,7 @@ from anyio.lowlevel import current_token
 
 from .._http.forwarded import compile_trust
 from ..draining import until, wind_down
-from ..errors import StartFailed, UsageError
+from ..errors import StartFailed
 from ..types import ASGIApp
 from .access_log import with_access_log
 from .config import Config
@@ -58,24 +59,19 @@ async def serve(
     the sockets listen.
 
     At the end nothing new is taken, `app.draining` is set, and what runs may end; after `drain_s`
-    it is cancelled, after `graceful_s` cut. The settings for processes (`workers`, `max_requests`
-    and its jitter) have no effect here.
+    it is cancelled, after `graceful_s` cut. The settings for processes have no effect here:
+    `backend`, as the event loop runs already, `workers`, `max_requests` and its jitter.
 
     Raises:
         StartFailed: An address cannot be listened on, or the application's lifespan says that it
             cannot start.
-        UsageError: *config* is for the other backend, or the system is not POSIX.
+        UsageError: The system is not POSIX.
 
     Cancellation: connections are cut at once, and the lifespan is cancelled.
     """
     need_posix()
     backend = current_token().backend_class.__module__.rpartition("_")[2]
-    config = config or Config(backend=cast(Any, backend))
-    if backend != config.backend:
-        raise UsageError(
-            f"this config is for {config.backend!r}, and another event loop is running: "
-            "Config(backend=...) says which"
-        )
+    config = replace(config or Config(), backend=cast(Any, backend))
     with listening(config) as doors:
         service = Service(app, config)
         await serve_on(doors, service, partial(_end_of, shutdown, service), task_status)
