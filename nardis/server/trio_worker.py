@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from socket import socket
+from socket import AF_UNIX, socket
 from typing import Any, ClassVar, Final
 
 import trio
@@ -55,7 +55,15 @@ class TrioStream(Stream):
         together: Where it is made known as soon as there are many.
     """
 
-    __slots__ = ("_among", "_has_ended", "_has_news", "_reader", "_together")
+    __slots__ = (
+        "_among",
+        "_called_off",
+        "_has_ended",
+        "_has_news",
+        "_is_unix",
+        "_reader",
+        "_together",
+    )
 
     awoken: ClassVar[type[Exception]] = trio.ClosedResourceError
 
@@ -66,11 +74,14 @@ class TrioStream(Stream):
         self._reader: trio.lowlevel.Task | None = None  # waits for news
         self._has_news = False  # nobody waited for them
         self._has_ended = False
+        self._called_off = False
+        # There a read ends behind each file that is passed (unix(7), SCM_RIGHTS), and nobody tells.
+        self._is_unix = sock.family == AF_UNIX
 
     def _readable(self) -> Awaitable[object]:
         if self._among is None and not self._joins():
             return wait_readable(self.socket)  # noqa: ASYNC105  # awaited by the caller
-        if self._has_news or self._has_ended:
+        if self._has_news or self._has_ended or (self._is_unix and self.has_input()):
             return self._take_news()
         self._reader = current_task()
         return wait_task_rescheduled(self._let_go)  # noqa: ASYNC105  # as above
@@ -95,7 +106,10 @@ class TrioStream(Stream):
             self._reader = None
 
     async def _take_news(self) -> None:
+        self._called_off = False
         await checkpoint()  # cancelled here, it leaves them to the next read
+        if self._called_off:  # the news may be of what was read before: it might wait again
+            raise trio.ClosedResourceError
         self._has_news = False
 
     def _let_go(self, _: object) -> Abort:
@@ -108,15 +122,21 @@ class TrioStream(Stream):
 
     def wake(self) -> None:
         """Call off what waits for this socket."""
+        self._called_off = True
         if self._reader is not None:
             reschedule(self._reader, Error(trio.ClosedResourceError()))
             self._reader = None
         notify_closing(self.socket)
 
+    def part(self) -> None:
+        """Be waited for alone from now on; see `Arrivals`."""
+        if self._among is not None:
+            self._among.remove(self.socket.fileno())
+            self._among = None
+
     def close(self) -> None:
         """Close the socket; tasks that wait for it are woken."""
-        if self._among is not None and not self.closed:
-            self._among.remove(self.socket.fileno())
+        self.part()
         super().close()
 
 
