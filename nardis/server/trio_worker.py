@@ -174,6 +174,8 @@ async def accepting(
             except (BlockingIOError, ConnectionAbortedError):
                 continue
             except OSError as exc:  # no more files, or no memory: the client waits in the queue
+                if listener.fileno() < 0:  # closed since the wait came back
+                    return
                 logger.error("cannot accept a connection: %s", exc)
                 await trio.sleep(ACCEPT_PAUSE_S)
                 continue

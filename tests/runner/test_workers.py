@@ -130,6 +130,18 @@ async def test_a_client_that_left_before_it_was_accepted_is_not_worth_a_word(
     assert [each for each in caplog.records if each.name == "nardis.server"] == []
 
 
+@pytest.mark.parametrize("anyio_backend", [("trio", {})], ids=["trio"])  # asyncio calls it off
+async def test_who_comes_while_the_door_is_closed_is_not_worth_a_word(accepting, caplog):
+    """The wait for clients has come back already."""
+    door = Door(OSError(errno.EBADF, "Bad file descriptor"))
+    async with accepting(door):
+        door.on_fault = door.close
+        async with await connect(door):
+            await door.failed.wait()
+
+    assert [each for each in caplog.records if each.name == "nardis.server"] == []
+
+
 async def test_a_door_that_no_file_was_left_for_stays_closed_in_a_shutdown(accepting):
     door = Door(OSError(errno.EMFILE, "Too many open files"))
     async with accepting(door) as (service, close_door):
