@@ -76,7 +76,7 @@ class Arrivals:
         """Tell nothing more: before a socket is closed, as a child of `os.fork` may have it too."""
         with suppress(OSError):  # somebody else has closed it
             self._epoll.unregister(number)
-        del self._known[number]
+        self._known.pop(number, None)  # and the number may have been another client's since then
 
     async def run(self) -> None:
         """Tell, until cancelled."""

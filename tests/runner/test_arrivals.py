@@ -337,6 +337,21 @@ async def test_a_socket_that_somebody_else_has_closed_costs_others_nothing(crowd
     assert told == [b"hello"]
 
 
+async def test_two_clients_of_one_number_end_without_a_fault_of_ours(crowd):
+    """An application that closes a number twice closes the one that has it by then."""
+    stream, _ = crowd.join()
+    await cancelled(stream.read)
+    number = stream.socket.fileno()
+    os.close(number)
+    following, _ = crowd.join()
+    assert following.socket.fileno() == number
+    await cancelled(following.read)
+    stream.close()
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        following.close()
+
+
 # --- in any order ---------------------------------------------------------------------------------
 
 DATA = bytes(128 + n * n % 127 for n in range(2 * READ_BYTES))
