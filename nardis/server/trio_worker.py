@@ -36,16 +36,6 @@ __all__ = ["accepting"]
 FEW: Final = 4
 
 
-class Nothing:
-    """What a wait comes back with: as an `outcome.Value` of None, which is good for one wait."""
-
-    def unwrap(self) -> None:
-        """Return nothing."""
-
-
-NOTHING: Final[Any] = Nothing()  # to make a Value each time costs more than one percent of a GET
-
-
 class TrioStream(Stream):
     """
     A client's socket, on trio.
@@ -102,14 +92,28 @@ class TrioStream(Stream):
         if self._reader is None:
             self._has_news = True
         else:
-            reschedule(self._reader, NOTHING)
+            self._called_off = False
+            reschedule(self._reader, self)  # type: ignore[arg-type]  # all that is asked of one
             self._reader = None
+
+    def unwrap(self) -> None:
+        """
+        End a wait that news have ended: as an `outcome.Value` of None.
+
+        To make one of those each time costs more than one percent of a GET.
+
+        Raises:
+            trio.ClosedResourceError: It was called off since then. The news may be of what was read
+                before: then the read would wait again.
+        """
+        if self._called_off:
+            self._has_news = True
+            raise trio.ClosedResourceError
 
     async def _take_news(self) -> None:
         self._called_off = False
         await checkpoint()  # cancelled here, it leaves them to the next read
-        if self._called_off:  # the news may be of what was read before: it might wait again
-            raise trio.ClosedResourceError
+        self.unwrap()
         self._has_news = False
 
     def _let_go(self, _: object) -> Abort:

@@ -285,6 +285,24 @@ async def test_a_read_is_called_off_where_news_let_it_not_wait(crowd, monkeypatc
     assert await stream.read() == b"second"
 
 
+async def test_a_wait_is_called_off_in_the_turn_in_which_news_end_it(crowd, monkeypatch):
+    """They are left to the next read."""
+    stream, client = crowd.join()
+    hear = TrioStream.hear
+
+    def hear_and_wake(self, *, end):
+        hear(self, end=end)
+        self.wake()
+
+    with monkeypatch.context() as turn:
+        turn.setattr(TrioStream, "hear", hear_and_wake)
+        async with meanwhile(stream.read()) as told:
+            client.sendall(b"hello")
+    assert told == [None]
+
+    assert await stream.read() == b"hello"
+
+
 async def test_a_stream_that_is_closed_ends_its_wait_and_its_number_is_free(crowd):
     """The next client has the number: it hears nothing of the one before."""
     stream, _ = crowd.join()
