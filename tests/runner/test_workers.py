@@ -12,7 +12,7 @@ import pytest
 import trustme
 from anyio.lowlevel import checkpoint
 
-from nardis.server import Config
+from nardis.server import Config, arrivals
 from nardis.server.client import OVERLOAD_ANSWER
 from nardis.server.service import Service
 from nardis.server.stream import clock
@@ -128,6 +128,14 @@ async def test_a_client_that_left_before_it_was_accepted_is_not_worth_a_word(
 
     assert answer.endswith(b"hello")
     assert [each for each in caplog.records if each.name == "nardis.server"] == []
+
+
+@pytest.mark.parametrize("anyio_backend", [("trio", {})], ids=["trio"])
+async def test_where_the_system_has_no_epoll_clients_are_served_as_well(accepting, monkeypatch):
+    """Each is waited for by itself."""
+    monkeypatch.setattr(arrivals, "HAS_EPOLL", False)
+    async with accepting(door := Door()):
+        assert (await fetch(await connect(door))).endswith(b"hello")
 
 
 @pytest.mark.parametrize("anyio_backend", [("trio", {})], ids=["trio"])  # asyncio calls it off
