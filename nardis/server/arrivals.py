@@ -6,7 +6,8 @@ is a tenth of a short request. Here a client is made known once, and one task wa
 With few that costs more than it saves, because that task has to wait as well.
 
 Source: epoll(7), EPOLLET: news are told once. A read that got less than it asked for has got all
-that had come, but for the end: that is told for ever.
+that had come, but for the end: that is told for ever. tcp(7), MSG_OOB: a read ends at the mark of
+urgent data, which is told as well: such a client is better waited for by itself.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ AT_ONCE: Final = 256
 # Linux alone has it; elsewhere each client is waited for by itself.
 HAS_EPOLL: Final = hasattr(select, "epoll")
 END: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR if HAS_EPOLL else 0
-NEWS: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET if HAS_EPOLL else 0
+URGENT: Final = select.EPOLLPRI if HAS_EPOLL else 0
+NEWS: Final = select.EPOLLIN | URGENT | select.EPOLLRDHUP | select.EPOLLET if HAS_EPOLL else 0
 
 
 class Listens(Protocol):
@@ -34,6 +36,10 @@ class Listens(Protocol):
 
     def hear(self, *, end: bool) -> None:
         """Take the news; *end* says that no others follow."""
+        ...
+
+    def part(self) -> None:
+        """Be waited for alone from now on: less than all may be read of what came."""
         ...
 
 
@@ -70,7 +76,7 @@ class Arrivals:
         """Tell nothing more: before a socket is closed, as a child of `os.fork` may have it too."""
         with suppress(OSError):  # somebody else has closed it
             self._epoll.unregister(number)
-        del self._known[number]
+        self._known.pop(number, None)  # and the number may have been another client's since then
 
     async def run(self) -> None:
         """Tell, until cancelled."""
@@ -80,6 +86,8 @@ class Arrivals:
                 client = self._known.get(number)
                 if client is not None:
                     client.hear(end=news & END != 0)
+                    if news & URGENT:
+                        client.part()
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from socket import socket
+from socket import AF_UNIX, socket
 from typing import Any, ClassVar, Final
 
 import trio
@@ -36,16 +36,6 @@ __all__ = ["accepting"]
 FEW: Final = 4
 
 
-class Nothing:
-    """What a wait comes back with: as an `outcome.Value` of None, which is good for one wait."""
-
-    def unwrap(self) -> None:
-        """Return nothing."""
-
-
-NOTHING: Final[Any] = Nothing()  # to make a Value each time costs more than one percent of a GET
-
-
 class TrioStream(Stream):
     """
     A client's socket, on trio.
@@ -55,7 +45,15 @@ class TrioStream(Stream):
         together: Where it is made known as soon as there are many.
     """
 
-    __slots__ = ("_among", "_has_ended", "_has_news", "_reader", "_together")
+    __slots__ = (
+        "_among",
+        "_called_off",
+        "_has_ended",
+        "_has_news",
+        "_is_unix",
+        "_reader",
+        "_together",
+    )
 
     awoken: ClassVar[type[Exception]] = trio.ClosedResourceError
 
@@ -66,11 +64,14 @@ class TrioStream(Stream):
         self._reader: trio.lowlevel.Task | None = None  # waits for news
         self._has_news = False  # nobody waited for them
         self._has_ended = False
+        self._called_off = False
+        # There a read ends behind each file that is passed (unix(7), SCM_RIGHTS), and nobody tells.
+        self._is_unix = sock.family == AF_UNIX
 
     def _readable(self) -> Awaitable[object]:
         if self._among is None and not self._joins():
             return wait_readable(self.socket)  # noqa: ASYNC105  # awaited by the caller
-        if self._has_news or self._has_ended:
+        if self._has_news or self._has_ended or (self._is_unix and self.has_input()):
             return self._take_news()
         self._reader = current_task()
         return wait_task_rescheduled(self._let_go)  # noqa: ASYNC105  # as above
@@ -91,11 +92,28 @@ class TrioStream(Stream):
         if self._reader is None:
             self._has_news = True
         else:
-            reschedule(self._reader, NOTHING)
+            self._called_off = False
+            reschedule(self._reader, self)  # type: ignore[arg-type]  # all that is asked of one
             self._reader = None
 
+    def unwrap(self) -> None:
+        """
+        End a wait that news have ended: as an `outcome.Value` of None.
+
+        To make one of those each time costs more than one percent of a GET.
+
+        Raises:
+            trio.ClosedResourceError: It was called off since then. The news may be of what was read
+                before: then the read would wait again.
+        """
+        if self._called_off:
+            self._has_news = True
+            raise trio.ClosedResourceError
+
     async def _take_news(self) -> None:
+        self._called_off = False
         await checkpoint()  # cancelled here, it leaves them to the next read
+        self.unwrap()
         self._has_news = False
 
     def _let_go(self, _: object) -> Abort:
@@ -108,15 +126,21 @@ class TrioStream(Stream):
 
     def wake(self) -> None:
         """Call off what waits for this socket."""
+        self._called_off = True
         if self._reader is not None:
             reschedule(self._reader, Error(trio.ClosedResourceError()))
             self._reader = None
         notify_closing(self.socket)
 
+    def part(self) -> None:
+        """Be waited for alone from now on; see `Arrivals`."""
+        if self._among is not None:
+            self._among.remove(self.socket.fileno())
+            self._among = None
+
     def close(self) -> None:
         """Close the socket; tasks that wait for it are woken."""
-        if self._among is not None and not self.closed:
-            self._among.remove(self.socket.fileno())
+        self.part()
         super().close()
 
 
@@ -154,6 +178,8 @@ async def accepting(
             except (BlockingIOError, ConnectionAbortedError):
                 continue
             except OSError as exc:  # no more files, or no memory: the client waits in the queue
+                if listener.fileno() < 0:  # closed since the wait came back
+                    return
                 logger.error("cannot accept a connection: %s", exc)
                 await trio.sleep(ACCEPT_PAUSE_S)
                 continue

@@ -3,11 +3,14 @@
 import os
 import select
 import socket
+from contextlib import suppress
 
 import anyio
 import pytest
 import trio
 from anyio.lowlevel import checkpoint
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nardis.server import arrivals as room
 from nardis.server import trio_worker
@@ -169,6 +172,31 @@ async def test_news_without_anything_to_read_let_nobody_read_nothing(crowd):
     assert told == [b"third"]
 
 
+async def test_what_stands_behind_urgent_data_is_told(crowd, waits):
+    """A read ends at their mark, and no news follow: such a client is waited for by itself."""
+    stream, client = crowd.join(tcp)
+    async with meanwhile(stream.read()) as told:
+        client.sendall(b"before")
+        client.send(b"!", socket.MSG_OOB)
+        client.sendall(b"behind")
+    async with meanwhile(stream.read()) as again:
+        pass
+
+    assert (told, again, waits) == ([b"before"], [b"behind"], [stream.socket])
+
+
+async def test_what_stands_behind_a_file_that_is_passed_is_read_too(crowd, waits):
+    """A read ends there as well (unix(7), SCM_RIGHTS)."""
+    stream, client = crowd.join()
+    async with meanwhile(stream.read()) as told:
+        socket.send_fds(client, [b"with a file"], [0])
+        client.sendall(b"behind")
+    async with meanwhile(stream.read()) as again:
+        pass
+
+    assert (told, again, waits) == ([b"with a file"], [b"behind"], [])
+
+
 @pytest.mark.parametrize("pieces", [[b""], [b"last"], [bytes(READ_BYTES)]], ids=["0", "4", "64k"])
 async def test_an_end_that_came_with_the_last_piece_is_told_for_ever(crowd, pieces):
     """The news of both are one: nothing more would be told."""
@@ -238,6 +266,43 @@ async def test_a_wait_that_is_called_off_is_told_nothing_and_the_next_one_is(cro
     assert (told, again) == ([None], [b"hello"])
 
 
+async def test_a_read_is_called_off_where_news_let_it_not_wait(crowd, monkeypatch):
+    """They may be of what was read before: it would wait, and nobody would call it off again."""
+    stream, client = crowd.join()
+    client.sendall(b"first")
+    assert await stream.read() == b"first"
+    client.sendall(b"second")
+    await anyio.wait_all_tasks_blocked()
+
+    async def called_off():
+        stream.wake()
+        await checkpoint()
+
+    with monkeypatch.context() as turn:
+        turn.setattr(trio_worker, "checkpoint", called_off)
+        assert await stream.read() is None
+
+    assert await stream.read() == b"second"
+
+
+async def test_a_wait_is_called_off_in_the_turn_in_which_news_end_it(crowd, monkeypatch):
+    """They are left to the next read."""
+    stream, client = crowd.join()
+    hear = TrioStream.hear
+
+    def hear_and_wake(self, *, end):
+        hear(self, end=end)
+        self.wake()
+
+    with monkeypatch.context() as turn:
+        turn.setattr(TrioStream, "hear", hear_and_wake)
+        async with meanwhile(stream.read()) as told:
+            client.sendall(b"hello")
+    assert told == [None]
+
+    assert await stream.read() == b"hello"
+
+
 async def test_a_stream_that_is_closed_ends_its_wait_and_its_number_is_free(crowd):
     """The next client has the number: it hears nothing of the one before."""
     stream, _ = crowd.join()
@@ -288,3 +353,102 @@ async def test_a_socket_that_somebody_else_has_closed_costs_others_nothing(crowd
     os.close(kept)
 
     assert told == [b"hello"]
+
+
+async def test_two_clients_of_one_number_end_without_a_fault_of_ours(crowd):
+    """An application that closes a number twice closes the one that has it by then."""
+    stream, _ = crowd.join()
+    await cancelled(stream.read)
+    number = stream.socket.fileno()
+    os.close(number)
+    following, _ = crowd.join()
+    assert following.socket.fileno() == number
+    await cancelled(following.read)
+    stream.close()
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        following.close()
+
+
+# --- in any order ---------------------------------------------------------------------------------
+
+DATA = bytes(128 + n * n % 127 for n in range(2 * READ_BYTES))
+
+
+class Trial:
+    """A client that says something now and then, and one who reads it now and then."""
+
+    def __init__(self, stream, client):
+        self.stream, self.client = stream, client
+        self.said, self.heard = bytearray(), bytearray()
+        self.asked = anyio.Semaphore(0)
+        self.reading = anyio.CancelScope()
+        client.setblocking(False)
+
+    async def say(self, size):
+        data = DATA[len(self.said) % 1000 :][:size]
+        with suppress(BlockingIOError):
+            self.said += data[: self.client.send(data)]
+
+    async def urge(self):
+        with suppress(OSError):  # no room, or no such data here
+            self.client.send(b"!", socket.MSG_OOB)
+
+    async def ask(self):
+        self.asked.release()
+
+    async def cancel(self):
+        self.reading.cancel()
+
+    async def wake(self):
+        self.stream.wake()
+
+    async def rest(self):
+        await anyio.wait_all_tasks_blocked()
+        assert not (self.stream.reading and self.stream.has_input())
+
+    async def read(self):
+        """Read once each time that it is asked for."""
+        while True:
+            await self.asked.acquire()
+            with anyio.CancelScope() as self.reading:
+                self.heard += await self.stream.read() or b""
+
+    async def read_to_the_end(self):
+        while (data := await self.stream.read()) != b"":
+            self.heard += data or b""
+
+
+STEPS = {
+    "piece": lambda trial: trial.say(10),
+    "full": lambda trial: trial.say(READ_BYTES),
+    "more": lambda trial: trial.say(READ_BYTES + 1),
+    "urge": Trial.urge,
+    "ask": Trial.ask,
+    "cancel": Trial.cancel,
+    "wake": Trial.wake,
+    "turn": lambda trial: checkpoint(),
+    "rest": Trial.rest,
+}
+
+
+@pytest.mark.parametrize("sockets", [unix, tcp], ids=["unix", "tcp"])
+@given(steps=st.lists(st.sampled_from(sorted(STEPS)), max_size=30))
+async def test_in_no_order_a_byte_is_lost_or_a_read_waits_that_need_not(sockets, steps):
+    ours, client = sockets()
+    ours.setblocking(False)
+    with ours, client, arrivals(lambda: True) as together, anyio.fail_after(20):
+        trial = Trial(TrioStream(ours, together), client)
+        async with anyio.create_task_group() as group:
+            group.start_soon(together.run)
+            async with anyio.create_task_group() as reader:
+                reader.start_soon(trial.read)
+                for step in [*steps, "rest"]:
+                    await STEPS[step](trial)
+                reader.cancel_scope.cancel()
+            client.shutdown(socket.SHUT_WR)
+            await trial.read_to_the_end()
+            trial.stream.close()
+            group.cancel_scope.cancel()
+
+    assert trial.heard.replace(b"!", b"") == trial.said

@@ -12,7 +12,7 @@ import pytest
 import trustme
 from anyio.lowlevel import checkpoint
 
-from nardis.server import Config
+from nardis.server import Config, arrivals
 from nardis.server.client import OVERLOAD_ANSWER
 from nardis.server.service import Service
 from nardis.server.stream import clock
@@ -127,6 +127,26 @@ async def test_a_client_that_left_before_it_was_accepted_is_not_worth_a_word(
         answer = await fetch(await connect(door))
 
     assert answer.endswith(b"hello")
+    assert [each for each in caplog.records if each.name == "nardis.server"] == []
+
+
+@pytest.mark.parametrize("anyio_backend", [("trio", {})], ids=["trio"])
+async def test_where_the_system_has_no_epoll_clients_are_served_as_well(accepting, monkeypatch):
+    """Each is waited for by itself."""
+    monkeypatch.setattr(arrivals, "HAS_EPOLL", False)
+    async with accepting(door := Door()):
+        assert (await fetch(await connect(door))).endswith(b"hello")
+
+
+@pytest.mark.parametrize("anyio_backend", [("trio", {})], ids=["trio"])  # asyncio calls it off
+async def test_who_comes_while_the_door_is_closed_is_not_worth_a_word(accepting, caplog):
+    """The wait for clients has come back already."""
+    door = Door(OSError(errno.EBADF, "Bad file descriptor"))
+    async with accepting(door):
+        door.on_fault = door.close
+        async with await connect(door):
+            await door.failed.wait()
+
     assert [each for each in caplog.records if each.name == "nardis.server"] == []
 
 
