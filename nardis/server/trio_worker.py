@@ -73,6 +73,8 @@ class TrioStream(Stream):
             return wait_readable(self.socket)  # noqa: ASYNC105  # awaited by the caller
         if self._has_news or self._has_ended or (self._is_unix and self.has_input()):
             return self._take_news()
+        if self._reader is not None:
+            raise trio.BusyResourceError("two tasks read one socket")  # as trio itself says
         self._reader = current_task()
         return wait_task_rescheduled(self._let_go)  # noqa: ASYNC105  # as above
 

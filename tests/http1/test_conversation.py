@@ -114,6 +114,24 @@ async def test_what_a_refusal_says_is_what_is_wrong():
     assert b"Invalid header token" in body
 
 
+@pytest.mark.parametrize("client", [("192.0.2.1", 1234), None], ids=["tcp", "unix"])
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [("malformed", "400 malformed request: "), ("bad chunk", "400 malformed chunk: ")],
+)
+async def test_what_the_server_refuses_by_itself_is_in_the_log(
+    monkeypatch, caplog, client, last, said
+):
+    """No application hears of it."""
+    monkeypatch.setattr(Wire, "client", client)
+    with caplog.at_level("INFO", "nardis.server"):
+        await converse(echo, [LAST[last]])
+
+    [line] = [each.getMessage() for each in caplog.records if each.name == "nardis.server"]
+    by = "192.0.2.1" if client else "a client"
+    assert line.startswith(f"a request of {by} is refused: {said}")
+
+
 async def test_a_request_is_read_when_the_one_before_it_was_answered(anyio_backend_name):
     """While one is under way, at most one piece beyond it is read (H2)."""
     told = []

@@ -452,3 +452,14 @@ async def test_in_no_order_a_byte_is_lost_or_a_read_waits_that_need_not(sockets,
             group.cancel_scope.cancel()
 
     assert trial.heard.replace(b"!", b"") == trial.said
+
+
+async def test_two_tasks_that_read_at_once_are_told_so(crowd):
+    """The first would never hear of anything."""
+    stream, client = crowd.join()
+    async with meanwhile(stream.read()) as told:
+        with pytest.raises(trio.BusyResourceError):
+            await stream.read()
+        client.sendall(b"hello")
+
+    assert told == [b"hello"]

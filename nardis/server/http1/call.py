@@ -18,15 +18,17 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from ..._asgi.extensions import FILE, PATH, Cancels, Listener
+from ..._failures import one_line
 from ..._files.opening import open_path
 from ...errors import ContentLengthMismatch, UsageError
 from ...types import Message
-from ..stream import TURN_S, clock
+from ..service import logger
+from ..stream import TURN_S, Address, clock
 from .inbound import Inbound, Talk
 from .request import END_OF_HEAD, Chunks, Refused, RequestHead
 from .response import CLOSE, Start, date_line, early_hints, refusal, trailer_section
 
-__all__ = ["Call"]
+__all__ = ["Call", "log_refusal"]
 
 # How the client learns where a body ends (RFC 9112 §6.3).
 NOT_BEGUN: Final = 0
@@ -40,6 +42,12 @@ TRAILERS: Final = 6  # it has ended, but for what stands behind its last chunk (
 # From this size on a piece is not copied to stand between its chunk's size and end: what a slow
 # client waits for is held once.
 LARGE_BYTES: Final = 16 * 1024
+
+
+def log_refusal(client: Address, refused: Refused) -> None:
+    """Log what the server refuses by itself: no application hears of it, nor the access log."""
+    by = "a client" if client is None else client[0]
+    logger.info("a request of %s is refused: %s %s", by, refused.status, one_line(refused.reason))
 
 
 def extent_of(message: Message) -> tuple[int, int, int]:
@@ -393,6 +401,7 @@ class Call(Inbound):
 
     async def refuse(self, exc: Refused) -> None:
         """Answer a body that cannot be read, if no other answer has begun; the application ends."""
+        log_refusal(self._talk.wire.client, exc)
         if self._framing == NOT_BEGUN:
             self._framing = ENDED  # no other task may begin an answer now
             await self._answer(exc.status, exc.reason)

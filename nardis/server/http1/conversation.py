@@ -22,7 +22,7 @@ from ..byte_stream import ByteStream
 from ..connection import Connection, Conversation
 from ..service import Service, logger, run_app
 from ..stream import TURN_S, Stream, clock
-from .call import Call
+from .call import Call, log_refusal
 from .request import END_OF_HEAD, Refused, RequestHead, check_begun, read_head, too_large
 from .response import refusal
 
@@ -144,6 +144,7 @@ class Http1:
                 if self._call is None:
                     break
         except Refused as exc:  # of the head that `unread` begins with
+            log_refusal(self.wire.client, exc)
             to_head = self.unread[:5] == b"HEAD "
             if await self.stream.write(refusal(exc.status, exc.reason, to_head=to_head)):
                 await self.finish(whole=True)
