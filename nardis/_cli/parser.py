@@ -62,6 +62,10 @@ def _demo(options: argparse.Namespace) -> None:
     run_demo(Config.from_environment(environment, **given))
 
 
+def _routes(options: argparse.Namespace) -> None:
+    list_routes(options.target)
+
+
 def _told(error: Exception) -> str:
     """Say in a line why nothing is served, and in which line of the program that began."""
     said = str(error) if isinstance(error, NardisError) else f"{type(error).__name__}: {error}"
@@ -91,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     routes.add_argument("target", metavar="MODULE:APP", help=TARGET)
     routes.add_argument("--debug", action="store_true", help=DEBUG)
-    routes.set_defaults(command=routes, run=lambda options: list_routes(options.target))
+    routes.set_defaults(command=routes, run=_routes)
     demo_help = "serve the demo, on both backends: a page for the browser, and lines for curl"
     demo = commands.add_parser("demo", usage="%(prog)s [SETTINGS]", help=demo_help)
     demo.set_defaults(command=demo, run=_demo)
