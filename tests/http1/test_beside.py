@@ -58,6 +58,28 @@ async def test_they_stand_behind_the_last_chunk(te, split):
     assert body == b"2\r\nab\r\n1\r\nc\r\n0\r\nx-sum: 9e10\r\nx-b: 2\r\n\r\n"
 
 
+async def test_a_receive_ends_with_them():
+    """They are the end of the response, and the client has not left."""
+    heard = []
+
+    async def app(scope, receive, send):
+        await receive()
+        async with anyio.create_task_group() as group:
+            group.start_soon(hear, receive)
+            await anyio.wait_all_tasks_blocked()
+            await trailing(b"ab")(scope, receive, send)
+        wire.leave()
+
+    async def hear(receive):
+        heard.append((await receive())["type"])
+
+    wire = Wire([WANTS], ends=False)
+    with anyio.fail_after(20):
+        await conversation(app, wire).attend()
+
+    assert heard == ["http.disconnect"]
+
+
 @pytest.mark.parametrize("pieces", [(b"abc",), (b"",), (b"a", b"bc"), (b"abc", b"")])
 async def test_a_declared_length_gives_way_to_chunks(pieces):
     """There is no other place for them (RFC 9112 §6.2)."""
