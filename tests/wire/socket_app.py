@@ -16,6 +16,7 @@ async def reads(req: Request, ws: WebSocket) -> None:
     async with observed(req):
         async for message in ws:
             await ws.send(message)
+            record(req.params["id"], f"answered {len(message)}")
         record(req.params["id"], "over", code=ws.close_code, reason=ws.close_reason)
 
 

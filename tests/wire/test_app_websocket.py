@@ -65,6 +65,8 @@ def test_a_handler_that_reads_answers_and_hears_the_close(pair: tuple[Server, Ov
         assert socket.next() == TextMessage("zażółć")
         socket.send(BytesMessage(bytes(100_000)))
         assert whole(socket) == bytes(100_000)
+        # A handler that is still sending, and does not read, is cancelled by a Close.
+        server.event(key, "answered 100000")
         socket.send_raw(close_frame(4001, "bye"))
 
         assert how(server, key) == (4001, "bye")
